@@ -1,0 +1,64 @@
+"""Every exception that the project raises on purpose.
+
+    ImageServerError
+    ├── SettingError        a wrong option, variable or configuration value; exit code 2
+    ├── LimitExceeded       something larger, longer or more than its setting allows
+    ├── NotAllowed          credentials missing, wrong, or without the role
+    ├── PictureError        bytes that are no picture, or one outside the limits
+    ├── ModelError          a model that cannot do what was asked
+    │   ├── UnknownModel        no folder of that name in models/
+    │   ├── ManifestError       a model.toml that is wrong: file, key and reason
+    │   ├── ModelUnavailable    known, but loading, failed, or disabled after repeated crashes
+    │   └── WorkerLost          the process died under this request, twice
+    └── Stopping            the server is going down and takes nothing new
+
+The text of each is one sentence for the person who can mend it: what happened, which value, what to do.
+It is shown to clients as it is, so it never holds a path, a secret or a traceback
+(SettingError and ManifestError go to the operator only, and may name paths).
+"""
+
+from __future__ import annotations
+
+
+class ImageServerError(Exception):
+    """Base of them all."""
+
+
+class SettingError(ImageServerError):
+    """A wrong option, variable or configuration value."""
+
+
+class LimitExceeded(ImageServerError):
+    """Something larger, longer or more than its setting allows."""
+
+
+class NotAllowed(ImageServerError):
+    """Credentials are missing, wrong, or lack the role."""
+
+
+class PictureError(ImageServerError):
+    """Bytes that are no picture, or a picture outside the limits."""
+
+
+class ModelError(ImageServerError):
+    """A model cannot do what was asked."""
+
+
+class UnknownModel(ModelError):
+    """No model of that name exists."""
+
+
+class ManifestError(ModelError):
+    """A model.toml is wrong."""
+
+
+class ModelUnavailable(ModelError):
+    """The model exists but is loading, failed to load, or was disabled after repeated crashes."""
+
+
+class WorkerLost(ModelError):
+    """The worker process died under this request, and again on the second try."""
+
+
+class Stopping(ImageServerError):
+    """The server is going down and takes nothing new."""

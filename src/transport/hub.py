@@ -1,0 +1,235 @@
+"""Concurrency primitives for the server process, on eventlet without monkey-patching.
+
+The rest of the server uses these names and never eventlet itself, so another loop can replace it one day.
+Everything here runs on one native thread, the hub's; only `in_thread` leaves it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TypeVar
+
+import eventlet
+import eventlet.event
+import eventlet.hubs
+import eventlet.queue
+import eventlet.semaphore
+import eventlet.tpool
+from eventlet.green import socket as green_socket
+from eventlet.greenio import GreenSocket
+
+T = TypeVar("T")
+
+Empty = eventlet.queue.Empty
+Full = eventlet.queue.Full
+Socket = GreenSocket
+Semaphore = eventlet.semaphore.Semaphore
+sleep: Callable[[float], None] = eventlet.sleep
+
+
+class TimedOut(Exception):
+    """A `Timeout` ran out."""
+
+
+class Timeout:
+    """`with Timeout(seconds):` raises `TimedOut` in the block when it takes longer. None: no limit."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._timer = eventlet.Timeout(seconds, TimedOut(seconds)) if seconds is not None else None
+
+    def __enter__(self) -> Timeout:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+class Event:
+    """A flag to wait for. `set` may come before `wait`; `clear` makes it usable again."""
+
+    def __init__(self) -> None:
+        self._set = False
+        self._event = eventlet.event.Event()
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        if not self._set:
+            self._set = True
+            self._event.send(None)
+
+    def clear(self) -> None:
+        if self._set:
+            self._set = False
+            self._event = eventlet.event.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until set, at most `timeout` seconds (None: for ever). Returns whether it is set."""
+        if not self._set:
+            try:
+                with Timeout(timeout):
+                    self._event.wait()
+            except TimedOut:
+                pass
+        return self._set
+
+
+class Queue(eventlet.queue.LightQueue):
+    """A bounded FIFO: `put`, `put_nowait` (raises Full), `get(timeout=…)` (raises Empty), `get_nowait`, `qsize`."""
+
+    def __init__(self, maxsize: int) -> None:
+        super().__init__(maxsize)
+
+
+class Task:
+    """A running green thread. An exception in it is printed to standard error with its name, never lost."""
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self._green = eventlet.spawn(_run, function, args)
+
+    def kill(self) -> None:
+        """End it at its next switch point; returns when it has ended. Harmless when it has ended already."""
+        self._green.kill()
+
+    def wait(self) -> Any:
+        """Wait for its end; returns what the function returned, None when it raised."""
+        return self._green.wait()
+
+    def __bool__(self) -> bool:
+        """Whether it still runs."""
+        return not self._green.dead
+
+
+def _run(function: Callable[..., T], args: tuple[Any, ...]) -> T | None:
+    try:
+        return function(*args)
+    except eventlet.greenlet.GreenletExit:
+        raise
+    except Exception:
+        # The last line of defence: a green thread has no caller that could handle it.
+        sys.stderr.write(f"unexpected error in {getattr(function, '__qualname__', function)}:\n{traceback.format_exc()}")
+        sys.stderr.flush()
+        return None
+
+
+def spawn(function: Callable[..., Any], *args: Any) -> Task:
+    """Run `function(*args)` in a green thread of its own, from the next turn of the loop on."""
+    return Task(function, args)
+
+
+class Timer:
+    """A call that comes later, in the hub itself: it must not block (spawn from it if it has to)."""
+
+    def __init__(self, seconds: float, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self._timer = eventlet.hubs.get_hub().schedule_call_global(seconds, function, *args)
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+
+def call_later(seconds: float, function: Callable[..., Any], *args: Any) -> Timer:
+    """Call `function(*args)` after `seconds`; it runs inside the loop and must not block."""
+    return Timer(seconds, function, args)
+
+
+def spawn_later(seconds: float, function: Callable[..., Any], *args: Any) -> Timer:
+    """Like `spawn`, after `seconds`; cancel it by the timer returned."""
+    return Timer(seconds, spawn, (function, *args))
+
+
+def in_thread(function: Callable[..., T], *args: Any) -> T:
+    """Run `function(*args)` in a native thread of the pool and wait green for its result or exception.
+
+    For what would hold the loop: SQLite, argon2, file system work, DNS.
+    """
+    result: T = eventlet.tpool.execute(function, *args)
+    return result
+
+
+def wait_readable(fd: Any, timeout: float | None = None) -> None:
+    """Wait until `fd` (int or object with fileno()) is readable; raises `TimedOut` after `timeout` seconds."""
+    eventlet.hubs.trampoline(fd, read=True, timeout=timeout, timeout_exc=TimedOut)
+
+
+def wait_writable(fd: Any, timeout: float | None = None) -> None:
+    """Wait until `fd` is writable; raises `TimedOut` after `timeout` seconds."""
+    eventlet.hubs.trampoline(fd, write=True, timeout=timeout, timeout_exc=TimedOut)
+
+
+def listen(host: str, port: int, backlog: int = 4096) -> Socket:
+    """A listening TCP socket (IPv4, or IPv6 for an address with colons); port 0 = any. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = green_socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(backlog)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def green(sock: socket.socket) -> Socket:
+    """A green socket over an ordinary one: same descriptor, waits in the loop instead of in the kernel."""
+    return GreenSocket(sock)
+
+
+_signal_sockets: list[socket.socket] = []
+
+
+def on_signals(numbers: tuple[signal.Signals, ...], function: Callable[[int], None]) -> None:
+    """Call `function(number)` in a green thread whenever one of `numbers` arrives.
+
+    Python runs a handler between bytecodes, but eventlet's loop sleeps in epoll until something is due; so the
+    handler's wake-up descriptor is what the loop watches.
+    """
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setblocking(False)
+    _signal_sockets[:] = [ours, theirs]
+    signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    for number in numbers:
+        signal.signal(number, lambda _number, _frame: None)
+
+    def watch() -> None:
+        while True:
+            wait_readable(ours)
+            for number in ours.recv(64):
+                if number in numbers:
+                    spawn(function, number)
+
+    spawn(watch)
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit of open descriptors to the hard one; returns it."""
+    import resource
+
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def numbered(prefix: str) -> Callable[[], str]:
+    """A source of short unique names: `prefix1`, `prefix2`, …"""
+    count = itertools.count(1)
+    return lambda: f"{prefix}{next(count)}"
+
+
+def process_is_alive(pid: int) -> bool:
+    """Whether a process of this number exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
