@@ -114,7 +114,7 @@ def _run(function: Callable[..., T], args: tuple[Any, ...]) -> T | None:
         return function(*args)
     except eventlet.greenlet.GreenletExit:
         raise
-    except Exception:
+    except Exception:  # noqa: BLE001
         # The last line of defence: a green thread has no caller that could handle it.
         sys.stderr.write(f"unexpected error in {getattr(function, '__qualname__', function)}:\n{traceback.format_exc()}")
         sys.stderr.flush()

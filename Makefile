@@ -1,0 +1,77 @@
+# The commands of this project. `make help` lists them.
+
+PYTHON ?= python3
+ARGS ?=
+GPU ?=
+UV ?= uv
+export PYTHON
+
+ifeq ($(filter-out 0 no,$(GPU)),)
+VENV := .venv
+LOCK := requirements/run.lock
+else
+VENV := .venv-gpu
+LOCK := requirements/gpu.lock
+endif
+
+PREPARED := $(VENV)/.prepared
+.DEFAULT_GOAL := help
+.PHONY: help run environment dev test test-long lint docs bench bench-check lock clean distclean
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+run: environment $(PREPARED)  ## start the server; ARGS="-p 9000 -a" passes options, GPU=1 takes TensorFlow with CUDA
+	@exec $(VENV)/bin/python src/ImageServer.py $(ARGS)
+
+environment:
+	@scripts/environment.sh $(VENV) $(LOCK)
+
+# Converting the shipped models takes seconds a model: once for each state of their folders.
+$(PREPARED): $(LOCK) $(wildcard src/inference/prepare.py models/*/*.toml models/*/*.keras models/*/*.py) | environment
+	@test ! -e src/inference/prepare.py || $(VENV)/bin/python src/inference/prepare.py
+	@touch $@
+
+dev: environment
+	@scripts/environment.sh $(VENV) requirements/dev.lock
+
+test: dev $(PREPARED)  ## run all tests that a suite should; ARGS="-k users" passes options to pytest
+	@tests/environments.sh
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+test-long: dev $(PREPARED)  ## run the tests that take longer
+	@tests/environments.sh
+	@$(VENV)/bin/python -m pytest -m long --timeout 7200 $(ARGS)
+
+lint: dev  ## ruff and mypy
+	@$(VENV)/bin/python -m ruff check .
+	@$(VENV)/bin/python -m mypy
+
+docs: environment  ## write the reference pages that come from the code
+	@$(VENV)/bin/python src/settings.py --markdown > docs/settings.md.tmp
+	@mv docs/settings.md.tmp docs/settings.md
+
+bench: dev $(PREPARED)  ## run the measurements and print their figures
+	@tests/environments.sh
+	@for file in bench/*.py; do $(VENV)/bin/python $$file || exit; done
+
+bench-check: dev $(PREPARED)  ## run the measurements and compare their ratios with the marks
+	@tests/environments.sh
+	@for file in bench/*.py; do $(VENV)/bin/python $$file --check || exit; done
+
+LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+UPGRADE ?=
+
+# dev.lock goes into the same environment as run.lock, so it takes over the versions chosen there.
+lock:  ## compile requirements/*.in into *.lock with hashes; UPGRADE=--upgrade takes newer versions
+	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) requirements/run.in -o requirements/run.lock
+	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock requirements/dev.in -o requirements/dev.lock
+	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock requirements/gpu.in -o requirements/gpu.lock
+	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) requirements/display.in -o requirements/display.lock
+
+clean:  ## remove what tools leave behind, but not the environments
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+distclean: clean  ## remove the environments as well
+	rm -rf .venv .venv-gpu .venv-display

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# The programs of the system that the tests drive: a browser, a display without a screen, nginx, Node.
+# Installs what is missing on Debian 12 and Ubuntu 24.04, and does nothing when all is there. `make run` needs none of it.
+set -euo pipefail
+
+missing=()
+want() { # want PROGRAM PACKAGE…: when the program is missing, the first of the packages that exists
+    command -v "$1" > /dev/null 2>&1 || missing+=("${*:2}")
+}
+have_library() { /sbin/ldconfig -p | grep -q "$1"; }
+
+command -v google-chrome > /dev/null 2>&1 || want chromium chromium chromium-browser
+want Xvfb xvfb
+want nginx nginx-light nginx
+want node nodejs
+want npm npm
+want gcc gcc
+have_library 'libGL\.so\.1' || missing+=(libgl1)
+have_library 'libglib-2\.0\.so\.0' || missing+=("libglib2.0-0 libglib2.0-0t64")
+python3 -c 'import venv, ensurepip' 2> /dev/null || missing+=(python3-venv)
+
+((${#missing[@]})) || exit 0
+
+if ((EUID == 0)); then as_root=(); else as_root=(sudo); fi
+apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@"; }
+
+apt update
+packages=()
+for names in "${missing[@]}"; do
+    found=
+    for name in $names; do
+        if apt-cache show "$name" > /dev/null 2>&1; then found=$name; break; fi
+    done
+    [[ $found ]] || { echo "No package source here has any of: $names." >&2; exit 1; }
+    packages+=("$found")
+done
+echo "Installing ${packages[*]}."
+apt install -y --no-install-recommends "${packages[@]}" > /dev/null
