@@ -10,11 +10,12 @@
     │   ├── ManifestError       a model.toml that is wrong: file, key and reason
     │   ├── ModelUnavailable    known, but loading, failed, or disabled after repeated crashes
     │   └── WorkerLost          the process died under this request, twice
+    ├── TrainingError       training data or a training run that cannot give a model
     └── Stopping            the server is going down and takes nothing new
 
 The text of each is one sentence for the person who can mend it: what happened, which value, what to do.
 It is shown to clients as it is, so it never holds a path, a secret or a traceback
-(SettingError and ManifestError go to the operator only, and may name paths).
+(SettingError, ManifestError and TrainingError go to the operator only, and may name paths).
 """
 
 from __future__ import annotations
@@ -58,6 +59,10 @@ class ModelUnavailable(ModelError):
 
 class WorkerLost(ModelError):
     """The worker process died under this request, and again on the second try."""
+
+
+class TrainingError(ImageServerError):
+    """Training data that cannot be used, or a training run that cannot give a model."""
 
 
 class Stopping(ImageServerError):
