@@ -36,6 +36,8 @@ class Frame:
     """Milliseconds since the epoch: the client's, or the time of receipt."""
     received: float
     """Monotonic seconds."""
+    model: str = ""
+    """The model that it went to."""
 
 
 class Listener:
@@ -74,7 +76,6 @@ class Stream:
         self.model, self.rotate = model, rotate
         self.received = self.answered_count = self.replaced = self.lost_count = self.refused = 0
         self.last_prediction: Prediction = {}
-        self.last_frame: Picture = b""
         self._hall = hall
         self._listener = listener
         self._hz = hz
@@ -153,6 +154,7 @@ class Stream:
         if frame is None:
             self._scheduled = False
             return None
+        frame.model = model
         if self._hz:
             # A frame that comes a little early may run early, as long as the rate holds over two intervals.
             self._next_due = max(self._next_due, time.monotonic() - 1 / self._hz) + 1 / self._hz
@@ -179,7 +181,7 @@ class Stream:
         self.answered_count += 1
         metrics.FRAMES_PROCESSED.inc(self.protocol)
         prediction: Prediction = {
-            "model": self.model,
+            "model": frame.model,
             **result,
             "timestamp": frame.timestamp,
             "age_ms": round((time.monotonic() - frame.received) * 1000, 1),
@@ -187,7 +189,6 @@ class Stream:
             "dropped": self.dropped,
         }
         self.last_prediction = prediction
-        self.last_frame = frame.data
         self._listener.predicted(self, frame, prediction)
         self._hall.publish(self, frame, prediction)
 

@@ -10,19 +10,25 @@ import itertools
 import os
 import signal
 import socket
+import ssl
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
 
-import eventlet
+with warnings.catch_warnings():
+    # eventlet announces its own maintenance mode on import; that is why it lives in this package alone.
+    warnings.simplefilter("ignore")
+    import eventlet
 import eventlet.event
 import eventlet.hubs
 import eventlet.queue
 import eventlet.semaphore
 import eventlet.tpool
 from eventlet.green import socket as green_socket
+from eventlet.green import ssl as green_ssl
 from eventlet.greenio import GreenSocket
 
 T = TypeVar("T")
@@ -233,3 +239,93 @@ def process_is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+class Watch:
+    """Calls `function()` inside the loop, once, when `fd` becomes readable or its other end goes away.
+
+    For a green thread that waits for something else meanwhile; nobody may wait to read `fd` until `cancel`.
+    """
+
+    def __init__(self, fd: int, function: Callable[[], None]) -> None:
+        self._hub, self._function = eventlet.hubs.get_hub(), function
+        self._listener = self._hub.add(self._hub.READ, fd, self._ready, self._obsolete, lambda: None)
+
+    def cancel(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            self._hub.remove(listener)
+
+    def _ready(self, _fd: int) -> None:
+        if self._listener is not None:
+            self.cancel()
+            self._function()
+
+    def _obsolete(self, _error: BaseException) -> None:
+        self._listener = None
+
+
+def receive_nowait(sock: Socket, into: memoryview) -> int | None:
+    """Read what is there: the count of bytes, 0 at the end of the stream, None when nothing is there yet.
+
+    `sock` must be in non-blocking mode; TLS or not. Raises OSError for a broken connection.
+    """
+    try:
+        return int(sock.recv_into(into))
+    except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        return None
+    except ssl.SSLEOFError:
+        return 0
+
+
+def send_nowait(sock: Socket, data: bytes | memoryview) -> int:
+    """Send what fits: the count of bytes taken, 0 when none fits now. Conditions and errors as `receive_nowait`."""
+    try:
+        return int(sock.send(data))
+    except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        return 0
+
+
+def start_tls(sock: Socket, context: ssl.SSLContext, timeout: float) -> Socket:
+    """Do the server's TLS handshake in this green thread; returns the socket to use from then on.
+
+    Raises OSError when the handshake fails and `TimedOut` when it takes longer than `timeout` seconds.
+    """
+    secured = green_ssl.GreenSSLSocket(sock, server_side=True, do_handshake_on_connect=False, _context=context)
+    try:
+        with Timeout(timeout):
+            secured.do_handshake()
+    except BaseException:
+        secured.close()
+        raise
+    return secured
+
+
+def gone(sock: Socket) -> bool:
+    """Whether the other end of a connection has gone away, without waiting and without reading anything."""
+    try:
+        # Below TLS on purpose: what counts is the end of the stream, and SSLSocket.recv refuses flags.
+        plain: socket.socket = sock if isinstance(sock, socket.socket) else sock.fd
+        return not socket.socket.recv(plain, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def no_delay(sock: Socket) -> None:
+    """Send small messages at once: an acknowledgement must not wait 40 ms for the kernel to coalesce it."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def shut(sock: Socket, *, reading: bool = True) -> None:
+    """Shut a connection down, both ways or (`reading=False`) only ours; the descriptor stays open. Never raises OSError.
+
+    Green threads that wait for it wake up; closing the descriptor under them would leave them waiting for whoever
+    gets its number next.
+    """
+    try:
+        plain: socket.socket = sock if isinstance(sock, socket.socket) else sock.fd
+        socket.socket.shutdown(plain, socket.SHUT_RDWR if reading else socket.SHUT_WR)
+    except OSError:
+        pass  # not connected any more

@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""ImageServer: receives camera frames, runs models on them, sends the predictions back. `-h` lists the options."""
+
+import bootstrap
+
+bootstrap.ensure_environment()
+
+import errno
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+import addresses
+import logs
+import settings as settings_table
+from camstream import CamStream, Defaults
+from errors import ImageServerError, SettingError, UnknownModel
+from events import Events
+from health import Health
+from inference.engine import Engine
+from inference.registry import Registry
+from logins import Logins
+from reports import ResultsFile, StatusLines
+from setting_kinds import STANDARD_OUTPUT
+from setting_sources import HelpAsked
+from settings import Settings
+from streams import Hall
+from transport import hub
+from transport.http import HttpServer
+from transport.socketio_server import SocketIOServer
+from userdb import UserDB
+
+LOG = logs.LOGGER
+STOP_WITHIN = 3.0
+"""Seconds that running frames have to be answered when the server stops."""
+
+
+class ImageServer:
+    """Builds the parts, listens, shuts down. One for a process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopping = hub.Event()
+        self._default_ready = False
+        self._listener = _listen(settings.ip, settings.port)
+        self.users = _users(settings)
+        self.engine = Engine(
+            Registry(settings.models),
+            workers=settings.workers,
+            worker_arguments=_worker_arguments(settings),
+            time_limit=settings.model_timeout,
+            max_requests=settings.max_requests,
+            log=LOG.info,
+        )
+        self.hall = Hall(self.engine, max_frame_bytes=settings.max_frame_bytes)
+        self.logins = Logins(
+            self.users,
+            required=settings.auth,
+            concurrent=settings.login_threads,
+            max_waiting=settings.login_queue,
+            attempts=settings.login_attempts,
+            log=LOG.warning,
+        )
+        self.results = ResultsFile(str(settings.results)) if settings.results else None
+        if self.results:
+            self.hall.watch(self.results)
+        self.http = HttpServer(self._listener, _http_limits(settings), trusted_proxies=settings.trusted_proxy, log=LOG.warning)
+        self.socketio = SocketIOServer(_socketio_limits(settings), cors_origins=settings.cors_origin, log=LOG.warning)
+        camstream = CamStream(self.hall, self.logins, self.socketio, Defaults(settings.model, settings.hz))
+        Events(self.socketio, [camstream])
+        self.http.route("/socket.io/", self.socketio)
+        self.http.route("/health/", Health(self._not_ready))
+
+    def run(self) -> int:
+        """Serve until a signal says stop; returns the exit code."""
+        settings = self._settings
+        hub.raise_descriptor_limit()
+        hub.on_signals((signal.SIGTERM, signal.SIGINT), self._on_signal)
+        try:
+            self.engine.start([settings.model, *settings.preload])
+        except UnknownModel as error:
+            raise SettingError(f"--model and --preload: {error}") from error
+        hub.spawn(self.http.serve)
+        self._announce()
+        hub.spawn(self._await_default)
+        hub.spawn(StatusLines(self.hall, LOG.info).run)
+        self._stopping.wait()
+        return self._stop()
+
+    def _announce(self) -> None:
+        settings, (host, port) = self._settings, self._listener.getsockname()[:2]
+        LOG.info("(%d) wsgi starting up on http://%s:%d", os.getpid(), addresses.for_url(host), port)
+        if not addresses.is_loopback(host):
+            LOG.info("cameras on this network reach it at http://%s:%d", addresses.for_url(addresses.lan_address() or host), port)
+        if settings.auth and not self.users.any():
+            LOG.warning("nobody can log in yet: add a user with  python3 src/userdb.py add NAME --users %s", settings.users)
+        if not settings.auth and not addresses.is_loopback(host):
+            LOG.warning("anybody who reaches this address may send frames; -a asks for a user and password")
+        if settings.display:
+            LOG.warning("-d: this installation cannot show windows yet; the server goes on without them")
+
+    def _await_default(self) -> None:
+        """Say which models are ready, once all that load at start have loaded or failed."""
+        ready = [name for name in dict.fromkeys([self._settings.model, *self._settings.preload]) if self.engine.wait_ready(name)]
+        self._default_ready = self._settings.model in ready
+        LOG.info("models ready: %s", ", ".join(ready) or "none; the lines above say why")
+
+    def _not_ready(self) -> str | None:
+        if self._stopping.is_set():
+            return "the server is stopping"
+        model = self.engine.models[self._settings.model]
+        return None if model.state == "ready" else f"the default model {model.name!r} is {model.state}"
+
+    def _on_signal(self, number: int) -> None:
+        if self._stopping.is_set():
+            os._exit(128 + number)  # the second one means it
+        LOG.info("%s: stopping", signal.Signals(number).name)
+        self._stopping.set()
+
+    def _stop(self) -> int:
+        end = time.monotonic() + STOP_WITHIN
+        self.hall.stop()
+        self.engine.stop(STOP_WITHIN - 1.0)
+        self.socketio.close_all(max(0.2, min(0.5, end - time.monotonic())))
+        self.http.stop(max(0.2, end - time.monotonic()))
+        if self.results:
+            hub.in_thread(self.results.close, 0.5)
+        LOG.info("stopped")
+        return 0
+
+
+def _listen(ip: str, port: int) -> hub.Socket:
+    try:
+        return hub.listen(ip, port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise SettingError(f"port {port} on {ip} is in use already: stop what uses it, or choose another with -p (0 = any free one)") from error
+        if error.errno == errno.EACCES:
+            raise SettingError(f"port {port} may not be used by this user: choose one from 1024 on with -p") from error
+        raise SettingError(f"this machine cannot listen on {ip}:{port} ({error.strerror}): give one of its own addresses with -i") from error
+
+
+def _users(settings: Settings) -> UserDB:
+    """The user database, or one in memory when users are given for a trial."""
+    if not settings.user:
+        return UserDB(settings.users)
+    users = UserDB(None)
+    for credential in settings.user:
+        users.add(credential.name, credential.password)
+    return users
+
+
+def _worker_arguments(settings: Settings) -> list[str]:
+    threads = max(1, (os.cpu_count() or 1) // settings.workers)
+    return ["--threads", str(threads), "--max-bytes", str(settings.max_frame_bytes), "--max-pixels", str(settings.max_pixels)]
+
+
+def main(arguments: list[str]) -> int:
+    """Run the server; returns the exit code. A wrong setting costs one sentence and code 2."""
+    try:
+        settings = settings_table.read(arguments, os.environ)
+        lines = logs.start(settings.log_level, to_stderr=settings.results == STANDARD_OUTPUT)
+        try:
+            return ImageServer(settings).run()
+        finally:
+            lines.stop()
+    except HelpAsked as answer:
+        print(answer)
+        return 0
+    except ImageServerError as error:
+        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

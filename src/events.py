@@ -1,0 +1,50 @@
+"""The owner of Socket.IO's namespace `/`: connect, disconnect, unknown events; the rest goes to the protocols.
+
+A protocol is an object with `events` (event name to handler) and `disconnected(sid)`. Each handler is called in its
+connection's own order; a protocol makes nothing of a connection until its first event comes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+
+class SocketProtocol(Protocol):
+    """A protocol over Socket.IO events."""
+
+    @property
+    def events(self) -> Mapping[str, Callable[..., Any]]: ...
+
+    def disconnected(self, sid: str) -> None: ...
+
+
+class Server(Protocol):
+    """What this file needs of the Socket.IO server."""
+
+    def on(self, event: str, handler: Callable[..., Any]) -> None: ...
+
+
+class Events:
+    """Registers every protocol's events at `server`. ValueError when two protocols claim one event."""
+
+    def __init__(self, server: Server, protocols: Sequence[SocketProtocol]) -> None:
+        self._protocols = protocols
+        self._known: set[str] = set()
+        for protocol in protocols:
+            for event, handler in protocol.events.items():
+                if event in self._known:
+                    raise ValueError(f"two protocols claim the event {event!r}")
+                self._known.add(event)
+                server.on(event, handler)
+        server.on("disconnect", self._disconnected)
+        server.on("*", self._unknown)
+
+    def _disconnected(self, sid: str, _reason: str) -> None:
+        for protocol in self._protocols:
+            protocol.disconnected(sid)
+
+    def _unknown(self, event: str, _sid: str, *_args: Any) -> str:
+        """The acknowledgement of an event that nobody here knows; one that asks for none hears nothing."""
+        return json.dumps({"success": False, "error": f"there is no event {event[:64]!r}; there are: {', '.join(sorted(self._known))}"})

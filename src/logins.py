@@ -1,0 +1,89 @@
+"""Checking who is there, for every protocol: off the loop, bounded, counted.
+
+Hashing a password costs tens of milliseconds and megabytes, so only a few run at once and a bounded number
+may wait; the rest is refused at once. When credentials are not asked for, every name is accepted as it is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import metrics
+from errors import LimitExceeded
+from transport import hub
+from userdb import ROLES, User, UserDB
+
+MINUTE = 60.0
+
+
+class Logins:
+    """`users` is where names and passwords are; `required`: whether credentials are checked (`--auth`).
+
+    After `attempts` refusals within a minute (0: no limit) an address has to wait until the oldest is a minute ago.
+    """
+
+    def __init__(
+        self,
+        users: UserDB,
+        *,
+        required: bool,
+        concurrent: int,
+        max_waiting: int,
+        attempts: int,
+        log: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.users, self.required = users, required
+        self._attempts, self._clock = attempts, clock
+        self._failures: dict[str, deque[float]] = {}
+        self._max_waiting = max_waiting
+        self._waiting = 0
+        self._turns = hub.Semaphore(concurrent)
+        self._log = log
+
+    def check(self, name: str, password: str, address: str, *, always: bool = False) -> User | None:
+        """Who this is, or None when the credentials are wrong; waits green.
+
+        Without `required` every name passes, with the defaults of a known user of that name; `always` checks all the
+        same. LimitExceeded when too many logins wait, or too many were refused.
+        """
+        if not (self.required or always):
+            known = hub.in_thread(self.users.get, name)
+            metrics.LOGINS.inc("accepted")
+            return known or User(name, frozenset(ROLES))
+        if self._waiting >= self._max_waiting:
+            metrics.LIMITS_HIT.inc("login-queue")
+            raise LimitExceeded("too many logins wait at this moment; try again in a few seconds")
+        if self._must_wait(address):
+            metrics.LIMITS_HIT.inc("login-attempts")
+            raise LimitExceeded(f"{self._attempts} logins from {address} were refused within a minute; try again in a minute")
+        self._waiting += 1
+        try:
+            with self._turns:
+                user = hub.in_thread(self.users.check, name, password)
+        finally:
+            self._waiting -= 1
+        metrics.LOGINS.inc("accepted" if user else "refused")
+        if user is None:
+            self._failures.setdefault(address, deque()).append(self._clock())
+            self._log(f"login of {name[:64]!r} from {address} refused: unknown name or wrong password")
+        return user
+
+    def _must_wait(self, address: str) -> bool:
+        """Whether this address was refused too often; forgets what is over a minute ago, everywhere."""
+        if not self._attempts:
+            return False
+        since = self._clock() - MINUTE
+        for other in list(self._failures):
+            times = self._failures[other]
+            while times and times[0] < since:
+                times.popleft()
+            if not times:
+                del self._failures[other]
+        return len(self._failures.get(address, ())) >= self._attempts
+
+    def checked(self) -> bool:
+        """Whether credentials are checked for those requests that always carry them: with `--auth`, or once a user exists."""
+        return self.required or hub.in_thread(self.users.any)
