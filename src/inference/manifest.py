@@ -28,7 +28,7 @@ RESERVED = (
 )  # fmt: skip
 """Names that are routes, or read like one: a model called so would hide the route `/<name>` or be hidden by it."""
 
-PREPROCESSINGS = ("none", "stretch", "letterbox", "crop", "digit")
+PREPROCESSINGS = ("none", "stretch", "letterbox", "crop", "digit", "xray")
 """Names that `input.preprocessing` may have; what they do is in preprocessing.py."""
 
 KINDS = ("classification", "detection", "custom")

@@ -99,7 +99,7 @@ PREPROCESSING: dict[str, Preprocessing] = {
     "letterbox": Preprocessing(letterbox, region=letterbox_region),
 }
 
-MODULES = {"digit": "inference.digit"}
+MODULES = {"digit": "inference.digit", "xray": "inference.xray"}
 
 
 def find(name: str) -> Preprocessing:
