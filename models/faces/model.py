@@ -45,7 +45,14 @@ class Model:
             small, scaleFactor=SCALE_STEP, minNeighbors=LEAST_WINDOWS, minSize=(SMALLEST_FACE, SMALLEST_FACE)
         )
         boxes = [
-            {"x": x / scale, "y": y / scale, "width": width / scale, "height": height / scale, "label": "face", "score": round(count / (count + 3), 5)}
+            {
+                "x": x / scale,
+                "y": y / scale,
+                "width": width / scale,
+                "height": height / scale,
+                "label": "face",
+                "score": round(count / (count + LEAST_WINDOWS), 5),
+            }
             for (x, y, width, height), count in zip(np.asarray(found).tolist(), np.asarray(windows).tolist(), strict=True)
         ]
         boxes.sort(key=lambda box: -box["score"])

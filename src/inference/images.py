@@ -26,7 +26,12 @@ from inference.pictures import Data, Header
 
 Pixels = NDArray[np.uint8]
 
-_REDUCED_GREY = {1: cv2.IMREAD_GRAYSCALE, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
+_REDUCED_GREY = {
+    1: cv2.IMREAD_GRAYSCALE,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
 # A reduced colour picture in RGB is spelt as a reduced grey one with the RGB flag; COLOR and RGB exclude each other.
 _FLAGS = {(1, scale): grey | cv2.IMREAD_IGNORE_ORIENTATION for scale, grey in _REDUCED_GREY.items()} | {
     (3, scale): grey | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION for scale, grey in _REDUCED_GREY.items()
@@ -68,7 +73,7 @@ def decode(data: Data, *, channels: int, least: int, rotate: int = 0, limits: Li
     except cv2.error:
         pixels = None
     if pixels is None:
-        raise PictureError(f"the {header.kind.upper()} picture of {len(data)} bytes cannot be decoded: it is damaged, cut short, or of an unusual variant")
+        raise PictureError(f"the {header.kind.upper()} picture of {len(data)} bytes cannot be decoded: it is damaged or of a rare variant")
     if pixels.shape[:2] != (-(-header.height // scale), -(-header.width // scale)):
         raise PictureError(f"the {header.kind.upper()} picture contradicts itself about its size")
     if header.alpha:
@@ -116,7 +121,8 @@ def _opaque(pixels: NDArray[Any], channels: int) -> Pixels:
         pixels = (255 - ((255 - pixels[:, :, :3].astype(np.uint16)) * alpha + 127) // 255).astype(np.uint8)
     if pixels.ndim == 2:
         return pixels if channels == 1 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY if channels == 1 else cv2.COLOR_BGR2RGB)
+    flat: Pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY if channels == 1 else cv2.COLOR_BGR2RGB)
+    return flat
 
 
 def turn(pixels: Pixels, orientation: int, rotate: int = 0) -> Pixels:

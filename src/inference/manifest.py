@@ -22,9 +22,9 @@ FILE = "model.toml"
 CODE = "model.py"
 
 RESERVED = (
-    "about", "authorized", "browser", "camera", "classify", "dashboard", "docs", "engine.io", "favicon.ico", "health", "inference", "list_nn", "login", "logout",
-    "metrics", "model", "models", "openapi.json", "prediction", "robots.txt", "sessions", "snippets", "socket.io", "static", "status", "streams", "train", "users",
-    "v1", "v2", "view", "ws",
+    "about", "browser", "camera", "classify", "dashboard", "docs", "engine.io", "favicon.ico", "health", "list_nn", "login", "logout",
+    "metrics", "models", "openapi.json", "robots.txt", "sessions", "snippets", "socket.io", "static", "status", "streams", "train",
+    "users", "v1", "v2", "view", "ws",
 )  # fmt: skip
 """Names that are routes, or read like one: a model called so would hide the route `/<name>` or be hidden by it."""
 
@@ -161,7 +161,7 @@ def _check_name(file: Path, name: str) -> None:
     if name in RESERVED:
         raise ManifestError(f"{file}: a model may not be called {name!r}, because that is a route of the server: rename its folder")
     if not _NAME.fullmatch(name):
-        raise ManifestError(f"{file}: the folder's name {name!r} is the model's name, and may hold a-z, 0-9, - and _ only, at most 63 characters")
+        raise ManifestError(f"{file}: the folder's name {name!r} is the model's, and may hold only a-z, 0-9, - and _ (at most 63)")
 
 
 def _check_together(root: _Table, manifest: Manifest) -> None:
@@ -174,11 +174,12 @@ def _check_together(root: _Table, manifest: Manifest) -> None:
     if manifest.stateful:
         raise root.wrong("state", 'a model that keeps state is code: it needs runtime.runtime = "python"')
     if manifest.kind != "classification":
-        raise root.wrong("kind", f'{manifest.kind!r} needs runtime.runtime = "python" and a {CODE} that makes boxes or results of the model\'s output')
+        raise root.wrong("kind", f'{manifest.kind!r} needs runtime.runtime = "python" and a {CODE} that says what was found')
     if runtime.weights is None:
         raise root.wrong("runtime.weights", f"missing: the file or SavedModel folder that {runtime.runtime!r} is to load")
     if runtime.weights.suffix not in (".keras", "") and not manifest.code.is_file():
-        raise root.wrong("runtime.weights", f"{runtime.weights.name!r} holds weights only, so {CODE} with a function build() is needed beside {FILE}")
+        name = runtime.weights.name
+        raise root.wrong("runtime.weights", f"{name!r} holds weights only: {CODE} with a function build() is needed beside {FILE}")
 
 
 def _input(table: _Table) -> Input:

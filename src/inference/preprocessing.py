@@ -89,7 +89,8 @@ def resize(pixels: Array, width: int, height: int) -> Array:
     if pixels.shape[:2] == (height, width):
         return pixels
     shrinks = pixels.shape[1] > width or pixels.shape[0] > height
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    resized: Array = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return resized
 
 
 PREPROCESSING: dict[str, Preprocessing] = {

@@ -42,11 +42,16 @@ class Job:
 
 
 def batch_sizes(max_batch: int) -> list[int]:
-    """The sizes that are warmed: 1, 2, 4, … and `max_batch` itself."""
-    sizes = [1]
-    while sizes[-1] * 2 < max_batch:
-        sizes.append(sizes[-1] * 2)
-    return sizes if max_batch == 1 else [*sizes, max_batch]
+    """The sizes that are warmed: all up to 8, then steps of a quarter of the power of two below, and `max_batch`.
+
+    A batch is padded to the next of them, and every padding picture costs as much as a real one: hence so many.
+    """
+    sizes = []
+    size = 1
+    while size < max_batch:
+        sizes.append(size)
+        size += max(1, 2 ** (size.bit_length() - 1) // 4)
+    return [*sizes, max_batch]
 
 
 class Serving:
@@ -57,6 +62,7 @@ class Serving:
         self.warnings: list[str] = []
         self.runtime = manifest.runtime.runtime
         self._limits, self._note, self._pool = limits, note, pool
+        self._channels = manifest.input.channels
         self._preprocessing = preprocessing.find(manifest.input.preprocessing)
         self._least = max(self._preprocessing.least, manifest.input.width, manifest.input.height)
 
@@ -79,7 +85,7 @@ class Serving:
 
     def _decode(self, job: Job) -> None:
         try:
-            job.picture = images.decode(job.data, channels=self.manifest.input.channels, least=self._least, rotate=job.rotate, limits=self._limits)
+            job.picture = images.decode(job.data, channels=self._channels, least=self._least, rotate=job.rotate, limits=self._limits)
         except (PictureError, LimitExceeded, ValueError) as error:
             job.error = str(error)
         except MemoryError:

@@ -10,6 +10,7 @@ ignored, because Ctrl-C reaches the whole process group and the server has its o
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import gc
 import mmap
@@ -22,19 +23,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inference import wire
+from inference import converted, wire
 
 if TYPE_CHECKING:
     from inference.loading import Means
     from inference.serving import Note, Serving
 
 PR_SET_PDEATHSIG = 1
-
-
-def default_cache() -> Path:
-    """Where converted models are kept: $XDG_CACHE_HOME/imageserver or ~/.cache/imageserver."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "imageserver"
 
 
 class Worker:
@@ -127,7 +122,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="inference.worker", description="A worker process of ImageServer; the server starts it.")
     parser.add_argument("--control", type=int, required=True, help="file descriptor of the socket to the server")
     parser.add_argument("--arena", type=int, required=True, help="file descriptor of the shared memory")
-    parser.add_argument("--models-cache", type=Path, default=default_cache(), help="folder of converted models")
+    parser.add_argument("--models-cache", type=Path, default=converted.cache_folder(), help="folder of converted models")
     parser.add_argument("--threads", type=int, default=1, help="threads that this worker may keep busy")
     parser.add_argument("--max-bytes", type=int, default=16 * 2**20, help="largest picture, in bytes")
     parser.add_argument("--max-pixels", type=int, default=50_000_000, help="largest picture, in pixels")
@@ -175,10 +170,8 @@ def main() -> None:
     set_environment(options.threads, options.max_pixels)
     from inference.serving import note_to_stderr
 
-    try:
+    with contextlib.suppress(OSError):  # the server is gone: nobody is left to be told
         Worker(control, arena, make_means(options, note_to_stderr(os.getpid()))).serve()
-    except OSError:
-        pass  # the server is gone: nobody is left to be told
     sys.stderr.flush()
     os._exit(0)  # a model that is still loading, or threads of a runtime, must not delay the end
 

@@ -1,0 +1,103 @@
+"""Models executed by OpenVINO: converted once from Keras, compared with it, then run without TensorFlow in the process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from errors import ModelError
+from inference import converted
+from inference.converted import Entry
+from inference.manifest import Manifest
+
+if TYPE_CHECKING:
+    from inference.loading import Means
+    from inference.serving import Backend
+
+CONVERSION_LIMIT = 900.0
+"""Seconds that the conversion of one model may take."""
+
+# The package's converter reports to its makers by default, also when nobody was asked. Without this module it does not.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+PRECISION = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class OpenVINO:
+    """A `Backend`: `path` is a model.xml with a free batch size."""
+
+    def __init__(self, path: Path, precision: str, threads: int) -> None:
+        import openvino
+
+        core = openvino.Core()
+        # Without the hint a processor that has bfloat16 uses it, whatever the model was trained in.
+        settings = {
+            "INFERENCE_PRECISION_HINT": PRECISION[precision],
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        compiled = core.compile_model(core.read_model(path), "CPU", settings)
+        self._request = compiled.create_infer_request()
+        used = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+        self.text = f"openvino {'bfloat16' if used in ('bf16', 'bfloat16') else 'float32'}"
+
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        # Nothing is copied in or out: the caller is done with both before the next batch.
+        found: NDArray[Any] = self._request.infer([batch], share_inputs=True, share_outputs=True)[0]
+        return found
+
+
+def load(manifest: Manifest, weights_digest: str, means: Means, warnings: list[str]) -> Backend:
+    """The model in OpenVINO; with runtime "auto" in TensorFlow, and a sentence in `warnings`, where that does not work.
+
+    ModelError when neither does, or the manifest insists on OpenVINO.
+    """
+    try:
+        entry = _entry(manifest, weights_digest, means)
+        if entry.report.good:
+            return OpenVINO(entry.model, manifest.runtime.precision, means.threads)
+        reason = entry.report.reason
+    except (RuntimeError, OSError, ModelError) as error:  # OpenVINO's own errors are RuntimeErrors
+        means.note(f"{manifest.name}: {type(error).__name__}: {error}")
+        reason = str(error) if isinstance(error, ModelError) else "OpenVINO cannot load it"
+    if manifest.runtime.runtime == "openvino":
+        raise ModelError(f"the model {manifest.name!r} cannot run in OpenVINO: {reason}")
+    from inference.backends.tensorflow import TensorFlow
+
+    backend = TensorFlow(manifest, means.threads)
+    warnings.append(f"it runs in TensorFlow, which is slower and takes more memory: {reason}")
+    return backend
+
+
+def _entry(manifest: Manifest, weights_digest: str, means: Means) -> Entry:
+    """From the cache, or made now, in a process of its own, so that TensorFlow never comes into this one."""
+    folder = converted.place(means.cache, manifest, weights_digest)
+    entry = converted.find(folder)
+    if entry is not None:
+        return entry
+    means.note(f"{manifest.name}: converting to OpenVINO, once")
+    source = Path(__file__).resolve().parent.parent.parent
+    command = [sys.executable, "-P", "-m", "inference.prepare", "--models-cache", str(means.cache), "--folder", str(manifest.folder)]
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, "PYTHONPATH": str(source)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            timeout=CONVERSION_LIMIT,
+            check=False,
+            text=True,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"converting took longer than {CONVERSION_LIMIT:g} s") from error
+    entry = converted.find(folder)
+    if entry is None:
+        said = done.stdout.strip().splitlines()
+        raise ModelError(said[-1] if said else f"the conversion ended with exit code {done.returncode}")
+    return entry

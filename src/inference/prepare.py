@@ -1,0 +1,80 @@
+"""Convert the models that OpenVINO is to run: `python src/inference/prepare.py`. Installation does it for those shipped.
+
+Without it the first worker that loads such a model does it. What is in the cache already is skipped at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+if __name__ == "__main__" and __package__ in (None, ""):
+    # Run as a file: its own folder must not be where imports look first, src/ must.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from errors import ImageServerError
+from inference import converted, weights
+from inference.manifest import Manifest
+from inference.registry import Registry
+
+MODELS = Path(__file__).resolve().parent.parent.parent / "models"
+
+
+def prepare(manifest: Manifest, cache: Path) -> str:
+    """Convert one model unless it is done already; returns a sentence, "" when there was nothing to do."""
+    if manifest.runtime.runtime not in ("auto", "openvino") or manifest.runtime.weights is None:
+        return ""
+    digest = weights.check(manifest)
+    if converted.find(converted.place(cache, manifest, digest)) is not None:
+        return ""
+    start = time.monotonic()
+    from inference.conversion import convert
+
+    entry = convert(manifest, digest, cache)
+    if not entry.report.good:
+        return f"stays in TensorFlow: {entry.report.reason}"
+    return f"converted in {time.monotonic() - start:.1f} s, scores differ by at most {entry.report.difference:.2g}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="prepare", description="Convert models to OpenVINO ahead of time; says which needed it.")
+    parser.add_argument("--models", type=Path, default=MODELS, help="the models folder (default: the project's)")
+    parser.add_argument("--models-cache", type=Path, default=converted.cache_folder(), help="where they are kept (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, help="only the model in this folder; exit code 1 when it does not work")
+    options = parser.parse_args(argv)
+    set_environment()
+    if options.folder is not None:
+        from inference import manifest
+
+        try:
+            prepare(manifest.read(options.folder), options.models_cache)
+        except (ImageServerError, OSError) as error:
+            print(error, flush=True)
+            return 1
+        return 0
+    registry = Registry(options.models)
+    for text in registry.scan().errors:
+        print(text, file=sys.stderr)
+    for name, found in sorted(registry.manifests.items()):
+        if found.runtime.weights is not None and not found.runtime.weights.exists():
+            continue  # for those who fetch the weights; its first load converts it
+        try:
+            said = prepare(found, options.models_cache)
+        except (ImageServerError, OSError) as error:
+            said = str(error)
+        if said:
+            print(f"model {name}: {said}", flush=True)
+    return 0
+
+
+def set_environment() -> None:
+    import os
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the comparison is with the processor, and needs no device
+
+
+if __name__ == "__main__":
+    sys.exit(main())
