@@ -173,7 +173,8 @@ def from_toml(table: Sequence[Setting], path: Path) -> list[Given]:
         row = by_key.get(key.replace("_", "-"))
         if row is None:
             what = f"table [{key}]" if isinstance(value, dict) else f"key {key}"
-            raise SettingError(f"The {what} of {path} is no setting{_nearest(key, by_key)}; correct or remove it.")
+            nearest = "" if isinstance(value, dict) else _nearest(key, by_key)
+            raise SettingError(f"The {what} of {path} is no setting{nearest}; correct or remove it.")
         for item in value if isinstance(value, list) else [value]:
             if not isinstance(item, str | int | float):
                 raise SettingError(f"{key} in {path} is {item!r}, but it takes {row.kind.expects}.")
