@@ -137,8 +137,8 @@ class Settings:
         help="single pictures, each of which gets an answer, that may wait for a model",
     )
 
-    max_logins: int = _setting(
-        _LOGINS, "--max-logins", default=256, kind=kinds.whole("N", 1),
+    login_queue: int = _setting(
+        _LOGINS, "--login-queue", default=256, kind=kinds.whole("N", 1),
         help="logins that may wait to be checked; further ones are refused",
     )
     login_threads: int = _setting(
