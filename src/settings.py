@@ -158,13 +158,25 @@ class Settings:
         _CONNECTIONS, "--max-per-address", default=0, kind=kinds.whole("N", 0),
         help="open connections of one client address; 0 is no limit",
     )
+    max_request_line: int = _setting(
+        _CONNECTIONS, "--max-request-line", default=8 * 2**10, kind=kinds.size(256, 2**20),
+        help="request line of a request: method, path and query",
+    )
     max_header_bytes: int = _setting(
         _CONNECTIONS, "--max-header-bytes", default=32 * 2**10, kind=kinds.size(1024, 2**20),
-        help="request line and headers of a request",
+        help="request line and headers of a request together",
     )
     header_time: float = _setting(
         _CONNECTIONS, "--header-time", default=10.0, kind=_TIME,
         help="time for a request's headers to arrive in",
+    )
+    keep_alive_time: float = _setting(
+        _CONNECTIONS, "--keep-alive-time", default=75.0, kind=_TIME,
+        help="time that a connection may wait between two requests",
+    )
+    max_body_bytes: int = _setting(
+        _CONNECTIONS, "--max-body-bytes", default=64 * 2**20, kind=kinds.size(1024, 2**30),
+        help="largest body of a request; what reads it has lower limits of its own",
     )
     min_body_rate: int = _setting(
         _CONNECTIONS, "--min-body-rate", default=1024, kind=kinds.size(0, 2**30),
@@ -174,9 +186,21 @@ class Settings:
         _CONNECTIONS, "--body-grace", default=10.0, kind=_TIME,
         help="time before --min-body-rate is demanded",
     )
+    send_time: float = _setting(
+        _CONNECTIONS, "--send-time", default=60.0, kind=_TIME,
+        help="time for which a client may take nothing of an answer before it is given up",
+    )
+    drain_bytes: int = _setting(
+        _CONNECTIONS, "--drain-bytes", default=64 * 2**20, kind=kinds.size(0, 2**30),
+        help="bytes read and dropped after an early refusal, so that the client can read the answer",
+    )
+    drain_time: float = _setting(
+        _CONNECTIONS, "--drain-time", default=10.0, kind=_TIME,
+        help="time for the same",
+    )
     join_time: float = _setting(
         _CONNECTIONS, "--join-time", default=10.0, kind=_TIME,
-        help="time for a Socket.IO client to join a namespace",
+        help="time for a Socket.IO client to join a namespace, and for an upgrade to WebSocket",
     )
     ping_interval: float = _setting(
         _CONNECTIONS, "--ping-interval", default=25.0, kind=_TIME,
@@ -185,6 +209,10 @@ class Settings:
     ping_timeout: float = _setting(
         _CONNECTIONS, "--ping-timeout", default=20.0, kind=_TIME,
         help="time a heartbeat may take before the connection is given up",
+    )
+    max_pings: int = _setting(
+        _CONNECTIONS, "--max-pings", default=100, kind=kinds.whole("N", 1),
+        help="heartbeats a second that one client may ask for",
     )
 
     max_message_bytes: int = _setting(
@@ -199,16 +227,24 @@ class Settings:
         _MESSAGES, "--max-payload-packets", default=256, kind=kinds.whole("N", 1),
         help="packets in one request of a polling client",
     )
+    max_payload_bytes: int = _setting(
+        _MESSAGES, "--max-payload-bytes", default=64 * 2**20, kind=kinds.size(1024, 2**30),
+        help="largest request of a polling client, which may hold several messages",
+    )
     max_attachments: int = _setting(
-        _MESSAGES, "--max-attachments", default=64, kind=kinds.whole("N", 0),
+        _MESSAGES, "--max-attachments", default=16, kind=kinds.whole("N", 0),
         help="binary attachments of one Socket.IO packet",
     )
     attachment_time: float = _setting(
-        _MESSAGES, "--attachment-time", default=30.0, kind=_TIME,
+        _MESSAGES, "--attachment-time", default=60.0, kind=_TIME,
         help="time from a Socket.IO packet to the last of its attachments",
     )
+    max_namespaces: int = _setting(
+        _MESSAGES, "--max-namespaces", default=16, kind=kinds.whole("N", 1),
+        help="namespaces that one connection may join",
+    )
     max_outgoing_bytes: int = _setting(
-        _MESSAGES, "--max-outgoing-bytes", default=4 * 2**20, kind=kinds.size(1024, 2**30),
+        _MESSAGES, "--max-outgoing-bytes", default=32 * 2**20, kind=kinds.size(1024, 2**30),
         help="bytes waiting to be sent to one client; above it newer predictions replace older ones, then the connection ends",
     )
 
