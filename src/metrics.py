@@ -69,3 +69,9 @@ LOGINS = _counter("imageserver_logins_total", ("result",), "Attempts to authenti
 LIMITS_HIT = _counter("imageserver_limits_hit_total", ("limit",), "Times that a client or request ran into a limit, by the limit's setting.")
 WORKER_RESTARTS = _counter("imageserver_worker_restarts_total", (), "Worker processes that died and were replaced.")
 CONNECTIONS = _gauge("imageserver_connections", ("transport",), "Connections open now.")
+TCP_CLOSED = _counter(
+    "imageserver_tcp_closed_total", ("reason",),
+    "Connections of the legacy TCP port that ended: bye, left (the client), silent, slow, unknown command, refused (AUTH), deaf (replies unread), no room.",
+)
+TCP_AUTHENTICATIONS = _counter("imageserver_tcp_authentications_total", ("result",), "Signatures checked for AUTH, by result: accepted or refused.")
+TCP_BUFFERED = _gauge("imageserver_tcp_buffered_bytes", (), "Bytes of pictures that connections of the legacy TCP port hold now.")
