@@ -69,7 +69,7 @@ class Serving:
     def warm(self) -> None:
         """Run once at every size that will be used, so that no request pays for what happens only once."""
         blank = np.zeros((self.manifest.input.height, self.manifest.input.width, self.manifest.input.channels), np.uint8)
-        for size in batch_sizes(self.manifest.batch.max_batch):
+        for size in reversed(batch_sizes(self.manifest.batch.max_batch)):  # the largest first: the others fit into its memory
             self._infer([blank] * size)
 
     def run(self, jobs: list[Job]) -> list[wire.Result]:
