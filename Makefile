@@ -28,8 +28,8 @@ environment:
 	@scripts/environment.sh $(VENV) $(LOCK)
 
 # Converting the shipped models takes seconds a model: once for each state of their folders.
-$(PREPARED): $(LOCK) $(wildcard src/inference/prepare.py models/*/*.toml models/*/*.keras models/*/*.py) | environment
-	@test ! -e src/inference/prepare.py || $(VENV)/bin/python src/inference/prepare.py
+$(PREPARED): $(LOCK) src/inference/prepare.py $(wildcard models/*/*.toml models/*/*.keras models/*/*.py) | environment
+	@$(VENV)/bin/python src/inference/prepare.py
 	@touch $@
 
 dev: environment
