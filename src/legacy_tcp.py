@@ -1,6 +1,6 @@
 """Legacy TCP commands: chest X-rays on a port of their own (docs/legacy-tcp.md).
 
-The sockets around `legacy_tcp_protocol.Conversation`: a green thread for each connection, which reads what the
+The sockets around `legacy_tcp_machine.Conversation`: a green thread for each connection, which reads what the
 conversation wants, where it wants it, and does what it says.
 """
 
@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import legacy_tcp_protocol as codes
+import legacy_tcp_machine as codes
 import metrics
 from errors import ImageServerError, LimitExceeded, NotAllowed
-from legacy_tcp_protocol import NONCE_BYTES, Action, CheckSignature, Close, Conversation, Limits, Predict, Reply, Step
+from legacy_tcp_machine import NONCE_BYTES, Action, CheckSignature, Close, Conversation, Limits, Predict, Reply, Step
 from transport import hub
 
 PROTOCOL = "legacy_tcp"
@@ -33,7 +33,7 @@ LOOK_AGAIN = 1.0
 """Seconds after which a file that arrives more slowly than that is read all the same, to see that it still comes."""
 STEPS_A_TURN = 16
 """Reads without waiting after which others have their turn."""
-PREDICTIONS_AT_ONCE = 32
+PREDICTIONS_AT_ONCE = 24
 """Questions to one model at the same time, so that this port leaves room in the engine to others; further ones wait."""
 ASK_AGAIN = 0.25
 """Seconds until the next try when the engine has no room."""
@@ -46,7 +46,7 @@ class PortLimits:
     """Sizes in bytes, times in seconds; 0 connections a host is no limit."""
 
     file_bytes: int = 16 * 2**20
-    buffer_bytes: int = 512 * 2**20  # all pictures together
+    total_bytes: int = 512 * 2**20  # all pictures together
     connections: int = 4096
     connections_per_host: int = 16
     answer_time: float = 15.0  # of a model
@@ -107,6 +107,12 @@ class LegacyTcp:
         self._gauge = metrics.CONNECTIONS.child(PROTOCOL)
 
     # ---- life -------------------------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, port = self._listener.getsockname()[:2]
+        return host, port
 
     def serve(self) -> None:
         """Accept until `stop`. Blocks; run it in a green thread of its own."""
@@ -183,8 +189,8 @@ class LegacyTcp:
         if size > min(self.limits.file_bytes, self.hall.max_frame_bytes):
             metrics.LIMITS_HIT.inc("tcp-max-bytes")
             return False
-        if self.buffered + size > self.limits.buffer_bytes:
-            metrics.LIMITS_HIT.inc("tcp-max-buffers")
+        if self.buffered + size > self.limits.total_bytes:
+            metrics.LIMITS_HIT.inc("tcp-max-total-bytes")
             return False
         return True
 
@@ -192,8 +198,8 @@ class LegacyTcp:
         """Count bytes that a connection holds more (or less); False when all together are too many."""
         self.buffered += count
         metrics.TCP_BUFFERED.child().value = self.buffered
-        if count > 0 and self.buffered > self.limits.buffer_bytes:
-            metrics.LIMITS_HIT.inc("tcp-max-buffers")
+        if count > 0 and self.buffered > self.limits.total_bytes:
+            metrics.LIMITS_HIT.inc("tcp-max-total-bytes")
             return False
         return True
 

@@ -144,6 +144,15 @@ MODEL = Kind("NAME", "the name of a model", _text)
 ADDRESS = Kind("ADDRESS", "an IP address, a host name, or localaddr", lambda text, _folder: _address(text))
 PORT = whole("PORT", 0, 65535)
 
+OFF = -1
+"""The value of a port that is not to be opened."""
+PORT_OR_OFF = Kind(
+    "PORT",
+    PORT.expects + ", or off",
+    lambda text, folder: OFF if text.strip().lower() == "off" else PORT.parse(text, folder),
+    lambda value: "off" if value == OFF else str(value),
+)
+
 
 def _address(text: str) -> str:
     bare = text.strip().removeprefix("[").removesuffix("]")

@@ -34,6 +34,7 @@ _PICTURES = "Limits of pictures"
 _LOGINS = "Limits of logins"
 _CONNECTIONS = "Limits of connections"
 _MESSAGES = "Limits of messages"
+_TCP = "Legacy TCP commands for chest X-rays"
 
 _IN_DATA = Path()
 _TIME = kinds.duration(0.05, 3600)
@@ -246,6 +247,43 @@ class Settings:
     max_outgoing_bytes: int = _setting(
         _MESSAGES, "--max-outgoing-bytes", default=32 * 2**20, kind=kinds.size(1024, 2**30),
         help="bytes waiting to be sent to one client; above it newer predictions replace older ones, then the connection ends",
+    )
+
+    tcp_ip: str | None = _setting(
+        _TCP, "--tcp-ip", default=None, kind=kinds.ADDRESS, shown="that of --ip",
+        help="address to listen on for legacy TCP commands",
+    )
+    tcp_port: int | None = _setting(
+        _TCP, "--tcp-port", default=None, kind=kinds.PORT_OR_OFF, shown="50022, and off where that is in use",
+        help="port for legacy TCP commands; 0 takes any free one, off opens none",
+    )
+    tcp_config: Path | None = _setting(
+        _TCP, "--tcp-config", default=None, kind=kinds.PATH,
+        help="configuration file of the former server, for address and port: [Server] serverName and [Port] port, or HOST and PORT",
+    )
+    tcp_authorized_keys: Path | None = _setting(
+        _TCP, "--tcp-authorized-keys", default=None, kind=kinds.PATH,
+        help="file of SSH public keys: only clients that sign with one of them (AUTH) are served",
+    )
+    tcp_open: bool = _setting(
+        _TCP, "--tcp-open", default=False, kind=kinds.FLAG,
+        help="with --auth but without keys, listen on the network all the same, not only on this machine",
+    )
+    tcp_max_per_host: int = _setting(
+        _TCP, "--tcp-max-per-host", default=16, kind=kinds.whole("N", 0),
+        help="open connections of one client address; 0 is no limit",
+    )
+    tcp_max_connections: int = _setting(
+        _TCP, "--tcp-max-connections", default=4096, kind=kinds.whole("N", 1),
+        help="open connections in total",
+    )
+    tcp_max_bytes: int = _setting(
+        _TCP, "--tcp-max-bytes", default=16 * 2**20, kind=kinds.size(1024, 32 * 2**20),
+        help="largest file; --max-frame-bytes holds as well",
+    )
+    tcp_max_total_bytes: int = _setting(
+        _TCP, "--tcp-max-total-bytes", default=512 * 2**20, kind=kinds.size(2**20, 2**40),
+        help="files of all connections together",
     )
 
     def __post_init__(self) -> None:
