@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 import addresses
+import legacy_tcp_port
 import logs
 import settings as settings_table
 from camstream import CamStream, Defaults
@@ -72,6 +73,8 @@ class ImageServer:
         Events(self.socketio, [camstream])
         self.http.route("/socket.io/", self.socketio)
         self.http.route("/health/", Health(self._not_ready))
+        self._tcp_warnings: list[str] = []
+        self.legacy_tcp = legacy_tcp_port.build(settings, self.hall, log=LOG.info, warn=self._tcp_warnings.append)
 
     def run(self) -> int:
         """Serve until a signal says stop; returns the exit code."""
@@ -83,6 +86,8 @@ class ImageServer:
         except UnknownModel as error:
             raise SettingError(f"--model and --preload: {error}") from error
         hub.spawn(self.http.serve)
+        if self.legacy_tcp:
+            hub.spawn(self.legacy_tcp.serve)
         self._announce()
         hub.spawn(self._await_default)
         hub.spawn(StatusLines(self.hall, LOG.info).run)
@@ -92,6 +97,11 @@ class ImageServer:
     def _announce(self) -> None:
         settings, (host, port) = self._settings, self._listener.getsockname()[:2]
         LOG.info("(%d) wsgi starting up on http://%s:%d", os.getpid(), addresses.for_url(host), port)
+        if self.legacy_tcp:
+            tcp_host, tcp_port = self.legacy_tcp.address
+            LOG.info("legacy TCP listening on %s:%d", addresses.for_url(tcp_host), tcp_port)
+        for warning in self._tcp_warnings:
+            LOG.warning("%s", warning)
         if not addresses.is_loopback(host):
             LOG.info("cameras on this network reach it at http://%s:%d", addresses.for_url(addresses.lan_address() or host), port)
         if settings.auth and not self.users.any():
@@ -124,6 +134,8 @@ class ImageServer:
         self.hall.stop()
         self.engine.stop(STOP_WITHIN - 1.0)
         self.socketio.close_all(max(0.2, min(0.5, end - time.monotonic())))
+        if self.legacy_tcp:
+            self.legacy_tcp.stop(max(0.2, min(0.5, end - time.monotonic())))
         self.http.stop(max(0.2, end - time.monotonic()))
         if self.results:
             hub.in_thread(self.results.close, 0.5)
