@@ -28,7 +28,7 @@ environment:
 	@scripts/environment.sh $(VENV) $(LOCK)
 
 # Converting the shipped models takes seconds a model: once for each state of their folders.
-$(PREPARED): $(LOCK) src/inference/prepare.py $(wildcard models/*/*.toml models/*/*.keras models/*/*.py) | environment
+$(PREPARED): $(LOCK) src/inference/prepare.py $(wildcard models/*/*.*) | environment
 	@$(VENV)/bin/python src/inference/prepare.py
 	@touch $@
 
