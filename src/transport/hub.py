@@ -6,6 +6,7 @@ Everything here runs on one native thread, the hub's; only `in_thread` leaves it
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -16,7 +17,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 with warnings.catch_warnings():
     # eventlet announces its own maintenance mode on import; that is why it lives in this package alone.
@@ -33,9 +34,13 @@ from eventlet.greenio import GreenSocket
 
 T = TypeVar("T")
 
+if TYPE_CHECKING:
+    Socket = socket.socket
+else:
+    Socket = GreenSocket
+
 Empty = eventlet.queue.Empty
 Full = eventlet.queue.Full
-Socket = GreenSocket
 Semaphore = eventlet.semaphore.Semaphore
 sleep: Callable[[float], None] = eventlet.sleep
 
@@ -174,7 +179,7 @@ def wait_writable(fd: Any, timeout: float | None = None) -> None:
 def listen(host: str, port: int, backlog: int = 4096) -> Socket:
     """A listening TCP socket (IPv4, or IPv6 for an address with colons); port 0 = any. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = green_socket.socket(family, socket.SOCK_STREAM)
+    listener = cast(Socket, green_socket.socket(family, socket.SOCK_STREAM))
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
@@ -187,7 +192,7 @@ def listen(host: str, port: int, backlog: int = 4096) -> Socket:
 
 def green(sock: socket.socket) -> Socket:
     """A green socket over an ordinary one: same descriptor, waits in the loop instead of in the kernel."""
-    return GreenSocket(sock)
+    return cast(Socket, GreenSocket(sock))
 
 
 _signal_sockets: list[socket.socket] = []
@@ -271,7 +276,7 @@ def receive_nowait(sock: Socket, into: memoryview) -> int | None:
     `sock` must be in non-blocking mode; TLS or not. Raises OSError for a broken connection.
     """
     try:
-        return int(sock.recv_into(into))
+        return sock.recv_into(into)
     except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
         return None
     except ssl.SSLEOFError:
@@ -281,7 +286,7 @@ def receive_nowait(sock: Socket, into: memoryview) -> int | None:
 def send_nowait(sock: Socket, data: bytes | memoryview) -> int:
     """Send what fits: the count of bytes taken, 0 when none fits now. Conditions and errors as `receive_nowait`."""
     try:
-        return int(sock.send(data))
+        return sock.send(data)
     except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
         return 0
 
@@ -291,22 +296,25 @@ def start_tls(sock: Socket, context: ssl.SSLContext, timeout: float) -> Socket:
 
     Raises OSError when the handshake fails and `TimedOut` when it takes longer than `timeout` seconds.
     """
-    secured = green_ssl.GreenSSLSocket(sock, server_side=True, do_handshake_on_connect=False, _context=context)
+    secured: Socket = green_ssl.GreenSSLSocket(sock, server_side=True, do_handshake_on_connect=False, _context=context)
     try:
         with Timeout(timeout):
-            secured.do_handshake()
+            secured.do_handshake()  # type: ignore[attr-defined]
     except BaseException:
         secured.close()
         raise
     return secured
 
 
+def _plain(sock: Socket) -> socket.socket:
+    return cast(socket.socket, getattr(sock, "fd", sock))
+
+
 def gone(sock: Socket) -> bool:
     """Whether the other end of a connection has gone away, without waiting and without reading anything."""
     try:
         # Below TLS on purpose: what counts is the end of the stream, and SSLSocket.recv refuses flags.
-        plain: socket.socket = sock if isinstance(sock, socket.socket) else sock.fd
-        return not socket.socket.recv(plain, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        return not socket.socket.recv(_plain(sock), 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:
         return False
     except OSError:
@@ -324,8 +332,5 @@ def shut(sock: Socket, *, reading: bool = True) -> None:
     Green threads that wait for it wake up; closing the descriptor under them would leave them waiting for whoever
     gets its number next.
     """
-    try:
-        plain: socket.socket = sock if isinstance(sock, socket.socket) else sock.fd
-        socket.socket.shutdown(plain, socket.SHUT_RDWR if reading else socket.SHUT_WR)
-    except OSError:
-        pass  # not connected any more
+    with contextlib.suppress(OSError):  # not connected any more
+        socket.socket.shutdown(_plain(sock), socket.SHUT_RDWR if reading else socket.SHUT_WR)

@@ -1,0 +1,239 @@
+"""The frames of RFC 6455 (WebSocket), server side. Pure: bytes in, messages out; no sockets.
+
+Written for gigabytes a second: the caller reads into one large `Chunk`, and `Receiver.parse` walks over whatever
+arrived, unmasks every payload where it lies with one vector operation, and copies it out once.
+Extensions are never negotiated, so permessage-deflate is off and any reserved bit is an error.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import struct
+from collections.abc import Callable, Iterator
+
+import numpy
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+
+NORMAL, GOING_AWAY, PROTOCOL_ERROR, NO_STATUS = 1000, 1001, 1002, 1005
+INVALID_DATA, POLICY, TOO_BIG, INTERNAL = 1007, 1008, 1009, 1011
+
+CHUNK_BYTES = 256 * 1024
+"""What one read may bring: some thirty frames of 8 KB, and small enough to stay in a processor's cache."""
+
+LONG_BYTES = 64 * 1024
+"""An incomplete frame above this gets memory of its own, which the next reads fill directly."""
+
+_SHORT = struct.Struct(">H")
+_LONG = struct.Struct(">Q")
+_KEY = struct.Struct("<I")
+_WORD = struct.Struct("<Q")
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_FINAL = (0x80 | BINARY, 0x80 | TEXT)
+
+_key = numpy.zeros((), numpy.uint64)  # an operand of the XOR; an array of no dimensions spares numpy a conversion
+
+
+class ProtocolError(Exception):
+    """The peer broke RFC 6455 or a limit. `code` is the close code that says so, `limit` the limit's name or ""."""
+
+    def __init__(self, code: int, reason: str, limit: str = "") -> None:
+        super().__init__(reason)
+        self.code, self.reason, self.limit = code, reason, limit
+
+
+class Chunk:
+    """Memory to read into: `view`, of which `size` bytes may be filled, and `words`, the same as 64-bit words."""
+
+    __slots__ = ("size", "view", "words")
+
+    def __init__(self, size: int = CHUNK_BYTES) -> None:
+        # numpy.empty does not touch the memory, so a chunk costs only what was ever read into it.
+        # The spare words are there because unmasking works on whole words and restores what lies behind a payload.
+        self.words = numpy.empty(size // 8 + 3, numpy.uint64)
+        self.view = self.words.data.cast("B")
+        self.size = size
+
+    def unmask(self, start: int, stop: int, key: int) -> None:
+        """XOR the bytes from `start` to `stop` with the 4 bytes of `key` (little endian) in turn.
+
+        Up to seven bytes before `start` are spoilt: they are a frame's header, or a payload copied out already.
+        """
+        turn = 8 * (start & 3)
+        key = (key << turn | key >> (32 - turn)) & 0xFFFFFFFF
+        _key[()] = key << 32 | key
+        (behind,) = _WORD.unpack_from(self.view, stop)
+        words = self.words[start >> 3 : (stop + 7) >> 3]
+        numpy.bitwise_xor(words, _key, words)
+        _WORD.pack_into(self.view, stop, behind)
+
+
+class Receiver:
+    """Bytes from a client to messages. One for each connection; between reads it holds only what is incomplete.
+
+    `limit` bounds a message in bytes, over all its fragments. `clock` (seconds) dates an incomplete message.
+    """
+
+    __slots__ = ("_clock", "_fragments", "_limit", "_long", "_long_at", "_long_frame", "_opcode", "_rest", "since")
+
+    def __init__(self, limit: int, clock: Callable[[], float]) -> None:
+        self._limit, self._clock = limit, clock
+        self._rest = b""  # the beginning of a frame that is not complete yet
+        self._opcode = 0  # of a fragmented message under way, 0: none
+        self._fragments = bytearray()
+        self._long: Chunk | None = None  # the payload of a long frame under way
+        self._long_at = 0
+        self._long_frame = (0, 0, 0)  # that frame's first byte, length in bytes, masking key
+        self.since: float | None = None
+        """When the incomplete message began to arrive; None while nothing is incomplete."""
+
+    def room(self, chunk: Chunk) -> memoryview:
+        """Where the next bytes belong. Read into it, then call `parse` with the same chunk and the count."""
+        if self._long is not None:
+            return self._long.view[self._long_at : self._long_frame[1]]
+        start = len(self._rest)
+        chunk.view[:start] = self._rest
+        return chunk.view[start : chunk.size]
+
+    def parse(self, chunk: Chunk, count: int) -> Iterator[tuple[int, bytes]]:
+        """Yield (opcode, payload) of each message and control frame that the `count` bytes just read complete.
+
+        Text is yielded as bytes, not yet known to be UTF-8. Raises `ProtocolError` for what must end the connection.
+        The chunk must not be used otherwise until the iterator is exhausted; payloads are copies.
+        """
+        if self._long is not None:
+            self._long_at += count
+            first, length, key = self._long_frame
+            if self._long_at == length:
+                long, self._long = self._long, None
+                long.unmask(0, length, key)
+                yield from self._frame(first, bytes(long.view[:length]))
+            return
+        view, limit, unmask = chunk.view, self._limit, chunk.unmask
+        end = len(self._rest) + count
+        self._rest = b""
+        at = 0
+        while end - at >= 6:  # no frame of a client is shorter: two bytes and the masking key
+            first, length = view[at], view[at + 1] - 128
+            if length < 126:
+                start = at + 6
+            elif length == 126:
+                start = at + 8
+                if start > end:
+                    break
+                (length,) = _SHORT.unpack_from(view, at + 2)
+            else:
+                start = at + 14
+                if start > end:
+                    break
+                (length,) = _LONG.unpack_from(view, at + 2)
+            plain = first in _FINAL and not self._opcode
+            if length > limit or length < 0 or not plain:
+                self._check(first, length)
+            stop = start + length
+            if stop > end:
+                if length > LONG_BYTES:
+                    self._begin_long(first, length, _KEY.unpack_from(view, start - 4)[0], view[start:end])
+                    at = end
+                break
+            if length:
+                unmask(start, stop, _KEY.unpack_from(view, start - 4)[0])
+            at = stop
+            if plain:
+                self.since = None
+                yield first & 15, bytes(view[start:stop])
+            else:
+                yield from self._frame(first, bytes(view[start:stop]))
+        self._rest = bytes(view[at:end])
+        if 2 <= end - at < 6:
+            self._check(view[at], min(view[at + 1] - 128, 125))  # a broken frame may be shorter than any right one
+        if self.since is None and (at < end or self._opcode or self._long is not None):
+            self.since = self._clock()
+
+    def _begin_long(self, first: int, length: int, key: int, beginning: memoryview) -> None:
+        self._long = Chunk(length)
+        self._long_at = len(beginning)
+        self._long.view[: self._long_at] = beginning
+        self._long_frame = (first, length, key)
+
+    def _check(self, first: int, length: int) -> None:
+        opcode = first & 15
+        if first & 0x70:
+            raise ProtocolError(PROTOCOL_ERROR, "reserved bits are set")
+        if length < 0:
+            raise ProtocolError(PROTOCOL_ERROR, "a client's frame must be masked")
+        if opcode >= CLOSE:
+            if opcode > PONG:
+                raise ProtocolError(PROTOCOL_ERROR, f"unknown opcode {opcode}")
+            if length > 125 or not first & 0x80:
+                raise ProtocolError(PROTOCOL_ERROR, "a control frame must be whole and of at most 125 bytes")
+            return
+        if opcode > BINARY:
+            raise ProtocolError(PROTOCOL_ERROR, f"unknown opcode {opcode}")
+        if (opcode == CONTINUATION) != bool(self._opcode):
+            raise ProtocolError(PROTOCOL_ERROR, "fragments are out of order")
+        if length >> 63:
+            raise ProtocolError(PROTOCOL_ERROR, "the length's highest bit must be 0")
+        if length + len(self._fragments) > self._limit:
+            raise ProtocolError(TOO_BIG, f"a message may have {self._limit} bytes", "message_bytes")
+
+    def _frame(self, first: int, payload: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield what the whole frame completes: itself, the message whose last fragment it is, or nothing."""
+        opcode = first & 15
+        if opcode >= CLOSE:
+            yield opcode, payload
+            return
+        self._opcode = self._opcode or opcode
+        if first & 0x80:
+            opcode, self._opcode, self.since = self._opcode, 0, None
+            if self._fragments:
+                self._fragments += payload
+                payload = bytes(self._fragments)
+                self._fragments = bytearray()
+            yield opcode, payload
+        else:
+            self._fragments += payload
+
+
+def frame(opcode: int, payload: bytes) -> bytes:
+    """One whole, unmasked frame, as a server sends it."""
+    return frame_header(opcode, len(payload)) + payload
+
+
+def frame_header(opcode: int, length: int) -> bytes:
+    """What goes before a payload of `length` bytes."""
+    if length < 126:
+        return bytes((0x80 | opcode, length))
+    if length < 65536:
+        return bytes((0x80 | opcode, 126)) + _SHORT.pack(length)
+    return bytes((0x80 | opcode, 127)) + _LONG.pack(length)
+
+
+def close_payload(code: int, reason: str = "") -> bytes:
+    """The payload of a CLOSE frame; NO_STATUS gives an empty one. The reason is cut to what the frame can hold."""
+    if code == NO_STATUS:
+        return b""
+    return _SHORT.pack(code) + reason.encode()[:123].decode("utf-8", "ignore").encode()
+
+
+def parse_close(payload: bytes) -> tuple[int, str]:
+    """Code and reason of a CLOSE frame; (NO_STATUS, "") for an empty one. Raises `ProtocolError` (section 7.4)."""
+    if not payload:
+        return NO_STATUS, ""
+    if len(payload) == 1:
+        raise ProtocolError(PROTOCOL_ERROR, "a close code has two bytes")
+    (code,) = _SHORT.unpack_from(payload)
+    if not ((1000 <= code <= 1014 and code not in (1004, 1005, 1006)) or 3000 <= code <= 4999):
+        raise ProtocolError(PROTOCOL_ERROR, f"{code} is no close code")
+    try:
+        return code, payload[2:].decode()
+    except UnicodeDecodeError:
+        raise ProtocolError(INVALID_DATA, "the reason is not UTF-8") from None
+
+
+def accept_key(key: str) -> str:
+    """The Sec-WebSocket-Accept that answers a Sec-WebSocket-Key (section 4.2.2). ValueError when the key is none."""
+    if len(base64.b64decode(key, validate=True)) != 16:
+        raise ValueError(f"Sec-WebSocket-Key {key!r} is not 16 bytes in base64")
+    return base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode()

@@ -1,0 +1,74 @@
+"""A server from src/transport alone, for the conformance suites of the Socket.IO project and the Autobahn suite.
+
+    python tests/conformance/server.py PORT
+
+/engine.io   echoes every message, in both generations of Engine.IO
+/socket.io   the namespaces / and /custom: on connect emits `auth`; answers `message` by `message-back`, acknowledges `message-with-ack`
+/echo        a plain WebSocket that echoes every message
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+
+from transport import hub
+from transport.engineio_server import EngineServer
+from transport.http import HttpServer
+from transport.limits import HttpLimits, SocketIOLimits
+from transport.socketio_server import SocketIOServer
+from transport.websocket import WebSocket, websocket_app
+
+LIMITS = SocketIOLimits(ping_interval=0.3, ping_timeout=0.2, message_bytes=1_000_000, connect_seconds=1)
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def engine() -> EngineServer:
+    """An Engine.IO server that echoes."""
+    server = EngineServer(LIMITS, cors_origins="*", log=say)
+    server.on("message", server.send)
+    return server
+
+
+def socketio() -> SocketIOServer:
+    """The Socket.IO server that the suite of protocol 5 expects."""
+    server = SocketIOServer(LIMITS, cors_origins="*", log=say)
+    for namespace in ("/", "/custom"):
+
+        def connected(sid: str, _environ: Any, auth: Any, namespace: str = namespace) -> None:
+            server.emit("auth", auth or {}, to=sid, namespace=namespace)
+
+        def message(sid: str, *arguments: Any, namespace: str = namespace) -> None:
+            server.emit("message-back", *arguments, to=sid, namespace=namespace)
+
+        server.on("connect", connected, namespace)
+        server.on("message", message, namespace)
+        server.on("message-with-ack", lambda _sid, *arguments: arguments, namespace)
+    return server
+
+
+def echo(ws: WebSocket, _environ: Any) -> None:
+    while (message := ws.receive()) is not None:
+        ws.send(message)
+        ws.wait_drained(30)  # the client sets the pace
+
+
+def main() -> None:
+    listener = hub.listen("127.0.0.1", int(sys.argv[1]))
+    server = HttpServer(listener, HttpLimits(), log=say)
+    server.route("/engine.io/", engine().handle_request)
+    server.route("/socket.io/", socketio())
+    server.route("/echo", websocket_app(echo))
+    print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
+    server.serve()
+
+
+if __name__ == "__main__":
+    main()
