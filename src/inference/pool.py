@@ -267,6 +267,8 @@ class Pool:
                 batch = self._finish(worker, message["id"])
                 worker.last_seconds = self._clock() - batch.sent
                 for (source, work), result in zip(batch.works, message["results"], strict=True):
+                    if answer := result.get("answer"):
+                        result["body"] = process.read(batch.slot, answer["at"], answer["size"])
                     source.answered(work, result)
             case "hello":
                 worker.hello = True

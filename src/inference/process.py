@@ -78,6 +78,11 @@ class WorkerProcess:
             self._view[start + done : start + done + len(piece)] = piece
             hub.sleep(0)
 
+    def read(self, slot: int, at: int, size: int) -> bytes:
+        """What the worker put into `slot` at byte `at`."""
+        start = slot * wire.SLOT_BYTES + at
+        return bytes(self._view[start : start + size])
+
     def send(self, message: wire.Message) -> None:
         """Send a message. A worker that is gone is no error here: its end is reported by `on_exit`."""
         try:

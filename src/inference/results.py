@@ -38,10 +38,7 @@ def classify(scores: NDArray[Any], output: Output) -> list[wire.Result]:
     One column and two labels: the column is the score of the second. ValueError when labels and columns do not fit.
     """
     labels = output.labels
-    if scores.shape[1] == 1 and len(labels) == 2:
-        scores = np.concatenate((1.0 - scores, scores), axis=1)
-    if labels and len(labels) != scores.shape[1]:
-        raise ValueError(f"the model gives {scores.shape[1]} scores, the manifest {len(labels)} labels")
+    scores = columns(scores, output)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
     values = np.take_along_axis(scores, best, axis=1).tolist()
     threshold = output.threshold
@@ -58,6 +55,16 @@ def classify(scores: NDArray[Any], output: Output) -> list[wire.Result]:
         best_one: wire.Label = found[0] if found else {"label": NONE, "score": 0.0}
         results.append({"label": best_one["label"], "score": best_one["score"], "labels": found})
     return results
+
+
+def columns(scores: NDArray[Any], output: Output) -> NDArray[Any]:
+    """Scores (n, labels), a column for each label; see `classify`."""
+    labels = output.labels
+    if scores.shape[1] == 1 and len(labels) == 2:
+        scores = np.concatenate((1.0 - scores, scores), axis=1)
+    if labels and len(labels) != scores.shape[1]:
+        raise ValueError(f"the model gives {scores.shape[1]} scores, the manifest {len(labels)} labels")
+    return scores
 
 
 def plain(value: Any) -> Any:

@@ -61,7 +61,8 @@ class Serving:
         self.manifest = manifest
         self.warnings: list[str] = []
         self.runtime = manifest.runtime.runtime
-        self._limits, self._note, self._pool = limits, note, pool
+        self.note = note
+        self._limits, self._pool = limits, pool
         self._channels = manifest.input.channels
         self._preprocessing = preprocessing.find(manifest.input.preprocessing)
         self._least = max(self._preprocessing.least, manifest.input.width, manifest.input.height)
@@ -74,16 +75,22 @@ class Serving:
 
     def run(self, jobs: list[Job]) -> list[wire.Result]:
         """A result for each job, in order. Never raises on account of a picture or a model."""
+        self.decode(jobs)
+        good = [job for job in jobs if job.picture is not None]
+        found = iter(self._answer(good) if good else [])
+        return [next(found) if job.picture is not None else {"error": job.error, "reason": "picture"} for job in jobs]
+
+    def decode(self, jobs: list[Job]) -> None:
+        """Give each job its picture or its error; one that has its picture keeps it."""
         if self._pool is not None and len(jobs) > 1:
             list(self._pool.map(self._decode, jobs))
         else:
             for job in jobs:
                 self._decode(job)
-        good = [job for job in jobs if job.picture is not None]
-        found = iter(self._answer(good) if good else [])
-        return [next(found) if job.picture is not None else {"error": job.error, "reason": "picture"} for job in jobs]
 
     def _decode(self, job: Job) -> None:
+        if job.picture is not None:
+            return
         try:
             job.picture = images.decode(job.data, channels=self._channels, least=self._least, rotate=job.rotate, limits=self._limits)
         except (PictureError, LimitExceeded, ValueError) as error:
@@ -98,7 +105,7 @@ class Serving:
             if len(jobs) > 1:
                 # One picture that the model cannot bear must not cost its neighbours their answers.
                 return [self._answer([job])[0] for job in jobs]
-            self._note(f"{self.manifest.name}: {type(error).__name__}: {error} ({place(error)})")
+            self.note(f"{self.manifest.name}: {type(error).__name__}: {error} ({place(error)})")
             return [{"error": f"the model {self.manifest.name!r} failed on this picture", "reason": "model"}]
 
     def _predict(self, decoded: list[Picture]) -> list[wire.Result]:
@@ -124,15 +131,28 @@ class Network(Serving):
         self._sizes = [next(size for size in batch_sizes(batch.max_batch) if size >= count) for count in range(1, batch.max_batch + 1)]
         self._buffer = np.zeros((batch.max_batch, wanted.height, wanted.width, wanted.channels), np.float32)
 
+    def scores(self, decoded: list[Picture]) -> Array:
+        """The network's scores for at most `max_batch` pictures: float32 (n, columns), after the manifest's activation."""
+        return self._scores([self._preprocessing.function(picture.pixels, self.manifest.input) for picture in decoded])
+
+    def scores_of_tensor(self, tensor: Array) -> Array:
+        """The same for float32 (n, …), n at most `max_batch`, in the shape and value range that the network itself takes."""
+        count = len(tensor)
+        padded = np.zeros((self._sizes[count - 1], *tensor.shape[1:]), np.float32)
+        padded[:count] = tensor
+        return results.activate(self._backend.run(padded)[:count], self.manifest.output.activation)
+
     def _infer(self, arrays: list[Array]) -> list[wire.Result]:
+        return results.classify(self._scores(arrays), self.manifest.output)
+
+    def _scores(self, arrays: list[Array]) -> Array:
         count = len(arrays)
         size = self._sizes[count - 1]
         for index, array in enumerate(arrays):
             self._buffer[index] = array
         batch = self._buffer[:size]
         self._scaling.apply(batch)
-        scores = self._backend.run(self._scaling.arrange(batch))[:count]
-        return results.classify(results.activate(scores, self.manifest.output.activation), self.manifest.output)
+        return results.activate(self._backend.run(self._scaling.arrange(batch))[:count], self.manifest.output.activation)
 
 
 class Code(Serving):

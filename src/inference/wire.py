@@ -21,10 +21,13 @@ worker to server
 
 Item:   {"at": int, "size": int, "form": str, "rotate": int}
         `at` and `size` in bytes within the slot; `form` says what the bytes are (FORM_…); `rotate` clockwise degrees.
-Result: {"error": str, "reason": "picture" | "model"}   or what the model found:
+        Bodies of requests cross the wall as they came: what is in them is found out where it holds up nobody else.
+Result: {"error": str, "reason": "picture" | "body" | "model"}   or what the model found:
         {"size": [width, height], "label": str, "score": float, "labels": [{"label": str, "score": float}, …],
          "boxes": [{"x", "y", "width", "height": int, "label": str, "score": float}, …]}   (keys as the kind has them)
         `size` and boxes in pixels of the picture when upright.
+        For FORM_INFERENCE: {"answer": {"at": int, "size": int, "head": int}}, a finished answer's place in the slot, and
+        how many of its bytes are JSON before binary tensors follow (0: all). The server puts it into `body`.
 """
 
 from __future__ import annotations
@@ -42,6 +45,15 @@ MAX_MESSAGE = 64 * 2**20
 
 FORM_IMAGE = "image"
 """The bytes of a JPEG, PNG, BMP, TIFF or WebP file."""
+
+FORM_JSON = "json"
+"""A JSON object whose `image` is such a file in base64."""
+
+FORM_MULTIPART = "multipart"
+"""A multipart form (RFC 7578) with such a file; `multipart;<boundary>`."""
+
+FORM_INFERENCE = "inference"
+"""A request of the Open Inference Protocol; `inference;<bytes of JSON>`, 0: all of it is JSON, else tensors follow."""
 
 _LENGTH = struct.Struct("<I")
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
@@ -74,6 +86,14 @@ class Box(TypedDict):
     score: float
 
 
+class Answer(TypedDict):
+    """Where a finished answer lies in the slot, and how much of it is JSON (0: all)."""
+
+    at: int
+    size: int
+    head: int
+
+
 class Result(TypedDict):
     """What became of one item; either `error` and `reason`, or what the model found."""
 
@@ -84,6 +104,8 @@ class Result(TypedDict):
     score: NotRequired[float]
     labels: NotRequired[list[Label]]
     boxes: NotRequired[list[Box]]
+    answer: NotRequired[Answer]
+    body: NotRequired[bytes]
 
 
 def pack(message: Message) -> bytes:

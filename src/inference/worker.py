@@ -64,14 +64,14 @@ class Worker:
                         return
 
     def _run(self, message: wire.Message) -> list[wire.Result]:
-        from inference.serving import Job
+        from inference import items
 
         serving = self._models.get(message["model"])
-        items: list[wire.Item] = message["items"]
+        wanted: list[wire.Item] = message["items"]
         if serving is None:
-            return [{"error": f"the model {message['model']!r} is not loaded", "reason": "model"}] * len(items)
+            return [{"error": f"the model {message['model']!r} is not loaded", "reason": "model"}] * len(wanted)
         start = message["slot"] * wire.SLOT_BYTES
-        return serving.run([Job(self._arena[start + item["at"] : start + item["at"] + item["size"]], item["rotate"]) for item in items])
+        return items.run(serving, self._arena[start : start + wire.SLOT_BYTES], wanted)
 
     def _send(self, message: dict[str, Any]) -> None:
         data = wire.pack(message)
