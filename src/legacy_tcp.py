@@ -178,11 +178,12 @@ class LegacyTcp:
         name = min((name for name, model in models.items() if model.manifest.tcp_code == code), default=None)
         if name is None:
             return None
+        serving = models[name].state not in ("failed", "disabled")
         try:
-            self.hall.engine.prepare(name)
+            self.hall.engine.prepare(name)  # one that failed some time ago is tried again, for whoever asks next
         except ImageServerError:
             return None
-        return name
+        return name if serving else None
 
     def accept_file(self, size: int) -> bool:
         """Whether there is room for a file of `size` bytes."""

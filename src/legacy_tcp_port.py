@@ -110,11 +110,7 @@ def read_config(path: Path) -> tuple[str | None, int | None]:
         raise SettingError(f"--tcp-config: {path} cannot be read: {error.strerror}") from error
     except (configparser.Error, UnicodeDecodeError) as error:
         raise SettingError(f"--tcp-config: {path} is no configuration file: {str(error).splitlines()[0]}") from error
-    found = {
-        (section.lower(), key): (value or "").strip("\"' ")
-        for section in parser.sections()
-        for key, value in parser.items(section)
-    }
+    found = {(section.lower(), key): (value or "").strip("\"' ") for section in parser.sections() for key, value in parser.items(section)}
     host = found.get(("server", "servername")) or found.get((_TOP, "host"))
     port = found.get(("port", "port")) or found.get((_TOP, "port"))
     if not host and not port:
