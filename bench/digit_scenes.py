@@ -118,6 +118,8 @@ SCENES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "green ink": lambda i, r: scene(i, r, colour="green", shade=0.3),
     "pencil": lambda i, r: scene(i, r, colour="pencil", shade=0.3, noise=4),
     "chalk": lambda i, r: scene(i, r, chalk=True, shade=0.3, noise=4),
+    "hard shadow": lambda i, r: scene(i, r, shadow=float(r.uniform(0.5, 0.75)), shade=0.3, noise=5, fill=float(r.uniform(0.6, 0.95))),
+    "all at once": lambda i, r: scene(i, r, shadow=0.4, shade=0.3, noise=8, blur=1, specks=2, table=True, ruled=0.1, tone=180),
     "camera": lambda i, r: scene(i, r, size=CAMERA[int(r.integers(len(CAMERA)))], fill=float(r.uniform(0.65, 0.92)), shade=0.3, noise=4),
     "camera, shadow": lambda i, r: scene(i, r, size=CAMERA[int(r.integers(3))], fill=0.8, shade=0.2, shadow=0.4, noise=4),
 }
@@ -127,8 +129,13 @@ def tidy(ink: np.ndarray, side: int = 168) -> np.ndarray:
     """A small grey digit (any size, 0 to 255) as smooth strokes with clear edges, float32 0 to 1, cropped to the digit."""
     big = cv2.resize(ink.astype(np.float32) / max(1.0, float(ink.max())), (side, side), interpolation=cv2.INTER_CUBIC)
     big = np.clip((cv2.GaussianBlur(big, (0, 0), side / 80) - 0.42) * 5 + 0.5, 0, 1).astype(np.float32)
-    rows, columns = np.flatnonzero(big.max(axis=1) > 0.3), np.flatnonzero(big.max(axis=0) > 0.3)
-    return big[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return cropped(big)
+
+
+def cropped(ink: np.ndarray) -> np.ndarray:
+    """`ink`, float32 0 to 1, without its empty margins."""
+    rows, columns = np.flatnonzero(ink.max(axis=1) > 0.3), np.flatnonzero(ink.max(axis=0) > 0.3)
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def pen(ink: np.ndarray, rng: np.random.Generator, thick: float) -> np.ndarray:

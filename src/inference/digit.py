@@ -19,14 +19,22 @@ from inference.preprocessing import Preprocessing
 
 SIDE = 28
 BOX = 20
-WORK = 64
-"""Longest side, in pixels, of the copy on which paper, polarity and components are found."""
+WORK = 80
+"""Longest side, in pixels, of the copy on which strokes are told from paper and specks."""
 
 CENTRE = 14.5
 """Where the centre of mass goes, in pixels from the outer edge: in MNIST it lies between 14.0 and 15.0."""
 
+FLOOR = 0.12
+"""Share of full ink that still counts as paper."""
+
+THIN = 1.7
+"""Width of strokes, in pixels of the 20x20 box, below which they are drawn thicker: a finer line would fall apart."""
+
+_LOG = np.round(255 / np.log(271 / 16) * np.log((np.arange(256) + 16) / 16)).astype(np.uint8)
+_NEAR = np.ones((3, 3), np.uint8)
+
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
-Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 
 def digit(picture: Picture) -> Picture:
@@ -41,15 +49,25 @@ def digit(picture: Picture) -> Picture:
         if kept is not None:
             return kept
     height, width = picture.shape
-    scale = min(1.0, WORK / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    work = cv2.resize(picture, size, interpolation=cv2.INTER_AREA) if scale < 1 else picture
-    work, paper, inverted = _paper(work)
-    ink = _contrast(work, paper)
-    mask, box = _strokes(ink)
+    factor = -(-max(height, width) // WORK)
+    # Whole factors: OpenCV shrinks by area five times as fast then, and boxes map back exactly.
+    work = _shrink(picture, min(factor, height, width))
+    paper, inverted = _paper(work)
+    if inverted:
+        work = cv2.bitwise_not(work)
+    mask, box = _strokes(_contrast(work, paper))
     if mask is None:
         return np.zeros((SIDE, SIDE), np.uint8)
-    return _fit(picture, paper, mask, box, inverted)
+    return _fit(picture, min(factor, height, width), paper, mask, box, inverted)
+
+
+def _shrink(picture: Picture, factor: int) -> Picture:
+    """`picture` at 1/`factor`; up to `factor` - 1 rows and columns at the lower right are left out."""
+    if factor == 1:
+        return picture
+    height, width = picture.shape[0] // factor, picture.shape[1] // factor
+    small: Picture = cv2.resize(picture[: height * factor, : width * factor], (width, height), interpolation=cv2.INTER_AREA)
+    return small
 
 
 def _ready(picture: Picture) -> Picture | None:
@@ -68,23 +86,24 @@ def _ready(picture: Picture) -> Picture | None:
     return stretched
 
 
-def _paper(work: Picture) -> tuple[Picture, Picture, bool]:
-    """`work` as dark on light, the paper beneath it (same shape), and whether it had to be inverted.
+def _paper(work: Picture) -> tuple[Picture, bool]:
+    """The paper beneath `work` (same shape), light, and whether `work` is light on dark and has to be inverted to match.
 
     Both readings are tried: under the right one the strokes differ from the border, under the wrong one "strokes" are
-    the gaps between real ones and look like the border. Comparing means of both keeps this true across a shadow.
+    the gaps between real ones and look like the border. Brightness is compared by its logarithm: there ink on paper
+    differs more than paper in the sun from paper in a shadow.
     """
-    height, width = work.shape
-    smooth = cv2.blur(work, (3, 3))
+    half = _shrink(work, 2 if min(work.shape) >= 24 else 1)
+    height, width = half.shape
     side = max(3, (min(height, width) * 2 // 5) | 1)
     kernel = np.ones((side, side), np.uint8)
-    light = cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, kernel)
-    dark = cv2.morphologyEx(smooth, cv2.MORPH_OPEN, kernel)
-    rim = max(1, min(height, width) // 24)
-    ring = (float(smooth[:rim].mean()) + float(smooth[-rim:].mean()) + float(smooth[:, :rim].mean()) + float(smooth[:, -rim:].mean())) / 4
-    if abs(_level(smooth, cv2.subtract(smooth, dark)) - ring) > abs(_level(smooth, cv2.subtract(light, smooth)) - ring):
-        return 255 - work, cv2.blur(255 - dark, (side, side)), True
-    return work, cv2.blur(light, (side, side)), False
+    light = cv2.morphologyEx(half, cv2.MORPH_CLOSE, kernel)
+    dark = cv2.morphologyEx(half, cv2.MORPH_OPEN, kernel)
+    seen, above, below = cv2.LUT(half, _LOG), cv2.LUT(light, _LOG), cv2.LUT(dark, _LOG)
+    ring = (cv2.mean(seen[:1])[0] + cv2.mean(seen[-1:])[0] + cv2.mean(seen[:, :1])[0] + cv2.mean(seen[:, -1:])[0]) / 4
+    inverted = abs(_level(seen, cv2.subtract(seen, below)) - ring) > abs(_level(seen, cv2.subtract(above, seen)) - ring)
+    paper = cv2.blur(cv2.bitwise_not(dark) if inverted else light, (3, 3))
+    return cv2.resize(paper, work.shape[::-1], interpolation=cv2.INTER_LINEAR), inverted
 
 
 def _level(smooth: Picture, residue: Picture) -> float:
@@ -111,10 +130,14 @@ def _strokes(ink: Picture) -> tuple[Picture | None, tuple[int, int, int, int]]:
         left, top, width, height, _ = stats[1]
         return mask, (int(left), int(top), int(left + width), int(top + height))
     rows, columns = ink.shape
-    # A component weighs its area, less the farther from the middle: the digit fills most of the picture.
+    # A component weighs its area, less the farther from the middle: the digit fills most of the picture. One that
+    # reaches from the edge without coming near the middle is a shadow, a table or another digit.
+    lefts, tops = stats[1:, 0], stats[1:, 1]
+    rights, bottoms = lefts + stats[1:, 2], tops + stats[1:, 3]
     away = np.abs(centres[1:] / (columns, rows) - 0.5).max(axis=1)
-    touching = (stats[1:, 0] == 0) | (stats[1:, 1] == 0) | (stats[1:, 0] + stats[1:, 2] == columns) | (stats[1:, 1] + stats[1:, 3] == rows)
-    weight = stats[1:, 4] * (1.0 - 1.6 * away) * np.where(touching, 0.35, 1.0)
+    touching = (lefts == 0) | (tops == 0) | (rights == columns) | (bottoms == rows)
+    outside = (rights < 0.35 * columns) | (lefts > 0.65 * columns) | (bottoms < 0.35 * rows) | (tops > 0.65 * rows)
+    weight = stats[1:, 4] * (1.0 - 1.6 * away) * np.where(touching, np.where(outside, 0.03, 0.35), 1.0)
     keep = weight >= max(4.0, 0.06 * float(weight.max()))
     keep[int(weight.argmax())] = True
     table = np.zeros(count, np.uint8)
@@ -129,38 +152,44 @@ def _strokes(ink: Picture) -> tuple[Picture | None, tuple[int, int, int, int]]:
     return (mask if keep.all() else table[marks]), box
 
 
-def _fit(picture: Picture, paper: Picture, mask: Picture, box: tuple[int, int, int, int], inverted: bool) -> Picture:
-    """The box of `picture` in 20x20, freed of paper, stretched to full contrast, its mass in the middle of 28x28."""
-    height, width = picture.shape
-    rows, columns = paper.shape
+def _fit(picture: Picture, factor: int, paper: Picture, mask: Picture, box: tuple[int, int, int, int], inverted: bool) -> Picture:
+    """The box, given in pixels of `paper`, cut from `picture`, which is larger by `factor`; scaled to 20x20 with its
+    proportions kept, freed of paper, stretched to full contrast, its mass in the middle of 28x28."""
     left, top, right, bottom = box
-    x0, x1 = left * width // columns, -(-right * width // columns)
-    y0, y1 = top * height // rows, -(-bottom * height // rows)
-    cut = picture[y0:y1, x0:x1]
-    scale = BOX / max(y1 - y0, x1 - x0)
-    size = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
+    cut = picture[top * factor : bottom * factor, left * factor : right * factor]
+    scale = BOX / max(cut.shape)
+    size = (max(1, round(cut.shape[1] * scale)), max(1, round(cut.shape[0] * scale)))
+    marked = mask[top:bottom, left:right]
+    missing = 2.2 - _width(marked) * factor * scale
+    if missing > 2.2 - THIN:
+        grown = np.ones((round(missing / scale) | 1,) * 2, np.uint8)
+        cut = cv2.dilate(cut, grown) if inverted else cv2.erode(cut, grown)
     small = cv2.resize(cut, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     if inverted:
-        small = 255 - small
+        small = cv2.bitwise_not(small)
     ground = cv2.resize(paper[top:bottom, left:right], size, interpolation=cv2.INTER_LINEAR)
-    near = cv2.dilate(mask, np.ones((3, 3), np.uint8))[top:bottom, left:right]
-    near = cv2.resize(near, size, interpolation=cv2.INTER_LINEAR)
-    ink = cv2.min(_contrast(small, ground), near).astype(np.float32)
-    flat = np.sort(ink, axis=None)
-    full = float(flat[-max(1, flat.size // 24) :].mean())
-    floor = 0.12 * full
-    ink = np.clip((ink - floor) * (255.0 / max(1.0, full - floor)), 0, 255)
-    return centre(ink)
+    near = cv2.resize(cv2.dilate(marked, _NEAR), size, interpolation=cv2.INTER_LINEAR)
+    ink = cv2.min(_contrast(small, ground), near)
+    _, high, _, _ = cv2.minMaxLoc(ink)
+    full = cv2.mean(ink, cv2.compare(ink, 0.85 * high, cv2.CMP_GE))[0]
+    floor = FLOOR * full
+    return centre(cv2.convertScaleAbs(cv2.subtract(ink, floor), alpha=255.0 / max(1.0, full - floor)))
 
 
-def centre(ink: Floats) -> Picture:
-    """`ink` of at most 20x20, placed by whole pixels so that its centre of mass comes nearest to the middle of 28x28."""
+def _width(mask: Picture) -> float:
+    """Mean width of the strokes of `mask` in its pixels: twice their area by their outline, which has two sides."""
+    area = cv2.countNonZero(mask)
+    inner = cv2.countNonZero(cv2.erode(mask, _NEAR))
+    return 2.0 * area / max(1, area - inner)
+
+
+def centre(ink: Picture) -> Picture:
+    """`ink` of at most 28x28, placed by whole pixels so that its centre of mass comes nearest to the middle of 28x28."""
     height, width = ink.shape
-    total = max(1e-6, float(ink.sum()))
-    x = float(ink.sum(axis=0) @ (np.arange(width) + 0.5)) / total
-    y = float(ink.sum(axis=1) @ (np.arange(height) + 0.5)) / total
-    left = min(max(0, round(CENTRE - x)), SIDE - width)
-    top = min(max(0, round(CENTRE - y)), SIDE - height)
+    moments = cv2.moments(ink)
+    mass = max(1.0, moments["m00"])
+    left = min(max(0, round(CENTRE - 0.5 - moments["m10"] / mass)), SIDE - width)
+    top = min(max(0, round(CENTRE - 0.5 - moments["m01"] / mass)), SIDE - height)
     result = np.zeros((SIDE, SIDE), np.uint8)
     result[top : top + height, left : left + width] = ink
     return result

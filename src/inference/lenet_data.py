@@ -47,8 +47,8 @@ class Mix:
 
     original: float = 0.15
     loose: float = 0.12
-    photograph: float = 0.28
-    drawn: float = 0.12
+    photograph: float = 0.3
+    drawn: float = 0.14
 
 
 def load(path: Path) -> Data:
@@ -135,7 +135,7 @@ def as_mnist(canvas: Floats, rng: np.random.Generator, loose: bool = False) -> P
     box = rng.uniform(16, 22.5) if loose else BOX
     scale = box / max(cut.shape)
     size = (max(1, round(cut.shape[1] * scale)), max(1, round(cut.shape[0] * scale)))
-    ink = centre(cv2.resize(cut, size, interpolation=cv2.INTER_AREA) * 255)
+    ink = centre(np.clip(cv2.resize(cut, size, interpolation=cv2.INTER_AREA) * 255, 0, 255).astype(np.uint8))
     if loose:
         across, down = (int(step) for step in rng.integers(-1, 2, 2))
         ink = np.roll(ink, (down, across), (0, 1))

@@ -134,7 +134,9 @@ def points(stroke: Stroke, steps: int = 10) -> Floats:
     return np.concatenate((dense.reshape(-1, 2), p[-1:])).astype(np.float32)
 
 
-def draw(label: int, side: int, rng: np.random.Generator, variant: int | None = None, wobble: float = 1.0) -> Floats:
+def draw(
+    label: int, side: int, rng: np.random.Generator, variant: int | None = None, wobble: float = 1.0, width: float | None = None
+) -> Floats:
     """Ink of a freshly drawn `label` (0 to 9), float32 (side, side) from 0 to 1.
 
     `variant`: which of VARIANTS[label]; random when None. `wobble` scales how much the points, slant, width and
@@ -147,8 +149,7 @@ def draw(label: int, side: int, rng: np.random.Generator, variant: int | None = 
     if label == 1:
         wide *= float(rng.uniform(0.5, 1.0))
     tall = 0.74
-    pen = float(np.exp(rng.normal(np.log(0.085), 0.4 * wobble)))
-    pen = min(max(pen, 0.03), 0.17)
+    pen = min(max(float(np.exp(rng.normal(np.log(0.085), 0.45 * wobble))), 0.025), 0.17) if width is None else width
     turned = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]], np.float32)
     shift = rng.normal(0, 0.02, 2).astype(np.float32) * wobble
     ink = np.zeros((side, side), np.uint8)

@@ -36,9 +36,9 @@ class Options:
     """How to train. `samples` is what the kept network sees in all, each teacher `teacher_samples`."""
 
     seed: int = 1998
-    samples: int = 1_000_000
-    teachers: int = 3
-    teacher_samples: int = 400_000
+    samples: int = 600_000
+    teachers: int = 2
+    teacher_samples: int = 280_000
     rate: float = 2e-3
     decay: float = 2e-2
     smoothing: float = 0.06
@@ -93,6 +93,7 @@ def train(
     options = options or Options()
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.experimental.enable_op_determinism()
     start = clock()
     size = len(data.y_train)
     plan = [(f"teacher {number + 1} of {options.teachers}", options.teacher_samples) for number in range(options.teachers)]
