@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from errors import ModelError
+from errors import ManifestError, ModelError
 from inference import manifest as manifests
 from inference import weights
+from inference.backends.ensemble import Ensemble
 from inference.images import Limits
 from inference.manifest import Manifest
 from inference.model import load_code
@@ -34,12 +35,19 @@ def load(folder: Path, means: Means) -> Serving:
     manifest = manifests.read(folder)
     if manifest.stateful:
         raise ModelError(f"the model {manifest.name!r} keeps state from frame to frame, so it runs in sessions only")
-    serving = _code(manifest, means) if manifest.runtime.runtime == "python" else _network(manifest, means)
+    if manifest.members:
+        serving: Serving = _ensemble(manifest, means)
+    else:
+        serving = _code(manifest, means) if manifest.runtime.runtime == "python" else _network(manifest, means)
+    _warm(serving)
+    return serving
+
+
+def _warm(serving: Serving) -> None:
     try:
         serving.warm()
     except Exception as error:
-        raise ModelError(f"the model {manifest.name!r} fails on a blank picture: {type(error).__name__}: {error}") from error
-    return serving
+        raise ModelError(f"the model {serving.manifest.name!r} fails on a blank picture: {type(error).__name__}: {error}") from error
 
 
 def _code(manifest: Manifest, means: Means) -> Serving:
@@ -55,7 +63,32 @@ def _code(manifest: Manifest, means: Means) -> Serving:
     return Code(manifest, model, means.limits, means.note, means.pool)
 
 
-def _network(manifest: Manifest, means: Means) -> Serving:
+def _ensemble(manifest: Manifest, means: Means) -> Serving:
+    """Its members from the folders beside its own. One that does not load leaves the others serving, with a warning."""
+    members, warnings = [], []
+    for name in manifest.members:
+        try:
+            member = _member(manifest, manifests.read(manifest.folder.parent / name), means)
+            _warm(member)
+            members.append(member)
+        except (ManifestError, ModelError) as error:
+            warnings.append(f"serves without its member {name!r}: {error}")
+    if not members:
+        raise ModelError(f"no member of the ensemble {manifest.name!r} loads; the last: {warnings[-1]}")
+    serving = Ensemble(manifest, members, means.limits, means.note, means.pool)
+    serving.warnings = warnings
+    return serving
+
+
+def _member(ensemble: Manifest, manifest: Manifest, means: Means) -> Network:
+    if manifest.members or manifest.stateful or manifest.runtime.runtime == "python":
+        raise ModelError(f"the model {manifest.name!r} is no network of its own")
+    if sorted(manifest.output.labels) != sorted(ensemble.output.labels):
+        raise ModelError(f"the model {manifest.name!r} has the labels {list(manifest.output.labels)}, not those of the ensemble")
+    return _network(manifest, means)
+
+
+def _network(manifest: Manifest, means: Means) -> Network:
     digest = weights.check(manifest)
     warnings: list[str] = []
     backend: Backend

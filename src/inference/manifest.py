@@ -50,7 +50,7 @@ class Input:
     channels: int  # 1 grey, 3 colour
     order: str  # "rgb" or "bgr"
     range: tuple[float, float]  # pixel values 0..255 map to it
-    mean: tuple[float, ...]  # one for each channel, in the units of `range`; empty: none
+    mean: tuple[float, ...]  # one for each channel, in their `order` and in the units of `range`; empty: none
     std: tuple[float, ...]
     layout: str  # "nhwc" or "nchw"
     preprocessing: str
@@ -109,6 +109,7 @@ class Manifest:
     batch: Batch
     runtime: Runtime
     state: State | None  # None: stateless
+    members: tuple[str, ...]  # names of the models that an ensemble averages; empty: no ensemble
 
     @property
     def code(self) -> Path:
@@ -133,7 +134,7 @@ def read(folder: Path) -> Manifest:
         raise ManifestError(f"{file}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ManifestError(f"{file}: not valid TOML: {error}") from error
-    _check_name(file, folder.name)
+    check_name(file, folder.name)
     root = _Table(file, "", data)
     kind = root.choice("kind", KINDS)
     parsed_input = _input(root.table("input"))
@@ -151,13 +152,15 @@ def read(folder: Path) -> Manifest:
         batch=_batch(root.table("batch")),
         runtime=runtime,
         state=_state(root.table("state")) if stateful else None,
+        members=_members(root.table("ensemble"), folder.name),
     )
     root.done()
     _check_together(root, manifest)
     return manifest
 
 
-def _check_name(file: Path, name: str) -> None:
+def check_name(file: Path, name: str) -> None:
+    """ManifestError when no model may be called `name`."""
     if name in RESERVED:
         raise ManifestError(f"{file}: a model may not be called {name!r}, because that is a route of the server: rename its folder")
     if not _NAME.fullmatch(name):
@@ -167,6 +170,10 @@ def _check_name(file: Path, name: str) -> None:
 def _check_together(root: _Table, manifest: Manifest) -> None:
     """What no key can be wrong about alone."""
     runtime = manifest.runtime
+    if manifest.members:
+        if manifest.kind != "classification" or runtime.weights is not None or manifest.stateful or not manifest.output.labels:
+            raise root.wrong("ensemble", "averages the scores of its members: it needs output.labels, no weights, no state")
+        return
     if runtime.runtime == "python":
         if not manifest.code.is_file():
             raise root.wrong("runtime.runtime", f'"python" needs the file {CODE} beside {FILE}')
@@ -216,7 +223,10 @@ def _output(table: _Table, folder: Path) -> Output:
     if labels_file:
         path = _inside(table, "labels_file", folder, labels_file)
         if path.is_file():
-            labels = _read_labels(table, path)
+            try:
+                labels = read_labels(path)
+            except ManifestError as error:
+                raise table.wrong("labels_file", str(error)) from error
         elif not classes:
             raise table.wrong("labels_file", f"there is no file {labels_file!r} beside {FILE}")
     if classes and not labels:
@@ -229,11 +239,14 @@ def _output(table: _Table, folder: Path) -> Output:
     return parsed
 
 
-def _read_labels(table: _Table, path: Path) -> tuple[str, ...]:
-    """A text file with a label in each line, or JSON: a list of labels, or Keras' {"0": ["n01440764", "tench"], …}."""
+def read_labels(path: Path) -> tuple[str, ...]:
+    """A text file with a label in each line, or JSON: a list of labels, or Keras' {"0": ["n01440764", "tench"], …}.
+
+    ManifestError when it cannot be read or is neither.
+    """
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise table.wrong("labels_file", f"{path.name!r} is larger than {_MAX_BYTES} bytes")
+            raise ManifestError(f"{path.name!r} is larger than {_MAX_BYTES} bytes")
         text = path.read_text("utf-8")
         if path.suffix != ".json":
             return tuple(line.strip() for line in text.splitlines() if line.strip())
@@ -242,9 +255,9 @@ def _read_labels(table: _Table, path: Path) -> tuple[str, ...]:
             data = [data[str(index)] for index in range(len(data))]
         return tuple(str(entry[-1]) if isinstance(entry, list) else str(entry) for entry in data)
     except OSError as error:
-        raise table.wrong("labels_file", f"{path.name!r} cannot be read: {error.strerror}") from error
+        raise ManifestError(f"{path.name!r} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
-        raise table.wrong("labels_file", f"{path.name!r} is no list of labels: {error}") from error
+        raise ManifestError(f"{path.name!r} is no list of labels: {error}") from error
 
 
 def _batch(table: _Table) -> Batch:
@@ -278,6 +291,14 @@ def _state(table: _Table) -> State:
     )
     table.done()
     return parsed
+
+
+def _members(table: _Table, name: str) -> tuple[str, ...]:
+    members = table.texts("members")
+    if name in members or len(set(members)) < len(members):
+        raise table.wrong("members", "must name other models, each once")
+    table.done()
+    return members
 
 
 def _tcp_code(root: _Table) -> str | None:

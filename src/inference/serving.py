@@ -99,6 +99,9 @@ class Serving:
             job.error = "there is not enough memory to decode this picture"
 
     def _answer(self, jobs: list[Job]) -> list[wire.Result]:
+        most = self.manifest.batch.max_batch
+        if len(jobs) > most:  # the server has read a newer manifest than the one that still serves
+            return self._answer(jobs[:most]) + self._answer(jobs[most:])
         try:
             return self._predict([job.picture for job in jobs if job.picture is not None])
         except Exception as error:  # noqa: BLE001 - a model's code may raise anything, and must not take the worker with it
@@ -125,7 +128,8 @@ class Network(Serving):
     def __init__(self, manifest: Manifest, backend: Backend, limits: Limits, note: Note, pool: ThreadPoolExecutor | None) -> None:
         super().__init__(manifest, limits, note, pool)
         self.runtime = backend.text
-        self._backend = backend
+        self.backend = backend
+        self.means = (limits, note, pool)
         wanted, batch = manifest.input, manifest.batch
         self._scaling = Scaling(wanted)
         self._sizes = [next(size for size in batch_sizes(batch.max_batch) if size >= count) for count in range(1, batch.max_batch + 1)]
@@ -140,7 +144,7 @@ class Network(Serving):
         count = len(tensor)
         padded = np.zeros((self._sizes[count - 1], *tensor.shape[1:]), np.float32)
         padded[:count] = tensor
-        return results.activate(self._backend.run(padded)[:count], self.manifest.output.activation)
+        return results.activate(self.backend.run(padded)[:count], self.manifest.output.activation)
 
     def _infer(self, arrays: list[Array]) -> list[wire.Result]:
         return results.classify(self._scores(arrays), self.manifest.output)
@@ -152,7 +156,7 @@ class Network(Serving):
             self._buffer[index] = array
         batch = self._buffer[:size]
         self._scaling.apply(batch)
-        return results.activate(self._backend.run(self._scaling.arrange(batch))[:count], self.manifest.output.activation)
+        return results.activate(self.backend.run(self._scaling.arrange(batch))[:count], self.manifest.output.activation)
 
 
 class Code(Serving):
@@ -194,9 +198,11 @@ class Scaling:
     def __init__(self, wanted: Input) -> None:
         low, high = wanted.range
         mean, std = np.asarray(wanted.mean or [0.0]), np.asarray(wanted.std or [1.0])
+        self._backwards = wanted.order == "bgr" and wanted.channels == 3
+        if self._backwards:
+            mean, std = mean[::-1], std[::-1]  # given in the model's order, applied before that is made
         self._scale = ((high - low) / 255.0 / std).astype(np.float32)
         self._offset = ((low - mean) / std).astype(np.float32)
-        self._backwards = wanted.order == "bgr" and wanted.channels == 3
         self._first = wanted.layout == "nchw"
         self.idle = bool(np.all(self._scale == 1.0) and np.all(self._offset == 0.0))
 

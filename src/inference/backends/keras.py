@@ -26,15 +26,16 @@ def load_function(manifest: Manifest) -> Function:
     weights = manifest.runtime.weights
     assert weights is not None
     if weights.is_dir():
-        call = _saved_model(manifest, weights)
+        owner, call = _saved_model(manifest, weights)
     else:
-        model = load_model(manifest)
-        _check_shape(manifest, model, inner)
-        call = lambda batch: model(batch, training=False)  # noqa: E731
+        owner = load_model(manifest)
+        _check_shape(manifest, owner, inner)
+        call = lambda batch: owner(batch, training=False)  # noqa: E731
     function = tf.function(
         lambda batch: tf.cast(_single(manifest, call(batch)), tf.float32), input_signature=[tf.TensorSpec((None, *inner), tf.float32)]
     )
     concrete = function.get_concrete_function()
+    concrete.owner = owner  # the function refers to its variables weakly
     shape = concrete.structured_outputs.shape
     if shape.rank != 2:
         raise ModelError(f"the model {manifest.name!r} gives {shape} for a batch, not one row of scores for each picture")
@@ -63,7 +64,7 @@ def load_model(manifest: Manifest) -> Any:
         else:
             model.load_weights(weights)
     except (ValueError, TypeError, OSError, KeyError, ImportError, AttributeError, zipfile.BadZipFile) as error:
-        raise ModelError(f"the weights {weights.name!r} of the model {manifest.name!r} do not load: {_first_line(error)}") from error
+        raise ModelError(f"the weights {weights.name!r} of the model {manifest.name!r} do not load: {first_line(error)}") from error
     return model
 
 
@@ -79,14 +80,14 @@ def _fill(model: Any, path: Path) -> None:
     model.set_weights(arrays)
 
 
-def _saved_model(manifest: Manifest, folder: Path) -> Any:
-    """The serving function of a SavedModel. It is a graph: its operations run, but no Python of its author does."""
+def _saved_model(manifest: Manifest, folder: Path) -> tuple[Any, Any]:
+    """A SavedModel and its serving function. It is a graph: its operations run, but no Python of its author does."""
     import tensorflow as tf
 
     try:
         loaded = tf.saved_model.load(str(folder))
     except (OSError, ValueError, AttributeError, tf.errors.OpError) as error:
-        raise ModelError(f"the SavedModel {folder.name!r} of the model {manifest.name!r} does not load: {_first_line(error)}") from error
+        raise ModelError(f"the SavedModel {folder.name!r} of the model {manifest.name!r} does not load: {first_line(error)}") from error
     signature = loaded.signatures.get("serving_default")
     if signature is None:
         raise ModelError(f"the SavedModel {folder.name!r} of the model {manifest.name!r} has no signature serving_default")
@@ -94,8 +95,7 @@ def _saved_model(manifest: Manifest, folder: Path) -> Any:
     if len(inputs) != 1:
         raise ModelError(f"the SavedModel of the model {manifest.name!r} takes {len(inputs)} inputs; one picture is what there is")
     name, spec = next(iter(inputs.items()))
-    # The object owns the variables; the signature alone does not keep them alive.
-    return lambda batch, _owner=loaded: signature(**{name: tf.cast(batch, spec.dtype)})
+    return loaded, lambda batch: signature(**{name: tf.cast(batch, spec.dtype)})
 
 
 def _single(manifest: Manifest, output: Any) -> Any:
@@ -117,6 +117,9 @@ def _check_shape(manifest: Manifest, model: Any, inner: tuple[int, ...]) -> None
             raise ModelError(f"the model {manifest.name!r} takes {shape}, but its manifest says {inner} (input.layout {layout!r})")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The gist of an error of Keras or TensorFlow, whose texts go on for pages."""
+    if "`Lambda` layer" in str(error):
+        return "it holds a Lambda layer, which is code and would run unseen; use Keras' own layers and save it again"
     text = str(error).strip().splitlines()
     return text[0][:300] if text else type(error).__name__
