@@ -11,7 +11,7 @@ from pathlib import Path
 import addresses
 from errors import SettingError
 from legacy_tcp import NAMESPACE, Hall, LegacyTcp, PortLimits
-from setting_kinds import OFF
+from setting_kinds import ADDRESS, OFF, Refused
 from settings import Settings
 from ssh_signatures import AuthorizedKeys
 from transport import hub
@@ -117,4 +117,7 @@ def read_config(path: Path) -> tuple[str | None, int | None]:
         raise SettingError(f"--tcp-config: {path} has neither [Server] serverName and [Port] port, nor HOST and PORT")
     if port and not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise SettingError(f"--tcp-config: the port in {path} is {port!r}, but it takes a whole number from 0 to 65,535")
-    return host or None, int(port) if port else None
+    try:
+        return ADDRESS.parse(host, path.parent) if host else None, int(port) if port else None
+    except (ValueError, Refused) as error:
+        raise SettingError(f"--tcp-config: the address in {path} is {host!r}, but it takes {ADDRESS.expects}") from error

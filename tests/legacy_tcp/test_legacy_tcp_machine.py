@@ -81,10 +81,18 @@ def test_each_reply_comes_as_soon_as_it_is_due() -> None:
 @pytest.mark.parametrize(
     ("text", "size"),
     [
-        (b"48213zzzzz", 48213), (b"         7", 7), (b"zz12345zzz", 12345), (b"0000000000", 0), (b"9999999999", 9999999999), (b"5\n\n\n\n\n\n\n\n\n", 5),
-        (b"\xff\xff3\xff\xff\xff\xff\xff\xff\xff", 3), (b"zzzzzzzzzz", None), (b"1 2       ", None), (b"\0" * 10, None),
+        (b"48213zzzzz", 48213),
+        (b"         7", 7),
+        (b"zz12345zzz", 12345),
+        (b"0000000000", 0),
+        (b"9999999999", 9999999999),
+        (b"5" + b"\n" * 9, 5),
+        (b"\xff\xff3" + b"\xff" * 7, 3),
+        (b"zzzzzzzzzz", None),
+        (b"1 2       ", None),
+        (b"\0" * 10, None),
     ],
-)  # fmt: skip
+)
 def test_sizes(text: bytes, size: int | None) -> None:
     assert machine.parse_size(text) == size
 
