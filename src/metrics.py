@@ -68,6 +68,7 @@ LOG_LINES_DROPPED = _counter("imageserver_log_lines_dropped_total", (), "Lines o
 LOGINS = _counter("imageserver_logins_total", ("result",), "Attempts to authenticate, by result: accepted or refused.")
 LIMITS_HIT = _counter("imageserver_limits_hit_total", ("limit",), "Times that a client or request ran into a limit, by the limit's setting.")
 WORKER_RESTARTS = _counter("imageserver_worker_restarts_total", (), "Worker processes that died and were replaced.")
+MODEL_WARNINGS = _gauge("imageserver_model_warnings", ("model",), "What a model serves without, by its last load: a faster runtime, members of an ensemble.")
 CONNECTIONS = _gauge("imageserver_connections", ("transport",), "Connections open now.")
 TCP_CLOSED = _counter(
     "imageserver_tcp_closed_total", ("reason",),

@@ -136,6 +136,7 @@ class Engine:
             for warning in warnings:
                 self._log(f"model {name}: {warning}")
             self._log(f"model {name} is ready ({runtime}, {seconds:.1f} s)")
+        metrics.MODEL_WARNINGS.child(name).value = len(warnings)
         model.runtime = runtime
         self._set_state(model, "ready")
 
