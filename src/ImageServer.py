@@ -10,9 +10,9 @@ import os
 import signal
 import sys
 import time
-from typing import Any
 
 import addresses
+import connection_limits
 import legacy_tcp_port
 import logs
 import settings as settings_table
@@ -25,13 +25,12 @@ from inference.registry import Registry
 from logins import Logins
 from reports import ResultsFile, StatusLines
 from setting_kinds import STANDARD_OUTPUT
-from setting_sources import HelpAsked
 from settings import Settings
 from streams import Hall
 from transport import hub
 from transport.http import HttpServer
 from transport.socketio_server import SocketIOServer
-from userdb import UserDB
+from userdb import ROLES, UserDB
 
 LOG = logs.LOGGER
 STOP_WITHIN = 3.0
@@ -44,7 +43,6 @@ class ImageServer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stopping = hub.Event()
-        self._default_ready = False
         self._listener = _listen(settings.ip, settings.port)
         self.users = _users(settings)
         self.engine = Engine(
@@ -54,6 +52,7 @@ class ImageServer:
             time_limit=settings.model_timeout,
             max_requests=settings.max_requests,
             log=LOG.info,
+            warn=LOG.warning,
         )
         self.hall = Hall(self.engine, max_frame_bytes=settings.max_frame_bytes)
         self.logins = Logins(
@@ -67,8 +66,9 @@ class ImageServer:
         self.results = ResultsFile(str(settings.results)) if settings.results else None
         if self.results:
             self.hall.watch(self.results)
-        self.http = HttpServer(self._listener, _http_limits(settings), trusted_proxies=settings.trusted_proxy, log=LOG.warning)
-        self.socketio = SocketIOServer(_socketio_limits(settings), cors_origins=settings.cors_origin, log=LOG.warning)
+        proxies = [str(network) for network in settings.trusted_proxy]
+        self.http = HttpServer(self._listener, connection_limits.http(settings), trusted_proxies=proxies, log=LOG.warning)
+        self.socketio = SocketIOServer(connection_limits.socketio(settings), cors_origins=settings.cors_origin, log=LOG.warning)
         camstream = CamStream(self.hall, self.logins, self.socketio, Defaults(settings.model, settings.hz))
         Events(self.socketio, [camstream])
         self.http.route("/socket.io/", self.socketio)
@@ -114,7 +114,6 @@ class ImageServer:
     def _await_default(self) -> None:
         """Say which models are ready, once all that load at start have loaded or failed."""
         ready = [name for name in dict.fromkeys([self._settings.model, *self._settings.preload]) if self.engine.wait_ready(name)]
-        self._default_ready = self._settings.model in ready
         LOG.info("models ready: %s", ", ".join(ready) or "none; the lines above say why")
 
     def _not_ready(self) -> str | None:
@@ -160,7 +159,7 @@ def _users(settings: Settings) -> UserDB:
         return UserDB(settings.users)
     users = UserDB(None)
     for credential in settings.user:
-        users.add(credential.name, credential.password)
+        users.add(credential.name, credential.password, ROLES)
     return users
 
 
@@ -172,15 +171,12 @@ def _worker_arguments(settings: Settings) -> list[str]:
 def main(arguments: list[str]) -> int:
     """Run the server; returns the exit code. A wrong setting costs one sentence and code 2."""
     try:
-        settings = settings_table.read(arguments, os.environ)
+        settings = settings_table.load(arguments)
         lines = logs.start(settings.log_level, to_stderr=settings.results == STANDARD_OUTPUT)
         try:
             return ImageServer(settings).run()
         finally:
             lines.stop()
-    except HelpAsked as answer:
-        print(answer)
-        return 0
     except ImageServerError as error:
         print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
         return 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,7 +30,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 class Clients(Protocol):
     """What CamStream needs of the Socket.IO server. Neither call blocks."""
 
-    def emit(self, event: str, *args: Any, to: str, newest: str | None = None) -> None:
+    def emit(self, event: str, *arguments: Any, to: str, newest: str | None = None) -> None:
         """Send an event to one client; with `newest`, instead of one under that key that is not yet sent."""
 
     def disconnect(self, sid: str) -> None: ...
@@ -59,7 +60,7 @@ class CamStream(Listener):
     def __init__(self, hall: Hall, logins: Logins, clients: Clients, defaults: Defaults) -> None:
         self._hall, self._logins, self._clients, self._defaults = hall, logins, clients, defaults
         self._connected: dict[str, _Client] = {}
-        self.events = {"authenticate": self.authenticate, "receiveImage": self.receive_image, "configure": self.configure}
+        self.events: dict[str, Callable[..., Any]] = {"authenticate": self.authenticate, "receiveImage": self.receive_image, "configure": self.configure}
 
     def disconnected(self, sid: str) -> None:
         """The connection has ended; harmless for one that never spoke CamStream."""

@@ -23,7 +23,8 @@ class SocketProtocol(Protocol):
 class Server(Protocol):
     """What this file needs of the Socket.IO server."""
 
-    def on(self, event: str, handler: Callable[..., Any]) -> None: ...
+    def on(self, event: str, handler: Callable[..., Any]) -> None:
+        """Register `handler(sid, *arguments)`, or `handler(event, sid, *arguments)` for the event "*"."""
 
 
 class Events:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 import metrics
-from errors import LimitExceeded
+from errors import LimitExceeded, SettingError
 from transport import hub
 from userdb import ROLES, User, UserDB
 
@@ -63,6 +63,9 @@ class Logins:
         try:
             with self._turns:
                 user = hub.in_thread(self.users.check, name, password)
+        except SettingError as error:
+            self._log(f"nobody can log in: {error}")
+            user = None
         finally:
             self._waiting -= 1
         metrics.LOGINS.inc("accepted" if user else "refused")

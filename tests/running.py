@@ -149,6 +149,7 @@ class Camera:
         self.client.on("onAuthentication", self.logins.append)
         self.client.on("*", lambda event, *arguments: self.others.append((event, arguments)))
         self.client.connect(server.url, transports=list(transports), wait_timeout=PATIENCE)
+        self._sockets = (self.client.eio.ws, self.client.eio.http)
 
     def __enter__(self) -> Camera:
         return self
@@ -157,6 +158,10 @@ class Camera:
         if self.client.connected:
             self.client.disconnect()
         self.client.eio.wait()
+        # The library leaves these to the garbage collector when it was the server that ended the connection.
+        for opened in self._sockets:
+            if opened is not None:
+                opened.close()
 
     def login(self, name: str, password: str) -> bool:
         """Authenticate; returns the server's answer."""

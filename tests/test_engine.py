@@ -56,7 +56,13 @@ class Running:
         self.models = models
         self.lines: list[str] = []
         self.engine = Engine(
-            Registry(models), workers=workers, worker_arguments=[], time_limit=20.0, max_requests=max_requests, log=self.lines.append
+            Registry(models),
+            workers=workers,
+            worker_arguments=[],
+            time_limit=20.0,
+            max_requests=max_requests,
+            log=self.lines.append,
+            warn=self.lines.append,
         )
 
 

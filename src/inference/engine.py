@@ -42,13 +42,14 @@ class Engine:
         time_limit: float,
         max_requests: int,
         log: Log,
+        warn: Log,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._max_requests = max_requests
-        self._log, self._clock = log, clock
+        self._log, self._warn, self._clock = log, warn, clock
         self.models: dict[str, Model] = {}
-        self._pool = Pool(self.models, self, workers=workers, arguments=worker_arguments, time_limit=time_limit, log=log, clock=clock)
+        self._pool = Pool(self.models, self, workers=workers, arguments=worker_arguments, time_limit=time_limit, warn=warn, clock=clock)
         self._requests = 0
         self._stopping = False
         self._changed = hub.Event()
@@ -134,7 +135,7 @@ class Engine:
         model = self.models[name]
         if model.state != "ready":
             for warning in warnings:
-                self._log(f"model {name}: {warning}")
+                self._warn(f"model {name}: {warning}")
             self._log(f"model {name} is ready ({runtime}, {seconds:.1f} s)")
         metrics.MODEL_WARNINGS.child(name).value = len(warnings)
         model.runtime = runtime
@@ -145,9 +146,9 @@ class Engine:
         if model is None:
             return
         if served:
-            self._log(f"model {name} does not load anew and its former version goes on serving: {error}")
+            self._warn(f"model {name} does not load anew and its former version goes on serving: {error}")
         else:
-            self._log(f"model {name} does not load: {error}")
+            self._warn(f"model {name} does not load: {error}")
             self._set_state(model, "failed", error)
 
     def died(self, name: str) -> None:
@@ -160,7 +161,7 @@ class Engine:
             model.deaths.popleft()
         if len(model.deaths) >= DEATHS:
             error = f"its worker died {DEATHS} times within {DEATH_WINDOW:.0f} s"
-            self._log(f"model {name} is disabled: {error}; change its folder to try again")
+            self._warn(f"model {name} is disabled: {error}; change its folder to try again")
             self._pool.unload(name)
             self._set_state(model, "disabled", error)
 
@@ -182,7 +183,7 @@ class Engine:
     def _scan(self) -> None:
         changes = self._registry.scan()
         for error in changes.errors:
-            self._log(error)
+            self._warn(error)
         for name in changes.added | changes.changed:
             self._adopt(self._registry.manifests[name])
         for name in changes.removed:

@@ -112,12 +112,12 @@ class Pool:
         workers: int,
         arguments: list[str],
         time_limit: float,
-        log: Log,
+        warn: Log,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._models, self._supervisor = models, supervisor
         self._count, self._arguments, self._time_limit = workers, arguments, time_limit
-        self._log, self._clock = log, clock
+        self._warn, self._clock = warn, clock
         self._workers: list[_Worker] = []
         self._wanted: list[str] = []
         self._wake = hub.Event()
@@ -297,7 +297,7 @@ class Pool:
             # The batch that ran is the first: one sent in advance is not to blame. Else what was being loaded.
             guilty = next((batch.model for batch in worker.batches.values()), next(iter(worker.loading), None))
             lost = sum(len(batch.works) for batch in worker.batches.values())
-            self._log(
+            self._warn(
                 f"{process.name} (process {process.pid}) ended by {process.exit_text}"
                 + (f" while it ran {guilty}" if guilty else "")
                 + f"; pictures lost: {lost}; a new worker starts"
@@ -317,7 +317,7 @@ class Pool:
             for worker in self._workers:
                 if any(now - batch.sent > self._time_limit for batch in worker.batches.values()):
                     metrics.LIMITS_HIT.inc("model-timeout")
-                    self._log(f"{worker.process.name} is killed: a batch took longer than {self._time_limit:g} s")
+                    self._warn(f"{worker.process.name} is killed: a batch took longer than {self._time_limit:g} s")
                     worker.process.kill()
 
 

@@ -78,6 +78,13 @@ class SocketIOServer:
         environ: WSGIEnvironment = self._bridge.environ[self._bridge.where[sid][1]]
         return environ
 
+    def address(self, sid: str) -> str:
+        """Where the client is, as far as trusted proxies tell; "" when it has gone."""
+        try:
+            return str(self.environ(sid)["REMOTE_ADDR"])
+        except KeyError:
+            return ""
+
     def generation(self, sid: str) -> int:
         """3 or 4, the client's version of Engine.IO: for logs. KeyError when it has gone."""
         return self._bridge.eio.sessions[self._bridge.where[sid][1]].generation
