@@ -147,10 +147,10 @@ def _listen(ip: str, port: int) -> hub.Socket:
         return hub.listen(ip, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise SettingError(f"port {port} on {ip} is in use already: stop what uses it, or choose another with -p (0 = any free one)") from error
+            raise SettingError(f"port {port} on {ip} is in use: stop what uses it, or choose another with -p (0 = any free one)") from error
         if error.errno == errno.EACCES:
             raise SettingError(f"port {port} may not be used by this user: choose one from 1024 on with -p") from error
-        raise SettingError(f"this machine cannot listen on {ip}:{port} ({error.strerror}): give one of its own addresses with -i") from error
+        raise SettingError(f"{ip}:{port} cannot be listened on ({error.strerror}): give an address of this machine with -i") from error
 
 
 def _users(settings: Settings) -> UserDB:

@@ -60,7 +60,11 @@ class CamStream(Listener):
     def __init__(self, hall: Hall, logins: Logins, clients: Clients, defaults: Defaults) -> None:
         self._hall, self._logins, self._clients, self._defaults = hall, logins, clients, defaults
         self._connected: dict[str, _Client] = {}
-        self.events: dict[str, Callable[..., Any]] = {"authenticate": self.authenticate, "receiveImage": self.receive_image, "configure": self.configure}
+        self.events: dict[str, Callable[..., Any]] = {
+            "authenticate": self.authenticate,
+            "receiveImage": self.receive_image,
+            "configure": self.configure,
+        }
 
     def disconnected(self, sid: str) -> None:
         """The connection has ended; harmless for one that never spoke CamStream."""

@@ -92,8 +92,8 @@ class Settings:
         help="most frames a second processed of each stream; 0 is no cap",
     )
     workers: int = _setting(
-        _MODELS, "--workers", default=0, kind=kinds.whole("N", 0, 256), shown="0",
-        help="processes that run models; 0 is half as many as there are processors, at least one",
+        _MODELS, "--workers", default=0, kind=kinds.whole("N", 0, 256), shown="one for each processor, at most 4",
+        help="processes that run models; they share the processors; 0 is one for each processor, at most 4",
     )
     models: Path = _setting(
         _MODELS, "--models", default=PROJECT / "models", kind=kinds.FOLDER, shown="models beside src",
@@ -291,7 +291,7 @@ class Settings:
         if self.users == _IN_DATA:
             object.__setattr__(self, "users", self.data / "users.db")
         if self.workers == 0:
-            object.__setattr__(self, "workers", max(1, (os.cpu_count() or 1) // 2))
+            object.__setattr__(self, "workers", min(4, os.cpu_count() or 1))
 
 
 TABLE: tuple[Setting, ...] = tuple(dataclasses.replace(field.metadata["row"], name=field.name) for field in dataclasses.fields(Settings))

@@ -254,7 +254,9 @@ class Hall:
         for watcher in self._watchers:
             watcher.predicted(stream, frame, prediction)
 
-    def ask(self, model: str, data: Picture, *, protocol: str, form: str = wire.FORM_IMAGE, rotate: int = 0, deadline: float = 30.0) -> wire.Result:
+    def ask(
+        self, model: str, data: Picture, *, protocol: str, form: str = wire.FORM_IMAGE, rotate: int = 0, deadline: float = 30.0
+    ) -> wire.Result:
         """One picture, one answer; waits green. See `Engine.ask` for what it raises; LimitExceeded for too many bytes."""
         metrics.FRAMES_RECEIVED.inc(protocol)
         if len(data) > self.max_frame_bytes:

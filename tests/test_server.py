@@ -12,16 +12,14 @@ import threading
 from pathlib import Path
 
 import pytest
-
 from tests.running import ROOT, TEST_MODELS, Camera, Server, alive, picture, until
 
 PROGRAM = str(ROOT / "src" / "ImageServer.py")
 
 
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, PROGRAM, "--data", str(folder), "--tcp-port", "off", "--models", str(TEST_MODELS), "-m", "echo", *arguments], capture_output=True, text=True, timeout=60, cwd=folder, check=False
-    )
+    program = [sys.executable, PROGRAM, "--data", str(folder), "--tcp-port", "off", "--models", str(TEST_MODELS), "-m", "echo"]
+    return subprocess.run([*program, *arguments], capture_output=True, text=True, timeout=60, cwd=folder, check=False)
 
 
 def test_the_start_says_where_it_listens_and_what_is_ready(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_newer_frame_replaces_the_waiting_one() -> None:
 
 def test_while_one_runs_one_waits_and_takes_the_next_turn() -> None:
     engine = Engine()
-    _hall, stream, client = hall_with(engine)
+    _hall, stream, _client = hall_with(engine)
     stream.offer(b"1")
     source, work = engine.turn()
     stream.offer(b"2")
