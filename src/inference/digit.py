@@ -48,17 +48,18 @@ def digit(picture: Picture) -> Picture:
         kept = _ready(picture)
         if kept is not None:
             return kept
-    height, width = picture.shape
-    factor = -(-max(height, width) // WORK)
+    if min(picture.shape) < 8:  # a strip holds no digit, but it must not be too small for the filters either
+        picture = cv2.copyMakeBorder(picture, 4, 4, 4, 4, cv2.BORDER_REPLICATE)
     # Whole factors: OpenCV shrinks by area five times as fast then, and boxes map back exactly.
-    work = _shrink(picture, min(factor, height, width))
+    factor = min(-(-max(picture.shape) // WORK), *picture.shape)
+    work = _shrink(picture, factor)
     paper, inverted = _paper(work)
     if inverted:
         work = cv2.bitwise_not(work)
     mask, box = _strokes(_contrast(work, paper))
     if mask is None:
         return np.zeros((SIDE, SIDE), np.uint8)
-    return _fit(picture, min(factor, height, width), paper, mask, box, inverted)
+    return _fit(picture, factor, paper, mask, box, inverted)
 
 
 def _shrink(picture: Picture, factor: int) -> Picture:
