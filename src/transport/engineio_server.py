@@ -31,6 +31,7 @@ FAREWELL_SECONDS = 1.0
 UPGRADE_GRACE = 0.05
 """How long a poll that comes amid an upgrade waits for the upgrade to complete: the loop may see it first."""
 
+_ORDERLY = ("client disconnect", "server disconnect")
 _CODECS = {"3": engineio_v3, "4": engineio_v4}
 _TRANSPORT_UNKNOWN, _SESSION_UNKNOWN, _BAD_METHOD, _BAD_REQUEST, _FORBIDDEN, _BAD_VERSION = range(6)
 _SENTENCES = ("Transport unknown", "Session ID unknown", "Bad handshake method", "Bad request", "Forbidden", "Unsupported protocol version")
@@ -119,7 +120,7 @@ class EngineServer:
         """The session is closed: nothing finds it any more but the poll that fetches its farewell."""
         del self.sessions[session.sid]
         self._gauges["polling" if session.ws is None else "websocket"].value -= 1
-        if session.ws is None and session.poll is None and session.queue[-1].packets:
+        if session.ws is None and session.poll is None and session.reason in _ORDERLY:
             self._farewells[session.sid] = session
             hub.call_later(FAREWELL_SECONDS, self._farewells.pop, session.sid, None)
 
@@ -202,7 +203,7 @@ class EngineServer:
                 watch.cancel()
                 session.poll = session.poll_sock = None
             if woken and not session.queue and session.reason is None and session.ws is None and hub.gone(sock):
-                session.close("transport close", ())
+                session.close("transport close")
                 raise ConnectionResetError("the client went away while its poll waited")
             if session.ws is not None:
                 return self._refuse(environ, start_response, _BAD_REQUEST)
@@ -220,7 +221,7 @@ class EngineServer:
             session.close("transport error")
             return self._refuse(environ, start_response, _BAD_REQUEST)
         if session.poll_sock is not None and hub.gone(session.poll_sock):
-            session.close("transport close", ())  # the loop would have told us in a moment
+            session.close("transport close")  # the loop would have told us in a moment
             return self._refuse(environ, start_response, _SESSION_UNKNOWN)
         session.posting = True
         try:
@@ -252,7 +253,7 @@ class EngineServer:
             self.log(f"client {session.sid} is disconnected: {error}")
             if error.limit:
                 metrics.LIMITS_HIT.inc(error.limit)
-            session.close("transport error", ())
+            session.close("transport error")
             return self._refuse(environ, start_response, _BAD_REQUEST, "413 Content Too Large" if error.limit else "400 Bad Request")
         return self._answer(environ, start_response, b"ok", "text/html")
 

@@ -205,7 +205,9 @@ class Session:
         return _Running(self)
 
     def close(self, reason: str, farewell: Iterable[Packet] = (Packet(CLOSE),)) -> None:
-        """End it; never blocks. A polling client is told with `farewell`, in the poll that waits or in its next one."""
+        """End it; never blocks. A polling client is told with `farewell`: in the poll that waits, or in its next one
+        when the end is an orderly one.
+        """
         if self.reason is not None:
             return
         self.reason = reason
@@ -256,7 +258,7 @@ class Session:
 
     def _check_beat(self) -> None:
         if self._last_seen() < self._beat_sent:
-            self.close("ping timeout", ())
+            self.close("ping timeout")
         else:
             self._timer = hub.call_later(max(0.0, self._server.limits.ping_interval - self._server.limits.ping_timeout), self._beat)
 
@@ -265,7 +267,7 @@ class Session:
         limits = self._server.limits
         left = self._last_seen() + limits.ping_interval + limits.ping_timeout - self._server.clock()
         if left <= 0:
-            self.close("ping timeout", ())
+            self.close("ping timeout")
         else:
             self._timer = hub.call_later(left, self._expect_beat)
 

@@ -93,7 +93,7 @@ class SocketIOServer:
         """Close every connection; returns when all disconnect handlers have run, after `grace` seconds at the latest."""
         sessions = list(self._bridge.eio.sessions.values())
         for session in sessions:
-            session.close("server shutting down")
+            session.close("server disconnect")
         end = time.monotonic() + grace
         while not all(session.finished for session in sessions) and time.monotonic() < end:
             hub.sleep(0.01)

@@ -33,8 +33,8 @@ class WebSocket:
     """One connection. `messages` or `receive` belong to one green thread; `send` and `close` to any."""
 
     __slots__ = (
-        "_clock", "_close_timer", "_closed_by_us", "_limits", "_pings", "_pings_since", "_queue", "_receiver", "_rest", "_sock",
-        "_waiting", "_writer", "close_code", "close_reason", "drained", "queued", "read_at",
+        "_clock", "_close_timer", "_closed_by_us", "_limits", "_messages", "_pings", "_pings_since", "_queue", "_receiver", "_rest",
+        "_sock", "_waiting", "_writer", "close_code", "close_reason", "drained", "queued", "read_at",
     )  # fmt: skip
 
     def __init__(self, sock: hub.Socket, rest: bytes, limits: WebSocketLimits, clock: Callable[[], float] = time.monotonic) -> None:
@@ -56,6 +56,7 @@ class WebSocket:
         self.read_at = clock()
         """When something last came from the client."""
         self._waiting = False
+        self._messages: Iterator[tuple[int, bytes]] | None = None
 
     @property
     def handling(self) -> bool:
@@ -64,7 +65,9 @@ class WebSocket:
 
     def receive(self) -> str | bytes | None:
         """Wait for the next message: text as str, binary as bytes, None when the connection has ended."""
-        for opcode, payload in self.messages():
+        if self._messages is None:
+            self._messages = self.messages()
+        for opcode, payload in self._messages:
             if opcode == BINARY:
                 return payload
             try:
@@ -76,7 +79,8 @@ class WebSocket:
     def messages(self) -> Iterator[tuple[int, bytes]]:
         """Wait for messages and yield each as (TEXT or BINARY, payload), until the connection ends.
 
-        Text is yielded as bytes and not checked to be UTF-8. Pings are answered meanwhile. Never raises:
+        Call it once: what one iterator has read, another would miss. Text is yielded as bytes and not checked to be
+        UTF-8. Pings are answered meanwhile. Never raises:
         a client that breaks the protocol or a limit is closed with the code that says so, and the iterator ends.
         """
         try:
@@ -316,7 +320,7 @@ def websocket_app(handler: Callable[[WebSocket, WSGIEnvironment], None], limits:
             gauge.value -= 1
             if ws.close_code is None:
                 ws.close()
-                for _message in ws.messages():
+                while ws.receive() is not None:
                     pass  # until the client has answered the close frame
             ws.ended()
         return []
