@@ -142,8 +142,9 @@ def _build(options: argparse.Namespace, folder: Path) -> None:
 def _labels(options: argparse.Namespace, classes: int, folder: Path, warnings: list[str]) -> str:
     """The lines of [output] that say the labels; copies the list into the folder."""
     if options.labels is None:
-        warnings.append(f"without --labels its {classes} classes are called 'class 0' and so on")
-        return f"classes = {classes if classes > 1 else 2}"
+        count = max(classes, 2)  # a single score is that of the second of two
+        warnings.append(f"without --labels its {count} classes are called 'class 0' to 'class {count - 1}'")
+        return f"classes = {count}"
     name = "labels.json" if options.labels.suffix == ".json" else "labels.txt"
     shutil.copyfile(options.labels, folder / name)
     count = len(manifest.read_labels(options.labels))

@@ -74,12 +74,14 @@ def decode(data: Data, *, channels: int, least: int, rotate: int = 0, limits: Li
         pixels = None
     if pixels is None:
         raise PictureError(f"the {header.kind.upper()} picture of {len(data)} bytes cannot be decoded: it is damaged or of a rare variant")
-    if pixels.shape[:2] != (-(-header.height // scale), -(-header.width // scale)):
+    # OpenCV turns a TIFF upright by itself, whatever the flags say, and every other kind never with these.
+    stored, orientation = (header.upright, 1) if header.kind == "tiff" else ((header.width, header.height), header.orientation)
+    if pixels.shape[:2] != (-(-stored[1] // scale), -(-stored[0] // scale)):
         raise PictureError(f"the {header.kind.upper()} picture contradicts itself about its size")
     if header.alpha:
         pixels = _opaque(pixels, channels)
-    if header.orientation != 1 or rotate:
-        pixels = turn(pixels, header.orientation, rotate)
+    if orientation != 1 or rotate:
+        pixels = turn(pixels, orientation, rotate)
     width, height = header.upright
     return Picture(pixels, (height, width) if rotate % 180 else (width, height))
 

@@ -134,8 +134,8 @@ def inspect(name: str, model: Any, is_keras: bool, size: tuple[int, int] | None)
 
 
 def _layers(model: Any) -> Iterator[Any]:
-    """All layers, nested ones in their place."""
-    for layer in getattr(model, "layers", []):
+    """All layers and operations (`x / 255` in a functional model), nested ones in their place."""
+    for layer in getattr(model, "operations", None) or getattr(model, "layers", []):
         if type(layer).__name__ == "InputLayer":
             continue
         yield layer
