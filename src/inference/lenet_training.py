@@ -30,6 +30,11 @@ from inference.lenet_data import Data, Floats, Labels, Mix, Pictures
 
 WEIGHTS = "weights.npz"
 BATCH = 128
+LEAST = 16
+"""Pictures that the last batch of an epoch must have: batch normalisation learns nothing from one or two."""
+
+REPORT = 50
+"""Steps between two reports."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands. `epoch` of `epochs` counts all phases together; `accuracy` is that on the epoch's bent
-    pictures, 0 to 1; `seconds_left` is an estimate from the time spent so far."""
+    """Where a training stands. `epoch` of `epochs` counts all phases together, `part` of this one is done (0 to 1);
+    `loss` and `accuracy` (0 to 1) are those on the epoch's bent pictures so far, which are harder than real ones;
+    `seconds_left` is an estimate from the time spent so far."""
 
     phase: str
     epoch: int
     epochs: int
+    part: float
     loss: float
     accuracy: float
     seconds_left: float
@@ -86,7 +93,8 @@ def train(
 ) -> Trained:
     """Train from scratch. Sets TensorFlow's threads, so it wants a process of its own.
 
-    `progress` is called after every epoch; `cancelled` is asked before every step, and `Cancelled` raised when it says so.
+    `progress` is called every `REPORT` steps and after every epoch; `cancelled` is asked before every step, and
+    `Cancelled` raised when it says so.
     """
     import keras
     import tensorflow as tf
@@ -110,10 +118,12 @@ def train(
         rng = np.random.default_rng([options.seed, index])
         student = _Learner(options, teachers if index == options.teachers else [], epochs[index] * -(-size // BATCH))
         for pictures, labels in _epochs(data, rng, options.mix, epochs[index]):
-            loss, accuracy = student.learn(pictures, labels, cancelled)
-            done, number = done + cost[index], number + 1
-            left = (clock() - start) * (total - done) / done
-            progress(Progress(phase, number, sum(epochs), loss, accuracy, left))
+            number += 1
+            for part, loss, accuracy in student.learn(pictures, labels, cancelled):
+                spent = done + cost[index] * part
+                left = (clock() - start) * (total - spent) / spent
+                progress(Progress(phase, number, sum(epochs), part, loss, accuracy, left))
+            done += cost[index]
         teachers.append(student.averaged())
     weights = fold(teachers[-1])
     accuracy = evaluate(weights, data.x_test, data.y_test)
@@ -195,15 +205,17 @@ class _Learner:
                 average.assign(keep * average + (1 - keep) * weight.value)
         return loss, tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, 1), labels), tf.float32))
 
-    def learn(self, pictures: Pictures, labels: Labels, cancelled: Callable[[], bool]) -> tuple[float, float]:
-        """One epoch; mean loss and accuracy over it."""
-        figures = []
-        for at in range(0, len(labels), BATCH):
+    def learn(self, pictures: Pictures, labels: Labels, cancelled: Callable[[], bool]) -> Iterator[tuple[float, float, float]]:
+        """One epoch; every REPORT steps and at its end: part that is done, mean loss and accuracy so far in it."""
+        figures: list[tuple[float, float]] = []
+        starts = [at for at in range(0, len(labels), BATCH) if at == 0 or len(labels) - at >= LEAST]
+        for step, at in enumerate(starts, 1):
             if cancelled():
                 raise Cancelled("the training was cancelled")
-            figures.append(self._step(pictures[at : at + BATCH], labels[at : at + BATCH]))
-        loss, accuracy = np.mean([(float(loss), float(accuracy)) for loss, accuracy in figures], axis=0)
-        return float(loss), float(accuracy)
+            loss, accuracy = self._step(pictures[at : at + BATCH], labels[at : at + BATCH])
+            figures.append((float(loss), float(accuracy)))
+            if step % REPORT == 0 or step == len(starts):
+                yield step / len(starts), *_means(figures)
 
     def averaged(self) -> Any:
         """The network with its averaged weights."""
@@ -211,6 +223,11 @@ class _Learner:
             if average.dtype.is_floating:
                 weight.assign(average)
         return self._net
+
+
+def _means(figures: list[tuple[float, float]]) -> tuple[float, float]:
+    loss, accuracy = np.mean(figures, axis=0)
+    return float(loss), float(accuracy)
 
 
 def fold(net: Any) -> list[np.ndarray[Any, np.dtype[np.float16]]]:
@@ -251,6 +268,15 @@ def predict(weights: list[Any], pictures: Pictures) -> Floats:
     return np.concatenate([run(pictures[at : at + 500]).numpy() for at in range(0, len(pictures), 500)])
 
 
+def read(folder: Path) -> list[np.ndarray[Any, np.dtype[np.float16]]]:
+    """The weights in `folder`, for `evaluate`. TrainingError when there are none."""
+    try:
+        with np.load(folder / WEIGHTS, allow_pickle=False) as file:
+            return [file[name] for name in file.files]
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{folder / WEIGHTS} holds no weights: {error}") from error
+
+
 def save(trained: Trained, folder: Path) -> str:
     """Write the weights into `folder` and their SHA-256 into its manifest, each at once or not at all; returns the hash."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -283,6 +309,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = Options(given.seed, given.samples, given.teachers, given.teacher_samples, threads=given.threads)
 
     def report(state: Progress) -> None:
+        if state.part < 1:
+            return
         print(
             f"{state.phase}: epoch {state.epoch}/{state.epochs}, loss {state.loss:.4f}, accuracy {state.accuracy:.4f}, "
             f"{state.seconds_left / 60:.1f} min left",

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 import pytest
-
 from bench.digit_scenes import SCENES, cropped, scene
+
 from inference.digit import BOX, PREPROCESSING, SIDE, digit
 from inference.lenet_data import as_mnist
 from inference.lenet_strokes import VARIANTS, draw

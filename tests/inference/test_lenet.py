@@ -6,10 +6,10 @@ import tomllib
 import cv2
 import numpy as np
 import pytest
-
 from bench.digit_scenes import SCENES, cropped
-from inference.lenet_strokes import draw
 from tests.inference.worker_process import MODELS, ROOT, WorkerProcess
+
+from inference.lenet_strokes import draw
 
 FOLDER = MODELS / "lenet"
 SAMPLES = ROOT / "clients" / "samples" / "digits"
