@@ -1,12 +1,11 @@
 """Legacy TCP commands: chest X-rays on a port of their own (docs/legacy-tcp.md).
 
-The sockets around `legacy_tcp_machine.Conversation`: a green thread for each connection, which reads what the
-conversation wants, where it wants it, and does what it says.
+`legacy_tcp_machine` is the protocol, `legacy_tcp_connection` a client's socket, and this file what they share: the
+listener, the limits, the models and the keys. `legacy_tcp_port` builds it by the settings.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
@@ -18,27 +17,20 @@ from typing import Any, Protocol
 import legacy_tcp_machine as codes
 import metrics
 from errors import ImageServerError, LimitExceeded, NotAllowed
-from legacy_tcp_machine import NONCE_BYTES, Action, CheckSignature, Close, Conversation, Limits, Predict, Reply, Step
+from legacy_tcp_connection import STEPS_A_TURN, Connection
+from legacy_tcp_machine import CheckSignature, Limits, Predict
 from transport import hub
 
 PROTOCOL = "legacy_tcp"
 NAMESPACE = "imageserver"
 """Of the SSH signatures."""
 
-PIECE = 64 * 2**10
-"""Bytes read at once: a turn of the loop costs a fraction of a millisecond, hash included."""
-LOW_WATER = 32 * 2**10
-"""Bytes of a file that the kernel gathers before it wakes us, so small pieces cost little more than large ones."""
-LOOK_AGAIN = 1.0
-"""Seconds after which a file that arrives more slowly than that is read all the same, to see that it still comes."""
-STEPS_A_TURN = 16
-"""Reads without waiting after which others have their turn."""
 PREDICTIONS_AT_ONCE = 24
 """Questions to one model at the same time, so that this port leaves room in the engine to others; further ones wait."""
 ASK_AGAIN = 0.25
 """Seconds until the next try when the engine has no room."""
-LINGER = 1.0
-"""Seconds for a client to read the last reply: closing a socket with unread bytes would take it back."""
+SEND_BUFFER, RECEIVE_BUFFER = 16 * 2**10, 256 * 2**10
+"""Bytes a connection may keep in the kernel. Left to itself that grows to megabytes for a client that floods and reads nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,11 +88,14 @@ class LegacyTcp:
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.limits = limits or PortLimits()
+        self.protocol_limits, self.authenticates = self.limits.protocol, keys is not None
         self.hall, self.keys, self.log, self.clock, self.random_bytes = hall, keys, log, clock, random_bytes
         self.buffered = 0  # bytes of pictures
         self._listener = listener
+        for option, count in ((socket.SO_SNDBUF, SEND_BUFFER), (socket.SO_RCVBUF, RECEIVE_BUFFER)):
+            listener.setsockopt(socket.SOL_SOCKET, option, count)  # inherited by what it accepts
         self._stopping = False
-        self._connections: set[_Connection] = set()
+        self._connections: set[Connection] = set()
         self._by_host: dict[str, int] = {}
         self._turns: dict[str, hub.Semaphore] = {}
         self._checks = hub.Semaphore(2)
@@ -116,6 +111,12 @@ class LegacyTcp:
 
     def serve(self) -> None:
         """Accept until `stop`. Blocks; run it in a green thread of its own."""
+        try:
+            self._accept()
+        finally:
+            self._listener.close()  # not in `stop`: a descriptor closed under whoever waits for it wakes nobody
+
+    def _accept(self) -> None:
         accepted = 0
         while not self._stopping:
             try:
@@ -134,7 +135,6 @@ class LegacyTcp:
         """Accept no more, cut off whoever waits for nothing, give running models `grace` seconds, then cut the rest off."""
         self._stopping = True
         hub.shut(self._listener)
-        self._listener.close()
         for connection in list(self._connections):
             if not connection.busy:
                 connection.cut()
@@ -156,11 +156,11 @@ class LegacyTcp:
             return
         self._by_host[host] = count + 1
         self._gauge.value += 1
-        connection = _Connection(self, sock, host)
+        connection = Connection(self, sock, host)
         self._connections.add(connection)
         hub.spawn(self._run, connection)
 
-    def _run(self, connection: _Connection) -> None:
+    def _run(self, connection: Connection) -> None:
         try:
             connection.run()
         finally:
@@ -248,144 +248,3 @@ class LegacyTcp:
         metrics.TCP_AUTHENTICATIONS.inc("refused")
         self.log(f"legacy TCP: {host} is refused: {reason}")
         return False
-
-
-class _Connection:
-    """One client."""
-
-    def __init__(self, port: LegacyTcp, sock: hub.Socket, host: str) -> None:
-        self.host = host
-        self._port, self._sock = port, sock
-        self._held = 0
-        self._low_water = 1
-        self._read = self._reads = 0  # bytes and times since others had their turn
-        self._conversation = Conversation(
-            find_model=port.find_model,
-            accept_file=port.accept_file,
-            make_nonce=lambda: port.random_bytes(NONCE_BYTES),
-            authenticated=port.keys is None,
-            limits=port.limits.protocol,
-        )
-
-    @property
-    def busy(self) -> bool:
-        """Whether a model runs for it."""
-        return self._conversation.step is Step.BUSY
-
-    def cut(self) -> None:
-        """End it at once."""
-        hub.shut(self._sock)
-
-    def run(self) -> None:
-        """Talk until one side ends it."""
-        reason = "error"
-        try:
-            self._sock.setblocking(False)
-            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            reason = self._talk()
-            if reason != "left":
-                self._linger()
-        except (OSError, hub.TimedOut) as error:
-            reason = "deaf" if isinstance(error, hub.TimedOut) else "left"
-        finally:
-            metrics.TCP_CLOSED.inc(reason)
-            self._port.hold(-self._held)
-            self._sock.close()
-
-    def _talk(self) -> str:
-        """Returns why it ended. OSError for a broken connection, TimedOut for a client that does not read its replies."""
-        conversation, clock = self._conversation, self._port.clock
-        reason = self._perform(conversation.begin(clock()))
-        while reason is None:
-            count = hub.receive_nowait(self._sock, conversation.space()[:PIECE])
-            if count is None:
-                actions = self._wait()
-            elif count == 0:
-                actions = conversation.ended(clock())
-            else:
-                actions = conversation.received(count, clock())
-                if not self._account():
-                    return "no room"
-                self._share(count)
-            if actions:
-                reason = self._perform(actions)
-        return reason
-
-    def _wait(self) -> list[Action]:
-        """Wait for bytes, at most until the conversation's deadline; its actions if that has passed."""
-        conversation = self._conversation
-        seconds = conversation.deadline - self._port.clock()
-        if seconds <= 0:
-            return conversation.timed_out(self._port.clock())
-        low_water = 1
-        if conversation.step is Step.FILE:
-            low_water = min(conversation.missing, LOW_WATER)
-            seconds = min(seconds, LOOK_AGAIN)
-        if low_water != self._low_water:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water)
-            self._low_water = low_water
-        self._read = self._reads = 0
-        with contextlib.suppress(hub.TimedOut):  # what came meanwhile, if anything, is read before the conversation hears of it
-            hub.wait_readable(self._sock, seconds)
-        return []
-
-    def _account(self) -> bool:
-        held = self._conversation.held
-        if held == self._held:
-            return True
-        more, self._held = held - self._held, held
-        return self._port.hold(more)
-
-    def _share(self, count: int) -> None:
-        """Let others have their turn: a client that sends without pause would otherwise never give it back."""
-        self._read += count
-        self._reads += 1
-        if self._read >= PIECE or self._reads >= STEPS_A_TURN:
-            self._read = self._reads = 0
-            hub.sleep(0)
-
-    def _perform(self, actions: list[Action]) -> str | None:
-        """Do what the conversation says; the reason why it ends, if it does."""
-        conversation, port = self._conversation, self._port
-        replies = b""
-        while actions:
-            action, *actions = actions
-            if isinstance(action, Reply):
-                replies += action.data
-                continue
-            self._send(replies)
-            replies = b""
-            if isinstance(action, Close):
-                return action.reason
-            if isinstance(action, Predict):
-                actions += conversation.predicted(port.predict(action), port.clock())
-            else:
-                actions += conversation.checked(port.check(action, self.host), port.clock())
-        self._send(replies)
-        return None
-
-    def _send(self, data: bytes) -> None:
-        while data:
-            sent = hub.send_nowait(self._sock, data)
-            data = data[sent:]
-            if data:
-                hub.wait_writable(self._sock, self._port.limits.protocol.silence)
-
-    def _linger(self) -> None:
-        """Say that nothing follows, and read what still comes until the client has closed too, for a moment."""
-        hub.shut(self._sock, reading=False)
-        end = self._port.clock() + LINGER
-        scratch = memoryview(bytearray(4096))
-        if self._low_water != 1:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-        while (seconds := end - self._port.clock()) > 0:
-            count = hub.receive_nowait(self._sock, scratch)
-            if count == 0:
-                return
-            if count is not None:
-                self._share(count)
-                continue
-            try:
-                hub.wait_readable(self._sock, seconds)
-            except hub.TimedOut:
-                return

@@ -8,10 +8,10 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.legacy_tcp.talking import MODELS, NONCE, Talk, file, padded
 
 import legacy_tcp_machine as machine
 from legacy_tcp_machine import Limits
-from tests.legacy_tcp.talking import MODELS, NONCE, Talk, file, padded
 
 PICTURE = b"a picture"
 DIGEST = hashlib.sha256(PICTURE).hexdigest().encode()

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from tests.legacy_tcp.signing import sign, ssh_string
 
 import ssh_signatures
 from errors import NotAllowed, SettingError
 from ssh_signatures import AuthorizedKeys, parse_authorized_keys, verify
-from tests.legacy_tcp.signing import sign, ssh_string
 
 KEYGEN = shutil.which("ssh-keygen")
 NONCE = bytes(range(32))
