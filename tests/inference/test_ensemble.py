@@ -118,8 +118,6 @@ def test_a_member_that_does_not_load_leaves_the_others_serving(tmp_path):
     assert serving.runtime == "1 of 4 members, tensorflow"
     told = [warning.split(":")[0] for warning in serving.warnings]
     assert told == [f"serves without its member {name!r}" for name in ("lost", "other", "nowhere")]
-        f"serves without its member {name!r}" for name in ("lost", "other", "nowhere")
-    ]
     assert "weights" in serving.warnings[0]
     assert "cat" in serving.warnings[1]
     (result,) = serving.run([job(9)])
