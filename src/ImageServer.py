@@ -24,6 +24,8 @@ from inference.engine import Engine
 from inference.registry import Registry
 from logins import Logins
 from reports import ResultsFile, StatusLines
+from rest import Rest
+from rest_training import trainings
 from setting_kinds import STANDARD_OUTPUT
 from settings import Settings
 from streams import Hall
@@ -46,7 +48,7 @@ class ImageServer:
         self._listener = _listen(settings.ip, settings.port)
         self.users = _users(settings)
         self.engine = Engine(
-            Registry(settings.models),
+            Registry(settings.models, settings.data / "models"),
             workers=settings.workers,
             worker_arguments=_worker_arguments(settings),
             time_limit=settings.model_timeout,
@@ -73,6 +75,8 @@ class ImageServer:
         Events(self.socketio, [camstream])
         self.http.route("/socket.io/", self.socketio)
         self.http.route("/health/", Health(self._not_ready))
+        self.rest = Rest(self.hall, self.logins, trainings(settings, self.engine.check, log=LOG.info), log=LOG.warning)
+        self.http.route("", self.rest)
         self._tcp_warnings: list[str] = []
         self.legacy_tcp = legacy_tcp_port.build(settings, self.hall, log=LOG.info, warn=self._tcp_warnings.append)
 
@@ -131,6 +135,7 @@ class ImageServer:
     def _stop(self) -> int:
         end = time.monotonic() + STOP_WITHIN
         self.hall.stop()
+        self.rest.trainings.stop()
         self.engine.stop(STOP_WITHIN - 1.0)
         self.socketio.close_all(max(0.2, min(0.5, end - time.monotonic())))
         if self.legacy_tcp:

@@ -6,6 +6,7 @@ one every two seconds. A manifest that is wrong is reported once for each state 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,12 +32,16 @@ class Changes:
 
 
 class Registry:
-    """The models in `folder`; call `scan` first, and then as often as you want to notice changes. SettingError: no such folder."""
+    """The models in `folder`; call `scan` first, and then as often as you want to notice changes. SettingError: no such folder.
 
-    def __init__(self, folder: Path) -> None:
+    A model in `preferred`, which need not exist, takes the place of one of the same name: trained ones are there.
+    """
+
+    def __init__(self, folder: Path, preferred: Path | None = None) -> None:
         if not folder.is_dir():
             raise SettingError(f"there is no models folder {str(folder)!r}: give an existing one with --models")
         self.folder = folder.resolve()
+        self._preferred = preferred
         self.manifests: dict[str, Manifest] = {}
         """The last good manifest of each model, by name."""
         self.errors: dict[str, str] = {}
@@ -47,13 +52,16 @@ class Registry:
         """Look for new, changed and removed models."""
         changes = Changes()
         try:
-            folders = {entry.name: entry.path for entry in os.scandir(self.folder) if entry.name[0] not in "._" and entry.is_dir()}
+            folders = _folders(self.folder)
         except OSError as error:
             self._fault(changes, "", f"{self.folder}: cannot be read: {error.strerror}; the models known so far stay")
             return changes
+        if self._preferred is not None:
+            with contextlib.suppress(OSError):
+                folders |= _folders(self._preferred)
         self.errors.pop("", None)
         for name, path in sorted(folders.items()):
-            self._look(changes, name, Path(path))
+            self._look(changes, name, path)
         for name in self._seen.keys() - folders.keys():
             self._forget(changes, name)
         return changes
@@ -86,6 +94,16 @@ class Registry:
         self.errors.pop(name, None)
         if self.manifests.pop(name, None) is not None:
             changes.removed.add(name)
+
+
+def _folders(place: Path) -> dict[str, Path]:
+    """Folders by name. OSError. A link to a folder of the same name is that folder: another may take its place at any moment."""
+    found = {}
+    for entry in os.scandir(place):
+        if entry.name[0] not in "._" and entry.is_dir():
+            real = Path(entry.path).resolve()
+            found[entry.name] = real if real.name == entry.name else Path(entry.path)
+    return found
 
 
 def _fingerprint(folder: Path) -> Fingerprint:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from errors import PictureError
 from inference import results, wire
+from inference.backends.ensemble import Ensemble
 from inference.bodies import BodyError, Bytes, from_base64, parse_json
 from inference.images import Picture
 from inference.serving import Job, Network, Serving, place
@@ -198,7 +199,7 @@ def _run(serving: Serving, given: Input) -> dict[str, Array]:
         jobs = [Job(memoryview(element), 0) for element in _files(given)]
     else:
         jobs = [Job(memoryview(b""), 0, picture) for picture in pixels(array(given), serving.manifest.input.channels)]
-    if not isinstance(serving, Network):
+    if not isinstance(serving, Network | Ensemble):
         found = serving.run(jobs)
         for result in found:
             if "error" in result:
@@ -218,7 +219,7 @@ def _files(given: Input) -> list[Bytes]:
         raise BodyError(str(error)) from None
 
 
-def _of_scores(serving: Network, run: Any) -> dict[str, Array]:
+def _of_scores(serving: Serving, run: Any) -> dict[str, Array]:
     output = serving.manifest.output
     try:
         scores = results.columns(run(), output)

@@ -34,12 +34,17 @@ class Ensemble(Serving):
     def warm(self) -> None:
         """Nothing: the members are warm."""
 
-    def _predict(self, decoded: list[Picture]) -> list[wire.Result]:
+    def scores(self, decoded: list[Picture]) -> Array:
+        """The mean of the members' scores: float32 (n, labels), in the order of the ensemble's labels."""
         if self._pool is not None:
             scores = list(self._pool.map(lambda member: self._scores(member, decoded), self.members))
         else:
             scores = [self._scores(member, decoded) for member in self.members]
-        found = results.classify(np.mean(scores, axis=0), self.manifest.output)
+        mean: Array = np.mean(scores, axis=0)
+        return mean
+
+    def _predict(self, decoded: list[Picture]) -> list[wire.Result]:
+        found = results.classify(self.scores(decoded), self.manifest.output)
         for result, picture in zip(found, decoded, strict=True):
             result["size"] = list(picture.size)
         return found

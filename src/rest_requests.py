@@ -1,0 +1,136 @@
+"""What the REST views share: answers, refusals, credentials, and bodies received into one buffer."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any, NoReturn
+
+from flask import Response, request
+
+from inference import wire
+
+MAX_BODY = 16 * 2**20
+"""Bytes of a request body."""
+
+PIECE = 2**18
+"""Bytes read at once where the length is not known beforehand."""
+
+REALM = 'Basic realm="ImageServer", charset="UTF-8"'
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+class Refused(Exception):
+    """The request ends here: a status code, a sentence for the client, further headers."""
+
+    def __init__(self, status: int, sentence: str, **headers: str) -> None:
+        super().__init__(sentence)
+        self.status, self.sentence = status, sentence
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+class Interrupted(Exception):
+    """The body did not arrive: the client went away or was too slow. The transport knows what to do about `cause`."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def answer(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """`data` as JSON."""
+    response = Response(_encode(data), status, headers, mimetype="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def refuse(error: Refused) -> Response:
+    """`{"error": sentence}`."""
+    return answer({"error": error.sentence}, error.status, error.headers)
+
+
+def credentials() -> tuple[str, str]:
+    """Name and password that the request carries. Refused with 401 when it has none."""
+    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
+    if not scheme:
+        demand("this needs a user name and password (HTTP Basic)")
+    if scheme.lower() != "basic":
+        demand(f"this takes HTTP Basic credentials, not {scheme[:32]!r}")
+    try:
+        plain = base64.b64decode(encoded.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        demand("the credentials are no valid HTTP Basic header")
+    try:
+        name, colon, password = plain.decode().partition(":")
+    except UnicodeDecodeError:  # clients that know no better send Latin-1 (RFC 7617, section 2.1)
+        name, colon, password = plain.decode("latin-1").partition(":")
+    if not colon:
+        demand("the credentials are no valid HTTP Basic header")
+    return name, password
+
+
+def demand(sentence: str) -> NoReturn:
+    """Refuse with 401."""
+    raise Refused(401, sentence, WWW_Authenticate=REALM)
+
+
+def body(most: int) -> bytearray:
+    """The body, received into one buffer. Refused: empty (400), over `most` bytes (413), compressed (415). Interrupted."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Refused(415, "send the body as it is: compressed bodies are not taken")
+    stream = request.environ["wsgi.input"]
+    length = request.headers.get("Content-Length")
+    if length is not None and int(length) > most:  # the transport checked that it is a number
+        raise _too_large(length, most)
+    try:
+        return _known(stream, int(length)) if length is not None else _unknown(stream, most)
+    except Refused:
+        raise
+    except Exception as error:
+        raise Interrupted(error) from error
+
+
+def _known(stream: Any, length: int) -> bytearray:
+    buffer = bytearray(length)
+    view, at = memoryview(buffer), 0
+    while at < length:
+        got = stream.readinto(view[at:])
+        if not got:
+            raise EOFError
+        at += got
+    if not length:
+        raise Refused(400, "the body is empty")
+    return buffer
+
+
+def _unknown(stream: Any, most: int) -> bytearray:
+    buffer = bytearray()
+    while piece := stream.read1(PIECE):
+        buffer += piece
+        if len(buffer) > most:
+            raise _too_large(f"over {most}", most)
+    if not buffer:
+        raise Refused(400, "the body is empty")
+    return buffer
+
+
+def _too_large(length: str, most: int) -> Refused:
+    return Refused(413, f"the body has {length} bytes; at most {most} are taken")
+
+
+def picture_form() -> str:
+    """How the body holds a picture, by its Content-Type: a wire.FORM_…. Refused with 415."""
+    kind = request.mimetype
+    if kind == "application/json":
+        return wire.FORM_JSON
+    if kind.startswith("image/"):
+        return wire.FORM_IMAGE
+    if kind == "multipart/form-data":
+        boundary = request.mimetype_params.get("boundary", "")
+        if not 0 < len(boundary) <= 70 or not boundary.isascii():
+            raise Refused(400, "the multipart form's Content-Type names no proper boundary")
+        return f"{wire.FORM_MULTIPART};{boundary}"
+    sentence = 'send JSON ({"image": "<base64>"}), a picture (image/…), or a form (multipart/form-data)'
+    raise Refused(415, f"{sentence}, not {kind[:64]!r}" if kind else f"{sentence}, and say which by Content-Type")

@@ -1,0 +1,139 @@
+"""Training over REST: start it, watch it, cancel it, ask how the last one went."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from flask import Response, request
+
+import metrics
+from errors import TrainingError
+from inference.manifest import Manifest
+from inference.training import Trainings
+from openapi import operation
+from rest_requests import Refused, answer
+from settings import Settings
+
+if TYPE_CHECKING:
+    from rest import Rest
+
+SAMPLES = ("mnist", "other")
+HEARTBEAT = 15.0
+"""Seconds of silence after which a comment is sent to those who follow, so that proxies keep the connection."""
+
+MAX_FOLLOWERS = 100
+_TAG = "Training"
+
+
+def trainings(settings: Settings, find: Callable[[str], Manifest], *, log: Callable[[str], None]) -> Trainings:
+    """The trainings that these settings allow; `find` gives a model's manifest."""
+    sources = {"mnist": ["--mnist", str(settings.mnist)] if settings.mnist else []}
+    if settings.training_data is not None:
+        sources["other"] = ["--pictures", str(settings.training_data)]
+    # One processor stays free for serving.
+    threads = max(1, (os.cpu_count() or 1) - 1)
+    arguments = ["--threads", str(threads), "--samples", str(settings.training_samples)]
+    return Trainings(settings.data, find, sources, arguments, log=log)
+
+
+class RestTraining:
+    """The views under `/<name>/train`."""
+
+    def __init__(self, rest: Rest) -> None:
+        self._rest = rest
+        self._followers = 0
+
+    @operation(
+        "GET",
+        "/<model:name>/train",
+        tag=_TAG,
+        query=("training_sample",),
+        answers={200: "Text", **dict.fromkeys((400, 405, 406), "Error")},
+        credentials="always",
+        role="admin",
+    )
+    def train(self, name: str) -> Response:
+        """Start a training. It runs in the background; the model is not served meanwhile to those who ask it by name.
+
+        The new model replaces the old one when it is at most one percentage point worse on the held-out pictures.
+        """
+        self._trainable(name)
+        if request.headers.get("Sec-Fetch-Site") == "cross-site":
+            # A browser sends stored credentials along with any page's links; a training is no page to link to.
+            raise Refused(403, "a training cannot be started from another site's page")
+        sample = request.args.get("training_sample", "mnist")
+        if sample not in SAMPLES:
+            raise Refused(400, f"training_sample is mnist or other, not {sample[:64]!r}")
+        try:
+            self._rest.trainings.start(name, sample)
+        except TrainingError as error:
+            raise Refused(406, str(error)) from error
+        return answer({"text": "training has started"})
+
+    @operation(
+        "GET",
+        "/<model:name>/train/status",
+        tag=_TAG,
+        answers={200: "TrainingStatus", **dict.fromkeys((405, 406), "Error")},
+        credentials="always",
+    )
+    def status(self, name: str) -> Response:
+        """How the last completed training went. While one runs: 406, and how far it is."""
+        self._trainable(name)
+        self._rest.refuse_while_training(name)
+        record = self._rest.trainings.record(name)
+        found = {"accuracy": record.accuracy or "unknown", "datetime": record.datetime or "unknown"}
+        return answer(found | {"note": record.note} if record.note else found)
+
+    @operation("GET", "/<model:name>/train/events", tag=_TAG, answers={200: "Events", 405: "Error"}, credentials="always")
+    def events(self, name: str) -> Response:
+        """What happens in the training, as server-sent events, for as long as the client listens.
+
+        The first event tells how things stand. Each is a JSON object with `state` (idle, preparing, training, evaluating,
+        completed, kept aside, cancelled, failed) and `text`; while it trains with phase, epoch, epochs, loss, accuracy (0 to 1)
+        and seconds_left as well.
+        """
+        self._trainable(name)
+        if self._followers >= MAX_FOLLOWERS:
+            metrics.LIMITS_HIT.inc("training-followers")
+            raise Refused(503, f"{MAX_FOLLOWERS} clients follow trainings already; try again later", Retry_After="60")
+        response = Response(self._events(name), mimetype="text/event-stream")
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Accel-Buffering"] = "no"  # nginx would hold the events back
+        return response
+
+    def _events(self, name: str) -> Iterator[bytes]:
+        self._followers += 1
+        try:
+            for event in self._rest.trainings.follow(name, HEARTBEAT):
+                line = ": still there" if event is None else f"data: {json.dumps(_rounded(event), ensure_ascii=False)}"
+                yield f"{line}\n\n".encode()
+        finally:
+            self._followers -= 1
+
+    @operation(
+        "POST",
+        "/<model:name>/train/cancel",
+        tag=_TAG,
+        answers={200: "Text", **dict.fromkeys((405, 409), "Error")},
+        credentials="always",
+        role="admin",
+    )
+    def cancel(self, name: str) -> Response:
+        """End the training that runs. The model from before serves on."""
+        self._trainable(name)
+        if not self._rest.trainings.cancel(name):
+            raise Refused(409, f"no training of {name} runs")
+        return answer({"text": "the training is being cancelled"})
+
+    def _trainable(self, name: str) -> None:
+        self._rest.manifest(name)
+        if not self._rest.trainings.trainable(name):
+            raise Refused(405, f"{name} cannot be trained here", Allow="")
+
+
+def _rounded(event: dict[str, Any]) -> dict[str, Any]:
+    return {key: round(value, 4) if isinstance(value, float) else value for key, value in event.items()}
