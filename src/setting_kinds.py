@@ -134,6 +134,10 @@ def show_seconds(value: float) -> str:
     return f"{value * 1000:g}ms" if 0 < value < 1 else f"{value:g}s"
 
 
+TIME = duration(0.05, 3600)
+"""A limit of time."""
+
+
 def _text(text: str, _folder: Path) -> str:
     if not text.strip() or not text.isprintable():
         raise ValueError(text)

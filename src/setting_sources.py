@@ -6,6 +6,7 @@ Works on any table of `Setting`s; the server's own is in settings.py.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 import textwrap
@@ -50,6 +51,19 @@ class Setting:
         if self.shown or self.default is None:
             return self.shown or "none"
         return self.kind.show(self.default)
+
+
+def setting(group: str, *flags: str, default: Any, kind: Kind, help: str, shown: str = "", secret: bool = False) -> Any:  # noqa: A002
+    """A field of a dataclass of settings, which is a row of the table. `secret`: keep it out of the object's repr."""
+    row = Setting("", group, flags, default, kind, help, shown)
+    return dataclasses.field(default=default, repr=not secret, metadata={"row": row})
+
+
+def table_of(settings: type) -> tuple[Setting, ...]:
+    """The rows of a dataclass of settings: its own in their order, then those it inherits."""
+    inherited = {name for base in settings.__bases__ for name in getattr(base, "__dataclass_fields__", ())}
+    fields = sorted(dataclasses.fields(settings), key=lambda field: field.name in inherited)
+    return tuple(dataclasses.replace(field.metadata["row"], name=field.name) for field in fields)
 
 
 @dataclass(frozen=True)

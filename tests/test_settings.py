@@ -41,7 +41,7 @@ def test_defaults(read):
     assert (found.model, found.preload, found.hz, found.user, found.results) == ("faces", (), 0.0, (), None)
     assert found.users == found.data / "users.db"
     assert found.data.is_absolute() and found.models == ROOT / "models"
-    assert found.workers == max(1, os.cpu_count() // 2)
+    assert found.workers == min(4, os.cpu_count())
     assert found.max_frame_bytes == found.max_message_bytes == 16 * 2**20
     assert found == Settings()
 
@@ -281,6 +281,13 @@ def test_the_table_is_sound():
         assert (typing.get_origin(hint) is tuple) or not row.kind.many, row.name
         if not row.shown and row.default not in (None, ()):
             assert row.kind.parse(row.default_shown, Path("/")) == row.default, row.name
+
+
+def test_every_setting_does_something():
+    """Its value is read somewhere in the server; those two are read where they are defined."""
+    text = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py") if not path.name.startswith("setting"))
+    unused = [row.name for row in settings.TABLE if not re.search(rf"\bsettings\.{row.name}\b", text)]
+    assert set(unused) <= {"config", "data"}
 
 
 def test_the_reference_is_up_to_date():
