@@ -11,6 +11,7 @@ import importlib.util
 import io
 import os
 import re
+import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -85,7 +86,7 @@ def load(path: Path, count: int) -> list[Weights]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = [file[key].astype(np.float32) for key in sorted(file.files)]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise SettingError(f"{path} holds no weights: train the model first, with python -m inference.xray_training") from error
     each = len(arrays) // count
     return [arrays[k * each : (k + 1) * each] for k in range(count)]
