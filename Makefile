@@ -16,6 +16,7 @@ endif
 
 PREPARED := $(VENV)/.prepared
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help run environment dev test test-long lint docs bench bench-check lock clean distclean
 
 help:  ## list these commands
