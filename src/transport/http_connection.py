@@ -6,6 +6,7 @@ The grammar of HTTP/1.1 is h11's; this file is about time, sockets and WSGI.
 from __future__ import annotations
 
 import io
+import json
 import sys
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
@@ -335,8 +336,8 @@ class _Answer:
         if self.started or connection._taken:
             connection._give_up()
             return
-        body = refusal.sentence.encode() + b"\n"
-        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))), ("Connection", "close")]
+        body = json.dumps({"error": refusal.sentence}).encode()
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
         try:
             self.start_response(f"{refusal.status} {_REASONS.get(refusal.status, 'Refused')}", headers)
             self._send(body, last=True)
