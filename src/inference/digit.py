@@ -9,6 +9,7 @@ Only two resizes touch the picture itself; the rest works on a copy of at most 6
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
@@ -110,7 +111,13 @@ def _paper(work: Picture) -> tuple[Picture, bool]:
 def _level(smooth: Picture, residue: Picture) -> float:
     """Mean brightness where `residue` is over half of its maximum."""
     _, high, _, _ = cv2.minMaxLoc(residue)
-    return float(cv2.mean(smooth, cv2.compare(residue, high / 2, cv2.CMP_GE))[0])
+    return float(cv2.mean(smooth, _at_least(residue, high / 2))[0])
+
+
+def _at_least(picture: Picture, level: float) -> Picture:
+    """Mask of what is `level` or more; a third of what cv2.compare costs."""
+    mask: Picture = cv2.threshold(picture, math.ceil(level) - 1, 255, cv2.THRESH_BINARY)[1]
+    return mask
 
 
 def _contrast(picture: Picture, paper: Picture) -> Picture:
@@ -172,7 +179,7 @@ def _fit(picture: Picture, factor: int, paper: Picture, mask: Picture, box: tupl
     near = cv2.resize(cv2.dilate(marked, _NEAR), size, interpolation=cv2.INTER_LINEAR)
     ink = cv2.min(_contrast(small, ground), near)
     _, high, _, _ = cv2.minMaxLoc(ink)
-    full = cv2.mean(ink, cv2.compare(ink, 0.85 * high, cv2.CMP_GE))[0]
+    full = cv2.mean(ink, _at_least(ink, 0.85 * high))[0]
     floor = FLOOR * full
     return centre(cv2.convertScaleAbs(cv2.subtract(ink, floor), alpha=255.0 / max(1.0, full - floor)))
 

@@ -35,7 +35,7 @@ VARIANTS: tuple[tuple[Variant, ...], ...] = (
         (_curve(*((0.25 + x / 2, y) for x, y in _RING)),),
         (_curve((0.6, 0.06), (0.25, 0.12), (0.1, 0.5), (0.25, 0.9), (0.55, 0.97), (0.85, 0.8), (0.9, 0.4), (0.7, 0.1), (0.42, 0.02)),),
     ),
-    (  # 1: bare, short flag, long flag, very long flag, flag and foot
+    (  # 1: bare, short flag, long flag, very long flag, curved flag, flag and foot, flat flags
         (_line((0.5, 0.0), (0.5, 1.0)),),
         (_line((0.32, 0.2), (0.52, 0.0), (0.52, 1.0)),),
         (_line((0.12, 0.42), (0.58, 0.0), (0.58, 1.0)),),
@@ -43,6 +43,9 @@ VARIANTS: tuple[tuple[Variant, ...], ...] = (
         (_curve((0.08, 0.5), (0.35, 0.3), (0.6, 0.0)), _line((0.6, 0.0), (0.58, 1.0))),
         (_line((0.28, 0.22), (0.52, 0.0), (0.52, 1.0)), _line((0.25, 1.0), (0.8, 1.0))),
         (_line((0.15, 0.36), (0.55, 0.0), (0.55, 1.0)), _line((0.22, 1.0), (0.85, 1.0))),
+        (_line((0.26, 0.17), (0.58, 0.0), (0.58, 1.0)),),
+        (_line((0.08, 0.29), (0.62, 0.0), (0.62, 1.0)),),
+        (_line((0.0, 0.4), (0.68, 0.0), (0.66, 1.0)),),
     ),
     (  # 2: straight foot, loop, swan
         (_curve((0.1, 0.22), (0.35, 0.02), (0.75, 0.08), (0.82, 0.32), (0.5, 0.68), (0.08, 0.98)), _line((0.08, 0.98), (0.95, 0.97))),
@@ -147,7 +150,7 @@ def draw(
     turn = float(rng.normal(0, 0.1)) * wobble
     wide = float(rng.uniform(0.45, 0.85))
     if label == 1:
-        wide *= float(rng.uniform(0.5, 1.0))
+        wide *= float(rng.uniform(0.45, 0.85))
     tall = 0.74
     pen = min(max(float(np.exp(rng.normal(np.log(0.085), 0.45 * wobble))), 0.025), 0.17) if width is None else width
     turned = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]], np.float32)
