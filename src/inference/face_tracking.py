@@ -1,11 +1,12 @@
 """One face, followed from frame to frame: found by cascade, then carried by optical flow, so that it costs little and does not jump.
 
-A cascade alone answers with boxes that jump by several pixels from frame to frame, and costs ten times as much. Here it finds
-the face, and afterwards only confirms about once a second, in the face's surroundings, that it still is one. In between, points within
-the face are followed from one *key frame* (pyramidal Lucas-Kanade, Bouguet 2000), not from the previous frame, so that errors do not add up,
-and the similarity that explains most of them (RANSAC) says where the face is, to a small part of a pixel.
+A cascade alone answers with boxes that jump by several pixels from frame to frame, and costs ten times as much. Here it
+finds the face, and afterwards only confirms about once a second, in the face's surroundings, that it still is one. In
+between, points within the face are followed from one *key frame* (pyramidal Lucas-Kanade, Bouguet 2000), not from the
+previous frame, so that errors do not add up, and the similarity that explains most of them (RANSAC) says where the face
+is, to a small part of a pixel.
 
-For models that watch one person: `pulse` and `blink` use it. Needs OpenCV's cascades, so OpenCV 4. Not safe for threads: one tracker for each session.
+For models that watch one person: `pulse` and `blink` use it. Needs OpenCV's cascades, so OpenCV 4. One tracker for each session.
 """
 
 from __future__ import annotations
@@ -38,12 +39,13 @@ MISSES = 6
 
 _POINTS = 60
 _FEWEST = 10
-_LUCAS_KANADE: dict[str, Any] = {"winSize": (15, 15), "maxLevel": 3, "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.01)}
+_STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.01)
+_LUCAS_KANADE: dict[str, Any] = {"winSize": (15, 15), "maxLevel": 3, "criteria": _STOP}
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """Where the face is. `matrix` (2, 3) maps its unit square (0..1 across, 0..1 down: the cascade's box, brows to chin) to pixels of the frame.
+    """Where the face is. `matrix` (2, 3) maps its unit square (0..1 across and down: the cascade's box) to pixels of the frame.
 
     `number` counts faces: another number means another person or place, so what was measured before does not continue.
     `side`: of the box, in pixels of the frame. `grey`: the frame in grey at working size; `working` is the matrix for it.
@@ -181,10 +183,9 @@ def _make_key(grey: Pixels, box: Matrix) -> _Key | None:
 
 def _surroundings(grey: Pixels, centre: NDArray[np.float64], size: tuple[int, int]) -> tuple[Pixels, tuple[int, int]]:
     """A part of `size` (width, height), or what the picture has of it, as near to `centre` as it fits; and its corner (x, y)."""
-    width, height = (min(wanted, there) for wanted, there in zip(size, grey.shape[::-1], strict=True))
-    left, top = (
-        int(np.clip(round(middle - length / 2), 0, there - length)) for middle, length, there in zip(centre, (width, height), grey.shape[::-1], strict=True)
-    )
+    width, height = min(size[0], grey.shape[1]), min(size[1], grey.shape[0])
+    left = int(np.clip(round(centre[0] - width / 2), 0, grey.shape[1] - width))
+    top = int(np.clip(round(centre[1] - height / 2), 0, grey.shape[0] - height))
     return grey[top : top + height, left : left + width], (left, top)
 
 
@@ -193,10 +194,9 @@ def _flow(key: _Key, grey: Pixels) -> tuple[Matrix, float] | None:
     guess = _apply(key.moved, key.points)
     part, corner = _surroundings(grey, guess.mean(axis=0), (key.part.shape[1], key.part.shape[0]))
     start = (guess - corner).astype(np.float32)
-    points, status, _ = cv2.calcOpticalFlowPyrLK(
-        key.part, np.ascontiguousarray(part), key.points - np.float32(key.corner), start, flags=cv2.OPTFLOW_USE_INITIAL_FLOW, **_LUCAS_KANADE
-    )
-    points = points + np.float32(corner)
+    before = key.points - np.asarray(key.corner, np.float32)
+    found, status, _ = cv2.calcOpticalFlowPyrLK(key.part, part, before, start, flags=cv2.OPTFLOW_USE_INITIAL_FLOW, **_LUCAS_KANADE)
+    points = found + np.asarray(corner, np.float32)
     good = status.reshape(-1) == 1
     if good.sum() < _FEWEST:
         return None
@@ -223,7 +223,8 @@ def working_picture(frame: Pixels) -> tuple[Pixels, float]:
 
 
 def _detect(grey: Pixels, smallest: int, neighbours: int) -> list[tuple[int, int, int, int]]:
-    found = cascade("haarcascade_frontalface_alt2.xml").detectMultiScale(grey, scaleFactor=1.15, minNeighbors=neighbours, minSize=(smallest, smallest))
+    finder = cascade("haarcascade_frontalface_alt2.xml")
+    found = finder.detectMultiScale(grey, scaleFactor=1.15, minNeighbors=neighbours, minSize=(smallest, smallest))
     return [(int(x), int(y), int(width), int(height)) for x, y, width, height in found]
 
 

@@ -92,7 +92,7 @@ def _render(case: Case, scene: Scene, moment: float, beat: float, phases: NDArra
     shut = any(start <= moment < start + length for start, length in case.closed)
     picture = scene.shut if shut else scene.open
     unit = case.motion * case.size[0] / 320
-    sway = [float(np.sin(2 * np.pi * hertz * moment + phase)) for hertz, phase in zip((0.11, 0.23, 0.17, 0.31, 0.13), phases[1:6], strict=True)]
+    sway = np.sin(2 * np.pi * np.array([0.11, 0.23, 0.17, 0.31, 0.13]) * moment + phases[1:6])
     angle, zoom = 0.4 * case.motion * sway[2], 1 + 0.002 * case.motion * sway[3]
     matrix = cv2.getRotationMatrix2D((case.size[0] / 2, case.size[1] / 2), angle, zoom)
     matrix[:, 2] += unit * (sway[0] + 0.4 * sway[3]), unit * (0.6 * sway[1] + 0.3 * sway[4])

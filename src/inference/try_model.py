@@ -1,0 +1,219 @@
+"""Run one model without a server, for whoever writes it: `python3 src/inference/try_model.py models/pulse video.mp4`.
+
+The frames come from a video, a folder of pictures in the order of their names, a picture, or a camera (its number). Each
+result is a line of JSON with the frame's `timestamp`; a model that keeps state gets start, the frames and end, as in a
+session. What the model raises is shown whole, with its traceback: here it is the author who reads it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+SOURCE = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    # Run as a file: its own folder must not be where imports look first, src/ must.
+    sys.path[0] = str(SOURCE)
+    import bootstrap
+
+    bootstrap.ensure_environment(("cv2", "numpy"))
+
+import numpy as np  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+
+from errors import ImageServerError, ModelError, PictureError  # noqa: E402
+from inference import manifest as manifests  # noqa: E402
+from inference.manifest import Manifest  # noqa: E402
+
+Pixels = NDArray[np.uint8]
+Frames = Iterator[tuple[int, Pixels]]
+Run = Callable[[int, Pixels], dict[str, Any] | None]
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0: every frame was run; 1: a sentence on standard error says why not."""
+    options = _parser().parse_args(argv)
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        try_model(options)
+    except (ImageServerError, OSError) as error:
+        print(f"try_model: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="try_model", description="Run one model on pictures or a video, without a server.")
+    parser.add_argument("model", type=Path, help="the model's folder, with its model.toml")
+    parser.add_argument("source", help="a video, a folder of pictures, a picture, or a camera's number")
+    parser.add_argument("--fps", type=_rate, help="frames a second: of pictures (default: 10), or instead of what a video says of itself")
+    parser.add_argument("--limit", type=int, help="stop after this many frames")
+    parser.add_argument("--quiet", action="store_true", help="print the last result only")
+    return parser
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0.01 <= rate <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0.01 to 1000")
+    return rate
+
+
+def try_model(options: argparse.Namespace) -> None:
+    """Load the model, run it on every frame, print what it says and what it costs. ImageServerError with a sentence."""
+    manifest = manifests.read(options.model.resolve())
+    source = itertools.islice(frames(options.source, options.fps), options.limit)
+    costs: list[float] = []
+    last: dict[str, Any] | None = None
+    with _Open(manifest) as model:
+        timestamp = 0
+        for timestamp, frame in source:
+            began = time.perf_counter()
+            found = model.run(timestamp, frame)
+            costs.append(time.perf_counter() - began)
+            if found is not None:
+                last = {"timestamp": timestamp, **found}
+                if not options.quiet:
+                    print(json.dumps(last), flush=True)
+        found = model.end(timestamp)
+        if found is not None:
+            last = {"timestamp": timestamp, **found}
+            if not options.quiet:
+                print(json.dumps(last))
+    if options.quiet and last is not None:
+        print(json.dumps(last))
+    if not costs:
+        raise PictureError(f"there are no frames in {options.source!r}")
+    first, middle, slowest = (value * 1000 for value in (costs[0], float(np.median(costs)), max(costs)))
+    print(f"{len(costs)} frames; ms a frame: {middle:.1f} median, {slowest:.1f} slowest, {first:.1f} the first", file=sys.stderr)
+
+
+def frames(source: str, rate: float | None = None) -> Frames:
+    """(timestamp in ms, uint8 RGB (height, width, 3)) of each frame; upright. PictureError: a sentence. `rate` replaces a video's own."""
+    path = Path(source)
+    if path.is_dir():
+        files = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in PICTURES)
+        yield from _pictures(files, rate or 10.0)
+    elif path.suffix.lower() in PICTURES and path.is_file():
+        yield from _pictures([path], rate or 10.0)
+    elif path.is_file() or source.isdecimal():
+        yield from _video(source, rate)
+    else:
+        raise PictureError(f"there is no file or folder {source!r}; a camera is given by its number, 0 for the first")
+
+
+def _pictures(files: list[Path], rate: float) -> Frames:
+    from inference import images
+
+    for number, file in enumerate(files):
+        picture = images.decode(file.read_bytes(), channels=3, least=2**31, limits=images.Limits())
+        yield round(number * 1000 / rate), picture.pixels
+
+
+def _video(source: str, rate: float | None) -> Frames:
+    import cv2
+
+    camera = source.isdecimal() and not Path(source).exists()
+    capture = cv2.VideoCapture(int(source) if camera else source)
+    if not capture.isOpened():
+        raise PictureError(f"{source!r} cannot be opened: {'there is no such camera' if camera else 'it is no video that OpenCV can read'}")
+    began = time.monotonic()
+    try:
+        for number in itertools.count():
+            good, frame = capture.read()
+            if not good:
+                return
+            now = (time.monotonic() - began) * 1000 if camera else capture.get(cv2.CAP_PROP_POS_MSEC)
+            yield round(number * 1000 / rate if rate else now), np.ascontiguousarray(frame[..., ::-1])
+    finally:
+        capture.release()
+
+
+class _Open:
+    """A loaded model of either kind, behind one `run`."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._sid = "try"
+        self._started = False
+        self._model: Any = None
+        if manifest.state is None:
+            self._load_stateless(manifest)
+        else:
+            self._load_stateful(manifest, manifest.state.frame == "pil")
+
+    def __enter__(self) -> _Open:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._model = None
+
+    def _load_stateful(self, manifest: Manifest, pillow: bool) -> None:
+        from inference.model import load_code
+
+        model_class = getattr(load_code(manifest), "Model", None)
+        missing = [name for name in ("start", "forward_single_frame", "end") if not callable(getattr(model_class, name, None))]
+        if model_class is None or missing:
+            raise ModelError(f"model.py of the model {manifest.name!r} needs a class Model with {' and '.join(missing or ['start'])}")
+        self._model = model_class(manifest.folder, manifest)
+
+        def run(timestamp: int, frame: Pixels) -> dict[str, Any] | None:
+            if not self._started:
+                self._started = True
+                self._model.start(self._sid, timestamp)
+            return _checked(self._model.forward_single_frame(self._sid, _pillow(frame) if pillow else frame, timestamp))
+
+        self.run: Run = run
+
+    def _load_stateless(self, manifest: Manifest) -> None:
+        import cv2
+
+        from inference import images, loading
+        from inference.converted import cache_folder
+        from inference.serving import Job
+
+        means = loading.Means(cache_folder(), os.cpu_count() or 1, images.Limits(), lambda text: print(text, file=sys.stderr))
+        serving = loading.load(manifest.folder, means)
+
+        def run(timestamp: int, frame: Pixels) -> dict[str, Any] | None:
+            _, data = cv2.imencode(".png", frame[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            return dict(serving.run([Job(memoryview(data.tobytes()), 0)])[0])
+
+        self.run = run
+
+    def end(self, timestamp: int) -> dict[str, Any] | None:
+        return _checked(self._model.end(self._sid, timestamp)) if self._started else None
+
+
+def _pillow(frame: Pixels) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(frame)
+
+
+def _checked(found: Any) -> dict[str, Any] | None:
+    """What a session would send. ModelError where it could not."""
+    if found is None:
+        return None
+    if not isinstance(found, dict):
+        raise ModelError(f"the model returned {type(found).__name__}; it must return a dictionary, or None for nothing to say")
+    try:
+        json.dumps(found, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"the model's result cannot become JSON: {error}; use float(), int() and .tolist() on numpy's values") from error
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
