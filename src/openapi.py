@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -20,6 +20,7 @@ VERSION = "1.0.0"
 """Of this interface: the first number grows when a client may have to change."""
 
 Credentials = Literal["always", "checked", "none"]
+Models = Literal["all", "pictures", "trainable"]
 View = TypeVar("View", bound=Callable[..., Any])
 
 _VARIABLE = re.compile(r"<(?:\w+:)?(\w+)>")
@@ -41,6 +42,8 @@ class Operation:
     role: str
     body: str
     query: tuple[str, ...]
+    models: Models
+    """Which models' names it takes."""
 
 
 def operation(
@@ -52,25 +55,26 @@ def operation(
     role: str = "",
     body: str = "",
     query: tuple[str, ...] = (),
+    models: Models = "all",
 ) -> Callable[[View], View]:
     """Declare a view to be an operation; sets its attribute `operation`."""
 
     def declare(view: View) -> View:
         summary, _, description = inspect.cleandoc(view.__doc__ or "").partition("\n\n")
         view.operation = Operation(  # type: ignore[attr-defined]
-            method, paths, tag, " ".join(summary.split()).rstrip("."), description, answers, credentials, role, body, query
+            method, paths, tag, " ".join(summary.split()).rstrip("."), description, answers, credentials, role, body, query, models
         )
         return view
 
     return declare
 
 
-def document(operations: Sequence[Operation], *, models: Sequence[str], most: int, server: str) -> dict[str, Any]:
-    """The document. `models`: the names there are now; `most`: bytes of a body; `server`: its URL, without a slash at the end."""
+def document(operations: Sequence[Operation], *, models: Mapping[Models, Sequence[str]], most: int, server: str) -> dict[str, Any]:
+    """The document. `models`: names by what they can do; `most`: bytes of a body; `server`: its URL without a final slash."""
     paths: dict[str, dict[str, Any]] = {}
     for each in operations:
         for index, path in enumerate(each.paths):
-            described = _operation(each, path, models, most)
+            described = _operation(each, path, models[each.models], most)
             if index:
                 described["summary"] += f" (the same as {_braces(each.paths[0])})"
             paths.setdefault(_braces(path), {})[each.method.lower()] = described
@@ -113,7 +117,7 @@ def _operation(each: Operation, path: str, models: Sequence[str], most: int) -> 
         described["parameters"] = parameters
     if each.body:
         described["requestBody"] = {"required": True, "content": openapi_schemas.BODIES[each.body]}
-    answers = dict(each.answers)
+    answers: dict[int, str | None] = {}
     if each.credentials != "none":
         described["security"] = [{"basic": []}] if each.credentials == "always" else [{"basic": []}, {}]
         answers |= {401: "Error", 503: "Error"} | ({403: "Error"} if each.role else {})
@@ -121,7 +125,7 @@ def _operation(each: Operation, path: str, models: Sequence[str], most: int) -> 
         answers |= dict.fromkeys((400, 413, 415), "Error")
     if variables:
         answers[404] = "Error"
-    answers[500] = "Error"
+    answers |= {500: "Error"} | each.answers
     described["responses"] = {str(code): _answer(code, answers[code], most) for code in sorted(answers)}
     return described
 

@@ -72,7 +72,7 @@ SCHEMAS: dict[str, Any] = {
     "Server": _object({"name": _TEXT, "version": _TEXT, "extensions": _list(_TEXT)}),
     "Live": _object({"live": {"type": "boolean"}}),
     "Ready": _object({"ready": {"type": "boolean"}}, required=["ready"]),
-    "ModelReady": _object({"name": _TEXT, "ready": {"type": "boolean"}}),
+    "ModelReady": _object({"name": _TEXT, "ready": {"type": "boolean"}, "error": _TEXT}, required=[]),
     "ModelList": _object({"models": _list(_TEXT)}),
     "TensorDescription": _object({"name": _TEXT, "datatype": _TEXT, "shape": _list({"type": "integer", "description": "-1: any"})}),
     "Model": _object(

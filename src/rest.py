@@ -22,6 +22,7 @@ import rest_requests
 from errors import ImageServerError, LimitExceeded, ModelUnavailable, NotAllowed, SettingError, Stopping, UnknownModel
 from inference import wire
 from inference.manifest import RESERVED, Manifest
+from inference.pool import Model
 from inference.training import Trainings
 from logins import Logins
 from openapi import Operation, operation
@@ -112,6 +113,7 @@ class Rest:
         body="Picture",
         answers={200: "Classification", **dict.fromkeys((400, 404, 405, 406, 413, 415, 500, 503), "Error")},
         credentials="always",
+        models="pictures",
     )
     def classify(self, name: str) -> Response:
         """What the network says of a picture: JPEG, PNG, BMP, TIFF or WebP.
@@ -144,7 +146,12 @@ class Rest:
         return Response(openapi_page.render(self._document()), mimetype="text/html", headers=headers)
 
     def _document(self) -> dict[str, Any]:
-        models = sorted(self.hall.engine.models)
+        every = dict(sorted(self.hall.engine.models.items()))
+        models: dict[openapi.Models, list[str]] = {
+            "all": list(every),
+            "pictures": [name for name, model in every.items() if _takes_pictures(model)],
+            "trainable": [name for name in every if self.trainings.trainable(name)],
+        }
         return openapi.document(self.operations, models=models, most=self.most, server=request.host_url.rstrip("/"))
 
     # ---- what the views share ---------------------------------------------------------------------------------
@@ -227,6 +234,12 @@ class Rest:
             trace = trace.tb_next
         where = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace is not None else "unknown place"
         self._log(f"{method} {path[:200]!r} failed: {type(error).__name__}: {error} ({where})")
+
+
+def _takes_pictures(model: Model) -> bool:
+    """Whether it would answer now: it keeps no state, has its weights, and has not failed."""
+    weights = model.manifest.runtime.weights
+    return not model.manifest.stateful and model.state not in ("failed", "disabled") and (weights is None or weights.exists())
 
 
 def classification(manifest: Manifest, result: wire.Result) -> dict[str, Any]:

@@ -54,6 +54,7 @@ class RestTraining:
         answers={200: "Text", **dict.fromkeys((400, 405, 406), "Error")},
         credentials="always",
         role="admin",
+        models="trainable",
     )
     def train(self, name: str) -> Response:
         """Start a training. It runs in the background; the model is not served meanwhile to those who ask it by name.
@@ -79,6 +80,7 @@ class RestTraining:
         tag=_TAG,
         answers={200: "TrainingStatus", **dict.fromkeys((405, 406), "Error")},
         credentials="always",
+        models="trainable",
     )
     def status(self, name: str) -> Response:
         """How the last completed training went. While one runs: 406, and how far it is."""
@@ -88,7 +90,9 @@ class RestTraining:
         found = {"accuracy": record.accuracy or "unknown", "datetime": record.datetime or "unknown"}
         return answer(found | {"note": record.note} if record.note else found)
 
-    @operation("GET", "/<model:name>/train/events", tag=_TAG, answers={200: "Events", 405: "Error"}, credentials="always")
+    @operation(
+        "GET", "/<model:name>/train/events", tag=_TAG, answers={200: "Events", 405: "Error"}, credentials="always", models="trainable"
+    )
     def events(self, name: str) -> Response:
         """What happens in the training, as server-sent events, for as long as the client listens.
 
@@ -121,6 +125,7 @@ class RestTraining:
         answers={200: "Text", **dict.fromkeys((405, 409), "Error")},
         credentials="always",
         role="admin",
+        models="trainable",
     )
     def cancel(self, name: str) -> Response:
         """End the training that runs. The model from before serves on."""

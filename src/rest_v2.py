@@ -62,7 +62,7 @@ class RestV2:
         """The names of the models that take single pictures."""
         return answer({"models": sorted(name for name, model in self._engine.models.items() if not model.manifest.stateful)})
 
-    @operation("GET", *_MODEL, tag=_TAG, answers={200: "Model"}, credentials="checked")
+    @operation("GET", *_MODEL, tag=_TAG, answers={200: "Model"}, credentials="checked", models="pictures")
     def model(self, name: str, version: str = VERSION) -> Response:
         """A model's tensors: what it takes and gives.
 
@@ -72,7 +72,12 @@ class RestV2:
         return answer(metadata(self._manifest(name, version), self._engine.models[name].runtime))
 
     @operation(
-        "GET", *(f"{path}/ready" for path in _MODEL), tag=_TAG, answers={200: "ModelReady", 503: "ModelReady"}, credentials="checked"
+        "GET",
+        *(f"{path}/ready" for path in _MODEL),
+        tag=_TAG,
+        answers={200: "ModelReady", 503: "ModelReady"},
+        credentials="checked",
+        models="pictures",
     )
     def model_ready(self, name: str, version: str = VERSION) -> Response:
         """Whether a model is ready. One that nobody used yet is loaded first."""
@@ -86,7 +91,13 @@ class RestV2:
         return answer({"name": name, "ready": ready}, 200 if ready else 503)
 
     @operation(
-        "POST", *(f"{path}/infer" for path in _MODEL), tag=_TAG, body="InferRequest", answers={200: "InferAnswers"}, credentials="checked"
+        "POST",
+        *(f"{path}/infer" for path in _MODEL),
+        tag=_TAG,
+        body="InferRequest",
+        answers={200: "InferAnswers"},
+        credentials="checked",
+        models="pictures",
     )
     def infer(self, name: str, version: str = VERSION) -> Response:
         """Run a model on one tensor that holds the pictures: JSON, or with the binary tensor extension.
