@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import legacy_tcp_machine as codes
 import metrics
 from errors import ImageServerError, LimitExceeded, NotAllowed
-from legacy_tcp_connection import STEPS_A_TURN, Connection
+from legacy_tcp_connection import Connection, Turns
 from legacy_tcp_machine import CheckSignature, Limits, Predict
 from transport import hub
 
@@ -29,6 +29,8 @@ PREDICTIONS_AT_ONCE = 24
 """Questions to one model at the same time, so that this port leaves room in the engine to others; further ones wait."""
 ASK_AGAIN = 0.25
 """Seconds until the next try when the engine has no room."""
+READS_A_TURN = 16
+"""Reads of all connections together in one turn of the loop, of 64 KiB at most: about a millisecond."""
 SEND_BUFFER, RECEIVE_BUFFER = 16 * 2**10, 256 * 2**10
 """Bytes a connection may keep in the kernel. Left to itself that grows to megabytes for a client that floods and reads nothing."""
 
@@ -91,13 +93,14 @@ class LegacyTcp:
         self.protocol_limits, self.authenticates = self.limits.protocol, keys is not None
         self.hall, self.keys, self.log, self.clock, self.random_bytes = hall, keys, log, clock, random_bytes
         self.buffered = 0  # bytes of pictures
+        self.turns = Turns(READS_A_TURN)
         self._listener = listener
         for option, count in ((socket.SO_SNDBUF, SEND_BUFFER), (socket.SO_RCVBUF, RECEIVE_BUFFER)):
             listener.setsockopt(socket.SOL_SOCKET, option, count)  # inherited by what it accepts
         self._stopping = False
         self._connections: set[Connection] = set()
         self._by_host: dict[str, int] = {}
-        self._turns: dict[str, hub.Semaphore] = {}
+        self._asking: dict[str, hub.Semaphore] = {}
         self._checks = hub.Semaphore(2)
         self._gauge = metrics.CONNECTIONS.child(PROTOCOL)
 
@@ -117,7 +120,6 @@ class LegacyTcp:
             self._listener.close()  # not in `stop`: a descriptor closed under whoever waits for it wakes nobody
 
     def _accept(self) -> None:
-        accepted = 0
         while not self._stopping:
             try:
                 sock, address = self._listener.accept()
@@ -127,9 +129,7 @@ class LegacyTcp:
                     hub.sleep(0.1)  # those waiting stay in the kernel's queue
                 continue
             self._admit(sock, address[0].removeprefix("::ffff:"))
-            accepted += 1
-            if accepted % STEPS_A_TURN == 0:
-                hub.sleep(0)
+            self.turns.take()
 
     def stop(self, grace: float) -> None:
         """Accept no more, cut off whoever waits for nothing, give running models `grace` seconds, then cut the rest off."""
@@ -207,7 +207,7 @@ class LegacyTcp:
     def predict(self, question: Predict) -> bytes:
         """The reply to PRED. Waits green for at most the time that a model has to answer."""
         end = self.clock() + self.limits.answer_time
-        turn = self._turns.setdefault(question.model, hub.Semaphore(PREDICTIONS_AT_ONCE))
+        turn = self._asking.setdefault(question.model, hub.Semaphore(PREDICTIONS_AT_ONCE))
         try:
             with hub.Timeout(self.limits.answer_time):
                 turn.acquire()

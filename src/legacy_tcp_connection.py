@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -18,9 +19,42 @@ LOW_WATER = 32 * 2**10
 LOOK_AGAIN = 1.0
 """Seconds after which a file that arrives more slowly than that is read all the same, to see that it still comes."""
 STEPS_A_TURN = 16
-"""Reads without waiting after which others have their turn."""
+"""Reads of one connection without waiting after which others have their turn."""
 LINGER = 1.0
 """Seconds for a client to read the last reply: closing a socket with unread bytes would take it back."""
+
+
+class Turns:
+    """Lets `most` go on in each turn of the loop, in the order of their asking.
+
+    A crowd whose bytes arrive at the same moment would else be served within one turn, while everybody else waits.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
+        self._waiting: deque[hub.Event] = deque()
+        self._turning = False
+
+    def take(self) -> None:
+        """Go on now, or in a later turn of the loop."""
+        if not self._turning:
+            self._turning = True
+            hub.call_later(0, self._next)
+        if self._left:
+            self._left -= 1
+            return
+        event = hub.Event()
+        self._waiting.append(event)
+        event.wait()
+
+    def _next(self) -> None:
+        self._turning = self._left < self._most
+        self._left = self._most
+        while self._left and self._waiting:
+            self._left -= 1
+            self._waiting.popleft().set()
+        if self._turning:
+            hub.call_later(0, self._next)
 
 
 class Port(Protocol):
@@ -30,6 +64,7 @@ class Port(Protocol):
     random_bytes: Callable[[int], bytes]
     protocol_limits: Limits
     authenticates: bool
+    turns: Turns
 
     def find_model(self, code: str) -> str | None: ...
 
@@ -119,6 +154,7 @@ class Connection:
         self._read = self._reads = 0
         with contextlib.suppress(hub.TimedOut):  # what came meanwhile, if anything, is read before the conversation hears of it
             hub.wait_readable(self._sock, seconds)
+            self._port.turns.take()
         return []
 
     def _account(self) -> bool:
@@ -135,6 +171,7 @@ class Connection:
         if self._read >= PIECE or self._reads >= STEPS_A_TURN:
             self._read = self._reads = 0
             hub.sleep(0)
+            self._port.turns.take()
 
     def _perform(self, actions: list[Action]) -> str | None:
         """Do what the conversation says; the reason why it ends, if it does."""
