@@ -91,8 +91,8 @@ def read_input(request: Any, binary: Bytes | None) -> tuple[Input, str | None]:
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise BodyError("inputs must be a list with one tensor, which holds the pictures")
     identity = request.get("id")
-    if identity is not None and not isinstance(identity, str):
-        raise BodyError("id must be a text")
+    if ("id" in request and not isinstance(identity, str)) or not isinstance(inputs[0].get("name"), str):
+        raise BodyError("id and the input's name must be texts")
     tensor = inputs[0]
     shape, datatype = tensor.get("shape"), tensor.get("datatype")
     if not isinstance(shape, list) or not shape or len(shape) > 8 or not all(type(side) is int and 0 < side < 2**31 for side in shape):
@@ -115,8 +115,8 @@ def read_input(request: Any, binary: Bytes | None) -> tuple[Input, str | None]:
 def read_wanted(request: dict[str, Any], names: tuple[str, ...]) -> list[Wanted]:
     """The outputs asked for; all of `names` when the request names none. BodyError."""
     binary = _parameters(request).get("binary_data_output") is True
-    asked = request.get("outputs")
-    if not asked:
+    asked = request.get("outputs", [])
+    if asked == []:
         return [Wanted(name, binary, 0) for name in names]
     if not isinstance(asked, list) or len(asked) > 16 or not all(isinstance(output, dict) for output in asked):
         raise BodyError("outputs must be a list of tensors")
@@ -133,9 +133,7 @@ def read_wanted(request: dict[str, Any], names: tuple[str, ...]) -> list[Wanted]
 
 
 def _parameters(of: dict[str, Any]) -> dict[str, Any]:
-    parameters = of.get("parameters")
-    if parameters is None:
-        return {}
+    parameters = of.get("parameters", {})
     if not isinstance(parameters, dict):
         raise BodyError("parameters must be an object")
     for name in parameters:
