@@ -110,6 +110,12 @@ class EngineServer:
         if session is not None:
             session.close("server disconnect")
 
+    def drop(self, sid: str) -> None:
+        """Close a session as a lost network would, so that the client tries to come back; never blocks."""
+        session = self.sessions.get(sid)
+        if session is not None:
+            session.close("transport close", ())
+
     def transport(self, sid: str) -> str:
         """`polling` or `websocket`. KeyError when the session is gone."""
         return "polling" if self.sessions[sid].ws is None else "websocket"
@@ -207,6 +213,8 @@ class EngineServer:
                 raise ConnectionResetError("the client went away while its poll waited")
             if session.ws is not None:
                 return self._refuse(environ, start_response, _BAD_REQUEST)
+            if session.reason is not None and not session.queue:
+                return self._refuse(environ, start_response, _SESSION_UNKNOWN)
         return self._payload(environ, start_response, session, query)
 
     def _payload(self, environ: WSGIEnvironment, start_response: StartResponse, session: Session, query: Query) -> Iterable[bytes]:

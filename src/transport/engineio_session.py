@@ -206,7 +206,7 @@ class Session:
 
     def close(self, reason: str, farewell: Iterable[Packet] = (Packet(CLOSE),)) -> None:
         """End it; never blocks. A polling client is told with `farewell`: in the poll that waits, or in its next one
-        when the end is an orderly one.
+        when the end is an orderly one. Without a farewell its poll fails, and it will try to come back.
         """
         if self.reason is not None:
             return
@@ -219,7 +219,11 @@ class Session:
         else:
             if self.upgrading is not None:
                 self.upgrading.close(NO_STATUS)
-            self.queue.append(Group(farewell))
+            packets = tuple(farewell)
+            if packets:
+                self.queue.append(Group(packets))
+            else:
+                self.queue.clear()
         self._server.forget(self)
         if self.poll is not None:
             self.poll.set()

@@ -65,6 +65,12 @@ class SocketIOServer:
         """Turn a client out of the namespace; its disconnect handler runs before this returns. Harmless when it has gone."""
         self._bridge.disconnect(sid, namespace)
 
+    def drop(self, sid: str) -> None:
+        """Close a client's connection as a lost network would: it may come back. Harmless when it has gone."""
+        place = self._bridge.where.get(sid)
+        if place is not None:
+            self._bridge.eio.drop(place[1])
+
     def enter_room(self, sid: str, room: str, namespace: str = "/") -> None:
         """Put a client into a room. ValueError when it is not connected, or when the room is another client's id."""
         self._bridge.manager.enter_room(sid, namespace, room)
@@ -90,10 +96,13 @@ class SocketIOServer:
         return self._bridge.eio.sessions[self._bridge.where[sid][1]].generation
 
     def close_all(self, grace: float) -> None:
-        """Close every connection; returns when all disconnect handlers have run, after `grace` seconds at the latest."""
+        """Close every connection, so that clients try to come back: for a shutdown.
+
+        Returns when all disconnect handlers have run, after `grace` seconds at the latest.
+        """
         sessions = list(self._bridge.eio.sessions.values())
         for session in sessions:
-            session.close("server disconnect")
+            session.close("transport close", ())
         end = time.monotonic() + grace
         while not all(session.finished for session in sessions) and time.monotonic() < end:
             hub.sleep(0.01)

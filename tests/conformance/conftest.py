@@ -9,13 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.conformance.peer import Peer
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # for conformance_peer; the tests are no package
-
-from conformance_peer import Peer  # noqa: E402
-
-SERVER = HERE / "server.py"
+SERVER = Path(__file__).with_name("server.py")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import websocket
-from conformance_peer import Peer, closed, fetch
+from tests.conformance.peer import Peer, closed, fetch
 
 PATH = "/engine.io/"
 INTERVAL, TIMEOUT = 0.3, 0.2

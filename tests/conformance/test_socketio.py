@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from conformance_peer import Peer, closed
+from tests.conformance.peer import Peer, closed
 
 PATH = "/socket.io/"
 
@@ -80,8 +80,8 @@ def test_unknown_namespace(client: Client, connect: str) -> None:
 
 
 @pytest.mark.parametrize("message", ["4abc", "4", "47", "4{}", "42{}", "42[]", "42[1]", "42", '42abc["message-with-ack",1]', "40{",
-                                     '44{"message":"x"}', "45", '45["message"]', "450-[]", '4517-["message"]', '451-["message",', "43[1]", '421["message"',
-                                     "4" + "9" * 300, "45999999999999-[]", '42["message",' + "[" * 5000])  # fmt: skip
+                                     '44{"message":"x"}', "45", '45["message"]', "450-[]", '4517-["message"]', '451-["message",', "43[1]",
+                                     '421["message"', "4" + "9" * 300, "45999999999999-[]", '42["message",' + "[" * 5000])  # fmt: skip
 def test_malformed_packets_close(joined: Client, message: str) -> None:
     joined.send(message)
     closed(joined.ws)
