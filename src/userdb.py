@@ -28,6 +28,7 @@ import sys
 import threading
 import time
 import unicodedata
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -76,6 +77,8 @@ class UserDB:
         self.path = path
         self._hasher = hasher or argon2.PasswordHasher()
         self._memory = None if path else sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        if self._memory is not None:
+            weakref.finalize(self, self._memory.close)
         self._lock = threading.Lock()
         self._nobody = _unmatchable(self._hasher)
 

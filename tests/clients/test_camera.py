@@ -227,12 +227,16 @@ def test_for_machines(server, folder):
 
 
 def test_streaming_drops_are_counted(server, folder):
-    code, out, _err = run(folder, "-m", "slow", "--server", f"127.0.0.1:{server.port}", "--hz", 200, "--count", 60, "--json")
+    where = ("-m", "slow", "--server", f"127.0.0.1:{server.port}", "--timeout", 5)
+    code, out, err = run(folder, *where, "--hz", 60, "--count", 60, "--json")
     *predictions, summary = lines_of(out)
     figures = summary["summary"]
-    assert code == 0 and [prediction["seq"] for prediction in predictions] == list(range(3, figures["sent"] + 1, 3))
+    assert code == 0, err
+    # A busy machine may not get all 60 out; of those that went, every third was answered.
     assert figures["sent"] + figures["skipped"] == 60
-    assert figures["dropped"] + figures["answered"] + figures["lost"] == figures["sent"] and figures["dropped"] >= figures["answered"]
+    assert [prediction["seq"] for prediction in predictions] == list(range(3, 3 * len(predictions) + 1, 3))
+    assert figures["answered"] == len(predictions) and figures["dropped"] == 2 * len(predictions)
+    assert figures["answered"] + figures["dropped"] + figures["lost"] == figures["sent"]
 
 
 def test_a_video_streams_to_its_end(server, video):
