@@ -24,7 +24,7 @@ from transport import hub
 from transport.engineio_packet import MESSAGE, Packet
 from transport.engineio_server import EngineServer
 from transport.engineio_session import Group
-from transport.http_connection import place_of
+from transport.http_wsgi import place_of
 from transport.limits import SocketIOLimits
 from transport.socketio_forms import Form, Forms
 
