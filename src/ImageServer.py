@@ -13,6 +13,7 @@ import time
 
 import addresses
 import connection_limits
+import https
 import legacy_tcp_port
 import logs
 import settings as settings_table
@@ -23,10 +24,13 @@ from health import Health
 from inference.engine import Engine
 from inference.registry import Registry
 from logins import Logins
+from inference.stateful import StatefulModels
 from reports import ResultsFile, StatusLines
 from rest import Rest
 from rest_training import trainings
 from setting_kinds import STANDARD_OUTPUT
+from session_streams import Sessions
+from sessions import Sessions as SessionProtocol
 from settings import Settings
 from streams import Hall
 from transport import hub
@@ -35,6 +39,7 @@ from transport.socketio_server import SocketIOServer
 from userdb import ROLES, UserDB
 
 LOG = logs.LOGGER
+SESSION_MODELS = ("pulse", "blink")
 STOP_WITHIN = 3.0
 """Seconds that running frames have to be answered when the server stops."""
 
@@ -45,6 +50,7 @@ class ImageServer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stopping = hub.Event()
+        tls = https.context(settings, log=LOG.info)
         self._listener = _listen(settings.ip, settings.port)
         self.users = _users(settings)
         self.engine = Engine(
@@ -69,10 +75,31 @@ class ImageServer:
         if self.results:
             self.hall.watch(self.results)
         proxies = [str(network) for network in settings.trusted_proxy]
-        self.http = HttpServer(self._listener, connection_limits.http(settings), trusted_proxies=proxies, log=LOG.warning)
+        limits = connection_limits.http(settings)
+        context = tls if settings.tls else None
+        self.http = HttpServer(self._listener, limits, trusted_proxies=proxies, log=LOG.warning, ssl_context=context)
+        self.https: HttpServer | None = None
+        if tls is not None and settings.https_port is not None:
+            secure = _listen(settings.ip, settings.https_port)
+            self.https = https.beside(self.http, secure, settings, tls, log=LOG.warning)
         self.socketio = SocketIOServer(connection_limits.socketio(settings), cors_origins=settings.cors_origin, log=LOG.warning)
         camstream = CamStream(self.hall, self.logins, self.socketio, Defaults(settings.model, settings.hz))
-        Events(self.socketio, [camstream])
+        self.stateful = StatefulModels(
+            self.engine.check,
+            arguments=_worker_arguments(settings),
+            slot_bytes=settings.max_frame_bytes,
+            log=LOG.info,
+            warn=LOG.warning,
+        )
+        self.sessions = Sessions(
+            self.stateful,
+            settings.session_models,
+            deadline=settings.merge_deadline,
+            idle=settings.session_idle,
+            max_frame_bytes=settings.max_frame_bytes,
+        )
+        sessions = SessionProtocol(self.sessions, self.logins, self.socketio, settings.session_key)
+        Events(self.socketio, [camstream, sessions], self.logins)
         self.http.route("/socket.io/", self.socketio)
         self.http.route("/health/", Health(self._not_ready))
         self.rest = Rest(self.hall, self.logins, trainings(settings, self.engine.check, log=LOG.info), log=LOG.warning)
@@ -89,7 +116,11 @@ class ImageServer:
             self.engine.start([settings.model, *settings.preload])
         except UnknownModel as error:
             raise SettingError(f"--model and --preload: {error}") from error
-        hub.spawn(self.http.serve)
+        self._check_session_models()
+        hub.spawn(self.stateful.run)
+        hub.spawn(self.sessions.run)
+        for server in filter(None, (self.http, self.https)):
+            hub.spawn(server.serve)
         if self.legacy_tcp:
             hub.spawn(self.legacy_tcp.serve)
         self._announce()
@@ -98,16 +129,30 @@ class ImageServer:
         self._stopping.wait()
         return self._stop()
 
+    def _check_session_models(self) -> None:
+        """Those that were named must exist and keep state; of those that are shipped, the ones that are there count."""
+        known = self.engine.models
+        for name in self._settings.session_models:
+            if name not in known:
+                raise SettingError(f"--session-models: there is no model {name!r}; there are: {', '.join(sorted(known))}")
+            if not known[name].manifest.stateful:
+                raise SettingError(f"--session-models: the model {name!r} keeps no state from frame to frame; -m takes it")
+        if not self._settings.session_models:
+            self.sessions.models = tuple(name for name in SESSION_MODELS if name in known)
+
     def _announce(self) -> None:
         settings, (host, port) = self._settings, self._listener.getsockname()[:2]
-        LOG.info("(%d) wsgi starting up on http://%s:%d", os.getpid(), addresses.for_url(host), port)
+        scheme = "https" if settings.tls else "http"
+        LOG.info("(%d) wsgi starting up on %s://%s:%d", os.getpid(), scheme, addresses.for_url(host), port)
+        if self.https:
+            LOG.info("https as well, on https://%s:%d", addresses.for_url(host), self.https.port)
         if self.legacy_tcp:
             tcp_host, tcp_port = self.legacy_tcp.address
             LOG.info("legacy TCP listening on %s:%d", addresses.for_url(tcp_host), tcp_port)
         for warning in self._tcp_warnings:
             LOG.warning("%s", warning)
         if not addresses.is_loopback(host):
-            LOG.info("cameras on this network reach it at http://%s:%d", addresses.for_url(addresses.lan_address() or host), port)
+            LOG.info("cameras on this network reach it at %s://%s:%d", scheme, addresses.for_url(addresses.lan_address() or host), port)
         if settings.auth and not self.users.any():
             LOG.warning("nobody can log in yet: add a user with  python3 src/userdb.py add NAME --users %s", settings.users)
         if not settings.auth and not addresses.is_loopback(host):
@@ -136,10 +181,13 @@ class ImageServer:
         end = time.monotonic() + STOP_WITHIN
         self.hall.stop()
         self.rest.trainings.stop()
+        self.sessions.stop(1.0)
         self.engine.stop(STOP_WITHIN - 1.0)
         self.socketio.close_all(max(0.2, min(0.5, end - time.monotonic())))
         if self.legacy_tcp:
             self.legacy_tcp.stop(max(0.2, min(0.5, end - time.monotonic())))
+        if self.https:
+            self.https.stop(0.0)
         self.http.stop(max(0.2, end - time.monotonic()))
         if self.results:
             hub.in_thread(self.results.close, 0.5)

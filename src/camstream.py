@@ -66,6 +66,9 @@ class CamStream(Listener):
             "configure": self.configure,
         }
 
+    def connected(self, sid: str, auth: Any) -> None:
+        """Nothing to do: a client is made at its first event."""
+
     def disconnected(self, sid: str) -> None:
         """The connection has ended; harmless for one that never spoke CamStream."""
         client = self._connected.pop(sid, None)
@@ -157,7 +160,7 @@ class CamStream(Listener):
         if not well_formed:
             return None if self._logins.required else User(sid, frozenset(ROLES))
         try:
-            user = self._logins.check(username, password, self._clients.address(sid))
+            user = self._logins.login(sid, username, password, self._clients.address(sid))
         except LimitExceeded:
             return None  # too many logins at once: counted there, and to the app a refusal like another
         return user if user is None or not self._logins.required or "camera" in user.roles else None

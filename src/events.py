@@ -1,7 +1,7 @@
 """The owner of Socket.IO's namespace `/`: connect, disconnect, unknown events; the rest goes to the protocols.
 
-A protocol is an object with `events` (event name to handler) and `disconnected(sid)`. Each handler is called in its
-connection's own order; a protocol makes nothing of a connection until its first event comes.
+A protocol is an object with `events` (event name to handler), `connected(sid, auth)` and `disconnected(sid)`. Each is
+called in its connection's own order.
 """
 
 from __future__ import annotations
@@ -10,12 +10,19 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from errors import NotAllowed
+from logins import Logins
+from transport.socketio_server import ConnectionRefused
+
 
 class SocketProtocol(Protocol):
     """A protocol over Socket.IO events."""
 
     @property
     def events(self) -> Mapping[str, Callable[..., Any]]: ...
+
+    def connected(self, sid: str, auth: Any) -> None:
+        """A new connection, with what it brought as `auth`. NotAllowed turns it away."""
 
     def disconnected(self, sid: str) -> None: ...
 
@@ -30,7 +37,8 @@ class Server(Protocol):
 class Events:
     """Registers every protocol's events at `server`. ValueError when two protocols claim one event."""
 
-    def __init__(self, server: Server, protocols: Sequence[SocketProtocol]) -> None:
+    def __init__(self, server: Server, protocols: Sequence[SocketProtocol], logins: Logins) -> None:
+        self._logins = logins
         self._protocols = protocols
         self._known: set[str] = set()
         for protocol in protocols:
@@ -39,12 +47,25 @@ class Events:
                     raise ValueError(f"two protocols claim the event {event!r}")
                 self._known.add(event)
                 server.on(event, handler)
+        server.on("connect", self._connected)
         server.on("disconnect", self._disconnected)
         server.on("*", self._unknown)
 
+    def _connected(self, sid: str, _environ: Any, auth: Any) -> None:
+        try:
+            for protocol in self._protocols:
+                protocol.connected(sid, auth)
+        except NotAllowed as error:
+            self._forget(sid)
+            raise ConnectionRefused(str(error)) from None
+
     def _disconnected(self, sid: str, _reason: str) -> None:
+        self._forget(sid)
+
+    def _forget(self, sid: str) -> None:
         for protocol in self._protocols:
             protocol.disconnected(sid)
+        self._logins.forget(sid)
 
     def _unknown(self, event: str, _sid: str, *_args: Any) -> str:
         """The acknowledgement of an event that nobody here knows; one that asks for none hears nothing."""

@@ -38,6 +38,7 @@ class Logins:
         self.users, self.required = users, required
         self._attempts, self._clock = attempts, clock
         self._verifier = Verifier(users, clock=clock)
+        self._verified: dict[str, User] = {}
         self._failures: dict[str, deque[float]] = {}
         self._max_waiting = max_waiting
         self._waiting = 0
@@ -50,34 +51,62 @@ class Logins:
         Without `required` every name passes, with the defaults of a known user of that name; `always` checks all the
         same. LimitExceeded when too many logins wait, or too many were refused.
         """
-        if not (self.required or always):
-            known = hub.in_thread(self.users.get, name)
-            metrics.LOGINS.inc("accepted")
-            return known or User(name, frozenset(ROLES))
-        # Clients of REST show their password with every request: what was right a moment ago needs no turn.
-        if lately := hub.in_thread(self._verifier.recall, name, password):
-            metrics.LOGINS.inc("accepted")
-            return lately
-        if self._waiting >= self._max_waiting:
-            metrics.LIMITS_HIT.inc("login-queue")
-            raise LimitExceeded("too many logins wait at this moment; try again in a few seconds")
-        if self._must_wait(address):
-            metrics.LIMITS_HIT.inc("login-attempts")
-            raise LimitExceeded(f"{self._attempts} logins from {address} were refused within a minute; try again in a minute")
-        self._waiting += 1
+        if self.required or always:
+            user = self._verify(name, password, address)
+            if user is None:
+                self._failures.setdefault(address, deque()).append(self._clock())
+                self._log(f"login of {name[:64]!r} from {address} refused: unknown name or wrong password")
+        else:
+            user = self._known(name) or User(name, frozenset(ROLES))
+        metrics.LOGINS.inc("accepted" if user else "refused")
+        return user
+
+    def login(self, connection: str, name: str, password: str, address: str) -> User | None:
+        """`check`, and remember for this connection who proved to be there (`verified`) until `forget`."""
+        user = self.check(name, password, address)
+        proven = user
+        if not self.required:
+            proven = self._verify(name, password, address) if self._known(name) else None
+        if proven is not None:
+            self._verified[connection] = proven
+        return user
+
+    def verified(self, connection: str) -> User | None:
+        """The user whose password this connection has shown, whether or not that was required."""
+        return self._verified.get(connection)
+
+    def forget(self, connection: str) -> None:
+        """The connection has ended."""
+        self._verified.pop(connection, None)
+
+    def _known(self, name: str) -> User | None:
         try:
-            with self._turns:
-                user = hub.in_thread(self._verifier.check, name, password)
+            return hub.in_thread(self.users.get, name)
+        except SettingError as error:
+            self._log(f"the users cannot be read: {error}")
+            return None
+
+    def _verify(self, name: str, password: str, address: str) -> User | None:
+        """The user of that name and password, within the limits; raises as `check` does."""
+        try:
+            # Clients of REST show their password with every request: what was right a moment ago needs no turn.
+            if lately := hub.in_thread(self._verifier.recall, name, password):
+                return lately
+            if self._waiting >= self._max_waiting:
+                metrics.LIMITS_HIT.inc("login-queue")
+                raise LimitExceeded("too many logins wait at this moment; try again in a few seconds")
+            if self._must_wait(address):
+                metrics.LIMITS_HIT.inc("login-attempts")
+                raise LimitExceeded(f"{self._attempts} logins from {address} were refused within a minute; try again in a minute")
+            self._waiting += 1
+            try:
+                with self._turns:
+                    return hub.in_thread(self._verifier.check, name, password)
+            finally:
+                self._waiting -= 1
         except SettingError as error:
             self._log(f"nobody can log in: {error}")
-            user = None
-        finally:
-            self._waiting -= 1
-        metrics.LOGINS.inc("accepted" if user else "refused")
-        if user is None:
-            self._failures.setdefault(address, deque()).append(self._clock())
-            self._log(f"login of {name[:64]!r} from {address} refused: unknown name or wrong password")
-        return user
+            return None
 
     def _must_wait(self, address: str) -> bool:
         """Whether this address was refused too often; forgets what is over a minute ago, everywhere."""

@@ -144,6 +144,7 @@ def _text(text: str, _folder: Path) -> str:
     return text.strip()
 
 
+SECRET = Kind("KEY", "a text that is not empty", _text, secret=True)
 MODEL = Kind("NAME", "the name of a model", _text)
 ADDRESS = Kind("ADDRESS", "an IP address, a host name, or localaddr", lambda text, _folder: _address(text))
 PORT = whole("PORT", 0, 65535)

@@ -29,6 +29,7 @@ INTRO = "Receives camera frames over the network, runs a model on them, and send
 _LISTENING = "Where it listens"
 _USERS = "Who may come in"
 _MODELS = "Models and streams"
+_SESSIONS = "Sessions of several models"
 _TRAINING = "Training over REST"
 _FILES = "Files and output"
 _TCP = "Legacy TCP commands for chest X-rays"
@@ -47,6 +48,22 @@ class Settings(Limits):
     port: int = setting(
         _LISTENING, "-p", "--port", default=8080, kind=kinds.PORT,
         help="port to listen on; 0 takes any free one",
+    )
+    tls: bool = setting(
+        _LISTENING, "-s", "--tls", default=False, kind=kinds.FLAG,
+        help="speak HTTPS on that port, and nothing else",
+    )
+    https_port: int | None = setting(
+        _LISTENING, "--https-port", default=None, kind=kinds.PORT, shown="none",
+        help="port to speak HTTPS on, beside HTTP on the other; 0 takes any free one",
+    )
+    cert: Path | None = setting(
+        _LISTENING, "--cert", default=None, kind=kinds.PATH, shown="ssl/cert.pem beside src, else self-signed in --data",
+        help="certificate for HTTPS, PEM, with the chain behind it",
+    )
+    key: Path | None = setting(
+        _LISTENING, "--key", default=None, kind=kinds.PATH, shown="ssl/key.pem beside src",
+        help="its private key, PEM without a password; may be in the file of --cert",
     )
     cors_origin: tuple[str, ...] = setting(
         _LISTENING, "--cors-origin", default=(), kind=kinds.ORIGINS, shown="the server's own",
@@ -97,6 +114,23 @@ class Settings(Limits):
     display: bool = setting(
         _MODELS, "-d", "--display", default=False, kind=kinds.FLAG,
         help="show each stream in a window on this machine",
+    )
+
+    session_models: tuple[str, ...] = setting(
+        _SESSIONS, "--session-models", default=(), kind=kinds.MODELS, shown="pulse,blink where they exist",
+        help="stateful models that watch a session together; where two give the same key the later one counts",
+    )
+    session_key: str = setting(
+        _SESSIONS, "--session-key", default="", kind=kinds.SECRET, secret=True, shown="none",
+        help="key that session clients show on connecting, instead of a user's name and password",
+    )
+    session_idle: float = setting(
+        _SESSIONS, "--session-idle", default=60.0, kind=kinds.duration(0.1, 86400),
+        help="time without a frame after which a session ends",
+    )
+    merge_deadline: float = setting(
+        _SESSIONS, "--merge-deadline", default=0.25, kind=kinds.duration(0, 60),
+        help="time that a frame's prediction waits for slow models",
     )
 
     mnist: Path | None = setting(

@@ -2,7 +2,7 @@
 
 Nothing here looks into a picture or runs a model: `pool.py` hands waiting sources to worker processes, and this
 module knows the models: found in the registry's folder, loaded at start or on first use, replaced when their folder
-changes, disabled after `DEATHS` deaths of their worker within `DEATH_WINDOW` seconds (until their folder changes).
+changes, disabled when their worker dies too often (until their folder changes).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 import metrics
 from errors import LimitExceeded, ModelError, ModelUnavailable, Stopping, UnknownModel, WorkerLost
-from inference import wire
+from inference import deaths, wire
 from inference.batching import Waiting
 from inference.manifest import Manifest
 from inference.pool import Log, Model, Pool, Source, Work
@@ -20,8 +20,6 @@ from inference.process import Picture
 from inference.registry import Registry
 from transport import hub
 
-DEATHS = 5
-DEATH_WINDOW = 60.0
 SCAN_EVERY = 2.0
 RETRY_FAILED_AFTER = 10.0
 
@@ -100,6 +98,8 @@ class Engine:
         if self._stopping:
             raise Stopping("the server is stopping; try again in a moment")
         model = self._find(name)
+        if model.manifest.stateful:
+            raise ModelUnavailable(f"the model {name!r} keeps state from frame to frame, so it runs in sessions only")
         if model.state != "ready":
             if model.state == "disabled" or (model.state == "failed" and self._clock() - model.failed_at < RETRY_FAILED_AFTER):
                 raise ModelUnavailable(f"the model {name!r} is {model.state}: {model.error}")
@@ -155,15 +155,10 @@ class Engine:
         model = self.models.get(name)
         if model is None:
             return
-        now = self._clock()
-        model.deaths.append(now)
-        while model.deaths[0] < now - DEATH_WINDOW:
-            model.deaths.popleft()
-        if len(model.deaths) >= DEATHS:
-            error = f"its worker died {DEATHS} times within {DEATH_WINDOW:.0f} s"
-            self._warn(f"model {name} is disabled: {error}; change its folder to try again")
+        if model.deaths.add(self._clock()):
+            self._warn(f"model {name} is disabled: {deaths.TEXT}; change its folder to try again")
             self._pool.unload(name)
-            self._set_state(model, "disabled", error)
+            self._set_state(model, "disabled", deaths.TEXT)
 
     # ---- models -----------------------------------------------------------------------------------------------
 
@@ -201,7 +196,7 @@ class Engine:
         for source in model.waiting.drain():
             waiting.add(source, self._clock())
         model.manifest, model.waiting = manifest, waiting
-        model.deaths.clear()
+        model.deaths.forget()
         if model.state in ("failed", "disabled"):
             self._set_state(model, "absent")
         elif model.state != "absent":

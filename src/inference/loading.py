@@ -12,7 +12,7 @@ from inference import weights
 from inference.backends.ensemble import Ensemble
 from inference.images import Limits
 from inference.manifest import Manifest
-from inference.model import load_code
+from inference.model import StatefulModel, load_code
 from inference.serving import Backend, Code, Network, Note, Serving
 
 
@@ -41,6 +41,20 @@ def load(folder: Path, means: Means) -> Serving:
         serving = _code(manifest, means) if manifest.runtime.runtime == "python" else _network(manifest, means)
     _warm(serving)
     return serving
+
+
+def stateful(manifest: Manifest) -> StatefulModel:
+    """A new object of a stateful model's class. ModelError."""
+    if manifest.runtime.weights is not None:
+        weights.check(manifest)
+    model_class = getattr(load_code(manifest), "Model", None)
+    if not callable(model_class) or not all(hasattr(model_class, name) for name in ("start", "forward_single_frame", "end")):
+        raise ModelError(f"{manifests.CODE} of the model {manifest.name!r} has no class Model with start, forward_single_frame and end")
+    try:
+        model: StatefulModel = model_class(manifest.folder, manifest)
+    except Exception as error:
+        raise ModelError(f"the model {manifest.name!r} does not start: {type(error).__name__}: {error}") from error
+    return model
 
 
 def _warm(serving: Serving) -> None:

@@ -92,6 +92,7 @@ class State:
     every_frame: bool  # False: under load only the newest
     queue: int  # frames that may wait
     time_limit_s: float  # for one call
+    parallel: int  # objects of the model's class at most, each with a thread; sessions are spread over them
 
 
 @dataclass(frozen=True)
@@ -285,9 +286,10 @@ def _runtime(table: _Table, folder: Path) -> Runtime:
 def _state(table: _Table) -> State:
     parsed = State(
         frame=table.choice("frame", ("rgb", "pil"), "rgb"),
-        every_frame=table.boolean("every_frame", True),
+        every_frame=table.boolean("every_frame", False),
         queue=table.integer("queue", 1, 10_000, 64),
-        time_limit_s=table.number("time_limit_s", 0.001, 3600.0, 10.0) or 10.0,
+        time_limit_s=table.number("time_limit_s", 0.001, 3600.0, 5.0) or 5.0,
+        parallel=table.integer("parallel", 1, 64, 8),
     )
     table.done()
     return parsed

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 import metrics
 from inference import wire
 from inference.batching import Waiting
+from inference.deaths import Deaths
 from inference.manifest import Manifest
 from inference.process import Picture, WorkerProcess
 from transport import hub
@@ -63,7 +63,7 @@ class Model:
     """absent (nobody asked for it yet), loading, ready, failed, disabled"""
     error: str = ""
     runtime: str = ""
-    deaths: deque[float] = field(default_factory=deque)
+    deaths: Deaths = field(default_factory=Deaths)
     failed_at: float = 0.0
 
     @property
@@ -237,7 +237,8 @@ class Pool:
             if work is None:
                 continue
             if len(work.data) > wire.SLOT_BYTES:
-                source.answered(work, {"error": f"the picture has {len(work.data)} bytes; at most {wire.SLOT_BYTES} fit", "reason": "picture"})
+                error = f"the picture has {len(work.data)} bytes; at most {wire.SLOT_BYTES} fit"
+                source.answered(work, {"error": error, "reason": "picture"})
                 continue
             yield source, work
 

@@ -28,7 +28,8 @@ COPY_CHUNK = 2**20
 class WorkerProcess:
     """Starts on construction. `on_message(worker, message)` and `on_exit(worker)` are called from its own green thread.
 
-    `arguments` are added to the worker's command line (see inference.worker).
+    `arguments` are added to the command line of the program `module` (see inference.worker); its arena has `slots`
+    slots of `slot_bytes`.
     """
 
     def __init__(
@@ -37,17 +38,22 @@ class WorkerProcess:
         arguments: list[str],
         on_message: Callable[[WorkerProcess, wire.Message], None],
         on_exit: Callable[[WorkerProcess], None],
+        *,
+        module: str = "inference.worker",
+        slots: int = wire.SLOTS,
+        slot_bytes: int = wire.SLOT_BYTES,
     ) -> None:
         self.name = name
-        self.free_slots = list(range(wire.SLOTS))
+        self.free_slots = list(range(slots))
+        self._slot_bytes = slot_bytes
         self._on_message, self._on_exit = on_message, on_exit
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         memory = os.memfd_create("imageserver-arena")
         try:
-            os.ftruncate(memory, wire.SLOTS * wire.SLOT_BYTES)
-            self._view = memoryview(mmap.mmap(memory, wire.SLOTS * wire.SLOT_BYTES))
+            os.ftruncate(memory, slots * slot_bytes)
+            self._view = memoryview(mmap.mmap(memory, slots * slot_bytes))
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "inference.worker", "--control", str(theirs.fileno()), "--arena", str(memory), *arguments],
+                [sys.executable, "-P", "-m", module, "--control", str(theirs.fileno()), "--arena", str(memory), *arguments],
                 env={**os.environ, "PYTHONPATH": str(SOURCE_FOLDER)},
                 pass_fds=(theirs.fileno(), memory),
                 stdin=subprocess.DEVNULL,
@@ -66,9 +72,9 @@ class WorkerProcess:
     def write(self, slot: int, at: int, picture: Picture) -> None:
         """Copy `picture` into `slot` at byte `at`; gives the loop turns when it is large. ValueError: no room."""
         size = len(picture)
-        if at + size > wire.SLOT_BYTES:
-            raise ValueError(f"{size} bytes at {at} exceed a slot of {wire.SLOT_BYTES}")
-        start = slot * wire.SLOT_BYTES + at
+        if at + size > self._slot_bytes:
+            raise ValueError(f"{size} bytes at {at} exceed a slot of {self._slot_bytes}")
+        start = slot * self._slot_bytes + at
         if size <= COPY_CHUNK:
             self._view[start : start + size] = picture
             return

@@ -13,11 +13,18 @@ server to worker
     {"op": "run", "id": int, "model": str, "slot": int, "items": [Item, …]}
     {"op": "stop"}                    finish what runs, answer it, end
 
+server to a session worker (inference.session_worker), which has one stateful model and a slot for each lane
+    {"op": "start", "id": int, "lane": int, "sid": str, "timestamp": int}
+    {"op": "frame", "id": int, "lane": int, "sid": str, "timestamp": int, "size": int, "rotate": int}
+    {"op": "end", "id": int, "lane": int, "sid": str, "timestamp": int}
+
 worker to server
     {"op": "hello", "pid": int}       it reads the socket from now on
     {"op": "loaded", "model": str, "runtime": str, "seconds": float, "warnings": [str, …]}
     {"op": "failed", "model": str, "error": str}           one sentence; the former version, if any, still serves
     {"op": "done", "id": int, "results": [Result, …]}      one for each item, in their order
+    {"op": "outcome", "id": int, "output": {…} or null}     what the stateful model returned
+    {"op": "outcome", "id": int, "error": str}              one sentence: it raised, or the picture is none
 
 Item:   {"at": int, "size": int, "form": str, "rotate": int}
         `at` and `size` in bytes within the slot; `form` says what the bytes are (FORM_…); `rotate` clockwise degrees.

@@ -119,7 +119,8 @@ class Worker:
         self._send({"op": "failed", "model": name, "error": " ".join(sentence.split())[:1000]})
 
 
-def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """What every worker's command line holds."""
     parser = argparse.ArgumentParser(prog="inference.worker", description="A worker process of ImageServer; the server starts it.")
     parser.add_argument("--control", type=int, required=True, help="file descriptor of the socket to the server")
     parser.add_argument("--arena", type=int, required=True, help="file descriptor of the shared memory")
@@ -127,13 +128,22 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="threads that this worker may keep busy")
     parser.add_argument("--max-bytes", type=int, default=16 * 2**20, help="largest picture, in bytes")
     parser.add_argument("--max-pixels", type=int, default=50_000_000, help="largest picture, in pixels")
-    return parser.parse_args(argv)
+    return parser
 
 
 def bind_life_to_parent() -> None:
     """Ask the kernel to kill this process when its parent ends, and ignore Ctrl-C."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def open_wall(options: argparse.Namespace, arena_bytes: int) -> tuple[socket.socket, memoryview]:
+    """The socket to the server, and the memory shared with it."""
+    for descriptor in (options.control, options.arena):
+        os.set_inheritable(descriptor, False)  # a model that starts programs must not keep the server's socket open
+    arena = memoryview(mmap.mmap(options.arena, arena_bytes))
+    os.close(options.arena)
+    return socket.socket(fileno=options.control), arena
 
 
 def set_environment(threads: int, max_pixels: int) -> None:
@@ -162,12 +172,8 @@ def make_means(options: argparse.Namespace, note: Note) -> Means:
 
 def main() -> None:
     bind_life_to_parent()
-    options = arguments()
-    for descriptor in (options.control, options.arena):
-        os.set_inheritable(descriptor, False)  # a model that starts programs must not keep the server's socket open
-    control = socket.socket(fileno=options.control)
-    arena = memoryview(mmap.mmap(options.arena, wire.SLOTS * wire.SLOT_BYTES))
-    os.close(options.arena)
+    options = parser().parse_args()
+    control, arena = open_wall(options, wire.SLOTS * wire.SLOT_BYTES)
     set_environment(options.threads, options.max_pixels)
     from inference.serving import note_to_stderr
 
