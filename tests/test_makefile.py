@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SERVER = """
 import signal, sys, time
 def stop(number, frame):
+    signal.signal(number, signal.SIG_IGN)  # make passes SIGTERM on, even to who had it already
     print("stopped by", signal.Signals(number).name, flush=True)
     sys.exit(0)
 signal.signal(signal.SIGINT, stop)
