@@ -30,6 +30,11 @@ def lan_address() -> str | None:
     return next((found for found in _interface_addresses() if not is_loopback(found)), None)
 
 
+def own() -> list[str]:
+    """The addresses by which others may know this machine: that of `lan_address`, and IPv4 of every interface."""
+    return list(dict.fromkeys(found for found in (lan_address(), *_interface_addresses()) if found and not is_loopback(found)))
+
+
 def _interface_addresses() -> Iterator[str]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         for _index, name in socket.if_nameindex():

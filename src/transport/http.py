@@ -57,6 +57,12 @@ class HttpServer:
         self._by_address: dict[str, int] = {}
         self._gauge = metrics.CONNECTIONS.child("tcp")
 
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
     def route(self, prefix: str, app: WSGIApplication) -> None:
         """Send every path that begins with `prefix` to `app`; of several, the longest wins. "" takes the rest."""
         self._routes = sorted([*self._routes, (prefix, app)], key=lambda route: -len(route[0]))
