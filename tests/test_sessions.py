@@ -255,10 +255,11 @@ def keyed(server: Server, auth: Any) -> socketio.Client:
 def refusal(server: Server, auth: Any) -> str:
     """What the server says when it turns this away."""
     heard: list[dict[str, str]] = []
-    with requests.Session() as http, pytest.raises(socketio.exceptions.ConnectionError):
+    with requests.Session() as http:
         client = socketio.Client(reconnection=False, http_session=http)
         client.on("connect_error", heard.append)
-        client.connect(server.url, transports=["polling"], auth=auth, wait_timeout=PATIENCE)
+        with pytest.raises(socketio.exceptions.ConnectionError):
+            client.connect(server.url, transports=["polling"], auth=auth, wait_timeout=PATIENCE)
     return heard[0]["message"]
 
 
