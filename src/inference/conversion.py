@@ -7,6 +7,7 @@ noise fine and coarse. It is compared on the processor and at the precision with
 from __future__ import annotations
 
 import fcntl
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from errors import ModelError
 from inference import converted, results
-from inference.backends.keras import load_function
+from inference.backends.keras import first_line, import_quietly, load_function
 from inference.backends.openvino import OpenVINO
 from inference.converted import Entry, Report
 from inference.manifest import Input, Manifest
@@ -28,7 +29,7 @@ PROBES = 8
 def convert(manifest: Manifest, weights_digest: str, cache: Path) -> Entry:
     """Convert, compare, and put both model and verdict into the cache; returns what is there already if it is.
 
-    ModelError when the model does not load or cannot be converted; OSError when the cache cannot be written.
+    ModelError when the model does not load; OSError when the cache cannot be written.
     """
     folder = converted.place(cache, manifest, weights_digest)
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -42,25 +43,33 @@ def convert(manifest: Manifest, weights_digest: str, cache: Path) -> Entry:
 
 
 def _convert(manifest: Manifest, folder: Path) -> Entry:
+    import_quietly()
     function = load_function(manifest)
-    model = _to_openvino(manifest, function)
     import openvino
 
     with converted.making(folder) as made:
-        openvino.save_model(model, made / converted.MODEL, compress_to_fp16=False)
-        report = _compare(manifest, function, made / converted.MODEL)
+        try:
+            model = _to_openvino(function)
+        except ModelError as error:
+            # Kept like a model that differs, so that it is not tried again at every start.
+            report = Report(False, str(error), 0.0)
+        else:
+            openvino.save_model(model, made / converted.MODEL, compress_to_fp16=False)
+            report = _compare(manifest, function, made / converted.MODEL)
         converted.write_report(made, report)
     return Entry(folder, report)
 
 
-def _to_openvino(manifest: Manifest, function: Any) -> Any:
+def _to_openvino(function: Any) -> Any:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
 
     try:
         return openvino.convert_model(function)
     except Exception as error:
-        raise ModelError(f"OpenVINO cannot convert the model {manifest.name!r}: {str(error).strip().splitlines()[0][:300]}") from error
+        missing = re.search(r"No conversion rule found for operations: (.+)", str(error))
+        reason = f"it has no {missing[1].strip()[:200]}" if missing else first_line(error)
+        raise ModelError(f"OpenVINO cannot convert it: {reason}") from error
 
 
 def _compare(manifest: Manifest, function: Any, path: Path) -> Report:

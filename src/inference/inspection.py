@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from errors import ModelError
-from inference.backends.keras import first_line
+from inference.backends.keras import first_line, import_quietly
 
 SCALING_LAYERS = ("Rescaling", "Normalization", "TrueDivide", "Subtract", "Multiply")
 LOOKED_AT = 5
@@ -69,6 +69,7 @@ def load(path: Path, allow_h5: bool) -> tuple[Any, bool]:
             f"{path.name} is in Keras' old format, which can hold code that runs when it is used; if you trust whoever made it, "
             "repeat the command with --allow-h5 to convert it"
         )
+    import_quietly()
     import keras
 
     try:
@@ -78,12 +79,12 @@ def load(path: Path, allow_h5: bool) -> tuple[Any, bool]:
 
 
 def _saved_model(path: Path) -> Any:
+    if not (path / "saved_model.pb").is_file():
+        raise ModelError(f"the folder {path.name} is no SavedModel: it holds no saved_model.pb")
+    import_quietly()
     import tensorflow
 
     tf: Any = tensorflow
-
-    if not (path / "saved_model.pb").is_file():
-        raise ModelError(f"the folder {path.name} is no SavedModel: it holds no saved_model.pb")
     try:
         loaded = tf.saved_model.load(str(path))
     except (OSError, ValueError, AttributeError, tf.errors.OpError) as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,25 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 Function = Any
 """A concrete tf.function: float32 (n, …) to float32 (n, classes), any n."""
+
+
+def import_quietly() -> None:
+    """Import TensorFlow without its greetings, which it writes to standard error before any log level counts.
+
+    For commands that people read; it points standard error elsewhere meanwhile, so not where other threads write.
+    """
+    if "tensorflow" in sys.modules:
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        importlib.import_module("tensorflow")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def load_function(manifest: Manifest) -> Function:

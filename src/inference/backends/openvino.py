@@ -61,7 +61,7 @@ def load(manifest: Manifest, weights_digest: str, means: Means, warnings: list[s
     try:
         entry = _entry(manifest, weights_digest, means)
         if entry.report.good:
-            return OpenVINO(entry.model, manifest.runtime.precision, means.threads)
+            return _open(entry, manifest, weights_digest, means)
         reason = entry.report.reason
     except (RuntimeError, OSError, ModelError) as error:  # OpenVINO's own errors are RuntimeErrors
         means.note(f"{manifest.name}: {type(error).__name__}: {error}")
@@ -73,6 +73,16 @@ def load(manifest: Manifest, weights_digest: str, means: Means, warnings: list[s
     backend = TensorFlow(manifest, means.threads)
     warnings.append(f"it runs in TensorFlow, which is slower and takes more memory: {reason}")
     return backend
+
+
+def _open(entry: Entry, manifest: Manifest, weights_digest: str, means: Means) -> OpenVINO:
+    try:
+        return OpenVINO(entry.model, manifest.runtime.precision, means.threads)
+    except RuntimeError as error:
+        # Somebody or something has damaged the cache; a new conversion mends it.
+        means.note(f"{manifest.name}: the converted model in the cache is unreadable, converting again: {error}")
+        converted.remove(entry.folder)
+        return OpenVINO(_entry(manifest, weights_digest, means).model, manifest.runtime.precision, means.threads)
 
 
 def _entry(manifest: Manifest, weights_digest: str, means: Means) -> Entry:

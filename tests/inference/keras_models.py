@@ -1,0 +1,136 @@
+"""A program: builds the Keras models of the tests in the folder given, and prepares them. One TensorFlow process for all."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+import h5py
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from keras.src.legacy.saving import legacy_h5_format
+
+from inference import prepare, weights
+
+MANIFEST = """
+kind = "classification"
+title = "{name}"
+[input]
+width = 12
+height = 10
+channels = {channels}
+range = [0, 1]
+{input}
+[output]
+labels = ["cat", "dog", "bird"]
+[batch]
+max_batch = 4
+[runtime]
+weights = "{weights}"
+{runtime}
+"""
+
+
+def network(*first, channels=3, classes=3, activation="softmax"):
+    """A tiny classifier of pictures of 12x10 pixels."""
+    inner = [layers.Conv2D(4, 3, activation="relu"), layers.GlobalMaxPooling2D(), layers.Dense(classes, activation=activation, name="last")]
+    model = keras.Sequential([keras.Input((10, 12, channels)), *first, *inner])
+    for weight in model.weights:  # large weights, so that scores differ from picture to picture
+        weight.assign(np.random.default_rng(1).normal(size=weight.shape).astype(np.float32))
+    return model
+
+
+def folder(models, name, weights_name, channels=3, more_input="", runtime=""):
+    path = models / name
+    path.mkdir(parents=True, exist_ok=True)
+    text = MANIFEST.format(name=name, channels=channels, input=more_input, weights=weights_name, runtime=runtime)
+    (path / "model.toml").write_text(text)
+    return path
+
+
+BUILD = """
+import keras, tensorflow as tf
+from keras import layers
+class Strange(layers.Layer):
+    def call(self, x):
+        return {call}
+def build():
+    inner = [layers.Conv2D(4, 3, activation="relu"), layers.GlobalMaxPooling2D(), layers.Dense(3, activation="softmax")]
+    return keras.Sequential([keras.Input((10, 12, 3)), Strange(), *inner])
+"""
+
+CALLS = {
+    "arrays": "x",
+    "strange": "tf.math.special.bessel_i0e(x)",  # OpenVINO has no such operation
+    "random": "x + tf.random.uniform(())",  # never the same twice
+}
+
+
+WRONG = {
+    "wrong-width": ("width = 12", "width = 13"),
+    "wrong-channels": ("channels = 3", "channels = 1"),
+    "wrong-labels": ('"dog", ', ""),
+}
+
+
+def main(root, mobilenet):
+    models = root / "models"
+    tiny = network()
+    tiny.save(folder(models, "tiny", "model.keras") / "model.keras")
+    picture = np.random.default_rng(2).integers(0, 256, (10, 12, 3), np.uint8)
+    np.savez(root / "expected.npz", picture=picture, scores=np.asarray(tiny(picture[None] / 255.0, training=False))[0])
+    tiny.export(folder(models, "saved", "model") / "model", verbose=False)
+    sha = weights.digest(models / "saved" / "model")
+    folder(models, "saved", "model", runtime=f'sha256 = "{sha}"')
+    for name, call in CALLS.items():
+        path = folder(models, name, "weights.npz")
+        (path / "model.py").write_text(BUILD.format(call=call))
+        np.savez(path / "weights.npz", *[array.astype(np.float16) for array in tiny.get_weights()])
+    path = folder(root / "wrong", "wrong-arrays", "weights.npz")
+    (path / "model.py").write_text(BUILD.format(call="x"))
+    np.savez(path / "weights.npz", np.zeros(3), np.zeros(4))
+    shutil.copy(models / "tiny/model.keras", folder(models, "blue", "model.keras", more_input='order = "bgr"'))
+    for name, change in WRONG.items():
+        path = folder(root / "wrong", name, "model.keras")
+        shutil.copy(models / "tiny/model.keras", path)
+        (path / "model.toml").write_text((path / "model.toml").read_text().replace(*change))
+    grey = network(channels=1)
+    grey.save(folder(models, "grey", "model.keras", channels=1) / "model.keras")
+
+    path = models / "mobilenet"
+    path.mkdir()
+    for file in ("model.toml", "model.py"):
+        (path / file).write_bytes((mobilenet / file).read_bytes())
+    keras.utils.set_random_seed(1)
+    large = keras.applications.MobileNetV2(weights=None)
+    features = keras.Model(large.input, large.layers[-2].output)(np.random.default_rng(3).uniform(-1, 1, (2, 224, 224, 3)))
+    last = large.layers[-1]  # random weights give every class 0.001; these make them differ
+    last.kernel.assign(np.random.default_rng(4).normal(size=last.kernel.shape) * 3 / float(tf.norm(features[0])))
+    file = path / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5"
+    with h5py.File(file, "w") as stream:
+        legacy_h5_format.save_weights_to_hdf5_group(stream, large)
+
+    # For add_model: these are no folders with manifests.
+    network(activation=None).save(root / "logits.keras")
+    network(layers.Rescaling(1 / 255)).save(root / "scaled.keras")
+    network(classes=1, activation="sigmoid").save(root / "binary.keras")
+    network().save(root / "old.h5")
+    network().export(root / "exported", verbose=False)
+    code = layers.Lambda(lambda x: x * 2)
+    keras.Sequential([keras.Input((10, 12, 3)), code, layers.Flatten(), layers.Dense(3)]).save(root / "code.keras")
+    two = keras.Input((10, 12, 3))
+    keras.Model([two, keras.Input((3,))], layers.Dense(3)(layers.Flatten()(two))).save(root / "two.keras")
+    inside = keras.Input((10, 12, 3))
+    keras.Model(inside, network()(inside / 255.0)).save(root / "inside.keras")
+    assert tf.executing_eagerly()
+    for part in ("models", "wrong"):
+        prepare.main(["--models", str(root / part), "--models-cache", str(root / "cache")])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
