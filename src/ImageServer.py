@@ -23,14 +23,14 @@ from events import Events
 from health import Health
 from inference.engine import Engine
 from inference.registry import Registry
-from logins import Logins
 from inference.stateful import StatefulModels
+from logins import Logins
 from reports import ResultsFile, StatusLines
 from rest import Rest
 from rest_training import trainings
-from setting_kinds import STANDARD_OUTPUT
 from session_streams import Sessions
 from sessions import Sessions as SessionProtocol
+from setting_kinds import STANDARD_OUTPUT
 from settings import Settings
 from streams import Hall
 from transport import hub
