@@ -116,6 +116,7 @@ class Connection:
             reason = "deaf" if isinstance(error, hub.TimedOut) else "left"
         finally:
             metrics.TCP_CLOSED.inc(reason)
+            self._conversation.forget()
             self._port.hold(-self._held)
             self._sock.close()
 

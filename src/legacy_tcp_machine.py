@@ -242,6 +242,10 @@ class Conversation:
         self.authenticated = True
         return self._next_command(now, DONE)
 
+    def forget(self) -> None:
+        """Let go of the picture, or what there is of a file: at once, not when the garbage collector finds the time."""
+        self.picture, self._file, self._space = None, memoryview(b""), self._small
+
     # ---- steps ------------------------------------------------------------------------------------------------
 
     def _expect(self, step: Step, count: int, space: memoryview, now: float, seconds: float) -> None:
@@ -290,7 +294,7 @@ class Conversation:
 
     def _close(self, reason: str, reply: bytes = b"") -> list[Action]:
         self._idle(Step.CLOSED)
-        self.picture, self._file = None, memoryview(b"")
+        self.forget()
         return [Reply(reply), Close(reason)] if reply else [Close(reason)]
 
     def _command(self, word: bytes, now: float) -> list[Action]:

@@ -155,7 +155,7 @@ def memory(server: Server) -> int:
     return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * 4096
 
 
-def test_announced_files_that_do_not_come_cost_no_memory(tmp_path: Path) -> None:
+def test_files_cost_what_has_come_of_them_and_only_as_long_as_they_are_there(tmp_path: Path) -> None:
     with Server("--tcp-port", "0", "--tcp-max-per-host", "0", data=tmp_path) as server:
         place = place_of(server)
         server.ready()
@@ -166,10 +166,15 @@ def test_announced_files_that_do_not_come_cost_no_memory(tmp_path: Path) -> None
         for client in clients:
             assert client.command(b"FILE", b"16777216zz") == b"00"
             client.send(b"x")
-        time.sleep(0.2)
-        assert memory(server) - before < 20 * 2**20
+        with connect(place) as other:
+            assert other.file(picture(200)) + other.command(b"MODE", b"INCE") + other.predict() == b"00000P"
+        assert memory(server) - before < 25 * 2**20
+        for client in clients:
+            client.send(bytes(500_000))
+        until(lambda: memory(server) - before > 90 * 2**20, "the bytes to arrive")
         for client in clients:
             client.sock.close()
+        until(lambda: memory(server) - before < 30 * 2**20, "the memory to be given back")
 
 
 def test_tiny_pieces_of_many_delay_nobody(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from tests.legacy_tcp.talking import file, padded
 import metrics
 from errors import LimitExceeded, ModelUnavailable, NotAllowed, Stopping, UnknownModel
 from legacy_tcp import LegacyTcp, PortLimits
+from legacy_tcp_connection import Turns
 from legacy_tcp_machine import Limits
 from transport import hub
 
@@ -330,6 +331,23 @@ def test_clients_that_vanish_leave_nothing_behind(running: Running) -> None:
         client.sock.close()
     until(lambda: running.gauge.value == 0)
     assert running.port.buffered == 0
+
+
+def test_turns_come_in_order_and_so_many_at_a_time() -> None:
+    turns, going, by_turn = Turns(3), [], []
+
+    def go(number: int) -> None:
+        turns.take()
+        going.append(number)
+
+    for number in range(10):
+        hub.spawn(go, number)
+    while len(going) < 10:
+        before = len(going)
+        hub.sleep(0)
+        by_turn.append(len(going) - before)
+    assert going == list(range(10))
+    assert max(by_turn) == 3
 
 
 # ---- limits -------------------------------------------------------------------------------------------------------
