@@ -209,7 +209,7 @@ def watch(server: Server, network: str) -> int:
     wide = sys.stdout.isatty()
     for event in server.follow(network):
         if event["state"] == "training":
-            done = event["epoch"] / event["epochs"]
+            done = (event["epoch"] - 1 + event["part"]) / event["epochs"]
             bar = f"[{'#' * round(30 * done):<30}] {done:4.0%}  {event['text']}"
             if wide:
                 columns = os.get_terminal_size().columns

@@ -97,8 +97,8 @@ class RestTraining:
         """What happens in the training, as server-sent events, for as long as the client listens.
 
         The first event tells how things stand. Each is a JSON object with `state` (idle, preparing, training, evaluating,
-        completed, kept aside, cancelled, failed) and `text`; while it trains with phase, epoch, epochs, loss, accuracy (0 to 1)
-        and seconds_left as well.
+        completed, kept aside, cancelled, failed) and `text`; while it trains with phase, epoch, epochs, part (of the epoch,
+        0 to 1), loss, accuracy (0 to 1) and seconds_left as well.
         """
         self._trainable(name)
         if self._followers >= MAX_FOLLOWERS:

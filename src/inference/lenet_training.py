@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import re
 import sys
@@ -29,6 +30,7 @@ from inference import lenet_data
 from inference.lenet_data import Data, Floats, Labels, Mix, Pictures
 
 WEIGHTS = "weights.npz"
+RECORD = "training.json"
 BATCH = 128
 LEAST = 16
 """Pictures that the last batch of an epoch must have: batch normalisation learns nothing from one or two."""
@@ -278,7 +280,10 @@ def read(folder: Path) -> list[np.ndarray[Any, np.dtype[np.float16]]]:
 
 
 def save(trained: Trained, folder: Path) -> str:
-    """Write the weights into `folder` and their SHA-256 into its manifest, each at once or not at all; returns the hash."""
+    """Write the weights into `folder` and their SHA-256 into its manifest, each at once or not at all; returns the hash.
+
+    `training.json` beside them says how accurate they are and since when, for whoever asks the server.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{WEIGHTS}.{os.getpid()}.npz"
     np.savez_compressed(part, **{f"{index:04d}": each for index, each in enumerate(trained.weights)})  # type: ignore[arg-type]
@@ -290,6 +295,8 @@ def save(trained: Trained, folder: Path) -> str:
         new = folder / f".model.toml.{os.getpid()}"
         new.write_text(text, "utf-8")
         new.replace(manifest)
+    record = {"accuracy": f"{trained.accuracy * 100:.2f}", "datetime": time.strftime("%Y-%m-%d %H:%M:%S")}
+    (folder / RECORD).write_text(json.dumps(record) + "\n", "utf-8")
     return digest
 
 

@@ -37,7 +37,7 @@ PREPARE = 120.0
 
 Event = dict[str, Any]
 """What followers hear: `state` (idle, preparing, training, evaluating, completed, kept aside, cancelled, failed), `text`, and
-while it trains phase, epoch, epochs, loss, accuracy (0 to 1), seconds_left."""
+while it trains phase, epoch, epochs, part (of the epoch, 0 to 1), loss, accuracy (0 to 1), seconds_left."""
 
 
 @dataclass
@@ -184,10 +184,12 @@ class Trainings:
                 training.failure = message["error"]
             case "progress":
                 text = (
-                    f"{message['phase']}, epoch {message['epoch']} of {message['epochs']}, loss {message['loss']:.4f}, "
-                    f"accuracy so far {message['accuracy'] * 100:.2f} %, about {_span(message['seconds_left'])} left"
+                    f"{message['phase']}, epoch {message['epoch']} of {message['epochs']}, {message['part']:.0%} of it, "
+                    f"loss {message['loss']:.4f}, accuracy so far {message['accuracy'] * 100:.2f} %, "
+                    f"about {_span(message['seconds_left'])} left"
                 )
-                self._log(f"training of {name}: {text}")
+                if message["part"] >= 1:
+                    self._log(f"training of {name}: {text}")
                 training.tell("training", text, **{key: value for key, value in message.items() if key != "op"})
             case "evaluating":
                 training.tell("evaluating", "comparing the new model with the one that serves")

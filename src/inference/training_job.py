@@ -4,7 +4,7 @@ Tells the server over its socket (messages of wire.pack) how it gets on:
 
     {"op": "prepared", "text": str}                       the data was found
     {"op": "failed", "error": str}                        it, or the training, came to nothing; the process ends
-    {"op": "progress", "phase": str, "epoch", "epochs": int, "loss", "accuracy": float, "seconds_left": float}
+    {"op": "progress", "phase": str, "epoch", "epochs": int, "part", "loss", "accuracy", "seconds_left": float}
     {"op": "evaluating"}
     {"op": "done", "accuracy": float, "former": float | null}     share of the held-out pictures that each model gets right
 
@@ -21,6 +21,7 @@ import shutil
 import socket
 import sys
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +57,7 @@ class Job:
         return self._cancelled.is_set()
 
     def progress(self, state: Progress) -> None:
-        figures = {"epoch": state.epoch, "epochs": state.epochs, "loss": state.loss, "accuracy": state.accuracy}
-        self.tell("progress", phase=state.phase, **figures, seconds_left=state.seconds_left)
+        self.tell("progress", **asdict(state))
 
     def _listen(self) -> None:
         unpacker = wire.Unpacker()
@@ -121,7 +121,7 @@ def plan(samples: int, threads: int) -> Options:
         return Options(threads=threads)
     if samples < TEACHERS_FROM:
         return Options(samples=samples, teachers=0, threads=threads)
-    return Options(samples=samples, teacher_samples=samples * 2 // 5, threads=threads)
+    return Options(samples=samples, teacher_samples=samples * Options.teacher_samples // Options.samples, threads=threads)
 
 
 def accuracy(folder: Path, data: Data, means: Means) -> float:
@@ -154,7 +154,7 @@ def run(options: argparse.Namespace, job: Job) -> None:
     version: Path = options.version
     version.mkdir(parents=True)
     for entry in options.folder.iterdir():  # the manifest, the architecture; the weights are the new ones
-        if entry.is_file() and entry.name not in (lenet_training.WEIGHTS, "training.json") and not entry.name.startswith("."):
+        if entry.is_file() and entry.name not in (lenet_training.WEIGHTS, lenet_training.RECORD) and not entry.name.startswith("."):
             shutil.copy2(entry, version / entry.name)
     lenet_training.save(trained, version)
     means = Means(options.models_cache, options.threads, Limits(), note_to_stderr(os.getpid()))
