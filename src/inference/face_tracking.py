@@ -37,8 +37,13 @@ CONFIRM_FIRST_MS = 350
 MISSES = 6
 """Confirmations in a row that may fail: closed eyes, a hand, a turned head. A new face may not miss its first."""
 
+SAME_AFTER_MS = 1000
+"""A face found again within this time at nearly the same place is the same face: a blink or a hand had hidden what was followed."""
+
 _POINTS = 60
-_FEWEST = 10
+_FEWEST = 8
+_LEAST_SHARE = 0.25
+"""Of the points that must still agree. Many lie on eyes and mouth, which change when a person blinks or speaks; the others must do then."""
 _STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.01)
 _LUCAS_KANADE: dict[str, Any] = {"winSize": (15, 15), "maxLevel": 3, "criteria": _STOP}
 
@@ -80,6 +85,7 @@ class FaceTracker:
         self._confirm_at = 0
         self._misses = 0
         self._confirmed = False
+        self._last: tuple[Matrix, int] | None = None  # where the face was, and when
 
     def update(self, frame: Pixels, timestamp: int) -> Face | None:
         """Where the face is in `frame`, uint8 RGB (height, width, 3), at `timestamp` in ms. None: there is none."""
@@ -87,15 +93,16 @@ class FaceTracker:
         size = (grey.shape[1], grey.shape[0])
         if size != self._size:
             # Other proportions are another picture. The same at another resolution is not: both have the same working picture.
-            self._size, self._key, self._searched = size, None, None
+            self._size, self._key, self._searched, self._last = size, None, None, None
         place = self._follow(grey)
         if place is not None and not self._still_a_face(grey, place, timestamp):
-            place = None
+            place = self._last = None
         if place is None:
             self._key = None
             place = self._find(grey, timestamp)
         if place is None:
             return None
+        self._last = place, timestamp
         to_frame = place / scale
         to_frame[:, 2] += 0.5 / scale - 0.5  # pixel centres, not corners, coincide
         return Face(to_frame, self._number, _side(to_frame), grey, place)
@@ -146,9 +153,15 @@ class FaceTracker:
             return None
         x, y, side, _ = max(found, key=lambda box: box[2])
         place = np.array([[side, 0, x], [0, side, y]], np.float64)
+        former = self._last[0] if self._last is not None and 0 <= timestamp - self._last[1] <= SAME_AFTER_MS else None
+        same = former is not None and _near(former, place)
+        if same and former is not None:
+            place = former  # the cascade's own boxes jump by more than the face has moved
         self._key = _make_key(grey, place)
         if self._key is None:
             return None
+        if same:
+            return place
         self._number += 1
         self._misses, self._confirmed, self._confirm_at = 0, False, timestamp + CONFIRM_FIRST_MS
         return place
@@ -173,12 +186,20 @@ def _make_key(grey: Pixels, box: Matrix) -> _Key | None:
     oval = np.zeros(grey.shape, np.uint8)
     centre, side = _apply(box, np.array([[0.5, 0.5]]))[0], _side(box)
     cv2.ellipse(oval, (round(centre[0]), round(centre[1])), (max(1, round(0.42 * side)), max(1, round(0.5 * side))), 0, 0, 360, 255, -1)
-    points = cv2.goodFeaturesToTrack(grey, _POINTS, 0.01, max(2.0, side / 20), mask=oval, blockSize=5)
+    # Far apart and with little contrast, rather than all on the eyes.
+    points = cv2.goodFeaturesToTrack(grey, _POINTS, 0.005, max(2.0, side / 16), mask=oval, blockSize=5)
     if points is None or len(points) < _FEWEST:
         return None
     length = round(1.7 * side)
     part, corner = _surroundings(grey, centre, (length, length))
     return _Key(part.copy(), corner, points.reshape(-1, 2), box, np.eye(2, 3))
+
+
+def _near(one: Matrix, other: Matrix) -> bool:
+    """Whether two boxes are of one face: the centres within an eighth of the side, the sides within a fifth."""
+    half = np.array([[0.5, 0.5]])
+    distance = float(np.linalg.norm(_apply(one, half) - _apply(other, half)))
+    return distance < 0.125 * _side(one) and 0.8 < _side(other) / _side(one) < 1.25
 
 
 def _surroundings(grey: Pixels, centre: NDArray[np.float64], size: tuple[int, int]) -> tuple[Pixels, tuple[int, int]]:
@@ -206,7 +227,7 @@ def _flow(key: _Key, grey: Pixels) -> tuple[Matrix, float] | None:
         return None
     agreeing = int(inliers.sum())
     share = agreeing / len(key.points)
-    if agreeing < _FEWEST or share < 0.35:
+    if agreeing < _FEWEST or share < _LEAST_SHARE:
         return None
     return np.asarray(matrix, np.float64), share
 
