@@ -1,5 +1,6 @@
 """model.toml: what it may say, and that each wrong value is named."""
 
+import dataclasses
 import tomllib
 from pathlib import Path
 
@@ -174,3 +175,12 @@ def test_the_example_in_the_guide_is_right(tmp_path):
     for number, block in enumerate(blocks):
         tomllib.loads(block)
         manifest.read(make(tmp_path / f"example{number}", block, model_py="", labels_txt="a\nb\n"))
+
+
+def test_the_guide_names_every_key():
+    guide = (ROOT / "docs/models.md").read_text("utf-8")
+    tables = (manifest.Input, manifest.Output, manifest.Batch, manifest.Runtime, manifest.State)
+    keys = {field.name for table in tables for field in dataclasses.fields(table)}
+    keys |= {"title", "description", "kind", "tcp_code", "labels_file", "classes", "members"}
+    assert [key for key in sorted(keys) if f"`{key}`" not in guide] == []
+    assert [name for name in manifest.PREPROCESSINGS if f"| `{name}` |" not in guide] == []
