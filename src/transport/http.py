@@ -75,7 +75,11 @@ class HttpServer:
         return _not_found
 
     def serve(self) -> None:
-        """Accept until `stop`. Blocks; run it in a green thread of its own."""
+        """Accept until `stop`, then close the listening socket. Blocks; run it in a green thread of its own."""
+        with self._listener:
+            self._accept()
+
+    def _accept(self) -> None:
         while not self.stopping:
             try:
                 sock, address = self._listener.accept()
@@ -95,8 +99,7 @@ class HttpServer:
     def stop(self, grace: float) -> None:
         """Accept no more, close what is idle, give running requests `grace` seconds, then cut the rest off."""
         self.stopping = True
-        hub.shut(self._listener)
-        self._listener.close()
+        hub.shut(self._listener)  # `serve` wakes up and closes it
         for connection in list(self._connections):
             if connection.idle:
                 connection.cut()

@@ -151,6 +151,8 @@ class Connection:
         limits, server = self.server.limits, self.server
         if len(request.method) + len(request.target) + 10 > limits.request_line_bytes:
             raise Refusal(414, f"The request line is longer than {limits.request_line_bytes} bytes.", "request_line_bytes")
+        if sum(len(name) + len(value) + 4 for name, value in request.headers) > limits.header_bytes:  # h11 limits what it waits for only
+            raise Refusal(431, f"The headers are longer than {limits.header_bytes} bytes.", "header_bytes")
         target = request.target.decode("latin-1")
         if target[:1] != "/" and "://" in target:  # absolute form, section 3.2.2 of RFC 9112
             target = "/" + target.split("://", 1)[1].partition("/")[2]

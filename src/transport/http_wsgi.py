@@ -76,6 +76,8 @@ class Answer:
         if self.started or connection.taken:
             connection.give_up()
             return
+        if connection.body is not None:
+            connection.body.failure = None  # it is being answered
         body = json.dumps({"error": refusal.sentence}).encode()
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
         try:

@@ -1,0 +1,163 @@
+"""The transports with limits from the command line, for the tests that exceed them: server.py JSON. Prints its port.
+
+/socket.io/  handlers for the tests      /ws     a WebSocket that echoes
+/echo        the request as JSON         /state  what is open now, the limits hit, and the log
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+
+import greenlet
+
+import errors
+import metrics
+from transport import hub
+from transport.http import HttpLimits, HttpServer
+from transport.limits import WebSocketLimits
+from transport.socketio_server import ConnectionRefused, SocketIOLimits, SocketIOServer
+from transport.websocket import WebSocket, websocket_app
+
+OPTIONS = json.loads(sys.argv[1])
+LOG: list[str] = []
+
+
+def say(line: str) -> None:
+    LOG.append(line)
+    del LOG[:-200]
+
+
+def reply(start_response: Any, value: Any, status: str = "200 OK") -> list[bytes]:
+    start_response(status, [("Content-Type", "application/json")])
+    return [json.dumps(value).encode()]
+
+
+def echo_request(environ: Any, start_response: Any) -> list[bytes]:
+    body = environ["wsgi.input"].read()
+    kept = {name: value for name, value in environ.items() if isinstance(value, str)}
+    return reply(start_response, {"length": len(body), "begin": body[:20].decode("latin-1"), "environ": kept})
+
+
+def refuse(_environ: Any, start_response: Any) -> list[bytes]:
+    return reply(start_response, {"error": "no"}, "403 Forbidden")
+
+
+def stream(_environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    for index in range(5):
+        hub.sleep(0)
+        yield str(index).encode() * 10
+
+
+def broken(_environ: Any, _start_response: Any) -> list[bytes]:
+    raise RuntimeError("a secret of the application")
+
+
+def slow(_environ: Any, start_response: Any) -> list[bytes]:
+    hub.sleep(0.5)
+    return reply(start_response, "done")
+
+
+def echo(ws: WebSocket, _environ: Any) -> None:
+    while (message := ws.receive()) is not None:
+        if message == "flood":
+            while ws.send(b"x" * 100_000):
+                hub.sleep(0)
+            return
+        ws.send(message)
+
+
+def socketio() -> SocketIOServer:
+    server = SocketIOServer(SocketIOLimits(**OPTIONS.get("socketio", {})), cors_origins=OPTIONS.get("origins", ()), log=say)
+
+    def connected(_sid: str, _environ: Any, auth: Any) -> None:
+        if auth == {"wait": 1}:
+            hub.sleep(OPTIONS.get("connect_wait", 1))
+        if auth == {"refuse": 1}:
+            raise ConnectionRefused("Not with this key")
+        if auth == {"fail": 1}:
+            raise RuntimeError("a secret of the handler")
+
+    def fail(_sid: str, kind: str) -> None:
+        raise errors.PictureError("no picture") if kind == "ours" else RuntimeError("a secret of the handler")
+
+    def flood(sid: str, count: int, size: int) -> None:
+        for _ in range(count):
+            server.emit("flooded", b"x" * size, to=sid)
+
+    def newest(sid: str, count: int) -> None:
+        server.emit("first", b"x" * 8_000_000, to=sid)  # more than the kernel takes at once
+        for index in range(count):
+            server.emit("prediction", index, to=sid, newest="prediction")
+
+    def block(sid: str, seconds: float) -> str:
+        server.emit("blocking", to=sid)
+        hub.sleep(seconds)
+        return "done"
+
+    server.on("connect", connected)
+    server.on("echo", lambda _sid, *arguments: arguments)
+    server.on("quiet", lambda _sid, *_arguments: None)
+    server.on("two", lambda _sid, _first, _second: None)
+    server.on("fail", fail)
+    server.on("flood", flood)
+    server.on("newest", newest)
+    server.on("block", block)
+    server.on("kick", server.disconnect)
+    server.on("name", lambda sid: [sid, server.generation(sid), server.environ(sid)["REMOTE_ADDR"]])
+    server.on("disconnect", lambda sid, reason: say(f"gone {sid} {reason}"))
+    for index in range(20):
+        server.on("echo", lambda _sid, *arguments: arguments, f"/{index}")
+    return server
+
+
+def main() -> None:
+    listener = hub.listen("127.0.0.1", 0)
+    sockets = socketio()
+
+    def state(_environ: Any, start_response: Any) -> list[bytes]:
+        gc.collect()
+        bridge = sockets._bridge
+        members = sum(len(members) for members in bridge._members.values())
+        leftovers = [len(bridge.where), len(bridge.environ), len(bridge._waiting), len(bridge._deadlines), len(bridge._held), members]
+        leftovers += [len(bridge.manager.rooms), len(bridge.manager._rooms_of), len(bridge.eio.sessions), len(bridge.eio._farewells)]
+        with open("/proc/self/statm") as statm:
+            resident = int(statm.read().split()[1]) * resource.getpagesize()
+        return reply(start_response, {
+            "limits": {labels[0]: child.value for labels, child in metrics.LIMITS_HIT.children.items()},
+            "connections": {labels[0]: child.value for labels, child in metrics.CONNECTIONS.children.items()},
+            "log": LOG,
+            "leftovers": leftovers,
+            "descriptors": len(os.listdir("/proc/self/fd")),
+            "greenlets": sum(isinstance(thing, greenlet.greenlet) and not thing.dead for thing in gc.get_objects()),
+            "resident": resident,
+        })  # fmt: skip
+
+    server = HttpServer(listener, HttpLimits(**OPTIONS.get("http", {})), trusted_proxies=OPTIONS.get("proxies", ()), log=say)
+    server.route("", echo_request)
+    for path, app in {"/refuse": refuse, "/stream": stream, "/broken": broken, "/slow": slow, "/state": state, "/socket.io/": sockets}.items():
+        server.route(path, app)
+    server.route("/ws", websocket_app(echo, WebSocketLimits(**OPTIONS.get("websocket", {}))))
+
+    def stop(_environ: Any, start_response: Any) -> list[bytes]:
+        hub.spawn_later(0.05, server.stop, 2.0)
+        return reply(start_response, "stopping")
+
+    server.route("/stop", stop)
+    print(listener.getsockname()[1], flush=True)
+    server.serve()
+    hub.sleep(0.1)
+    while server._connections:
+        hub.sleep(0.01)
+
+
+if __name__ == "__main__":
+    main()
