@@ -194,8 +194,9 @@ def server():
 
 
 def start(*words, **environment):
+    # A shell's background jobs ignore Ctrl-C and hand that on to what they start; the program is not to inherit it.
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "clients/camera.py"), *map(str, words)],
+        ["env", "--default-signal=INT", sys.executable, str(ROOT / "clients/camera.py"), *map(str, words)],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={"PATH": os.environ["PATH"], **environment},
     )  # fmt: skip
