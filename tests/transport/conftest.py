@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.conformance.peer import Peer
 
 SERVER = Path(__file__).with_name("server.py")

@@ -143,7 +143,8 @@ def main() -> None:
 
     server = HttpServer(listener, HttpLimits(**OPTIONS.get("http", {})), trusted_proxies=OPTIONS.get("proxies", ()), log=say)
     server.route("", echo_request)
-    for path, app in {"/refuse": refuse, "/stream": stream, "/broken": broken, "/slow": slow, "/state": state, "/socket.io/": sockets}.items():
+    apps = {"/refuse": refuse, "/stream": stream, "/broken": broken, "/slow": slow, "/state": state, "/socket.io/": sockets}
+    for path, app in apps.items():
         server.route(path, app)
     server.route("/ws", websocket_app(echo, WebSocketLimits(**OPTIONS.get("websocket", {}))))
 

@@ -110,7 +110,8 @@ def test_failing_application(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("request_bytes", [b"rubbish\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-                                           b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+                                           b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+                                           b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
                                            b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"])  # fmt: skip
 def test_malformed_request(serve: Serve, request_bytes: bytes) -> None:
     assert talk(serve().port, request_bytes).startswith(b"HTTP/1.1 400")
