@@ -204,6 +204,15 @@ def test_it_dies_with_its_parent(tmp_path):
         os.kill(holder, signal.SIGKILL)
 
 
+def test_several_threads_decode_and_keep_the_order(tmp_path):
+    with WorkerProcess(tmp_path, "--threads", "4") as worker:
+        worker.load(TEST_MODELS / "echo")
+        pictures = [grey(level, (640, 480)) for level in range(16)]
+        pictures[5] = b"broken"
+        results = worker.run("echo", pictures)
+        assert [result.get("label", result.get("reason")) for result in results] == [*"01234", "picture", *map(str, range(6, 16))]
+
+
 def test_a_crash_is_a_crash(tmp_path):
     with WorkerProcess(tmp_path) as worker:
         worker.load(TEST_MODELS / "crash")
