@@ -17,7 +17,7 @@ endif
 PREPARED := $(VENV)/.prepared
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run environment dev test test-long lint docs bench bench-check lock clean distclean
+.PHONY: help run environment dev test test-long lint docs display bench bench-check lock clean distclean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ environment:
 $(PREPARED): $(LOCK) src/inference/prepare.py $(wildcard models/*/*.*) | environment
 	@$(VENV)/bin/python src/inference/prepare.py
 	@touch $@
+
+display:  ## install what the windows of -d need, into an environment of their own
+	@scripts/environment.sh .venv-display requirements/display.lock
 
 dev: environment
 	@scripts/environment.sh $(VENV) requirements/dev.lock

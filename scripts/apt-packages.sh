@@ -11,6 +11,8 @@ have_library() { /sbin/ldconfig -p | grep -q "$1"; }
 
 command -v google-chrome > /dev/null 2>&1 || want chromium chromium chromium-browser
 want Xvfb xvfb
+want xdotool xdotool
+want import imagemagick
 want nginx nginx-light nginx
 want node nodejs
 want npm npm

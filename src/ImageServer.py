@@ -37,6 +37,7 @@ from transport import hub
 from transport.http import HttpServer
 from transport.socketio_server import SocketIOServer
 from userdb import ROLES, UserDB
+from windows import Windows
 
 LOG = logs.LOGGER
 SESSION_MODELS = ("pulse", "blink")
@@ -104,6 +105,7 @@ class ImageServer:
         self.http.route("/health/", Health(self._not_ready))
         self.rest = Rest(self.hall, self.logins, trainings(settings, self.engine.check, log=LOG.info), log=LOG.warning)
         self.http.route("", self.rest)
+        self.windows: Windows | None = None
         self._tcp_warnings: list[str] = []
         self.legacy_tcp = legacy_tcp_port.build(settings, self.hall, log=LOG.info, warn=self._tcp_warnings.append)
 
@@ -158,7 +160,7 @@ class ImageServer:
         if not settings.auth and not addresses.is_loopback(host):
             LOG.warning("anybody who reaches this address may send frames; -a asks for a user and password")
         if settings.display:
-            LOG.warning("-d: this installation cannot show windows yet; the server goes on without them")
+            self.windows = Windows(self.hall, LOG.warning)
 
     def _await_default(self) -> None:
         """Say which models are ready, once all that load at start have loaded or failed."""
@@ -189,6 +191,8 @@ class ImageServer:
         if self.https:
             self.https.stop(0.0)
         self.http.stop(max(0.2, end - time.monotonic()))
+        if self.windows:
+            self.windows.stop()
         if self.results:
             hub.in_thread(self.results.close, 0.5)
         LOG.info("stopped")

@@ -1,0 +1,199 @@
+"""The OpenCV windows of `-d`: a program of its own, `python display.py --control FD`, that owns the GUI's main thread.
+
+It runs in the environment that `make display` makes, since OpenCV's wheel with windows needs X11 and libGL, and it
+imports nothing of the server. The server (windows.py) sends messages over a Unix stream socket, each a 4-byte
+little-endian length, that many bytes of JSON, and then `size` bytes of the picture file, if `size` is there:
+
+server to display    {"op": "show", "title": str, "size": int, "rotate": int, "fps": float, "prediction": {…}}
+                     {"op": "close", "title": str}
+display to server    {"op": "ready"}                   windows can be opened; then once for each picture shown: one more may come
+                     {"op": "hidden", "title": str}    a person closed this window
+                     {"op": "failed", "error": str}    it cannot show windows at all, and ends
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+from typing import Any
+
+_LENGTH = struct.Struct("<I")
+SMALLEST, LARGEST = 320, 960
+"""Pixels of a window's longer side; other pictures are shown larger or smaller."""
+COLUMNS, STEP = 3, (420, 340)
+"""New windows are laid out in so many columns, this many pixels apart."""
+GREEN, WHITE, BLACK = (80, 220, 80), (255, 255, 255), (0, 0, 0)
+
+
+class Display:
+    """Shows what comes until the server is gone."""
+
+    def __init__(self, control: socket.socket, cv2: Any, numpy: Any) -> None:
+        self._control, self._cv2, self._numpy = control, cv2, numpy
+        self._buffer = bytearray()
+        self._open: set[str] = set()
+
+    def run(self) -> None:
+        """Until end of file."""
+        self._send({"op": "ready"})
+        while True:
+            readable, _, _ = select.select([self._control], [], [], 0.02)
+            if readable:
+                data = self._control.recv(2**20)
+                if not data:
+                    return
+                self._buffer += data
+                for message, picture in self._messages():
+                    self._handle(message, picture)
+            self._turn()
+
+    def _messages(self) -> Any:
+        while len(self._buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer)
+            start = _LENGTH.size + length
+            if len(self._buffer) < start:
+                return
+            message = json.loads(self._buffer[_LENGTH.size : start])
+            end = start + message.get("size", 0)
+            if len(self._buffer) < end:
+                return
+            picture = bytes(self._buffer[start:end])
+            del self._buffer[:end]
+            yield message, picture
+
+    def _handle(self, message: dict[str, Any], picture: bytes) -> None:
+        title = message["title"]
+        if message["op"] == "close":
+            if title in self._open:
+                self._open.discard(title)
+                with contextlib.suppress(self._cv2.error):
+                    self._cv2.destroyWindow(title)
+            return
+        pixels = self._cv2.imdecode(self._numpy.frombuffer(picture, self._numpy.uint8), self._cv2.IMREAD_COLOR)
+        if pixels is not None:
+            if title not in self._open:
+                self._cv2.namedWindow(title, self._cv2.WINDOW_NORMAL | self._cv2.WINDOW_KEEPRATIO | self._cv2.WINDOW_GUI_NORMAL)
+                row, column = divmod(len(self._open), COLUMNS)
+                self._cv2.moveWindow(title, column * STEP[0], row * STEP[1])
+                self._open.add(title)
+                height, width = shown_size(*upright_size(pixels, message["rotate"]))
+                self._cv2.resizeWindow(title, width, height)
+            self._cv2.imshow(title, draw(self._cv2, pixels, message["rotate"], message["prediction"], message["fps"]))
+        self._send({"op": "ready"})
+
+    def _turn(self) -> None:
+        """Let the GUI do its work, and see which windows a person has closed."""
+        self._cv2.waitKey(1)
+        for title in list(self._open):
+            if self._cv2.getWindowProperty(title, self._cv2.WND_PROP_VISIBLE) < 1:
+                self._open.discard(title)
+                with contextlib.suppress(self._cv2.error):
+                    self._cv2.destroyWindow(title)
+                self._send({"op": "hidden", "title": title})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        send(self._control, message)
+
+
+def send(control: socket.socket, message: dict[str, Any]) -> None:
+    body = json.dumps(message).encode()
+    control.sendall(_LENGTH.pack(len(body)) + body)
+
+
+def upright_size(pixels: Any, rotate: int) -> tuple[int, int]:
+    """Height and width once turned."""
+    height, width = pixels.shape[:2]
+    return (width, height) if rotate in (90, 270) else (height, width)
+
+
+def shown_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width at which it is shown."""
+    longer = max(height, width)
+    scale = min(LARGEST, max(SMALLEST, longer)) / longer
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def draw(cv2: Any, pixels: Any, rotate: int, prediction: dict[str, Any], fps: float) -> Any:
+    """The picture upright and at window size, with boxes and label and score and rate: uint8 BGR (height, width, 3)."""
+    turns = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+    if rotate in turns:
+        pixels = cv2.rotate(pixels, turns[rotate])
+    height, width = shown_size(*pixels.shape[:2])
+    scale = width / pixels.shape[1]
+    if scale != 1:
+        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    for box in prediction.get("boxes", ()):
+        left, top = round(box["x"] * scale), round(box["y"] * scale)
+        right, bottom = round((box["x"] + box["width"]) * scale), round((box["y"] + box["height"]) * scale)
+        cv2.rectangle(pixels, (left, top), (right, bottom), GREEN, 2)
+        write(cv2, pixels, f"{box['label']} {box['score']:.2f}", (left, max(12, top - 6)))
+    label = prediction.get("label")
+    if label is not None:
+        score = f" {prediction['score']:.2f}" if "score" in prediction else ""
+        write(cv2, pixels, f"{prediction['model']}: {label}{score}", (6, height - 8))
+    write(cv2, pixels, f"{fps:.1f} fps", (6, 18))
+    return pixels
+
+
+def write(cv2: Any, pixels: Any, text: str, at: tuple[int, int]) -> None:
+    """Text that can be read on any ground. OpenCV's font has ASCII only."""
+    plain = text.encode("ascii", "replace").decode()
+    cv2.putText(pixels, plain, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, BLACK, 3, cv2.LINE_AA)
+    cv2.putText(pixels, plain, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, WHITE, 1, cv2.LINE_AA)
+
+
+def problem(cv2: Any) -> str:
+    """Why no window can be opened here, "" if one can: one sentence with the remedy."""
+    if "NONE" in cv2.getBuildInformation().partition("GUI:")[2].partition("\n")[0]:
+        return "the installed OpenCV has no windows: run `make display` once"
+    name, wayland = os.environ.get("DISPLAY", ""), os.environ.get("WAYLAND_DISPLAY")
+    if not (name or wayland):
+        return "there is no screen here: set DISPLAY, or start without -d"
+    if not wayland and name.startswith(":") and not answers(name):
+        return f"the screen DISPLAY={name} does not answer: set DISPLAY to one that does, or start without -d"
+    return ""
+
+
+def answers(name: str) -> bool:
+    """Whether an X server of this machine listens as `:number`. Qt would abort the whole process to say so."""
+    path = "/tmp/.X11-unix/X" + name[1:].partition(".")[0]
+    for address in ("\0" + path, path):
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(address) == 0:
+                return True
+    return False
+
+
+def main() -> int:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: windows must not outlive the server
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parser = argparse.ArgumentParser(description="The windows of ImageServer; the server starts this.")
+    parser.add_argument("--control", type=int, required=True, help="file descriptor of the socket to the server")
+    control = socket.socket(fileno=parser.parse_args().control)
+    os.nice(5)  # a person sees no difference; the models do
+    os.environ.setdefault("QT_LOGGING_RULES", "*=false")
+    try:
+        import cv2
+        import numpy
+    except ImportError as error:
+        send(control, {"op": "failed", "error": f"OpenCV for windows cannot be loaded ({error}): run `make display`, and install libgl1"})
+        return 1
+    if why := problem(cv2):
+        send(control, {"op": "failed", "error": why})
+        return 1
+    cv2.setNumThreads(1)
+    with contextlib.suppress(OSError):  # the server is gone
+        Display(control, cv2, numpy).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""The windows of -d on a real screen (Xvfb): one for each stream, gone with it, and never in the server's way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.running import ROOT, Camera, Server, alive, children, picture, until
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    read, write = os.pipe()
+    process = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x800x24", "-nolisten", "tcp"], pass_fds=(write,), stderr=subprocess.DEVNULL
+    )
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        name = f":{pipe.readline().strip()}"
+    monkeypatch.setenv("DISPLAY", name)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    yield name
+    process.terminate()
+    process.wait()
+
+
+def titles() -> set[str]:
+    """The names of the windows on the screen."""
+
+    def xdotool(*arguments: str) -> str:
+        return subprocess.run(["xdotool", *arguments], capture_output=True, text=True, check=False).stdout
+
+    found = xdotool("search", "--onlyvisible", "--name", ".").split()
+    return {xdotool("getwindowname", each).strip() for each in found} - {""}
+
+
+def brightness(screen: str, target: Path) -> float:
+    """Mean grey of the whole screen, 0 to 255."""
+    import cv2
+
+    subprocess.run(["import", "-display", screen, "-window", "root", str(target)], check=True)
+    return float(cv2.imread(str(target)).mean())
+
+
+def display_process(server: Server) -> int:
+    (found,) = [pid for pid in children(server.process.pid) if "display.py" in Path(f"/proc/{pid}/cmdline").read_text()]
+    return found
+
+
+def test_each_stream_has_a_window_which_goes_with_it(screen: str, tmp_path: Path) -> None:
+    with Server("-d", data=tmp_path) as server:
+        server.ready()
+        with Camera(server) as first, Camera(server) as second:
+            for camera in (first, second):
+                assert camera.login("alice", "x")
+            with Camera(server) as third:
+                assert third.login("bob", "x")
+
+                def all_shown() -> bool:
+                    for camera in (first, second, third):
+                        camera.ask(picture(250, 320, 240))
+                    return titles() == {"alice", "alice (2)", "bob"}
+
+                until(all_shown, "three windows")
+                assert brightness(screen, tmp_path / "screen.png") > 20, "bright pictures are on the screen"
+            until(lambda: titles() == {"alice", "alice (2)"}, "bob's window to close")
+            first.ask(picture())
+        until(lambda: titles() == set(), "all windows to close")
+        assert alive(display_process(server))
+
+
+def test_a_window_closed_by_hand_hides_its_stream(screen: str, tmp_path: Path) -> None:
+    with Server("-d", data=tmp_path) as server, Camera(server.ready()) as camera:
+        assert camera.login("alice", "x")
+
+        def shown() -> bool:
+            camera.ask(picture(200))
+            return titles() == {"alice"}
+
+        until(shown, "the window")
+        subprocess.run(["xdotool", "search", "--name", "^alice$", "windowclose"], check=True)
+        until(lambda: titles() == set(), "the window to go")
+        for _ in range(5):
+            assert "label" in camera.ask(picture(100))
+        assert titles() == set()
+
+
+def test_the_display_process_may_die_and_the_server_goes_on(screen: str, tmp_path: Path) -> None:
+    with Server("-d", data=tmp_path) as server, Camera(server.ready()) as camera:
+        camera.ask(picture())
+        os.kill(display_process(server), 9)
+        server.wait_for(r"warning: -d: no windows are shown")
+        assert camera.ask(picture(7))["label"] == "7"
+
+
+def test_a_killed_server_leaves_no_window(screen: str, tmp_path: Path) -> None:
+    with Server("-d", data=tmp_path) as server, Camera(server.ready()) as camera:
+
+        def shown() -> set[str]:
+            camera.ask(picture())
+            return titles()
+
+        until(shown, "a window")
+        process = display_process(server)
+        server.process.kill()
+        server.process.wait()
+        until(lambda: not alive(process) and not titles(), "the display's end")
+
+
+@pytest.mark.parametrize(("name", "words"), [("", "there is no screen here: set DISPLAY"), (":9999", "DISPLAY=:9999 does not answer")])
+def test_without_a_screen_one_line_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, words: str) -> None:
+    monkeypatch.setenv("DISPLAY", name)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with Server("-d", data=tmp_path) as server, Camera(server.ready()) as camera:
+        server.wait_for(words)
+        assert camera.ask(picture(9))["label"] == "9"
+        assert server.text.count("-d: ") == 1
+    assert (ROOT / ".venv-display").is_dir()
