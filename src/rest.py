@@ -22,7 +22,6 @@ import rest_requests
 from errors import ImageServerError, LimitExceeded, ModelUnavailable, NotAllowed, SettingError, Stopping, UnknownModel
 from inference import wire
 from inference.manifest import RESERVED, Manifest
-from inference.pool import Model
 from inference.training import Trainings
 from logins import Logins
 from openapi import Operation, operation
@@ -34,6 +33,8 @@ from userdb import User
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+    from inference.pool import Model
 
 PROTOCOL = "rest"
 PNEUMONIA = "pneumonia"
