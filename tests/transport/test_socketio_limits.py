@@ -1,0 +1,278 @@
+"""Each limit of Engine.IO, Socket.IO and WebSocket exceeded; handlers that fail or block; what a client may see of it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import websocket
+from tests.transport.sio import PATH, Sio
+
+Serve = Callable[..., Any]
+
+SMALL = {
+    "message_bytes": 100_000, "message_seconds": 0.3, "payload_bytes": 200_000, "payload_packets": 8, "attachments": 2,
+    "attachments_seconds": 0.4, "namespaces": 3, "connect_seconds": 0.4, "queue_bytes": 300_000, "pings_per_second": 5,
+}  # fmt: skip
+
+PLACES = [{"_placeholder": True, "num": index} for index in range(3)]
+
+
+def frame_begin(ws: websocket.WebSocket, length: int, sent: bytes, opcode: int = 0x82) -> None:
+    """Send the beginning of a frame that says it is longer."""
+    ws.sock.sendall(bytes((opcode, 0xFF)) + length.to_bytes(8, "big") + bytes(4) + sent)
+
+
+@pytest.mark.parametrize("version", [3, 4])
+@pytest.mark.parametrize(("limit", "send", "code"), [
+    ("message_bytes", lambda one: frame_begin(one.ws, 10_000_000, b""), 1009),
+    ("message_seconds", lambda one: frame_begin(one.ws, 90_000, b"begun"), 1008),
+    ("attachments", lambda one: one.ws.send("453-" + json.dumps(["echo", *PLACES])), None),
+    ("attachments_seconds", lambda one: one.ws.send("451-" + json.dumps(["echo", PLACES[0]])), None),
+    ("pings_per_second", lambda one: [one.ws.ping() for _ in range(6)], 1008),
+    ("queue_bytes", lambda one: one.emit("flood", 300, 100_000), None),
+])  # fmt: skip
+def test_limit_of_a_websocket(serve: Serve, limit: str, version: int, send: Callable[[Sio], None], code: int | None) -> None:
+    served = serve(socketio=SMALL)
+    before = served.state()["limits"].get(limit, 0)
+    one = Sio(served, version)
+    send(one)
+    if limit != "queue_bytes":  # such a one does not read
+        assert one.closed() == code
+    assert served.wait(lambda state: state["limits"].get(limit, 0) == before + 1)
+    if limit == "queue_bytes":
+        one.closed()
+    served.wait(lambda state: not any(state["leftovers"]))
+
+
+def test_fragments_count_together(serve: Serve) -> None:
+    served = serve(socketio=SMALL)
+    before = served.state()["limits"].get("message_bytes", 0)
+    one = Sio(served)
+    for opcode in (0x02, 0x00, 0x00):
+        one.ws.sock.sendall(bytes((opcode, 0xFE)) + (60_000).to_bytes(2, "big") + bytes(4) + bytes(60_000))
+    assert one.closed() == 1009
+    assert served.state()["limits"]["message_bytes"] == before + 1
+
+
+def test_pings_of_generation_3(serve: Serve) -> None:
+    served = serve(socketio=SMALL)
+    one = Sio(served, 3)
+    for _ in range(6):
+        one.ws.send("2")
+    assert one.closed() == 1008
+
+
+@pytest.mark.parametrize(("version", "auth", "closes"), [(4, None, True), (4, {"refuse": 1}, True)])
+def test_a_connection_must_join(serve: Serve, version: int, auth: Any, closes: bool) -> None:
+    served = serve(socketio=SMALL)
+    one = Sio(served, version, auth=auth, join=auth is not None)
+    if auth:
+        assert json.loads(one.joined[2:]) == {"message": "Not with this key"}
+    one.closed()
+    served.hit("connect_seconds")
+
+
+def test_polling_connection_must_join(serve: Serve) -> None:
+    served = serve(socketio=SMALL)
+    opened = json.loads(served.request("GET", PATH, EIO=4, transport="polling").text[1:])
+    served.wait(lambda _state: served.request("GET", PATH, EIO=4, transport="polling", sid=opened["sid"]).status_code == 400)
+
+
+def test_slow_connect_handler_is_waited_for(serve: Serve) -> None:
+    one = Sio(serve(socketio=SMALL), auth={"wait": 1})
+    assert one.joined.startswith("40{")
+    assert one.ask("echo", 1) == [1]
+
+
+def test_namespaces(serve: Serve) -> None:
+    served = serve(socketio=SMALL)
+    one = Sio(served)
+    for index in range(2):
+        one.ws.send(f"40/{index}")
+        assert one.recv().startswith(f"40/{index},{{")
+    one.ws.send("40/2")
+    assert one.recv() == '44/2,{"message":"A connection may be in 3 namespaces"}'
+    served.hit("namespaces")
+    one.ws.shutdown()
+
+
+@pytest.mark.parametrize(("limit", "body", "status"), [
+    ("payload_bytes", "4" + "x" * 200_000, 413), ("payload_packets", "\x1e".join(["41"] * 9), 413),
+    ("message_bytes", "4" + "x" * 100_001, 413),
+])  # fmt: skip
+def test_limit_of_polling(serve: Serve, limit: str, body: str, status: int) -> None:
+    served = serve(socketio=SMALL)
+    before = served.state()["limits"].get(limit, 0)
+    opened = json.loads(served.request("GET", PATH, EIO=4, transport="polling").text[1:])
+    query = {"EIO": 4, "transport": "polling", "sid": opened["sid"]}
+    assert served.request("POST", PATH, body, **query).status_code == status
+    assert served.request("GET", PATH, **query).status_code == 400
+    assert served.state()["limits"][limit] == before + 1
+
+
+def test_queue_of_a_polling_client(serve: Serve) -> None:
+    served = serve(socketio=SMALL)
+    text = served.request("GET", PATH, EIO=3, transport="polling").text
+    query = {"EIO": 3, "transport": "polling", "sid": json.loads(text[text.index("{") : text.index("}") + 1])["sid"]}
+    event = '42["flood",5,90000]'
+    served.request("POST", PATH, f"{len(event)}:{event}", **query)
+    assert served.request("GET", PATH, **query).status_code == 400
+    served.hit("queue_bytes")
+
+
+def test_newest_wins(serve: Serve) -> None:
+    one = Sio(serve())
+    one.emit("newest", 1000)
+    assert one.recv().startswith("451-")
+    assert len(one.recv()) == 8_000_000
+    seen = []
+    while not seen or seen[-1] != 999:
+        seen.append(json.loads(one.recv()[2:])[1])
+    assert len(seen) < 10  # those that waited behind the large one were replaced
+    one.ws.shutdown()
+
+
+@pytest.mark.parametrize(("event", "error"), [
+    (["fail", "other"], "the event 'fail' failed in the server; its log says why"),
+    (["fail", "ours"], "no picture"),
+    (["two", 1], "the event 'two' takes other arguments"),
+    (["two", 1, 2, 3], "the event 'two' takes other arguments"),
+])  # fmt: skip
+@pytest.mark.parametrize("version", [3, 4])
+def test_failing_handler(serve: Serve, version: int, event: list[Any], error: str) -> None:
+    served = serve()
+    one = Sio(served, version)
+    [answer] = one.ask(*event)
+    assert json.loads(answer) == {"success": False, "error": error}
+    assert one.ask("echo", 1) == [1]
+    if event == ["fail", "other"]:
+        assert any("RuntimeError: a secret of the handler (server.py:" in line for line in served.state()["log"])
+    one.ws.shutdown()
+
+
+def test_failing_connect_handler(serve: Serve) -> None:
+    one = Sio(serve(), auth={"fail": 1})
+    assert json.loads(one.joined[2:]) == {"message": "The server could not let you in; its log says why."}
+    one.ws.shutdown()
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_blocking_handler_keeps_heartbeats_and_order(serve: Serve, version: int) -> None:
+    served = serve(socketio={"ping_interval": 0.2, "ping_timeout": 0.2})
+    one, other = Sio(served, version), Sio(served)
+    one.emit("block", 1.0, number=1)
+    one.emit("echo", "after", number=2)
+    assert one.recv() == '42["blocking"]'
+    began = time.monotonic()
+    while time.monotonic() - began < 0.6:
+        assert other.ask("echo", 1) == [1]  # nobody else waits
+        if version == 3:
+            one.ws.send("2")
+        time.sleep(0.1)
+    answers = [answer for answer in iter(one.recv, '432["after"]') if answer != "3"]
+    assert answers == ['431["done"]']
+    one.ws.shutdown()
+    other.ws.shutdown()
+
+
+def test_kicked_client_is_closed(serve: Serve) -> None:
+    one = Sio(serve(socketio={"close_seconds": 0.1}))
+    one.emit("kick")
+    assert one.recv() == "41"
+    one.emit("echo", "nobody hears it", data=b"x")
+    one.closed()
+
+
+def test_names(serve: Serve) -> None:
+    served = serve()
+    for version in (3, 4):
+        one = Sio(served, version)
+        [[sid, generation, address]] = one.ask("name")
+        assert (generation, address) == (version, "127.0.0.1")
+        assert (sid == one.opened["sid"]) == (version == 3)
+        one.ws.shutdown()
+
+
+@pytest.mark.parametrize(("origin", "allowed"), [
+    (None, True), ("http://127.0.0.1:{port}", True), ("http://friend.example", True), ("http://127.0.0.1", False),
+    ("https://127.0.0.1:{port}", False), ("http://stranger.example", False), ("null", False),
+])  # fmt: skip
+def test_origins(serve: Serve, origin: str | None, allowed: bool) -> None:
+    served = serve(origins=["http://friend.example"])
+    headers = {} if origin is None else {"Origin": origin.format(port=served.port)}
+    answer = served.http.get(served.url(PATH, EIO=4, transport="polling"), headers=headers)
+    assert answer.status_code == (200 if allowed else 400)
+    assert answer.headers.get("access-control-allow-origin") == (headers.get("Origin") if allowed else None)
+    if not allowed:
+        assert any(repr(headers["Origin"]) in line and "--cors-origin" in line for line in served.state()["log"])
+
+
+def test_preflight(serve: Serve) -> None:
+    served = serve(origins=["http://friend.example"])
+    asked = {"Origin": "http://friend.example", "Access-Control-Request-Headers": "content-type"}
+    answer = served.http.options(served.url(PATH, EIO=4, transport="polling"), headers=asked)
+    assert answer.headers["access-control-allow-headers"] == "content-type"
+    assert "POST" in answer.headers["access-control-allow-methods"]
+
+
+def test_plain_websocket(serve: Serve) -> None:
+    served = serve(websocket={"message_bytes": 1000, "queue_bytes": 300_000})
+    ws = served.websocket("/ws")
+    ws.send("hello")
+    assert ws.recv() == "hello"
+    ws.send_binary(b"\0\1")
+    assert ws.recv() == b"\0\1"
+    assert served.request("GET", "/ws").status_code == 426
+    ws.send("flood")  # and nobody reads
+    served.hit("queue_bytes")
+    ws.shutdown()
+    served.wait(lambda state: state["connections"]["websocket"] == 0)
+
+
+def test_vanishing_clients_leave_nothing(serve: Serve) -> None:
+    served = serve(socketio={"ping_interval": 0.3, "ping_timeout": 0.3, "connect_seconds": 0.5})
+    before = served.state()
+    for turn in range(10):
+        for version in (3, 4):
+            one = Sio(served, version)
+            one.ws.send("451-" + json.dumps(["echo", PLACES[0]]))
+            served.request("GET", PATH, EIO=version, transport="polling")
+            if turn % 2:
+                one.ws.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset instead of an end
+            one.ws.shutdown()
+    after = served.wait(lambda state: not any(state["leftovers"]))
+    served.wait(lambda state: state["descriptors"] <= before["descriptors"] and state["greenlets"] <= before["greenlets"] + 1)
+    assert any(line.startswith("gone ") for line in after["log"])
+
+
+def test_nobody_waits_for_one_that_never_pauses(serve: Serve) -> None:
+    """Turns, not times: while one client sends without pause, another's requests are served between its frames."""
+    served = serve()
+    busy, other = Sio(served), Sio(served)
+    burst = websocket.ABNF.create_frame(json.dumps(["quiet", "x" * 100]).replace("[", "42[", 1), 1).format() * 2000
+    stopping = threading.Event()
+
+    def send() -> None:
+        while not stopping.is_set():
+            busy.ws.sock.sendall(burst)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        for index in range(50):
+            assert other.ask("echo", index) == [index]
+        with socket.create_connection(("127.0.0.1", served.port), 10) as fresh:
+            fresh.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert b"200 OK" in fresh.recv(65536)
+    finally:
+        stopping.set()
+        sender.join()
+    assert busy.ask("echo", "still here") == ["still here"]
+    busy.ws.shutdown()
+    other.ws.shutdown()
