@@ -79,8 +79,8 @@ class Minute:
 class Watch:
     """What is remembered of one person."""
 
-    def __init__(self, timestamp: int) -> None:
-        self._tracker = FaceTracker()
+    def __init__(self, timestamp: int, tracker: FaceTracker | None = None) -> None:
+        self._tracker = tracker or FaceTracker()
         self._eyes = Eyes()
         self._face = 0
         self._since = self._before = timestamp / 1000

@@ -58,8 +58,8 @@ class Model:
 class Watch:
     """What is remembered of one person: at most 12 s of colours, and sums."""
 
-    def __init__(self, timestamp: int) -> None:
-        self._tracker, self._sampler = FaceTracker(), SkinSampler()
+    def __init__(self, timestamp: int, tracker: FaceTracker | None = None, sampler: SkinSampler | None = None) -> None:
+        self._tracker, self._sampler = tracker or FaceTracker(), sampler or SkinSampler()
         self._times: deque[float] = deque(maxlen=MOST_SAMPLES)
         self._colours: deque[NDArray[np.float64]] = deque(maxlen=MOST_SAMPLES)
         self._since = timestamp / 1000  # of the uninterrupted series of frames, with a face or without
@@ -75,6 +75,7 @@ class Watch:
     def see(self, frame: NDArray[np.uint8], timestamp: int) -> dict[str, Any] | None:
         now = timestamp / 1000
         self._keep_time(now)
+        frame = np.ascontiguousarray(frame)
         face = self._tracker.update(frame, timestamp)
         colour = self._sampler.sample(frame, face) if face is not None else None
         if face is not None and colour is not None:
@@ -174,5 +175,3 @@ class Mean:
     @property
     def deviation(self) -> float:
         return float(np.sqrt(self._squares / self.weight)) if self.weight else 0.0
-
-
