@@ -15,7 +15,7 @@ if __name__ == "__main__" and __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from errors import ImageServerError
-from inference import converted, weights
+from inference import converted, lifetime, weights
 from inference.manifest import Manifest
 from inference.registry import Registry
 
@@ -43,7 +43,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--models", type=Path, default=MODELS, help="the models folder (default: the project's)")
     parser.add_argument("--models-cache", type=Path, default=converted.cache_folder(), help="where they are kept (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help="only the model in this folder; exit code 1 when it does not work")
+    parser.add_argument("--parent", type=int, help="end when the process of this number does")
     options = parser.parse_args(argv)
+    if options.parent is not None:
+        lifetime.end_with_parent(options.parent)
     set_environment()
     if options.folder is not None:
         from inference import manifest

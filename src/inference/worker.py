@@ -23,13 +23,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inference import converted, wire
+from inference import converted, lifetime, wire
 
 if TYPE_CHECKING:
     from inference.loading import Means
     from inference.serving import Note, Serving
-
-PR_SET_PDEATHSIG = 1
 
 
 class Worker:
@@ -133,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
 
 def bind_life_to_parent() -> None:
     """Ask the kernel to kill this process when its parent ends, and ignore Ctrl-C."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    lifetime.end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,6 +165,17 @@ def test_cold_cache_damaged_cache_and_fallback(root, tmp_path):
         assert worker.load(folder)["error"] == "the model 'tiny' cannot run in OpenVINO: the converted model gives other labels"
         (folder / "model.toml").write_text(text.replace("[runtime]", "[runtime]\nruntime = 'tensorflow'"))
         assert worker.load(folder)["warnings"] == []
+
+
+def test_a_conversion_ends_with_its_worker(root, tmp_path):
+    with WorkerProcess(tmp_path / "cache") as worker:
+        worker.send({"op": "load", "model": "tiny", "folder": str(root / "models" / "tiny")})
+        process = psutil.Process(worker.process.pid)
+        while not (children := process.children()):
+            time.sleep(0.005)
+        worker.process.kill()
+        assert psutil.wait_procs(children, timeout=60)[1] == []
+    assert not list((tmp_path / "cache").glob("tiny-*"))
 
 
 def test_judge():

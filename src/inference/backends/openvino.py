@@ -94,6 +94,7 @@ def _entry(manifest: Manifest, weights_digest: str, means: Means) -> Entry:
     means.note(f"{manifest.name}: converting to OpenVINO, once")
     source = Path(__file__).resolve().parent.parent.parent
     command = [sys.executable, "-P", "-m", "inference.prepare", "--models-cache", str(means.cache), "--folder", str(manifest.folder)]
+    command += ["--parent", str(os.getpid())]
     try:
         done = subprocess.run(
             command,
