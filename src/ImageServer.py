@@ -16,6 +16,8 @@ import connection_limits
 import https
 import legacy_tcp_port
 import logs
+import metrics
+import metrics_page
 import settings as settings_table
 from camstream import CamStream, Defaults
 from errors import ImageServerError, SettingError, UnknownModel
@@ -103,7 +105,9 @@ class ImageServer:
         Events(self.socketio, [camstream, sessions], self.logins)
         self.http.route("/socket.io/", self.socketio)
         self.http.route("/health/", Health(self._not_ready))
-        self.rest = Rest(self.hall, self.logins, trainings(settings, self.engine.check, log=LOG.info), log=LOG.warning)
+        jobs = trainings(settings, self.engine.check, log=LOG.info)
+        self.http.route("/metrics", metrics_page.Page(self.logins, self._refresh_gauges))
+        self.rest = Rest(self.hall, self.logins, jobs, not_ready=self._not_ready, log=LOG.warning)
         self.http.route("", self.rest)
         self.windows: Windows | None = None
         self._tcp_warnings: list[str] = []
@@ -127,6 +131,7 @@ class ImageServer:
             hub.spawn(self.legacy_tcp.serve)
         self._announce()
         hub.spawn(self._await_default)
+        hub.spawn(metrics_page.measure_lag)
         hub.spawn(StatusLines(self.hall, LOG.info).run)
         self._stopping.wait()
         return self._stop()
@@ -172,6 +177,12 @@ class ImageServer:
             return "the server is stopping"
         model = self.engine.models[self._settings.model]
         return None if model.state == "ready" else f"the default model {model.name!r} is {model.state}"
+
+    def _refresh_gauges(self) -> None:
+        metrics.STREAMS.child().value = len(self.hall.streams)
+        metrics.SESSIONS.child().value = len(self.sessions.open_sessions)
+        for name, model in self.engine.models.items():
+            metrics.WAITING.child(name).value = len(model.waiting)
 
     def _on_signal(self, number: int) -> None:
         if self._stopping.is_set():

@@ -55,10 +55,23 @@ class ModelName(BaseConverter):
 
 
 class Rest:
-    """A WSGI application. `home`: where browsers that ask for `/` are sent; other clients go to /list_nn."""
+    """A WSGI application.
 
-    def __init__(self, hall: Hall, logins: Logins, trainings: Trainings, *, log: Callable[[str], None], home: str = "/docs") -> None:
-        self.hall, self.trainings = hall, trainings
+    `not_ready` returns None when the server is ready, else one sentence. `home`: where browsers that ask for `/` are sent;
+    other clients go to /list_nn.
+    """
+
+    def __init__(
+        self,
+        hall: Hall,
+        logins: Logins,
+        trainings: Trainings,
+        *,
+        not_ready: Callable[[], str | None],
+        log: Callable[[str], None],
+        home: str = "/docs",
+    ) -> None:
+        self.hall, self.trainings, self.not_ready = hall, trainings, not_ready
         self.most = min(rest_requests.MAX_BODY, hall.max_frame_bytes)
         self._logins, self._log, self._home = logins, log, home
         app = Flask(__name__, static_folder=None)

@@ -52,9 +52,8 @@ class RestV2:
 
     @operation("GET", "/v2/health/ready", tag=_TAG, answers={200: "Ready", 503: "Ready"})
     def ready(self) -> Response:
-        """Whether models that were loaded or are being loaded are all ready, and the server is not stopping."""
-        states = {model.state for model in self._engine.models.values()}
-        ready = not self._rest.hall.stopping and "loading" not in states
+        """Whether the server is ready: its default model is, and it is not stopping."""
+        ready = self._rest.not_ready() is None
         return answer({"ready": ready}, 200 if ready else 503)
 
     @operation("GET", "/v2/models", tag=_TAG, answers={200: "ModelList"}, credentials="checked")

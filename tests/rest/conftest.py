@@ -16,6 +16,7 @@ class RestServer(Server):
     def __enter__(self):
         super().__enter__()
         self.data = Path(self.process.args[self.process.args.index("--data") + 1])
+        self.models = Path(self.process.args[self.process.args.index("--models") + 1])
         self.session = requests.Session()
         self.session.auth = USER
         self.session.trust_env = False  # no proxies, no netrc
@@ -43,7 +44,8 @@ class RestServer(Server):
 def models(tmp_path_factory):
     """A models folder: LeNet and faces as they are shipped, and models made for tests."""
     folder = tmp_path_factory.mktemp("models")
-    for source in (ROOT / "models/lenet", ROOT / "models/faces", TEST_MODELS / "echo", TEST_MODELS / "slow", TEST_MODELS / "chest", TEST_MODELS / "echoer"):
+    shipped = [ROOT / "models" / name for name in ("lenet", "faces", "xray-densenet")]
+    for source in [*shipped, *(TEST_MODELS / name for name in ("echo", "slow", "chest", "echoer"))]:
         (folder / source.name).symlink_to(source)
     return folder
 
@@ -54,7 +56,8 @@ def server(models, tmp_path_factory):
     data = tmp_path_factory.mktemp("data")
     arguments = ("--user", ":".join(USER), "--https-port", "0", "--preload", "lenet,faces")
     with RestServer(*arguments, data=data, models=models) as found:
-        yield found.ready()
+        found.wait_for("^models ready: ")
+        yield found
 
 
 @pytest.fixture(scope="session")
