@@ -54,6 +54,8 @@ lint: dev  ## ruff and mypy
 docs: environment  ## write the reference pages that come from the code
 	@$(VENV)/bin/python src/settings.py --markdown > docs/settings.md.tmp
 	@mv docs/settings.md.tmp docs/settings.md
+	@$(VENV)/bin/python src/metrics_page.py > docs/metrics.md.tmp
+	@mv docs/metrics.md.tmp docs/metrics.md
 
 bench: dev $(PREPARED)  ## run the measurements and print their figures
 	@tests/environments.sh

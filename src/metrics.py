@@ -6,6 +6,8 @@ somebody reads. On a hot path hold the child (`RECEIVED.child("camstream")`) and
 
 from __future__ import annotations
 
+import bisect
+
 
 class Child:
     """One number: a metric under one combination of label values."""
@@ -45,7 +47,41 @@ class Metric:
         return sum(child.value for child in self.children.values())
 
 
-ALL: list[Metric] = []
+class Distribution:
+    """How often a value fell below each of some bounds, and the sum of them all."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        """Of values up to each bound and over the one before; the last is over all bounds."""
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect.bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class Histogram:
+    """Distributions by the values of `labels`, named and explained."""
+
+    kind = "histogram"
+
+    def __init__(self, name: str, labels: tuple[str, ...], bounds: tuple[float, ...], sentence: str) -> None:
+        self.name, self.labels, self.bounds, self.sentence = name, labels, bounds, sentence
+        self.children: dict[tuple[str, ...], Distribution] = {}
+        ALL.append(self)
+
+    def observe(self, value: float, *values: str) -> None:
+        """Count `value` under these label values."""
+        found = self.children.get(values)
+        if found is None:
+            found = self.children[values] = Distribution(self.bounds)
+        found.observe(value)
+
+
+ALL: list[Metric | Histogram] = []
 
 
 def _counter(name: str, labels: tuple[str, ...], sentence: str) -> Metric:
@@ -63,6 +99,17 @@ FRAMES_REFUSED = _counter(
 FRAMES_REPLACED = _counter("imageserver_frames_replaced_total", ("protocol",), "Frames that a newer one of the same stream replaced before they ran.")
 FRAMES_PROCESSED = _counter("imageserver_frames_processed_total", ("protocol",), "Frames whose prediction came back.")
 FRAMES_LOST = _counter("imageserver_frames_lost_total", ("protocol", "reason"), "Frames that went to a worker and came back without a prediction.")
+PREDICTION_AGE = Histogram(
+    "imageserver_prediction_age_seconds", ("protocol",), (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0), "Time from a frame's receipt to its prediction."
+)
+BATCH_SIZE = Histogram("imageserver_batch_size", ("model",), (1, 2, 4, 8, 16, 32, 64), "Pictures that ran together.")
+WAITING = _gauge("imageserver_waiting", ("model",), "Streams and requests that wait for their turn at a model now.")
+STREAMS = _gauge("imageserver_streams", (), "Streams of frames open now.")
+SESSIONS = _gauge("imageserver_sessions", (), "Sessions open now.")
+RECEIVED_BYTES = _counter("imageserver_received_bytes_total", ("protocol",), "Bytes of the frames that arrived.")
+LOOP_LAG = Histogram(
+    "imageserver_loop_lag_seconds", (), (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5), "Time by which the server's loop was late for a timer, twice a second."
+)
 RESULTS_DROPPED = _counter("imageserver_results_dropped_total", (), "Predictions that could not be written to the results file.")
 LOG_LINES_DROPPED = _counter("imageserver_log_lines_dropped_total", (), "Lines of the log that were dropped because nobody read them.")
 LOGINS = _counter("imageserver_logins_total", ("result",), "Attempts to authenticate, by result: accepted or refused.")

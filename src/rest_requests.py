@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from typing import Any, NoReturn
 
 from flask import Response, request
 
+import basic_auth
+from errors import NotAllowed
 from inference import wire
 
 MAX_BODY = 16 * 2**20
@@ -16,8 +16,6 @@ MAX_BODY = 16 * 2**20
 
 PIECE = 2**18
 """Bytes read at once where the length is not known beforehand."""
-
-REALM = 'Basic realm="ImageServer", charset="UTF-8"'
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -53,27 +51,15 @@ def refuse(error: Refused) -> Response:
 
 def credentials() -> tuple[str, str]:
     """Name and password that the request carries. Refused with 401 when it has none."""
-    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
-    if not scheme:
-        demand("this needs a user name and password (HTTP Basic)")
-    if scheme.lower() != "basic":
-        demand(f"this takes HTTP Basic credentials, not {scheme[:32]!r}")
     try:
-        plain = base64.b64decode(encoded.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        demand("the credentials are no valid HTTP Basic header")
-    try:
-        name, colon, password = plain.decode().partition(":")
-    except UnicodeDecodeError:  # clients that know no better send Latin-1 (RFC 7617, section 2.1)
-        name, colon, password = plain.decode("latin-1").partition(":")
-    if not colon:
-        demand("the credentials are no valid HTTP Basic header")
-    return name, password
+        return basic_auth.parse(request.headers.get("Authorization", ""))
+    except NotAllowed as error:
+        demand(str(error))
 
 
 def demand(sentence: str) -> NoReturn:
     """Refuse with 401."""
-    raise Refused(401, sentence, WWW_Authenticate=REALM)
+    raise Refused(401, sentence, WWW_Authenticate=basic_auth.REALM)
 
 
 def body(most: int) -> bytearray:

@@ -89,6 +89,7 @@ class Session:
         self.received += 1
         self.last_heard = self._owner.clock()
         metrics.FRAMES_RECEIVED.inc(PROTOCOL)
+        metrics.RECEIVED_BYTES.child(PROTOCOL).value += len(picture)
         try:
             self._owner.check_size(picture)
             size = pictures.read(picture).upright
@@ -199,7 +200,9 @@ class Session:
         merged |= {"success": True, "timestamp": frame.timestamp, "recv_ts": frame.timestamp, "seq": frame.seq}
         if not last:
             merged["frame"] = {"size": list(frame.size), "mode": "RGB"}
-            merged["age_ms"] = round((self._owner.clock() - frame.received) * 1000, 1)
+            age = self._owner.clock() - frame.received
+            merged["age_ms"] = round(age * 1000, 1)
+            metrics.PREDICTION_AGE.observe(age, PROTOCOL)
             self.answered_count += 1
             metrics.FRAMES_PROCESSED.inc(PROTOCOL)
         if errors:

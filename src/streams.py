@@ -85,6 +85,7 @@ class Stream:
         self._timer: hub.Timer | None = None
         self._open = True
         self._metric_received = metrics.FRAMES_RECEIVED.child(protocol)
+        self._metric_bytes = metrics.RECEIVED_BYTES.child(protocol)
         self._metric_replaced = metrics.FRAMES_REPLACED.child(protocol)
 
     @property
@@ -100,6 +101,7 @@ class Stream:
         """
         self.received += 1
         self._metric_received.value += 1
+        self._metric_bytes.value += len(data)
         if len(data) > self._hall.max_frame_bytes:
             self.refuse("too large")
             raise LimitExceeded(f"a frame has {len(data)} bytes; at most {self._hall.max_frame_bytes} are allowed")
@@ -180,11 +182,13 @@ class Stream:
     def _deliver(self, frame: Frame, result: wire.Result) -> None:
         self.answered_count += 1
         metrics.FRAMES_PROCESSED.inc(self.protocol)
+        age = time.monotonic() - frame.received
+        metrics.PREDICTION_AGE.observe(age, self.protocol)
         prediction: Prediction = {
             "model": frame.model,
             **result,
             "timestamp": frame.timestamp,
-            "age_ms": round((time.monotonic() - frame.received) * 1000, 1),
+            "age_ms": round(age * 1000, 1),
             "seq": frame.seq,
             "dropped": self.dropped,
         }
@@ -259,6 +263,8 @@ class Hall:
     ) -> wire.Result:
         """One picture, one answer; waits green. See `Engine.ask` for what it raises; LimitExceeded for too many bytes."""
         metrics.FRAMES_RECEIVED.inc(protocol)
+        metrics.RECEIVED_BYTES.child(protocol).value += len(data)
+        begun = time.monotonic()
         if len(data) > self.max_frame_bytes:
             metrics.FRAMES_REFUSED.inc(protocol, "too large")
             raise LimitExceeded(f"the picture has {len(data)} bytes; at most {self.max_frame_bytes} are allowed")
@@ -271,6 +277,7 @@ class Hall:
             metrics.FRAMES_REFUSED.inc(protocol, result["reason"])
         else:
             metrics.FRAMES_PROCESSED.inc(protocol)
+            metrics.PREDICTION_AGE.observe(time.monotonic() - begun, protocol)
         return result
 
     def stop(self) -> None:

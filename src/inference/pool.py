@@ -226,6 +226,7 @@ class Pool:
             if len(items) >= model.manifest.batch.max_batch:
                 break
         if items:
+            metrics.BATCH_SIZE.observe(len(items), model.name)
             worker.process.send({"op": "run", "id": number, "model": model.name, "slot": batch.slot, "items": items})
         else:
             self._finish(worker, number)
