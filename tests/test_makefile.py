@@ -161,7 +161,7 @@ def test_a_broken_environment_is_made_anew(project):
 
 def test_help_lists_the_targets():
     out = run(ROOT, "help")[1]
-    assert [line.split()[1] for line in out.splitlines()][:6] == ["help", "run", "test", "test-long", "lint", "docs"]
+    assert {"help", "run", "test", "test-long", "lint", "docs", "bench", "lock", "clean"} <= {line.split()[1] for line in out.splitlines()}
 
 
 def pins(name):
