@@ -9,10 +9,10 @@ from inference.manifest import Manifest
 
 
 class Model:
-    """One object serves all sessions; what belongs to one of them is kept under its `sid`."""
+    """One object may serve several sessions, one call at a time; what belongs to a session is kept under its `sid`."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
-        # Called once, when the model loads: read weights from `folder` here, not in `start`.
+        # Called before any session: read weights from `folder` here, not in `start`.
         self._frames: dict[str, int] = {}
 
     def start(self, sid: str, timestamp: int) -> None:
@@ -25,7 +25,7 @@ class Model:
         Results of all models are merged into one object, so keys carry the model's name: another model would overwrite a plain `frames`.
         """
         self._frames[sid] += 1
-        # JSON knows Python's numbers only: float() and int() make them of numpy's.
+        # Whatever JSON can hold: numbers (numpy's, too), text, lists, dictionaries, None.
         return {"mock_fast_frames": self._frames[sid], "mock_fast_brightness": round(float(frame.mean()), 1)}
 
     def end(self, sid: str, timestamp: int) -> dict[str, Any] | None:

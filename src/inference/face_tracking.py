@@ -11,7 +11,7 @@ For models that watch one person: `pulse` and `blink` use it. Needs OpenCV's cas
 
 from __future__ import annotations
 
-import functools
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,22 @@ class Face:
     working: Matrix
 
 
-@functools.cache
+_cascades = threading.local()
+
+
 def cascade(name: str) -> Any:
-    """One of OpenCV's Haar cascades, by file name. ModelError when this OpenCV does not bring it."""
+    """One of OpenCV's Haar cascades, by file name: this thread's own. ModelError when this OpenCV does not bring it.
+
+    A cascade keeps its place in the picture in itself, so two threads that search with one of them find nonsense, or crash.
+    """
+    found = getattr(_cascades, name, None)
+    if found is None:
+        found = _load_cascade(name)
+        setattr(_cascades, name, found)
+    return found
+
+
+def _load_cascade(name: str) -> Any:
     path = Path(cv2.__file__).parent / "data" / name
     found = cv2.CascadeClassifier(str(path)) if hasattr(cv2, "CascadeClassifier") else None
     if found is None or found.empty():

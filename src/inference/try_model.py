@@ -30,6 +30,7 @@ from numpy.typing import NDArray  # noqa: E402
 
 from errors import ImageServerError, ModelError, PictureError  # noqa: E402
 from inference import manifest as manifests  # noqa: E402
+from inference import results  # noqa: E402
 from inference.manifest import Manifest  # noqa: E402
 
 Pixels = NDArray[np.uint8]
@@ -160,13 +161,9 @@ class _Open:
         self._model = None
 
     def _load_stateful(self, manifest: Manifest, pillow: bool) -> None:
-        from inference.model import load_code
+        from inference import loading
 
-        model_class = getattr(load_code(manifest), "Model", None)
-        missing = [name for name in ("start", "forward_single_frame", "end") if not callable(getattr(model_class, name, None))]
-        if model_class is None or missing:
-            raise ModelError(f"model.py of the model {manifest.name!r} needs a class Model with {' and '.join(missing or ['start'])}")
-        self._model = model_class(manifest.folder, manifest)
+        self._model = loading.stateful(manifest)
 
         def run(timestamp: int, frame: Pixels) -> dict[str, Any] | None:
             if not self._started:
@@ -209,10 +206,10 @@ def _checked(found: Any) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         raise ModelError(f"the model returned {type(found).__name__}; it must return a dictionary, or None for nothing to say")
     try:
-        json.dumps(found, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"the model's result cannot become JSON: {error}; use float(), int() and .tolist() on numpy's values") from error
-    return found
+        plain: dict[str, Any] = results.plain(found)
+    except TypeError as error:
+        raise ModelError(f"the model's result cannot become JSON: {error}") from error
+    return plain
 
 
 if __name__ == "__main__":

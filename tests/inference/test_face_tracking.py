@@ -1,11 +1,14 @@
 """One face, followed through a video."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
 from tests.generators.face_video import Case, video
 
-from inference.face_tracking import FaceTracker
+from errors import ModelError
+from inference.face_tracking import FaceTracker, cascade
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +85,17 @@ def test_a_face_found_where_none_is_is_dropped_at_its_first_confirmation(portrai
 def test_a_picture_too_small_for_a_face_has_none(shape: tuple[int, int, int]) -> None:
     tracker = FaceTracker()
     assert [tracker.update(np.full(shape, 128, np.uint8), number * 400) for number in range(3)] == [None] * 3
+
+
+def test_threads_do_not_share_a_cascade() -> None:
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(cascade, "haarcascade_eye.xml").result() is not cascade("haarcascade_eye.xml")
+    assert cascade("haarcascade_eye.xml") is cascade("haarcascade_eye.xml")
+
+
+def test_a_cascade_that_opencv_does_not_bring_is_named() -> None:
+    with pytest.raises(ModelError, match="does not bring the cascade nothing.xml"):
+        cascade("nothing.xml")
 
 
 def test_time_that_jumps_back_does_not_stop_the_search(portrait: np.ndarray) -> None:

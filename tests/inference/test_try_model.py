@@ -78,8 +78,8 @@ def test_a_model_without_state_gets_each_picture(pictures: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ("class Model:\n    def start(self, sid, timestamp): ...", "needs a class Model with forward_single_frame and end"),
-        ("x = 1", "needs a class Model with start and forward_single_frame and end"),
+        ("class Model:\n    def start(self, sid, timestamp): ...", "has no class Model with start, forward_single_frame and end"),
+        ("x = 1", "has no class Model with start, forward_single_frame and end"),
         ("def broken(:", "does not load: SyntaxError"),
     ],
 )
@@ -90,7 +90,7 @@ def test_a_model_that_cannot_run_is_told_in_a_sentence(
     assert sentence in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("result", "sentence"), [("7", "returned int"), ("{'x': __import__('numpy').float32(1)}", "cannot become JSON")])
+@pytest.mark.parametrize(("result", "sentence"), [("7", "returned int"), ("{'x': object()}", "cannot become JSON")])
 def test_a_result_that_no_session_could_send_is_refused(
     tmp_path: Path, pictures: Path, result: str, sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
