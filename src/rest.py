@@ -15,17 +15,17 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter
 
+import http_requests
 import metrics
 import openapi
 import openapi_page
-import rest_requests
 from errors import ImageServerError, LimitExceeded, ModelUnavailable, NotAllowed, SettingError, Stopping, UnknownModel
+from http_requests import Interrupted, Refused, answer
 from inference import wire
 from inference.manifest import RESERVED, Manifest
 from inference.training import Trainings
 from logins import Logins
 from openapi import Operation, operation
-from rest_requests import Interrupted, Refused, answer
 from rest_training import RestTraining
 from rest_v2 import RestV2
 from streams import Hall
@@ -72,14 +72,14 @@ class Rest:
         home: str = "/docs",
     ) -> None:
         self.hall, self.trainings, self.not_ready = hall, trainings, not_ready
-        self.most = min(rest_requests.MAX_BODY, hall.max_frame_bytes)
+        self.most = min(http_requests.MAX_BODY, hall.max_frame_bytes)
         self._logins, self._log, self._home = logins, log, home
         app = Flask(__name__, static_folder=None)
         # What no handler expects goes up to `__call__`; an interrupted body on to the transport.
         app.config["PROPAGATE_EXCEPTIONS"] = True
         app.url_map.converters["model"] = ModelName
         app.url_map.strict_slashes = app.url_map.merge_slashes = False
-        app.register_error_handler(Refused, rest_requests.refuse)
+        app.register_error_handler(Refused, http_requests.refuse)
         app.register_error_handler(HTTPException, _http_error)
         app.register_error_handler(ImageServerError, self._project_error)
         self._app = app
@@ -94,7 +94,7 @@ class Rest:
             raise interrupted.cause from None
         except Exception as error:  # noqa: BLE001 - whatever we forgot: this request fails in the way documented, the server goes on
             self._log_failure(environ["REQUEST_METHOD"], environ["PATH_INFO"], error)
-            return rest_requests.refuse(Refused(500, "something went wrong in the server; its log says what"))(environ, start_response)
+            return http_requests.refuse(Refused(500, "something went wrong in the server; its log says what"))(environ, start_response)
 
     # ---- networks by name -------------------------------------------------------------------------------------
 
@@ -140,7 +140,7 @@ class Rest:
             raise Refused(405, f"{name} keeps state from frame to frame, so it runs in sessions only", Allow="GET")
         self.refuse_while_training(name)
         data = self.body()
-        form = rest_requests.picture_form()
+        form = http_requests.picture_form()
         user: User = g.user
         result = self.hall.ask(name, data, protocol=PROTOCOL, form=form, rotate=user.rotate)
         self.refuse_failed(name, result, picture_status=415)
@@ -182,7 +182,7 @@ class Rest:
     def body(self) -> bytearray:
         """The request's body; counts what is too large."""
         try:
-            return rest_requests.body(self.most)
+            return http_requests.body(self.most)
         except Refused as refused:
             if refused.status == 413:
                 metrics.LIMITS_HIT.inc("max-frame-bytes")
@@ -205,10 +205,10 @@ class Rest:
         checked = self._logins.checked()
         if not (checked or always):
             return None
-        name, password = rest_requests.credentials()
+        name, password = http_requests.credentials()
         user = self._logins.check(name, password, request.environ.get("REMOTE_ADDR", ""), always=checked)
         if user is None:
-            rest_requests.demand("the user name or the password is wrong")
+            http_requests.demand("the user name or the password is wrong")
         return user
 
     # ---- within -----------------------------------------------------------------------------------------------
@@ -233,14 +233,14 @@ class Rest:
 
     def _project_error(self, error: ImageServerError) -> Response:
         if isinstance(error, UnknownModel):
-            return rest_requests.refuse(Refused(404, str(error)))
+            return http_requests.refuse(Refused(404, str(error)))
         if isinstance(error, NotAllowed):
-            return rest_requests.refuse(Refused(403, str(error)))
+            return http_requests.refuse(Refused(403, str(error)))
         if isinstance(error, (ModelUnavailable, Stopping, LimitExceeded)):
-            return rest_requests.refuse(Refused(503, str(error), Retry_After="5"))
+            return http_requests.refuse(Refused(503, str(error), Retry_After="5"))
         self._log_failure(request.method, request.path, error)
         text = "something went wrong in the server; its log says what" if isinstance(error, SettingError) else str(error)
-        return rest_requests.refuse(Refused(500, text))
+        return http_requests.refuse(Refused(500, text))
 
     def _log_failure(self, method: str, path: str, error: Exception) -> None:
         trace = error.__traceback__

@@ -11,10 +11,10 @@ from flask import Response, request
 
 import metrics
 from errors import TrainingError
+from http_requests import Refused, answer
 from inference.manifest import Manifest
 from inference.training import Trainings
 from openapi import operation
-from rest_requests import Refused, answer
 from settings import Settings
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from flask import Response, g, request
 
 import openapi
 from errors import ModelError
+from http_requests import Refused, answer
 from inference import wire
 from inference.manifest import Manifest
 from openapi import operation
-from rest_requests import Refused, answer
 from transport import hub
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What the REST views share: answers, refusals, credentials, and bodies received into one buffer."""
+"""What the HTTP applications share: answers, refusals, credentials, and bodies received into one buffer."""
 
 from __future__ import annotations
 
