@@ -49,7 +49,7 @@ class Worker:
             for message in unpacker.feed(data):
                 match message["op"]:
                     case "run":
-                        self._send({"op": "done", "id": message["id"], "results": self._run(message)})
+                        self._answer(message["id"], self._run(message))
                     case "load":
                         with self._loads:
                             self._to_load[message["model"]] = Path(message["folder"])
@@ -70,6 +70,14 @@ class Worker:
             return [{"error": f"the model {message['model']!r} is not loaded", "reason": "model"}] * len(wanted)
         start = message["slot"] * wire.SLOT_BYTES
         return items.run(serving, self._arena[start : start + wire.SLOT_BYTES], wanted)
+
+    def _answer(self, number: int, results: list[wire.Result]) -> None:
+        try:
+            self._send({"op": "done", "id": number, "results": results})
+        except ValueError as error:  # a model's own code can answer with 100 MB, or with half a surrogate pair
+            self._note(f"an answer that cannot be sent: {error}")
+            sentence = "the model's answer is too large or holds text that is none"
+            self._send({"op": "done", "id": number, "results": [{"error": sentence, "reason": "model"}] * len(results)})
 
     def _send(self, message: dict[str, Any]) -> None:
         data = wire.pack(message)

@@ -150,6 +150,16 @@ def test_a_models_code_may_raise_print_import_its_neighbours_and_answer_in_numpy
     assert good["boxes"] == [{"x": 8, "y": 6, "width": 16, "height": 12, "label": "box", "score": 0.5}]
 
 
+def test_answers_that_cannot_be_sent(worker, tmp_path):
+    for name, label in (("surrogate", "'\\ud800'"), ("huge", "'x' * 70_000_000")):
+        folder = copy("echo", tmp_path).rename(tmp_path / name)
+        code = (folder / "model.py").read_text()
+        (folder / "model.py").write_text(code.replace("str(round(float(picture.mean())))", label))
+        assert worker.load(folder)["op"] == "loaded"
+        assert [result["reason"] for result in worker.run(name, [grey(1), grey(2)])] == ["model", "model"]
+    assert worker.run("echo", [grey(3)])[0]["label"] == "3"
+
+
 def test_it_holds_nothing_that_it_does_not_need(worker):
     libraries = {os.path.basename(entry.path) for entry in psutil.Process(worker.process.pid).memory_maps() if ".so" in entry.path}
     assert not [name for name in libraries if "tensorflow" in name or "openvino" in name]
