@@ -13,6 +13,7 @@ What is decided here, and held by tests:
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,14 @@ from inference import pictures
 from inference.pictures import Data, Header
 
 Pixels = NDArray[np.uint8]
+
+MAX_SCANS = 40
+"""Of a progressive JPEG. Each costs a pass over all of its pixels, and the usual progressions have about ten."""
+
+MAX_CHUNKS = 20_000
+"""Of a PNG; one of 16 MiB in the usual 8 KiB chunks has 2,048."""
+
+_CHUNK = struct.Struct(">I4s")
 
 _REDUCED_GREY = {
     1: cv2.IMREAD_GRAYSCALE,
@@ -87,19 +96,36 @@ def decode(data: Data, *, channels: int, least: int, rotate: int = 0, limits: Li
 
 
 def check_complete(header: Header, data: Data) -> None:
-    """PictureError when the end of the file is missing."""
+    """PictureError when the end of the file is missing, or when decoding would cost far more than its size allows for."""
     size = len(data)
     if header.kind == "jpeg":
-        # FF D9 cannot occur within a scan (FF is followed by a stuffed 00 there), only at the very end.
-        if bytes(data[-2:]) != b"\xff\xd9" and bytes(data[header.data_at :]).rfind(b"\xff\xd9") < 0:
+        # Within a scan FF is followed by a stuffed 00, so these pairs are markers: the end, and the start of a scan.
+        scans = bytes(data[header.data_at :])
+        if scans.rfind(b"\xff\xd9") < 0:
             raise PictureError(f"the JPEG is cut short: it has {size} bytes and no end")
+        if header.many_scans and scans.count(b"\xff\xda") > MAX_SCANS:
+            raise PictureError(f"the JPEG has more than {MAX_SCANS} scans; save it as baseline or with the usual progression")
     elif header.kind == "png":
-        if bytes(data[-8:]) != b"IEND\xaeB`\x82" and b"IEND\xaeB`\x82" not in bytes(data):
-            raise PictureError(f"the PNG is cut short: it has {size} bytes and no end")
+        _check_chunks(data)
     elif header.kind == "webp":
         stated = int.from_bytes(data[4:8], "little") + 8
         if stated > size + 1:  # an odd length may lack its padding byte
             raise PictureError(f"the WebP is cut short: it has {size} of {stated} bytes")
+
+
+def _check_chunks(data: Data) -> None:
+    """PictureError unless every chunk of the PNG lies within the file: OpenCV allocates what a chunk's length says, up to 4 GiB."""
+    at, size = 8, len(data)
+    for _chunk in range(MAX_CHUNKS):
+        if at + 12 > size:
+            break
+        length, name = _CHUNK.unpack_from(data, at)
+        at += 12 + length
+        if name == b"IEND" and at <= size:
+            return
+    else:
+        raise PictureError(f"the PNG has more than {MAX_CHUNKS} chunks")
+    raise PictureError(f"the PNG is cut short: it has {size} bytes and no end")
 
 
 def _scale(header: Header, least: int) -> int:

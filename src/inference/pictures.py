@@ -34,6 +34,8 @@ class Header:
     alpha: bool = False
     data_at: int = 0
     """Where the compressed data begins (JPEG: the first scan), in bytes."""
+    many_scans: bool = False
+    """A JPEG whose pixels come in several passes: progressive, or its colours one after the other."""
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -65,7 +67,7 @@ def read(data: Data) -> Header:
 
 
 def _jpeg(data: memoryview) -> Header:
-    at, size, orientation = 2, None, 1
+    at, size, orientation, components, progressive = 2, None, 1, 0, False
     for _step in range(MAX_STEPS):
         if data[at] != 0xFF:
             raise PictureError("the JPEG is broken: no marker where one is due")
@@ -84,12 +86,12 @@ def _jpeg(data: memoryview) -> Header:
         if marker == 0xDA:
             if size is None:
                 raise PictureError("the JPEG has no frame header before its first scan")
-            return Header("jpeg", *size, orientation, data_at=at)
+            return Header("jpeg", *size, orientation, data_at=at, many_scans=progressive or data[at + 4] < components)
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and size is None:
             height, width = struct.unpack_from(">HH", data, at + 5)
             if height == 0:
                 raise PictureError("the JPEG leaves its height open (DNL), which is not supported")
-            size = (width, height)
+            size, components, progressive = (width, height), data[at + 9], marker not in (0xC0, 0xC1)
         elif marker == 0xE1 and length >= 8 and bytes(data[at + 4 : at + 10]) == b"Exif\0\0" and orientation == 1:
             orientation = exif_orientation(data[at + 10 : at + 2 + length])
         at += 2 + length

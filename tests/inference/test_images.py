@@ -184,6 +184,24 @@ def test_limits_are_taken_from_the_header():
         decode(bomb)
 
 
+def test_a_chunk_that_claims_more_than_the_file_has_is_refused_before_opencv_allocates_it():
+    data = bytearray(encoded(upright(), "PNG"))
+    for at in (33, data.index(b"IEND") - 4):
+        wrong = data.copy()
+        wrong[at] = 0xFF
+        with pytest.raises(PictureError, match="cut short"):
+            decode(wrong)
+    with pytest.raises(PictureError, match="more than 20000 chunks"):
+        decode(data[:33] + b"\0\0\0\0teSt\0\0\0\0" * images.MAX_CHUNKS + data[33:])
+
+
+def test_a_jpeg_of_endless_scans_is_refused():
+    data = encoded(upright(), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    with pytest.raises(PictureError, match="more than 40 scans"):
+        decode(data[:-2] + data[last:-2] * 40 + data[-2:])
+
+
 def test_a_picture_that_is_larger_than_its_first_header_says_is_refused():
     data = bytearray(encoded(upright(), "JPEG"))
     frame = data.index(b"\xff\xc0")

@@ -99,6 +99,18 @@ def test_what_pillow_writes(form, mode):
     assert found.upright == ((31, 17) if form == "BMP" else (17, 31))
 
 
+def test_which_jpegs_come_in_several_scans():
+    picture, scans = Image.new("RGB", (31, 17)), {}
+    for name, options in {"baseline": {}, "progressive": {"progressive": True}}.items():
+        stream = io.BytesIO()
+        picture.save(stream, "JPEG", **options)
+        scans[name] = pictures.read(stream.getvalue()).many_scans
+    assert scans == {"baseline": False, "progressive": True}
+    one_colour_first = bytearray(stream.getvalue().replace(b"\xff\xc2", b"\xff\xc0"))
+    one_colour_first[one_colour_first.index(b"\xff\xda") + 4] = 1
+    assert pictures.read(one_colour_first).many_scans
+
+
 BROKEN = {
     "nothing": (b"", "empty"),
     "text": (b"hello world, I am no picture", "no JPEG, PNG"),
