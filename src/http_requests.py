@@ -8,14 +8,16 @@ from typing import Any, NoReturn
 from flask import Response, request
 
 import basic_auth
-from errors import NotAllowed
+from errors import ImageServerError, LimitExceeded, ModelUnavailable, NotAllowed, PictureError, SettingError, Stopping, UnknownModel
 from inference import wire
 
 MAX_BODY = 16 * 2**20
 """Bytes of a request body."""
 
-PIECE = 2**18
-"""Bytes read at once where the length is not known beforehand."""
+PIECE = 2**16
+"""Bytes read at once."""
+
+FAILED = "something went wrong in the server; its log says what"
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -49,6 +51,28 @@ def refuse(error: Refused) -> Response:
     return answer({"error": error.sentence}, error.status, error.headers)
 
 
+def refusal(error: ImageServerError) -> Refused:
+    """What a client hears of an error of the project; SettingError is for the operator alone."""
+    if isinstance(error, UnknownModel):
+        return Refused(404, str(error))
+    if isinstance(error, NotAllowed):
+        return Refused(403, str(error))
+    if isinstance(error, PictureError):
+        return Refused(415, str(error))
+    if isinstance(error, (ModelUnavailable, Stopping, LimitExceeded)):
+        return Refused(503, str(error), Retry_After="5")
+    return Refused(500, FAILED if isinstance(error, SettingError) else str(error))
+
+
+def place(error: Exception) -> str:
+    """Type, text and origin of an exception, for the log."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace is not None else "unknown place"
+    return f"{type(error).__name__}: {error} ({where})"
+
+
 def credentials() -> tuple[str, str]:
     """Name and password that the request carries. Refused with 401 when it has none."""
     try:
@@ -66,32 +90,20 @@ def body(most: int) -> bytearray:
     """The body, received into one buffer. Refused: empty (400), over `most` bytes (413), compressed (415). Interrupted."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Refused(415, "send the body as it is: compressed bodies are not taken")
-    stream = request.environ["wsgi.input"]
     length = request.headers.get("Content-Length")
     if length is not None and int(length) > most:  # the transport checked that it is a number
         raise _too_large(length, most)
     try:
-        return _known(stream, int(length)) if length is not None else _unknown(stream, most)
+        return _receive(request.environ["wsgi.input"], most)
     except Refused:
         raise
     except Exception as error:
         raise Interrupted(error) from error
 
 
-def _known(stream: Any, length: int) -> bytearray:
-    buffer = bytearray(length)
-    view, at = memoryview(buffer), 0
-    while at < length:
-        got = stream.readinto(view[at:])
-        if not got:
-            raise EOFError
-        at += got
-    if not length:
-        raise Refused(400, "the body is empty")
-    return buffer
-
-
-def _unknown(stream: Any, most: int) -> bytearray:
+def _receive(stream: Any, most: int) -> bytearray:
+    # It grows as the body comes, which for large ones moves pages and not bytes: making and clearing 16 MB at once would
+    # hold the loop for milliseconds.
     buffer = bytearray()
     while piece := stream.read1(PIECE):
         buffer += piece

@@ -19,7 +19,7 @@ import http_requests
 import metrics
 import openapi
 import openapi_page
-from errors import ImageServerError, LimitExceeded, ModelUnavailable, NotAllowed, SettingError, Stopping, UnknownModel
+from errors import ImageServerError
 from http_requests import Interrupted, Refused, answer
 from inference import wire
 from inference.manifest import RESERVED, Manifest
@@ -94,7 +94,7 @@ class Rest:
             raise interrupted.cause from None
         except Exception as error:  # noqa: BLE001 - whatever we forgot: this request fails in the way documented, the server goes on
             self._log_failure(environ["REQUEST_METHOD"], environ["PATH_INFO"], error)
-            return http_requests.refuse(Refused(500, "something went wrong in the server; its log says what"))(environ, start_response)
+            return http_requests.refuse(Refused(500, http_requests.FAILED))(environ, start_response)
 
     # ---- networks by name -------------------------------------------------------------------------------------
 
@@ -232,22 +232,13 @@ class Rest:
         return view(**arguments)
 
     def _project_error(self, error: ImageServerError) -> Response:
-        if isinstance(error, UnknownModel):
-            return http_requests.refuse(Refused(404, str(error)))
-        if isinstance(error, NotAllowed):
-            return http_requests.refuse(Refused(403, str(error)))
-        if isinstance(error, (ModelUnavailable, Stopping, LimitExceeded)):
-            return http_requests.refuse(Refused(503, str(error), Retry_After="5"))
-        self._log_failure(request.method, request.path, error)
-        text = "something went wrong in the server; its log says what" if isinstance(error, SettingError) else str(error)
-        return http_requests.refuse(Refused(500, text))
+        refused = http_requests.refusal(error)
+        if refused.status == 500:
+            self._log_failure(request.method, request.path, error)
+        return http_requests.refuse(refused)
 
     def _log_failure(self, method: str, path: str, error: Exception) -> None:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        where = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace is not None else "unknown place"
-        self._log(f"{method} {path[:200]!r} failed: {type(error).__name__}: {error} ({where})")
+        self._log(f"{method} {path[:200]!r} failed: {http_requests.place(error)}")
 
 
 def _takes_pictures(model: Model) -> bool:
