@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
@@ -141,9 +142,9 @@ class Body(io.RawIOBase):
         self._connection.continue_body()
         while True:
             # The average is what counts: what came early may be followed by a pause.
-            end = self._begun + limits.body_grace_seconds + self._count / limits.body_rate
+            end = self._begun + limits.body_grace_seconds + (self._count / limits.body_rate if limits.body_rate else math.inf)
             try:
-                left = end - self._clock()
+                left = min(end - self._clock(), limits.keep_alive_seconds)
                 if left <= 0:
                     raise TimeoutError
                 event = self._connection.next_event(left)

@@ -33,13 +33,13 @@ class HttpLimits:
     """Time for a TLS handshake."""
 
     keep_alive_seconds: float = 75
-    """Time that a connection may wait between two requests."""
+    """Time that a connection may wait between two requests, or pause within a body."""
 
     body_bytes: int = 64 * MIB
     """Bytes of a request body; more are answered 413. Applications have lower limits of their own."""
 
     body_rate: int = 1024
-    """Bytes a second that a body must bring on the average once `body_grace_seconds` are over."""
+    """Bytes a second that a body must bring on the average once `body_grace_seconds` are over, 0: no limit."""
 
     body_grace_seconds: float = 10
     """Time for which a body may arrive at any rate."""
