@@ -7,12 +7,14 @@ Everything here runs on one native thread, the hub's; only `in_thread` leaves it
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import os
 import signal
 import socket
 import ssl
 import sys
+import termios
 import traceback
 import warnings
 from collections.abc import Callable
@@ -324,6 +326,16 @@ def gone(sock: Socket) -> bool:
 def no_delay(sock: Socket) -> None:
     """Send small messages at once: an acknowledgement must not wait 40 ms for the kernel to coalesce it."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def unacknowledged(sock: Socket) -> int:
+    """Bytes given to the kernel that the other side has not taken yet (SIOCOUTQ, tcp(7)); 0 for a connection that is gone."""
+    count = bytearray(4)
+    try:
+        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, count)
+    except (OSError, ValueError):
+        return 0
+    return int.from_bytes(count, sys.byteorder)
 
 
 def shut(sock: Socket, *, reading: bool = True) -> None:

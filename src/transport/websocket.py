@@ -106,6 +106,11 @@ class WebSocket:
             if self.close_code is None and not self._closed_by_us:
                 self.close_code = 1006
 
+    @property
+    def untaken(self) -> int:
+        """Bytes sent that the client's side has not taken yet: `queued`, and those that wait in the kernel."""
+        return self.queued + hub.unacknowledged(self._sock)
+
     def send(self, data: str | bytes) -> bool:
         """Send a message. Never blocks: what the kernel does not take waits, up to the limit; beyond it the client is closed.
 
