@@ -30,7 +30,7 @@ MOST_SAMPLES = 1024
 SHORTEST_STEP_S = 0.01
 ESTIMATE_EVERY_S = 0.25
 
-CONFIDENT = 0.3
+CONFIDENT = 0.35
 """Quality from which a rhythm is reported as a heart rate; bench/pulse.py prints what it lets through and what it holds back."""
 
 NO_FACE = "no face is seen"

@@ -23,14 +23,17 @@ POS_WINDOW_S = 1.6
 SLOWEST, FASTEST = 42.0, 180.0
 """Beats a minute."""
 
-SLOWEST_SEEN = 36.0
-"""Beats a minute from which power counts as something other than the pulse."""
+SLOWEST_SEEN = 30.0
+"""Beats a minute from which power counts as something other than the pulse: sway and breath that reach up to it make no rate of 45."""
 
 SHARE_OF_NYQUIST = 0.9
 """Up to which part of half the frame rate a pulse can be told from its mirror image: 135 beats a minute at 5 frames a second."""
 
-SMALLEST = 1e-4
-"""Effective value of a pulse, as a fraction of the skin's colour, that is still one: a tenth of the weakest that cameras show."""
+FAINT = (5e-4, 1e-3)
+"""Effective value of a pulse, as a fraction of the skin's colour, from which quality rises, and from which it is full.
+
+A pulse of 0.5 % in green has 2e-3. Without noise to blur them, the steps of 8 bits and of JPEG make rhythms of up to 6e-4 of slow light.
+"""
 
 AGREE = (0.4, 0.75)
 """Between these values of `agreement` quality rises from none to full. Of noise in four regions 0.6 is usual at its own highest peak."""
@@ -99,20 +102,22 @@ def spectrum(wave: Floats) -> tuple[Floats, Floats]:
 def estimate(colours: Floats, shares: Floats, frames_per_second: float) -> Estimate:
     """Heart rate from `colours` (n, regions, 3), mean RGB of each region of the skin every 1 / RATE s; `shares` (regions,) of its area.
 
-    quality = prominence * agreement * length, each 0..1: how far the peak stands out, whether the regions beat together (0 up to
-    AGREE[0], 1 from AGREE[1]), and the window's part of FULL_WINDOW_S, since chance finds a rhythm more easily in a short one.
+    quality = prominence * strength * agreement * length, each 0..1: how far the peak stands out, whether it is more than faint
+    (FAINT), whether the regions beat together (0 up to AGREE[0], 1 from AGREE[1]), and the window's part of FULL_WINDOW_S,
+    since chance finds a rhythm more easily in a short one.
     """
     wave = pulse_wave(np.tensordot(colours, shares / shares.sum(), axes=(1, 0)))
-    rate, prominence = strongest(wave, frames_per_second)
+    rate, prominence, strength = strongest(wave, frames_per_second)
     if prominence <= 0:
         return Estimate(rate, 0.0)
     waves = np.stack([pulse_wave(colours[:, region]) for region in range(len(shares))])
     together = float(np.clip((agreement(waves, shares, rate) - AGREE[0]) / (AGREE[1] - AGREE[0]), 0, 1))
-    return Estimate(rate, prominence * together * min(1.0, len(wave) / RATE / FULL_WINDOW_S))
+    present = float(np.clip((strength - FAINT[0]) / (FAINT[1] - FAINT[0]), 0, 1))
+    return Estimate(rate, prominence * present * together * min(1.0, len(wave) / RATE / FULL_WINDOW_S))
 
 
-def strongest(wave: Floats, frames_per_second: float) -> tuple[float, float]:
-    """The highest peak from SLOWEST to FASTEST beats a minute, as far as the frame rate shows them, and its prominence 0..1.
+def strongest(wave: Floats, frames_per_second: float) -> tuple[float, float, float]:
+    """The highest peak from SLOWEST to FASTEST a minute, as far as the frame rate shows them; its prominence 0..1; its effective value.
 
     prominence = share * (1 - rival). `share`: the part of the power from SLOWEST_SEEN to FASTEST that lies within the peak and its
     first harmonic, less what would lie there if the power were spread evenly. `rival`: the highest other value over the peak's.
@@ -127,8 +132,8 @@ def strongest(wave: Floats, frames_per_second: float) -> tuple[float, float]:
     peak[1:-1] = (power[1:-1] >= power[:-2]) & (power[1:-1] >= power[2:])
     allowed = (beats >= SLOWEST) & (beats <= fastest) & peak
     best = int(np.argmax(np.where(allowed, power, 0.0)))
-    if power[best] / 2 < SMALLEST**2 or not allowed[best]:
-        return 0.0, 0.0
+    if power[best] <= 0 or not allowed[best]:
+        return 0.0, 0.0, 0.0
     near = np.abs(beats - beats[best]) < lobe
     harmonic = np.abs(beats - 2 * beats[best]) < lobe
     counted = (beats >= SLOWEST_SEEN) & (beats <= FASTEST) | near
@@ -137,7 +142,7 @@ def strongest(wave: Floats, frames_per_second: float) -> tuple[float, float]:
     share = max(0.0, (power[inside].sum() / power[counted].sum() - even) / (1 - even)) if even < 1 else 0.0
     others = counted & ~near & ~harmonic
     rival = min(1.0, power[others].max() / power[best]) if others.any() else 0.0
-    return _refine(beats, power, best), float(share * (1 - rival))
+    return _refine(beats, power, best), float(share * (1 - rival)), float(np.sqrt(power[best] / 2))
 
 
 def agreement(waves: Floats, shares: Floats, rate: float) -> float:

@@ -30,14 +30,14 @@ def test_the_rate_is_found_between_the_bins_of_the_spectrum(bpm: float) -> None:
 
 def test_noise_has_no_quality() -> None:
     found = [pos.estimate(colours(80, strength=0, noise=0.3, seed=seed), SHARES, 30).quality for seed in range(40)]
-    assert max(found) < 0.3
+    assert max(found) < 0.35
     assert np.median(found) < 0.1
 
 
 def test_a_pulse_in_noise_has_less_quality_and_the_same_rate() -> None:
     clean, noisy = pos.estimate(colours(80), SHARES, 30), pos.estimate(colours(80, noise=0.6), SHARES, 30)
     assert noisy.rate == pytest.approx(80, abs=1)
-    assert 0.3 < noisy.quality < clean.quality
+    assert 0.35 < noisy.quality < clean.quality
 
 
 def test_light_that_flickers_is_no_pulse() -> None:
