@@ -112,7 +112,7 @@ def crowd_beside(server: Server, film: Callable[[], None]) -> float:
         while crowd.poll() is None:
             film()
         report = json.loads(crowd.stdout.read())
-    assert report["answers"] == {"0 ?00000P0": CROWD // 2, "1 ?00000N0": CROWD // 2}
+    assert report["answers"] == {"0 ?00000P0": CROWD // 2, "1 ?00000N0": CROWD // 2}, server.text
     return float(report["seconds"])
 
 
