@@ -50,6 +50,7 @@ test-long: dev $(PREPARED)  ## run the tests that take longer
 lint: dev  ## ruff and mypy
 	@$(VENV)/bin/python -m ruff check .
 	@$(VENV)/bin/python -m mypy
+	@$(VENV)/bin/python -m mypy clients
 
 docs: environment  ## write the reference pages that come from the code
 	@$(VENV)/bin/python src/settings.py --markdown > docs/settings.md.tmp

@@ -34,6 +34,10 @@ from session_streams import Sessions
 from sessions import Sessions as SessionProtocol
 from setting_kinds import STANDARD_OUTPUT
 from settings import Settings
+from snap import Snap
+from snap_relay import PREFIX as RELAY
+from snap_relay import Relay
+from snap_store import SnapStore
 from streams import Hall
 from transport import hub
 from transport.http import HttpServer
@@ -43,6 +47,8 @@ from windows import Windows
 
 LOG = logs.LOGGER
 SESSION_MODELS = ("pulse", "blink")
+SAME_SIGNAL = 1.0
+"""Seconds within which a further signal is the same wish again."""
 STOP_WITHIN = 3.0
 """Seconds that running frames have to be answered when the server stops."""
 
@@ -53,6 +59,7 @@ class ImageServer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stopping = hub.Event()
+        self._signalled = 0.0
         tls = https.context(settings, log=LOG.info)
         self._listener = _listen(settings.ip, settings.port)
         self.users = _users(settings)
@@ -106,6 +113,10 @@ class ImageServer:
         self.http.route("/socket.io/", self.socketio)
         self.http.route("/health/", Health(self._not_ready))
         jobs = trainings(settings, self.engine.check, log=LOG.info)
+        self.relay = Relay(self.logins, connection_limits.relay(settings), send_timeout=settings.ws_send_timeout)
+        store = SnapStore(settings.data / "snippets", history=settings.snippet_history, max_bytes=settings.snippet_disk)
+        self.http.route(RELAY, self.relay)
+        self.http.route("/snippets", Snap(self.hall, self.logins, store, self.relay, settings.model, log=LOG.warning))
         self.http.route("/metrics", metrics_page.Page(self.logins, self._refresh_gauges))
         self.rest = Rest(self.hall, self.logins, jobs, not_ready=self._not_ready, log=LOG.warning)
         self.http.route("", self.rest)
@@ -186,7 +197,11 @@ class ImageServer:
 
     def _on_signal(self, number: int) -> None:
         if self._stopping.is_set():
-            os._exit(128 + number)  # the second one means it
+            # A second one means it; but what runs us may pass on a signal that we have heard already.
+            if time.monotonic() - self._signalled > SAME_SIGNAL:
+                os._exit(128 + number)
+            return
+        self._signalled = time.monotonic()
         LOG.info("%s: stopping", signal.Signals(number).name)
         self._stopping.set()
 
@@ -196,6 +211,7 @@ class ImageServer:
         self.rest.trainings.stop()
         self.sessions.stop(1.0)
         self.engine.stop(STOP_WITHIN - 1.0)
+        self.relay.close_all()
         self.socketio.close_all(max(0.2, min(0.5, end - time.monotonic())))
         if self.legacy_tcp:
             self.legacy_tcp.stop(max(0.2, min(0.5, end - time.monotonic())))

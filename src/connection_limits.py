@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from settings import Settings
-from transport.limits import HttpLimits, SocketIOLimits
+from transport.limits import HttpLimits, SocketIOLimits, WebSocketLimits
+
+RELAY_MESSAGE_BYTES = 64 * 2**10
+"""Bytes of a text; "snap" has four."""
+RELAY_QUEUE_BYTES = 4 * 2**20
+"""Bytes of texts that may wait for one client."""
 
 
 def http(settings: Settings) -> HttpLimits:
@@ -39,5 +44,15 @@ def socketio(settings: Settings) -> SocketIOLimits:
         namespaces=settings.max_namespaces,
         connect_seconds=settings.join_time,
         queue_bytes=settings.max_outgoing_bytes,
+        pings_per_second=settings.max_pings,
+    )
+
+
+def relay(settings: Settings) -> WebSocketLimits:
+    """The limits of the clients of `/ws`."""
+    return WebSocketLimits(
+        message_bytes=RELAY_MESSAGE_BYTES,
+        message_seconds=settings.message_time,
+        queue_bytes=RELAY_QUEUE_BYTES,
         pings_per_second=settings.max_pings,
     )

@@ -29,6 +29,7 @@ INTRO = "Receives camera frames over the network, runs a model on them, and send
 _LISTENING = "Where it listens"
 _USERS = "Who may come in"
 _MODELS = "Models and streams"
+_SNAP = "Snap: pictures on demand"
 _SESSIONS = "Sessions of several models"
 _TRAINING = "Training over REST"
 _FILES = "Files and output"
@@ -114,6 +115,19 @@ class Settings(Limits):
     display: bool = setting(
         _MODELS, "-d", "--display", default=False, kind=kinds.FLAG,
         help="show each stream in a window on this machine",
+    )
+
+    ws_send_timeout: float = setting(
+        _SNAP, "--ws-send-timeout", default=10.0, kind=kinds.duration(0.1, 3600),
+        help="time for which a client of /ws may leave texts unread before it is dropped",
+    )
+    snippet_history: int = setting(
+        _SNAP, "--snippet-history", default=1, kind=kinds.whole("N", 1, 100_000),
+        help="pictures that are kept of each number",
+    )
+    snippet_disk: int = setting(
+        _SNAP, "--snippet-disk", default=10 * 2**30, kind=kinds.size(2**20, 2**50),
+        help="space for all pictures together; the oldest give way",
     )
 
     session_models: tuple[str, ...] = setting(

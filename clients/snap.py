@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Says `snap` to the capture devices of a room, and shows what comes back.
+
+    clients/snap.py --server 10.0.0.5:8080
+
+From Python: `snap(server)` returns the announcements that came within the time.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+    import bootstrap
+
+    bootstrap.ensure_environment(("websocket",))
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from snap_link import Room, Unreachable, announcement
+
+WAIT = 10.0
+
+
+def snap(
+    server: str,
+    room: str = "",
+    login: tuple[str, str] | None = None,
+    *,
+    pictures: int = 1,
+    wait: float = WAIT,
+    show: Callable[[dict[str, Any]], None] = lambda found: None,
+) -> list[dict[str, Any]]:
+    """Say snap; returns the announcements `{"snippet": …, "prediction": …}` once there are `pictures` of them. Unreachable."""
+    found: list[dict[str, Any]] = []
+    with Room(server, room, login) as relay:
+        relay.send("snap")
+        for text in relay.texts(wait):
+            heard = announcement(text)
+            if heard is not None:
+                found.append(heard)
+                show(heard)
+                if len(found) >= pictures:
+                    break
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="snap.py", description="Asks capture devices for a picture, shows what was found.")
+    parser.add_argument("-s", "--server", metavar="ADDRESS", default="127.0.0.1:8080", help="host:port or URL (default %(default)s)")
+    parser.add_argument("--room", metavar="ROOM", default="", help="room of the devices (default: the common one)")
+    parser.add_argument("--pictures", type=int, metavar="N", default=1, help="pictures to wait for (default 1)")
+    parser.add_argument("--wait", type=float, metavar="S", default=WAIT, help="seconds to wait for them (default %(default)g)")
+    parser.add_argument("-u", "--user", metavar="NAME", help="user; the password comes from CAMERA_PASSWORD")
+    options = parser.parse_args(arguments)
+    login = (options.user, os.environ.get("CAMERA_PASSWORD", "")) if options.user else None
+    try:
+        found = snap(
+            options.server,
+            options.room,
+            login,
+            pictures=options.pictures,
+            wait=options.wait,
+            show=lambda heard: print(f"Picture {heard['snippet']}: {heard['prediction']}", flush=True),
+        )
+    except Unreachable as error:
+        print(error, file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        return 130
+    if len(found) < options.pictures:
+        came = f"{len(found)} of {options.pictures} pictures came within {options.wait:g} s"
+        print(f"{came}: is a capture device connected?", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
