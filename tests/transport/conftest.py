@@ -47,11 +47,11 @@ class Served(Peer):
         """Wait until a limit has been counted."""
         self.wait(lambda state: state["limits"].get(limit, 0) > 0)
 
-    def end(self) -> None:
+    def end(self) -> str:
+        """Stop it; what it wrote to standard error."""
         self.close()
         self.process.terminate()
-        _out, err = self.process.communicate(timeout=10)
-        assert not err, err  # nothing writes a traceback
+        return self.process.communicate(timeout=10)[1]
 
 
 @pytest.fixture(scope="module")
@@ -66,5 +66,5 @@ def serve() -> Iterator[Callable[..., Served]]:
         return running[key]
 
     yield start
-    for served in running.values():
-        served.end()
+    said = [served.end() for served in running.values()]
+    assert not any(said), said  # nothing writes a traceback
