@@ -1,11 +1,11 @@
 """Say how good the X-ray models are: `python -m inference.xray_figures --data pneumoniamnist.npz`, from `src`.
 
-Trains nothing: network k of each committee has never seen fold k, so the served weights themselves give an out-of-fold
-prediction for every picture of train and validation. Writes the tables in models/README.md and in each model's card,
+Trains nothing: network k of each committee has never seen fold k, so the served weights themselves give out-of-fold
+predictions for the pictures of those folds. Writes the tables in models/README.md and in each model's card,
 between `<!-- figures -->` and `<!-- end of figures -->`, with `--check` only compares.
 
-The intervals are of 95 %, by bootstrap over the pictures. A whole committee sees a new picture with five networks where
-the figures here have one, so they lean to the low side; that the pictures come from the ward of the training leans to the high.
+The intervals are of 95 %, by bootstrap over the pictures. A whole committee sees a new picture with all its networks
+where the figures here have one, so they lean to the low side; that the pictures come from the ward of the training leans to the high.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 
 from errors import ImageServerError, SettingError
 from inference import xray_data, xray_scores
-from inference.xray_recipe import ENSEMBLE, FOLDS, MEMBERS, SEED, WEIGHTS
+from inference.xray_recipe import ENSEMBLE, FOLDS, MEMBERS, NETWORKS, SEED, WEIGHTS
 from inference.xray_scores import Reals, Whole
 
 ROOT = Path(__file__).parents[2]
@@ -45,14 +45,19 @@ def predictions(data: xray_data.Dataset, models: Path, name: str, otherwise: Rea
 
     network = xray_members.new_network(models, name, SEED)
     path = models / name / WEIGHTS
-    seen, changed = np.zeros(len(data.labels), np.float32), np.zeros(len(data.labels), np.float32)
+    seen, changed = [], []
     fold = xray_data.folds(data, FOLDS, SEED)
-    for number, weights in enumerate(xray_members.load(path, FOLDS)):
+    for number, weights in enumerate(xray_members.load(path, NETWORKS)):
         network.set_weights(weights)
-        inside = fold == number
-        seen[inside] = xray_fit.logits(network, data.images[inside])
-        changed[inside] = xray_fit.logits(network, otherwise[inside])
-    return Model(name, FOLDS * network.count_params(), path.stat().st_size, seen, changed)
+        seen.append(xray_fit.logits(network, data.images[fold == number]))
+        changed.append(xray_fit.logits(network, otherwise[fold == number]))
+    return Model(name, NETWORKS * network.count_params(), path.stat().st_size, np.concatenate(seen), np.concatenate(changed))
+
+
+def answers(data: xray_data.Dataset) -> Whole:
+    """(n,) the labels of the pictures that `predictions` are of, fold after fold."""
+    fold = xray_data.folds(data, FOLDS, SEED)
+    return np.concatenate([data.labels[fold == number] for number in range(NETWORKS)])
 
 
 def ensemble(members: list[Model]) -> Model:
@@ -93,7 +98,12 @@ def overview(all_seven: list[Model], labels: Whole) -> str:
             _with_interval(xray_scores.auc, model.otherwise, labels),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", f"{pictures(labels)}."])
+
+
+def pictures(labels: Whole) -> str:
+    """How many pictures the figures are of."""
+    return f"{len(labels):,} pictures of {NETWORKS} of the {FOLDS} folds, {np.sum(labels == 0):,} of them normal"
 
 
 def card(model: Model, labels: Whole) -> str:
@@ -105,7 +115,7 @@ def card(model: Model, labels: Whole) -> str:
     for number, title in enumerate(("sensitivity", "specificity")):
         lines.append(f"| {title} | {found[0][number]:.4f} | {found[1][number]:.4f} |")
     lines.append("")
-    lines.append(f"{model.parameters:,} parameters, {model.size / 1e6:.2f} MB on disk.")
+    lines.append(f"{pictures(labels)}. {model.parameters:,} parameters, {model.size / 1e6:.2f} MB on disk.")
     return "\n".join(lines)
 
 
@@ -134,12 +144,12 @@ def main(arguments: list[str] | None = None) -> int:
 
         otherwise = xray_fit.otherwise(data.images, SEED)
         members = [predictions(data, given.models, name, otherwise) for name in MEMBERS]
-        all_seven = [*members, ensemble(members)]
+        all_seven, labels = [*members, ensemble(members)], answers(data)
         for model in all_seven:
-            print(f"{model.name:15} {xray_scores.summary(model.seen, data.labels)}", flush=True)
-        same = put(given.models / "README.md", overview(all_seven, data.labels), given.check)
+            print(f"{model.name:15} {xray_scores.summary(model.seen, labels)}", flush=True)
+        same = put(given.models / "README.md", overview(all_seven, labels), given.check)
         for model in all_seven:
-            same &= put(given.models / model.name / "README.md", card(model, data.labels), given.check)
+            same &= put(given.models / model.name / "README.md", card(model, labels), given.check)
     except (ImageServerError, OSError) as error:
         print(f"xray_figures: {error}", file=sys.stderr)
         return 2

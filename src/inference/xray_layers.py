@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from inference.xray_recipe import FOLDS
+from inference.xray_recipe import NETWORKS
 
 Tensor = Any
 Body = Callable[[Tensor], Tensor]
@@ -56,12 +56,12 @@ def network(name: str, body: Body, dropout: float = 0.3) -> keras.Model:
 def committee(name: str, body: Body) -> keras.Model:
     """(n, 28, 28, 1) in 0..255 to (n, 2): the calibrated probabilities of normal and of pneumonia.
 
-    `FOLDS` networks judge each picture as it is and mirrored, and the mean of their logits counts. The weights are those of the
+    `NETWORKS` networks judge each picture as it is and mirrored, and the mean of their logits counts. The weights are those of the
     networks, one after the other; calibration is in each one's last layer.
     """
     picture = keras.Input((SIDE, SIDE, 1), name="picture")
     both = ops.concatenate([picture, ops.flip(picture, axis=2)], axis=0)
-    logits = [network(f"{name}_{number}", body)(both) for number in range(FOLDS)]
+    logits = [network(f"{name}_{number}", body)(both) for number in range(NETWORKS)]
     logit = ops.mean(ops.reshape(ops.mean(ops.concatenate(logits, axis=1), axis=1), (2, -1, 1)), axis=0)
     pneumonia = ops.sigmoid(logit)
     return keras.Model(picture, ops.concatenate([1 - pneumonia, pneumonia], axis=1), name=name)

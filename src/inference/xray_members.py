@@ -1,6 +1,6 @@
 """The X-ray models as folders: their code, their weights, and the networks inside. Keras, so below the wall.
 
-A member is a committee of `FOLDS` networks, and network k has never seen the pictures of fold k. So whoever has the data
+A member is a committee of networks, and network k has never seen the pictures of fold k. So whoever has the data
 can repeat the out-of-fold figures from the weights that are served, without training anything.
 """
 

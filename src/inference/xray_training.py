@@ -1,8 +1,8 @@
 """Train the X-ray models: `python -m inference.xray_training --data pneumoniamnist.npz`, from `src`.
 
-One model with `--model xray-densenet`, all six without. Each is a committee of five networks, network k trained
-without fold k of train and validation together; that gives an out-of-fold prediction for every picture. On these, and on the
-same pictures as another machine would have given them, the logits are calibrated, for as many normals as pneumonias.
+One model with `--model xray-densenet`, all six without. Train and validation are one set of five folds, and each model is a
+committee of networks of which network k was trained without fold k: that gives out-of-fold predictions. On these, and on
+the same pictures as another machine would have given them, the logits are calibrated, for as many normals as pneumonias.
 What is done is kept in `--work`, so a run that was stopped goes on where it was.
 `python -m inference.xray_figures` then says how good they are.
 """
@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 
 from errors import ImageServerError
 from inference import xray_data, xray_scores
-from inference.xray_recipe import FOLDS, MEMBERS, SEED, Recipe
+from inference.xray_recipe import FOLDS, MEMBERS, NETWORKS, SEED, Recipe
 
 ROOT = Path(__file__).parents[2]
+CODE = [Path(__file__).with_name(f"xray_{part}.py") for part in ("augment", "data", "fit", "layers")]
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,10 @@ class Job:
 
     @property
     def result(self) -> Path:
-        """Where its weights and predictions go: another recipe, architecture or file has another name."""
+        """Where its weights and predictions go: other data, code or recipe have another name."""
         mark = hashlib.sha256(repr((dataclasses.astuple(self.recipe), self.seed, self.division)).encode())
-        mark.update((self.models / self.name / "model.py").read_bytes())
-        mark.update(str(self.data.stat().st_size).encode())
+        for path in (self.data, self.models / self.name / "model.py", *CODE):
+            mark.update(hashlib.sha256(path.read_bytes()).digest())
         return self.work / f"{self.name}-{self.division}-{self.fold}-{mark.hexdigest()[:12]}.npz"
 
 
@@ -85,22 +86,27 @@ def division(data: xray_data.Dataset, name: str) -> xray_data.Whole:
     return (xray_data.wards if name == "wards" else xray_data.folds)(data, FOLDS, SEED)
 
 
-def gather(data: xray_data.Dataset, jobs: list[Job], key: str) -> xray_data.Reals:
-    """(n,) the out-of-fold logits of finished jobs; `key` "seen" or "otherwise"."""
-    fold = division(data, jobs[0].division)
-    logits = np.full(len(data.labels), np.nan, np.float32)
+def gather(jobs: list[Job], key: str) -> xray_data.Reals:
+    """(n,) the out-of-fold logits of finished jobs, fold after fold as `answers` has them; `key` "seen" or "otherwise"."""
+    parts = []
     for job in jobs:
         with np.load(job.result, allow_pickle=False) as file:
-            logits[fold == job.fold] = file[key]
-    return logits
+            parts.append(file[key])
+    return np.concatenate(parts)
+
+
+def answers(data: xray_data.Dataset, jobs: list[Job]) -> xray_data.Whole:
+    """(n,) the labels that belong to what `gather` returns."""
+    fold = division(data, jobs[0].division)
+    return np.concatenate([data.labels[fold == job.fold] for job in jobs])
 
 
 def finish(data: xray_data.Dataset, jobs: list[Job]) -> xray_scores.Calibration:
     """Calibrate a member's networks together and write them to its folder as one committee."""
     from inference import xray_members
 
-    both = np.concatenate([gather(data, jobs, "seen"), gather(data, jobs, "otherwise")])
-    calibration = xray_scores.calibrate(both, np.tile(data.labels, 2))
+    both = np.concatenate([gather(jobs, "seen"), gather(jobs, "otherwise")])
+    calibration = xray_scores.calibrate(both, np.tile(answers(data, jobs), 2))
     networks = []
     for job in jobs:
         with np.load(job.result, allow_pickle=False) as file:
@@ -140,12 +146,13 @@ def main(arguments: list[str] | None = None) -> int:
         data = xray_data.load(given.data)
         given.work.mkdir(parents=True, exist_ok=True)
         jobs = {
-            name: [Job(given.data, given.models, given.work, name, fold, given.division, recipe) for fold in range(FOLDS)] for name in names
+            name: [Job(given.data, given.models, given.work, name, fold, given.division, recipe) for fold in range(NETWORKS)]
+            for name in names
         }
-        run([job for fold in range(FOLDS) for name in names for job in [jobs[name][fold]]], given.processes)
+        run([job for fold in range(NETWORKS) for name in names for job in [jobs[name][fold]]], given.processes)
         for name in names:
             for key in ("seen", "otherwise"):
-                print(f"{name:15} {key:10}", xray_scores.summary(gather(data, jobs[name], key), data.labels))
+                print(f"{name:15} {key:10}", xray_scores.summary(gather(jobs[name], key), answers(data, jobs[name])))
             if given.division == "folds":
                 print(f"{name:15} calibrated", finish(data, jobs[name]), flush=True)
     except ImageServerError as error:

@@ -13,7 +13,7 @@ import pytest
 
 from errors import SettingError
 from inference import manifest, xray_figures, xray_recipe, xray_scores
-from inference.xray_recipe import FOLDS, MEMBERS, WEIGHTS, Recipe
+from inference.xray_recipe import MEMBERS, NETWORKS, WEIGHTS, Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "models"
@@ -39,7 +39,7 @@ def test_what_is_shipped_is_compact_and_what_the_manifest_names(name):
         arrays = [file[key] for key in file.files]
     assert all(array.dtype == np.float16 and np.isfinite(array).all() for array in arrays)
     assert sum(array.size for array in arrays) <= 1_500_000
-    assert len(arrays) % FOLDS == 0
+    assert len(arrays) % NETWORKS == 0
 
 
 def test_a_committee_is_the_mean_of_its_networks_and_knows_the_examples():
@@ -48,7 +48,7 @@ def test_a_committee_is_the_mean_of_its_networks_and_knows_the_examples():
     name = "xray-mycn"
     images = np.stack([cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in EXAMPLES])
     pneumonia = np.array(["pneumonia" in path.name for path in EXAMPLES])
-    networks = xray_members.load(MODELS / name / WEIGHTS, FOLDS)
+    networks = xray_members.load(MODELS / name / WEIGHTS, NETWORKS)
     network = xray_members.new_network(MODELS, name, 0)
     logits = []
     for weights in networks:
@@ -66,7 +66,7 @@ def test_a_network_does_not_see_contrast_or_brightness():
     from inference import xray_fit, xray_members
 
     network = xray_members.new_network(MODELS, "xray-mycn", 1)
-    network.set_weights(xray_members.load(MODELS / "xray-mycn" / WEIGHTS, FOLDS)[0])
+    network.set_weights(xray_members.load(MODELS / "xray-mycn" / WEIGHTS, NETWORKS)[0])
     images = np.stack([cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in EXAMPLES]).astype(np.float32)
     assert xray_fit.logits(network, images * 0.6 + 40) == pytest.approx(xray_fit.logits(network, images), abs=0.2)
 
@@ -130,7 +130,7 @@ def test_missing_models_and_weights_are_named(tmp_path):
     with pytest.raises(SettingError, match="xray-none"):
         xray_members.code(MODELS, "xray-none")
     with pytest.raises(SettingError, match="xray_training"):
-        xray_members.load(tmp_path / WEIGHTS, FOLDS)
+        xray_members.load(tmp_path / WEIGHTS, NETWORKS)
 
 
 def test_figures_go_between_the_marks(tmp_path):
