@@ -29,7 +29,7 @@ import os
 import time
 from collections.abc import Sequence
 
-from camera_link import Answer, Link, Lost, Refused, Unreachable
+from camera_link import Answer, Link, Lost, Refused, Trust, Unreachable
 from camera_report import Report
 from camera_sources import Frame, Pictures, Source, SourceError, open_source
 
@@ -104,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
         once = not (options.loop or options.count or options.seconds)
         with (
             open_source(options.source, repeat=not once, note=report.note) as source,
-            Link(options.server, credentials(options), options.model, options.timeout) as link,
+            Link(options.server, credentials(options), options.model, options.timeout, Trust(options.ca, options.insecure)) as link,
         ):
             try:
                 if once and isinstance(source, Pictures):
@@ -155,6 +155,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("-s", "--server", default="127.0.0.1:8080", metavar="ADDRESS", help="host:port or URL (default %(default)s)")
     parser.add_argument("-u", "--user", metavar="NAME", help="name to authenticate with")
     parser.add_argument("--password", metavar="WORD", help="password; here other people of this machine can see it")
+    parser.add_argument("--ca", metavar="FILE", help="certificate to trust, PEM: the server's own when it is self-signed; means HTTPS")
+    parser.add_argument("--insecure", action="store_true", help="trust any certificate; means HTTPS")
     parser.add_argument("-m", "--model", metavar="NAME", help="model to ask for (default: the server's)")
     parser.add_argument("--hz", type=positive, default=10.0, metavar="N", help="frames a second to send at most (default %(default)g)")
     parser.add_argument("--loop", action="store_true", help="begin again at the end, until Ctrl-C")

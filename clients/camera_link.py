@@ -40,11 +40,22 @@ class Answer(NamedTuple):
     at: float
 
 
+class Trust(NamedTuple):
+    """Whom to believe over HTTPS: the certificates in the PEM file `ca` (None: the system's), or with `insecure` anybody."""
+
+    ca: str | None = None
+    insecure: bool = False
+
+
+TRUST = Trust()
+
+
 class Link:
     """Use as a context. `login` is name and password, `model` the one to ask for; None: the server's defaults."""
 
-    def __init__(self, server: str, login: tuple[str, str] | None, model: str | None, timeout: float) -> None:
-        self._url = url_of(server)
+    def __init__(self, server: str, login: tuple[str, str] | None, model: str | None, timeout: float, trust: Trust = TRUST) -> None:
+        self._url = url_of(server, secure=trust != TRUST)
+        self._trust = trust
         self._login, self._model, self._timeout = login, model, timeout
         self._client: Any = None
         self._answers: queue.Queue[Answer | None] = queue.Queue()
@@ -94,7 +105,7 @@ class Link:
     def _open(self) -> None:
         self._sent = 0
         self._answers = queue.Queue()
-        client = self._client = socketio.Client(reconnection=False, handle_sigint=False)
+        client = self._client = socketio.Client(reconnection=False, handle_sigint=False, **self._tls())
         answers, verdicts = self._answers, queue.Queue[bool]()
 
         def predicted(text: str) -> None:
@@ -134,11 +145,23 @@ class Link:
             self._close()
             raise Refused(f"The server does not take the model {model!r}: {reply.get('error', 'it gives no reason')}.".replace("..", "."))
 
+    def _tls(self) -> dict[str, Any]:
+        """What Socket.IO's client has to be told of certificates."""
+        if self._trust.insecure:
+            return {"ssl_verify": False}
+        if self._trust.ca is None:
+            return {}
+        import requests
+
+        session = requests.Session()
+        session.verify = self._trust.ca
+        return {"http_session": session}
+
     def _close(self) -> None:
         if self._client is not None:
             self._client.disconnect()
 
 
-def url_of(server: str) -> str:
+def url_of(server: str, secure: bool = False) -> str:
     """`host:port` or a URL as a URL."""
-    return server if "://" in server else f"http://{server}"
+    return server if "://" in server else f"{'https' if secure else 'http'}://{server}"

@@ -4,6 +4,8 @@ import base64
 import json
 import re
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -255,3 +257,14 @@ def test_where_no_credentials_are_checked_any_will_do(models, tmp_path):
             answers = list(pool.map(lambda _: open_server.ask("POST", "/slow/classify", json={"image": PICTURE}), range(24)))
         assert {answer.status_code for answer in answers} == {200, 503}
         assert all("Retry-After" in answer.headers for answer in answers if answer.status_code == 503)
+
+
+def test_the_camera_client_speaks_https(server):
+    command = [sys.executable, ROOT / "clients/camera.py", SAMPLES / "4.png", "-m", "lenet", "--user", "test_nn", "--password", "lenet"]
+    address = server.secure_url.removeprefix("https://")
+    for trust in (["--ca", server.ca], ["--insecure"]):
+        done = subprocess.run([*command, "--server", address, *trust, "--json"], capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stderr
+        assert '"label": "4"' in done.stdout or '"label":"4"' in done.stdout
+    done = subprocess.run([*command, "--server", server.secure_url], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 3
