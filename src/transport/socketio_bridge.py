@@ -81,7 +81,7 @@ class _Manager(socketio.Manager):
         self._rooms_of.get((namespace, sid), set()).discard(room)
 
     def basic_disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
-        """Upstream looks through every room for the member, and each member has one: 20,000 leaving took minutes."""
+        """Upstream looks through every room for the member, and each member has one: the time for all to leave grows with their square."""
         for room in self._rooms_of.pop((namespace, sid), set()):
             super().basic_leave_room(sid, namespace, room)
         self.callbacks.pop(sid, None)
