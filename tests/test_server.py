@@ -114,7 +114,7 @@ def test_no_worker_outlives_a_killed_server(tmp_path: Path) -> None:
 
 
 def test_a_killed_worker_costs_nobody_the_connection(tmp_path: Path) -> None:
-    with Server(data=tmp_path) as server, Camera(server.ready()) as first, Camera(server) as second:
+    with Server("--workers", "1", data=tmp_path) as server, Camera(server.ready()) as first, Camera(server) as second:
         stop = threading.Event()
 
         def stream(camera: Camera) -> None:
