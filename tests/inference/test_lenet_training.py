@@ -82,7 +82,8 @@ def test_saving_keeps_manifest_and_weights_together(tmp_path):
     weights = [np.full((2, 3), 0.5, np.float16), np.zeros(3, np.float16)]
     digest = lenet_training.save(lenet_training.Trained(weights, 1.0, 1.0), tmp_path)
     assert f'sha256 = "{digest}"' in (tmp_path / "model.toml").read_text()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.toml", "weights.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.toml", "training.json", "weights.npz"]
+    assert json.loads((tmp_path / "training.json").read_text())["accuracy"] == "100.00"
     for one, other in zip(lenet_training.read(tmp_path), weights, strict=True):
         assert np.array_equal(one, other)
     with pytest.raises(TrainingError):
