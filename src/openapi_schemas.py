@@ -142,7 +142,7 @@ BODIES: dict[str, dict[str, Any]] = {
 
 MEDIA: dict[str | None, dict[str, Any]] = {
     "Html": {"text/html": {"schema": _TEXT}},
-    "Events": {"text/event-stream": {"schema": {"type": "string", "description": "events whose data is a JSON object"}}},
+    "Events": {"text/event-stream": {"schema": {"description": "events whose data is a JSON object"}}},
     "InferAnswers": {"application/json": {"schema": _ref("InferAnswer")}, "application/octet-stream": _BINARY},
 }
 

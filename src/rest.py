@@ -227,6 +227,9 @@ class Rest:
     def _serve(self, found: Operation, view: Callable[..., Response], **arguments: str) -> Response:
         if found.credentials != "none":
             g.user = self.user(always=found.credentials == "always")
+            if found.role and request.headers.get("Sec-Fetch-Site") == "cross-site":
+                # A browser sends stored credentials along with whatever another site's page links to.
+                raise Refused(403, "this cannot be asked from another site's page")
             if found.role and found.role not in (g.user.roles if g.user else ()):
                 raise Refused(403, f"this takes a user with the role {found.role!r}")
         return view(**arguments)

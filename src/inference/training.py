@@ -40,6 +40,10 @@ Event = dict[str, Any]
 while it trains phase, epoch, epochs, part (of the epoch, 0 to 1), loss, accuracy (0 to 1), seconds_left."""
 
 
+RUNNING = ("preparing", "training", "evaluating")
+"""The states of a training that runs."""
+
+
 @dataclass
 class Record:
     """What is known of a model's trainings; the file holds just this. `datetime` in local time, `accuracy` in percent."""
@@ -151,15 +155,17 @@ class Trainings:
     def follow(self, name: str, heartbeat: float) -> Iterator[Event | None]:
         """What happens to `name`'s training from now on, beginning with how it stands; None after each `heartbeat` s of silence.
 
-        Ends when the server stops.
+        Ends with the training, at once when none runs, and when the server stops.
         """
         self.record(name)
+        training = self._trainings[name]
         last: Event | None = None
         while not self._stopping:
-            training = self._trainings[name]
             if training.event is not last:
                 last = training.event
                 yield last
+                if last["state"] not in RUNNING:
+                    return
             elif not training.changed.wait(heartbeat):
                 yield None
 
@@ -203,6 +209,7 @@ class Trainings:
         if former is not None and accuracy < former - WORSE:
             record.note = f"the training completed at {self._timestamp()} gets {compared}: it was kept aside and does not serve"
             self._log(f"training of {name}: the new model gets {compared}; it is kept aside in {version}")
+            hub.in_thread(_prune, self.models / name)
             training.tell("kept aside", record.note)
         else:
             hub.in_thread(_point, self.models / name, version)
@@ -272,7 +279,7 @@ def _point(link: Path, version: Path) -> None:
 
 
 def _prune(link: Path) -> None:
-    """Remove versions but the serving one and the newest other: a worker may still be loading from it."""
+    """Remove versions but the serving one and the newest other: kept aside, or one that a worker may still be loading."""
     folder = link.parent / ".versions" / link.name
     serving = link.resolve().parent
     others = sorted((entry for entry in folder.iterdir() if entry.resolve() != serving), key=lambda entry: entry.name)

@@ -140,6 +140,20 @@ def accuracy(folder: Path, data: Data, means: Means) -> float:
     return right / len(data.y_test)
 
 
+def _import_quietly() -> None:
+    """TensorFlow greets on standard error, below Python and before it can be told not to: the operator's log is no place for it."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        import keras  # noqa: F401
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
 def run(options: argparse.Namespace, job: Job) -> None:
     """Train, write the version, compare. TrainingError."""
     data, text = read_data(options)
@@ -149,6 +163,7 @@ def run(options: argparse.Namespace, job: Job) -> None:
     from inference.loading import Means
     from inference.serving import note_to_stderr
 
+    _import_quietly()
     trained = lenet_training.train(data, plan(options.samples, options.threads), job.progress, job.cancelled)
     job.tell("evaluating")
     version: Path = options.version
@@ -187,6 +202,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     bind_life_to_parent()
     os.nice(NICE)
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # and it never takes a processor from whoever has it
     options = arguments()
     os.set_inheritable(options.control, False)
     set_environment(options.threads, 50_000_000)

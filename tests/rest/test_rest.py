@@ -137,6 +137,7 @@ REFUSALS = [
     ("GET", "/lenet/train?training_sample=all", {}, 400, "mnist or other"),
     ("GET", "/lenet/train?training_sample=other", {}, 406, "--training-data"),
     ("GET", "/lenet/train", {"headers": {"Sec-Fetch-Site": "cross-site"}}, 403, "another site"),
+    ("POST", "/lenet/train/cancel", {"headers": {"Sec-Fetch-Site": "cross-site"}}, 403, "another site"),
     ("GET", "/echo/train", {}, 405, "cannot be trained"),
     ("GET", "/echo/train/status", {}, 405, "cannot be trained"),
     ("POST", "/lenet/train/cancel", {}, 409, "no training"),

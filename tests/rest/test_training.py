@@ -100,6 +100,13 @@ def test_what_is_shipped_has_a_status(server):
     assert len(found["datetime"]) == 19
 
 
+def test_events_end_at_once_when_no_training_runs(server):
+    answer = server.ask("GET", "/lenet/train/events")
+    assert answer.status_code == 200
+    assert answer.text.startswith("retry: 10000\n\n")
+    assert json.loads(answer.text.partition("data: ")[2])["state"] == "idle"
+
+
 def test_a_training_swaps_its_model_in_under_load(data, own_models, digits, digit):
     worsen(own_models / "lenet")
     file, pixels = digit
