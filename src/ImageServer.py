@@ -18,6 +18,7 @@ import legacy_tcp_port
 import logs
 import metrics
 import metrics_page
+import sd_notify
 import settings as settings_table
 from camstream import CamStream, Defaults
 from errors import ImageServerError, SettingError, UnknownModel
@@ -60,6 +61,7 @@ class ImageServer:
         self._settings = settings
         self._stopping = hub.Event()
         self._signalled = 0.0
+        self._serving: list[hub.Task] = []
         tls = https.context(settings, log=LOG.info)
         self._listener = _listen(settings.ip, settings.port)
         self.users = _users(settings)
@@ -98,6 +100,7 @@ class ImageServer:
             self.engine.check,
             arguments=_worker_arguments(settings),
             slot_bytes=settings.max_frame_bytes,
+            max_bytes=settings.session_bytes,
             log=LOG.info,
             warn=LOG.warning,
         )
@@ -121,6 +124,8 @@ class ImageServer:
         self.rest = Rest(self.hall, self.logins, jobs, not_ready=self._not_ready, log=LOG.warning)
         self.http.route("", self.rest)
         self.windows: Windows | None = None
+        notifier = sd_notify.Notifier.from_environment(os.environ)
+        self.service = sd_notify.Service(notifier, problem=self._not_ready, coming=self._is_loading, alive=lambda: all(self._serving))
         self._tcp_warnings: list[str] = []
         self.legacy_tcp = legacy_tcp_port.build(settings, self.hall, log=LOG.info, warn=self._tcp_warnings.append)
 
@@ -129,23 +134,35 @@ class ImageServer:
         settings = self._settings
         hub.raise_descriptor_limit()
         hub.on_signals((signal.SIGTERM, signal.SIGINT), self._on_signal)
-        try:
-            self.engine.start([settings.model, *settings.preload])
-        except UnknownModel as error:
-            raise SettingError(f"--model and --preload: {error}") from error
-        self._check_session_models()
+        self._start_models()
         hub.spawn(self.stateful.run)
         hub.spawn(self.sessions.run)
         for server in filter(None, (self.http, self.https)):
-            hub.spawn(server.serve)
+            self._serving.append(hub.spawn(server.serve))
         if self.legacy_tcp:
-            hub.spawn(self.legacy_tcp.serve)
+            self._serving.append(hub.spawn(self.legacy_tcp.serve))
         self._announce()
         hub.spawn(self._await_default)
         hub.spawn(metrics_page.measure_lag)
+        hub.spawn(self.service.run)
         hub.spawn(StatusLines(self.hall, LOG.info).run)
         self._stopping.wait()
         return self._stop()
+
+    def _start_models(self) -> None:
+        """Start the workers and what is to be loaded at the start. SettingError when a model named is not there, or of the other kind."""
+        settings = self._settings
+        try:
+            named = {name: self.engine.check(name) for name in (settings.model, *settings.preload)}
+        except UnknownModel as error:
+            raise SettingError(f"--model and --preload: {error}") from error
+        if named[settings.model].stateful:
+            raise SettingError(f"--model: {settings.model!r} keeps state from frame to frame, so it runs in sessions only: --session-models")
+        self._check_session_models()
+        self.engine.start([name for name, manifest in named.items() if not manifest.stateful])
+        for name in settings.preload:
+            if named[name].stateful:
+                self.stateful.preload(name)
 
     def _check_session_models(self) -> None:
         """Those that were named must exist and keep state; of those that are shipped, the ones that are there count."""
@@ -170,7 +187,9 @@ class ImageServer:
         for warning in self._tcp_warnings:
             LOG.warning("%s", warning)
         if not addresses.is_loopback(host):
-            LOG.info("cameras on this network reach it at %s://%s:%d", scheme, addresses.for_url(addresses.lan_address() or host), port)
+            place = f"{addresses.for_url(addresses.lan_address() or host)}:{port}"
+            LOG.info("cameras on this network reach it at %s://%s", scheme, place)
+            LOG.info("capture devices reach it at %s://%s%s", "wss" if settings.tls else "ws", place, RELAY)
         if settings.auth and not self.users.any():
             LOG.warning("nobody can log in yet: add a user with  python3 src/userdb.py add NAME --users %s", settings.users)
         if not settings.auth and not addresses.is_loopback(host):
@@ -180,14 +199,21 @@ class ImageServer:
 
     def _await_default(self) -> None:
         """Say which models are ready, once all that load at start have loaded or failed."""
-        ready = [name for name in dict.fromkeys([self._settings.model, *self._settings.preload]) if self.engine.wait_ready(name)]
+        named = dict.fromkeys([self._settings.model, *self._settings.preload])
+        ready = [name for name in named if not self.engine.check(name).stateful and self.engine.wait_ready(name)]
         LOG.info("models ready: %s", ", ".join(ready) or "none; the lines above say why")
 
     def _not_ready(self) -> str | None:
         if self._stopping.is_set():
             return "the server is stopping"
-        model = self.engine.models[self._settings.model]
-        return None if model.state == "ready" else f"the default model {model.name!r} is {model.state}"
+        model = self.engine.models.get(self._settings.model)
+        if model is not None and model.state == "ready":
+            return None
+        return f"the default model {self._settings.model!r} is {model.state if model else 'gone: its folder was removed'}"
+
+    def _is_loading(self) -> bool:
+        model = self.engine.models.get(self._settings.model)
+        return model is not None and model.state in ("absent", "loading")
 
     def _refresh_gauges(self) -> None:
         metrics.STREAMS.child().value = len(self.hall.streams)
@@ -207,6 +233,7 @@ class ImageServer:
 
     def _stop(self) -> int:
         end = time.monotonic() + STOP_WITHIN
+        self.service.stopping()
         self.hall.stop()
         self.rest.trainings.stop()
         self.sessions.stop(1.0)
@@ -256,7 +283,9 @@ def main(arguments: list[str]) -> int:
     """Run the server; returns the exit code. A wrong setting costs one sentence and code 2."""
     try:
         settings = settings_table.load(arguments)
-        lines = logs.start(settings.log_level, to_stderr=settings.results == STANDARD_OUTPUT)
+        lines = logs.start(settings.log_level, to_stderr=settings.results == STANDARD_OUTPUT, as_json=settings.log_json)
+        if settings.log_json:
+            hub.on_crash(LOG.error)
         try:
             return ImageServer(settings).run()
         finally:

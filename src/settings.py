@@ -176,6 +176,10 @@ class Settings(Limits):
         _FILES, "--log-level", default="info", kind=kinds.choice("LEVEL", "debug", "info", "warning", "error"),
         help="least important messages to log: debug, info, warning or error",
     )
+    log_json: bool = setting(
+        _FILES, "--log-json", default=False, kind=kinds.FLAG,
+        help="log a JSON object a line: time, level, message, pid",
+    )
 
     tcp_ip: str | None = setting(
         _TCP, "--tcp-ip", default=None, kind=kinds.ADDRESS, shown="that of --ip",

@@ -129,9 +129,22 @@ def _run(function: Callable[..., T], args: tuple[Any, ...]) -> T | None:
         raise
     except Exception:  # noqa: BLE001
         # The last line of defence: a green thread has no caller that could handle it.
-        sys.stderr.write(f"unexpected error in {getattr(function, '__qualname__', function)}:\n{traceback.format_exc()}")
-        sys.stderr.flush()
+        _crashed(f"unexpected error in {getattr(function, '__qualname__', function)}:\n{traceback.format_exc()}")
         return None
+
+
+def _print_crash(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+_crashed: Callable[[str], None] = _print_crash
+
+
+def on_crash(function: Callable[[str], None]) -> None:
+    """Have `function` told of exceptions that nobody caught in a green thread, in place of standard error."""
+    global _crashed
+    _crashed = function
 
 
 def spawn(function: Callable[..., Any], *args: Any) -> Task:
