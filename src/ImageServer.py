@@ -131,7 +131,6 @@ class ImageServer:
 
     def run(self) -> int:
         """Serve until a signal says stop; returns the exit code."""
-        settings = self._settings
         hub.raise_descriptor_limit()
         hub.on_signals((signal.SIGTERM, signal.SIGINT), self._on_signal)
         self._start_models()
@@ -157,7 +156,7 @@ class ImageServer:
         except UnknownModel as error:
             raise SettingError(f"--model and --preload: {error}") from error
         if named[settings.model].stateful:
-            raise SettingError(f"--model: {settings.model!r} keeps state from frame to frame, so it runs in sessions only: --session-models")
+            raise SettingError(f"--model: {settings.model!r} keeps state from frame to frame, so it is for sessions: --session-models")
         self._check_session_models()
         self.engine.start([name for name, manifest in named.items() if not manifest.stateful])
         for name in settings.preload:

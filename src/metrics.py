@@ -106,6 +106,7 @@ BATCH_SIZE = Histogram("imageserver_batch_size", ("model",), (1, 2, 4, 8, 16, 32
 WAITING = _gauge("imageserver_waiting", ("model",), "Streams and requests that wait for their turn at a model now.")
 STREAMS = _gauge("imageserver_streams", (), "Streams of frames open now.")
 SESSIONS = _gauge("imageserver_sessions", (), "Sessions open now.")
+SESSION_BYTES = _gauge("imageserver_session_bytes", (), "Bytes of frames that wait for the models of sessions now.")
 RECEIVED_BYTES = _counter("imageserver_received_bytes_total", ("protocol",), "Bytes of the frames that arrived.")
 LOOP_LAG = Histogram(
     "imageserver_loop_lag_seconds", (), (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5), "Time by which the server's loop was late for a timer, twice a second."

@@ -14,14 +14,16 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import metrics
-from errors import LimitExceeded, ModelError, PictureError, Stopping
+from errors import LimitExceeded, ModelError, ModelUnavailable, PictureError, Stopping
 from inference import pictures
 from inference.process import Picture
-from inference.stateful import Call, Line, StatefulModels
+from inference.stateful import StatefulModels
+from inference.stateful_lines import Call, Line
 from transport import hub
 
 Prediction = dict[str, Any]
 PROTOCOL = "sessions"
+LATEST = 2**64 - 1
 END_PATIENCE = 10.0
 """Seconds that models have to answer `end` before the last prediction goes out without them."""
 
@@ -58,6 +60,7 @@ class Session:
         self.received = self.answered_count = 0
         self.last_heard = owner.clock()
         self._owner, self._hearer, self._rotate = owner, hearer, rotate
+        self._timestamp = timestamp
         self._frames: deque[_Frame] = deque()
         self._late: dict[str, dict[str, Any]] = {}
         self._late_errors: dict[str, str] = {}
@@ -67,18 +70,27 @@ class Session:
         self._silent = False
         self._sid = owner.new_id()
         self._lines: dict[str, Line] = {}
+        self._missing: dict[str, str] = {}
         self._order = owner.models
-        try:
-            for name in self._order:
+        if not self._order:
+            raise ModelUnavailable("this server has no models for sessions; its operator names them with --session-models")
+        for name in self._order:
+            try:
                 self._lines[name] = owner.stateful.open(name, self._sid, timestamp, self)
-        except ModelError:
-            self.abandon(timestamp)
-            raise
+            except ModelError as error:  # the others go on without it, and every prediction says so
+                self._missing[name] = str(error)
+        if not self._lines:
+            raise ModelUnavailable("; ".join(dict.fromkeys(self._missing.values())))
 
     @property
     def over(self) -> bool:
         """Whether it takes no more frames."""
         return self._last is not None or self._silent
+
+    @property
+    def now(self) -> int:
+        """The present in the client's time, ms since the epoch: what its last message said, and what has passed since."""
+        return min(self._timestamp + round((self._owner.clock() - self.last_heard) * 1000), LATEST)
 
     def append(self, picture: Picture, timestamp: int) -> int:
         """Take a frame (a picture file) of time `timestamp` ms and return its 1-based number. Never waits for a model.
@@ -100,28 +112,36 @@ class Session:
         except (PictureError, LimitExceeded, ModelError) as error:
             metrics.FRAMES_REFUSED.inc(PROTOCOL, type(error).__name__)
             raise
-        self._frames.append(frame)
-        self._publish()
-        self._set_timer()
+        self._timestamp = timestamp
+        if not self._silent:  # it was abandoned while a large picture was being copied to a worker
+            self._frames.append(frame)
+            self._publish()
+            self._set_timer()
         return frame.seq
 
-    def end(self, timestamp: int) -> None:
-        """No more frames; each model's `end` is called once it has done what waits, and a last prediction follows."""
+    def end(self, timestamp: int | None = None) -> None:
+        """No more frames; each model's `end` is called once it has done what waits, and a last prediction follows.
+
+        `timestamp`: ms since the epoch; None is `now`.
+        """
         if self.over:
             return
+        timestamp = self.now if timestamp is None else timestamp
         self._last = _Frame(self.received, timestamp, (0, 0), self._owner.clock(), set(self._lines))
+        self._end_timer = hub.call_later(END_PATIENCE, self._give_up)
         for line in self._lines.values():
             line.end(timestamp)
-        self._end_timer = hub.call_later(END_PATIENCE, self._finish)
         self._publish()
 
-    def abandon(self, timestamp: int) -> None:
+    def abandon(self) -> None:
         """The client is gone: drop what waits, let the models end, tell nobody."""
         if self._silent:
             return
         self._silent = True
+        timestamp = self.now
         for line in self._lines.values():
-            line.end(timestamp, drop=True)
+            line.end(timestamp)
+            line.drop()
         self._finish()
 
     # ---- what models answer (stateful.Hearer) -----------------------------------------------------------------
@@ -137,7 +157,7 @@ class Session:
             if error:
                 self._late_errors[name] = error
             if output:
-                self._late[name] = output
+                self._late.setdefault(name, {}).update(output)
             return
         if error:
             frame.errors[name] = error
@@ -151,7 +171,10 @@ class Session:
         """Give the frame to every model, or to none when a queue is full. A disabled model is an error in the answer."""
         for line in self._lines.values():
             line.check_room()
+        self._owner.stateful.held.check(len(picture) * len(self._lines))
         for name, line in self._lines.items():
+            if line.closed:
+                continue  # it ended while a large picture was being copied to a worker
             try:
                 replaced: _Frame | None = line.append(picture, frame.timestamp, self._rotate, frame)
             except ModelError as error:
@@ -161,7 +184,7 @@ class Session:
             if replaced is not None:
                 replaced.waiting_for.discard(name)
                 metrics.FRAMES_REPLACED.inc(PROTOCOL)
-        if not frame.waiting_for:
+        if frame.errors and not frame.waiting_for:
             raise ModelError("; ".join(dict.fromkeys(frame.errors.values())))
 
     def _publish(self) -> None:
@@ -195,7 +218,7 @@ class Session:
         for name in self._order:
             merged.update(self._late.pop(name, {}))
             merged.update(frame.outputs.get(name, {}))
-        errors = self._late_errors | frame.errors
+        errors = self._missing | self._late_errors | frame.errors
         self._late_errors = {}
         merged |= {"success": True, "timestamp": frame.timestamp, "recv_ts": frame.timestamp, "seq": frame.seq}
         if not last:
@@ -209,6 +232,12 @@ class Session:
             merged["errors"] = errors
         self._hearer.predicted(self, merged)
 
+    def _give_up(self) -> None:
+        """The models take too long to end: the client hears what there is, and what waits for them is dropped."""
+        self._finish()
+        for line in self._lines.values():
+            line.drop()
+
     def _finish(self) -> None:
         """The last prediction, when there is anything to say, and then nothing of the session is left."""
         if self._owner.forget(self):
@@ -217,7 +246,8 @@ class Session:
                     timer.cancel()
             if self._last is not None and not self._silent:
                 for frame in self._frames:  # models that never answered
-                    self._late |= frame.outputs
+                    for name, output in frame.outputs.items():
+                        self._late.setdefault(name, {}).update(output)
                 if self._last.outputs or self._last.errors or self._late or self._late_errors:
                     self._send(self._last, last=True)
             self._silent = True
@@ -272,14 +302,14 @@ class Sessions:
             now = self.clock()
             for session in [session for session in self.open_sessions if not session.over and now - session.last_heard > self._idle]:
                 metrics.LIMITS_HIT.inc("session-idle")
-                session.end(int(time.time() * 1000))
+                session.end()
 
     def stop(self, timeout: float) -> None:
         """End every session and wait for the models' last words, at most `timeout` seconds; then end the models."""
         self.stopping = True
         for session in list(self.open_sessions):
-            session.end(int(time.time() * 1000))
+            session.end()
         end = self.clock() + timeout
-        while self.open_sessions and self.clock() < end:
+        while (self.open_sessions or not self.stateful.idle) and self.clock() < end:
             hub.sleep(0.01)
         self.stateful.stop()

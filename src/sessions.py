@@ -12,10 +12,10 @@ from __future__ import annotations
 import hmac
 import json
 import struct
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import metrics
 from errors import ImageServerError, NotAllowed
 from logins import Logins
 from session_streams import Prediction, Session
@@ -25,6 +25,8 @@ from userdb import User
 _TIME = struct.Struct("<Q")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _DONE = _encode({"success": True})
+MOST_ENDING = 8
+"""Sessions of a connection whose models have not said their last word yet. Only a client that never pauses gets there."""
 
 
 class Clients(Protocol):
@@ -40,7 +42,7 @@ class Sessions:
 
     def __init__(self, sessions: OpenSessions, logins: Logins, clients: Clients, key: str) -> None:
         self._sessions, self._logins, self._clients, self._key = sessions, logins, clients, key
-        self._running: dict[str, Session] = {}
+        self._of: dict[str, list[Session]] = {}  # of each connection, the newest last; those before it are ending
         self._with_key: set[str] = set()
         self.events: dict[str, Callable[..., Any]] = {
             "session_start": self.session_start,
@@ -54,7 +56,7 @@ class Sessions:
             return
         key, name, password = auth.get("key"), auth.get("user", auth.get("username")), auth.get("password")
         if key is not None and self._key:
-            if not (isinstance(key, str) and hmac.compare_digest(key.encode(), self._key.encode())):
+            if not (isinstance(key, str) and hmac.compare_digest(_bytes(key), _bytes(self._key))):
                 raise NotAllowed("the key is wrong")
             self._with_key.add(sid)
         if isinstance(name, str) and isinstance(password, str):
@@ -68,21 +70,25 @@ class Sessions:
     def disconnected(self, sid: str) -> None:
         """The connection has ended, and with it its session."""
         self._with_key.discard(sid)
-        session = self._running.pop(sid, None)
-        if session is not None:
-            session.abandon(int(time.time() * 1000))
+        for session in self._of.pop(sid, ()):
+            session.abandon()
 
     # ---- events -----------------------------------------------------------------------------------------------
 
     def session_start(self, sid: str, message: Any = None, *_more: Any) -> str:
         try:
             timestamp, _rest = _split(message)
-            if sid in self._running and not self._running[sid].over:
+            own = self._of.get(sid, [])
+            if own and not own[-1].over:
                 return _failure("a session runs already on this connection: end it with session_end first")
+            if len(own) >= MOST_ENDING:
+                metrics.LIMITS_HIT.inc("sessions-ending")
+                return _failure(f"{len(own)} sessions of this connection are still ending: wait for a last prediction")
             user = self._user(sid)
             if user is None:
                 return _failure("authenticate first, or connect with the key of this server: strangers cannot start a session")
-            self._running[sid] = self._sessions.open(sid, user.name, rotate=user.rotate, timestamp=timestamp, hearer=self)
+            session = self._sessions.open(sid, user.name, rotate=user.rotate, timestamp=timestamp, hearer=self)
+            self._of.setdefault(sid, []).append(session)
         except (ImageServerError, ValueError) as error:
             return _failure(str(error))
         return _DONE
@@ -109,8 +115,11 @@ class Sessions:
         self._clients.emit("prediction", _encode(prediction), to=session.key)
 
     def ended(self, session: Session) -> None:
-        if self._running.get(session.key) is session:
-            del self._running[session.key]
+        own = self._of.get(session.key, [])
+        if session in own:
+            own.remove(session)
+            if not own:
+                del self._of[session.key]
 
     # ---- within -----------------------------------------------------------------------------------------------
 
@@ -123,20 +132,25 @@ class Sessions:
         return User(sid) if sid in self._with_key or open_to_all else None
 
     def _session(self, sid: str) -> Session:
-        session = self._running.get(sid)
-        if session is None or session.over:
+        own = self._of.get(sid)
+        if not own or own[-1].over:
             raise ValueError("no session runs on this connection: begin one with session_start")
-        return session
+        return own[-1]
 
 
-def _split(message: Any) -> tuple[int, bytes]:
+def _bytes(key: str) -> bytes:
+    """A key to compare; JSON can hold text that has no UTF-8."""
+    return key.encode(errors="surrogatepass")
+
+
+def _split(message: Any) -> tuple[int, memoryview]:
     """A message as its time in ms and what follows. ValueError with a sentence when it is none."""
     if not isinstance(message, (bytes, bytearray, memoryview)):
         raise ValueError(f"send one binary argument that begins with 8 bytes of time, not {type(message).__name__}")
     if len(message) < _TIME.size:
         raise ValueError(f"the message has {len(message)} bytes; it begins with 8 bytes of time, milliseconds in little endian")
     (timestamp,) = _TIME.unpack_from(message)
-    return timestamp, bytes(message[_TIME.size :])
+    return timestamp, memoryview(message)[_TIME.size :]
 
 
 def _failure(sentence: str) -> str:

@@ -32,6 +32,10 @@ class Limits:
         _PICTURES, "--max-requests", default=256, kind=kinds.whole("N", 1),
         help="single pictures, each of which gets an answer, that may wait for a model",
     )
+    session_bytes: int = setting(
+        _PICTURES, "--session-bytes", default=512 * 2**20, kind=kinds.size(2**20, 2**40),
+        help="frames of all sessions together that may wait for models",
+    )
 
     login_queue: int = setting(
         _LOGINS, "--login-queue", default=256, kind=kinds.whole("N", 1),

@@ -52,6 +52,7 @@ class Lane:
         try:
             if self._model is None:
                 self._model = owner.make_model()
+                owner.send({"op": "made", "lane": self._number})
             sid, timestamp = call["sid"], call["timestamp"]
             match call["op"]:
                 case "start":
@@ -68,7 +69,7 @@ class Lane:
             return {"output": plain}
         except ImageServerError as error:
             return {"error": str(error)}
-        except Exception as error:  # noqa: BLE001 - a model's code may raise anything, and must not take other sessions with it
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a model's code may raise anything, and must not end other sessions
             owner.means.note(f"{owner.manifest.name}: {type(error).__name__}: {error} ({place(error)})")
             return {"error": f"the model failed in {call['op']} ({type(error).__name__})"}
 

@@ -23,6 +23,7 @@ worker to server
     {"op": "loaded", "model": str, "runtime": str, "seconds": float, "warnings": [str, …]}
     {"op": "failed", "model": str, "error": str}           one sentence; the former version, if any, still serves
     {"op": "done", "id": int, "results": [Result, …]}      one for each item, in their order
+    {"op": "made", "lane": int}       a further lane has its model object; the first has it with "loaded"
     {"op": "outcome", "id": int, "output": {…} or null}     what the stateful model returned
     {"op": "outcome", "id": int, "error": str}              one sentence: it raised, or the picture is none
 
