@@ -159,9 +159,11 @@ class Camera:
             self.client.disconnect()
         self.client.eio.wait()
         # The library leaves these to the garbage collector when it was the server that ended the connection.
-        for opened in self._sockets:
-            if opened is not None:
-                opened.close()
+        ws, http = self._sockets
+        if ws is not None:
+            ws.shutdown()
+        if http is not None:
+            http.close()
 
     def login(self, name: str, password: str) -> bool:
         """Authenticate; returns the server's answer."""
