@@ -64,13 +64,13 @@ class HttpServer:
         return port
 
     def route(self, prefix: str, app: WSGIApplication) -> None:
-        """Send every path that begins with `prefix` to `app`; of several, the longest wins. "" takes the rest."""
+        """Send `prefix` and every path below it to `app`; of several, the longest wins. "" takes the rest."""
         self._routes = sorted([*self._routes, (prefix, app)], key=lambda route: -len(route[0]))
 
     def application(self, path: str) -> WSGIApplication:
         """The application for a path."""
         for prefix, app in self._routes:
-            if path.startswith(prefix):
+            if path == prefix or path.startswith(prefix.rstrip("/") + "/") or not prefix:
                 return app
         return _not_found
 
