@@ -17,10 +17,12 @@ endif
 PREPARED := $(VENV)/.prepared
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run environment dev test test-long lint docs display bench bench-check lock clean distclean
+PREFIX ?= /opt/imageserver
+DESTDIR ?=
+.PHONY: help run environment dev test test-long lint docs display bench bench-check lock install-service clean distclean
 
 help:  ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 run: environment $(PREPARED)  ## start the server; ARGS="-p 9000 -a" passes options, GPU=1 takes TensorFlow with CUDA
 	@exec $(VENV)/bin/python src/ImageServer.py $(ARGS)
@@ -75,6 +77,9 @@ lock:  ## compile requirements/*.in into *.lock with hashes; UPGRADE=--upgrade t
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock requirements/dev.in -o requirements/dev.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock requirements/gpu.in -o requirements/gpu.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) requirements/display.in -o requirements/display.lock
+
+install-service:  ## install into PREFIX (/opt/imageserver) as a service of systemd that starts on boot; or below DESTDIR
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install-service.sh
 
 clean:  ## remove what tools leave behind, but not the environments
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis

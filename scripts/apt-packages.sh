@@ -17,6 +17,7 @@ want nginx nginx-light nginx
 want node nodejs
 want npm npm
 want ssh-keygen openssh-client
+want systemd-analyze systemd
 have_library 'libGL\.so\.1' || missing+=(libgl1)
 have_library 'libglib-2\.0\.so\.0' || missing+=("libglib2.0-0 libglib2.0-0t64")
 python3 -c 'import venv, ensurepip' 2> /dev/null || missing+=(python3-venv)
