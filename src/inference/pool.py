@@ -225,7 +225,9 @@ class Pool:
             at += len(work.data)
             if len(items) >= model.manifest.batch.max_batch:
                 break
-        if items:
+        if worker not in self._workers:
+            self._lose(batch)  # it died while a large picture was written
+        elif items:
             metrics.BATCH_SIZE.observe(len(items), model.name)
             worker.process.send({"op": "run", "id": number, "model": model.name, "slot": batch.slot, "items": items})
         else:
@@ -308,9 +310,13 @@ class Pool:
                 self._supervisor.died(guilty)
             hub.spawn_later(0.0 if worker.hello else START_AGAIN_AFTER, self._start_worker, process.name)
         for batch in worker.batches.values():
-            for source, work in batch.works:
-                source.lost(work, "the worker process died")
+            self._lose(batch)
         worker.batches.clear()
+
+    def _lose(self, batch: _Batch) -> None:
+        works, batch.works = batch.works, []
+        for source, work in works:
+            source.lost(work, "the worker process died")
 
     def _enforce_time_limit(self) -> None:
         while not self._stopping:
