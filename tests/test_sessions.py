@@ -14,31 +14,11 @@ from typing import Any
 import pytest
 import requests
 import socketio
-from tests.running import PATIENCE, Camera, Server, children, picture, until
+from tests.running import PATIENCE, Server, children, picture, until
+from tests.session_client import Client
 
 STOP, FAIL, HANG, NOTHING = 250, 251, 252, 253
 """Numbers of frames at which the test models are killed, raise, hang, and return nothing."""
-
-
-class Client(Camera):
-    """A session client: the three events, their acknowledgements, and the predictions."""
-
-    def call(self, event: str, message: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(self.client.call(event, message, timeout=PATIENCE))
-        return answer
-
-    def start(self, timestamp: int = 1000) -> dict[str, Any]:
-        return self.call("session_start", struct.pack("<Q", timestamp))
-
-    def frame(self, number: int, timestamp: int) -> dict[str, Any]:
-        return self.call("frame", struct.pack("<Q", timestamp) + picture(number, suffix=".png"))
-
-    def end(self, timestamp: int = 9000) -> dict[str, Any]:
-        return self.call("session_end", struct.pack("<Q", timestamp))
-
-    def wait(self, count: int) -> list[dict[str, Any]]:
-        until(lambda: len(self.predictions) >= count, f"{count} predictions, have {self.predictions}")
-        return self.predictions
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,7 @@ class Lane:
         from inference.serving import place
 
         owner = self._owner
+        method = "forward_single_frame" if call["op"] == "frame" else call["op"]
         try:
             if self._model is None:
                 self._model = owner.make_model()
@@ -63,7 +64,7 @@ class Lane:
                 case _:
                     output = self._model.end(sid, timestamp)
             if output is not None and not isinstance(output, dict):
-                raise TypeError(f"{call['op']} returned {type(output).__name__}, not a dictionary or None")
+                raise TypeError(f"{method} returned {type(output).__name__}, not a dictionary or None")
             plain: dict[str, Any] | None = results.plain(output)
             wire.pack({"output": plain})  # what JSON cannot hold is this call's failure and not the worker's end
             return {"output": plain}
@@ -71,7 +72,7 @@ class Lane:
             return {"error": str(error)}
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a model's code may raise anything, and must not end other sessions
             owner.means.note(f"{owner.manifest.name}: {type(error).__name__}: {error} ({place(error)})")
-            return {"error": f"the model failed in {call['op']} ({type(error).__name__})"}
+            return {"error": f"the model failed in {method} ({type(error).__name__})"}
 
 
 class SessionWorker:
