@@ -8,7 +8,7 @@ MEMBERS = ("xray-inception", "xray-densenet", "xray-mycn", "xray-vgg", "xray-xce
 ENSEMBLE = "xray-ensemble"
 WEIGHTS = "weights.npz"
 FOLDS = 5
-NETWORKS = 3
+NETWORKS = 5
 """In a member's committee. Network k is trained without fold k, so out-of-fold figures are of the first `NETWORKS` folds."""
 
 SEED = 20
