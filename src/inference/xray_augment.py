@@ -1,9 +1,9 @@
 """X-rays as another machine, another operator or another child would have given them. TensorFlow, on whole batches.
 
-What matters was measured with pictures that look alike held out together (see xray_data.wards). Two things cost more than they gave:
-interpolating every picture, because the network then never sees a sharp one, and noise or blur in proportion to
-the range of grey values, because infiltrates in a pale picture are fainter than that. So half of the pictures move by whole pixels only,
-and what is added to a picture is in proportion to its own deviation. The network takes contrast and brightness out itself.
+A stronger version, which interpolated every picture and added noise and blur in proportion to the range of grey values, was worse on
+pictures that look alike held out together (xray_data.wards): the network then never sees a sharp picture, and infiltrates in a pale one
+are fainter than such noise. So half of the pictures move by whole pixels only, and noise and fields are in proportion to a picture's own
+deviation. Contrast and brightness are not varied: the network takes them out itself.
 """
 
 from __future__ import annotations
