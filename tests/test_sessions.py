@@ -250,7 +250,8 @@ def begin(client: socketio.Client) -> bool:
 
 def test_a_key_lets_in_a_wrong_one_does_not_and_none_must_authenticate(tmp_path: Path) -> None:
     with Server("--session-models", "sleeper", "--session-key", "sesame", "--user", "alice:secret", data=tmp_path) as server:
-        assert refusal(server, {"key": "open"}) == "the key is wrong"
+        for wrong in ("open", "", 5, ["sesame"], "\ud800"):
+            assert refusal(server, {"key": wrong}) == "the key is wrong"
         for auth, allowed in [({"key": "sesame"}, True), (None, False), ({"user": "alice", "password": "secret"}, True)]:
             client = keyed(server, auth)
             assert begin(client) is allowed
