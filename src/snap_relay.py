@@ -1,7 +1,7 @@
 """The relay of Snap: whatever text one client of a room sends reaches every other one, in order (docs/protocols.md#snap).
 
-A client that does not read delays nobody: what it does not take waits in a bounded queue, and one that takes nothing
-of it for `send_timeout` seconds is dropped.
+A client that does not read delays nobody: what it does not take waits in the kernel and in a bounded queue, and one that
+takes nothing of it for `send_timeout` seconds is dropped.
 """
 
 from __future__ import annotations
@@ -25,24 +25,20 @@ and a single look would find that nobody had read anything."""
 
 
 class Member:
-    """One client in a room, and the watch over its queue."""
+    """One client in a room, and the watch over what waits for it, in the kernel as well: that alone holds megabytes."""
 
     def __init__(self, ws: WebSocket, send_timeout: float) -> None:
         self._ws, self._send_timeout = ws, send_timeout
         self._timer: hub.Timer | None = None
         self._offered = self._taken = 0  # bytes
-        ws.drained = self._drained
 
     def send(self, frame: bytes) -> None:
         """Send an encoded text. Never blocks."""
         self._offered += len(frame)
-        if self._ws.write(frame) and self._ws.queued and self._timer is None:
+        if self._ws.write(frame) and self._timer is None:
             self._watch()
 
     def forget(self) -> None:
-        self._drained()
-
-    def _drained(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -53,7 +49,10 @@ class Member:
 
     def _look(self, looks: int) -> None:
         self._timer = None
-        if self._offered - self._ws.untaken > self._taken:
+        waiting = self._ws.untaken
+        if not waiting:
+            return
+        if self._offered - waiting > self._taken:
             self._watch()  # slow, but it reads
             return
         if looks > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -95,6 +96,22 @@ def test_a_client_that_does_not_read_is_dropped_and_delays_nobody(server: Server
         until(dropped, "the deaf to be dropped")
     finally:
         for each in (*deaf, sender, reader):
+            each.shutdown()
+
+
+def test_a_client_that_does_not_read_is_dropped_even_if_the_kernel_holds_all_for_it(server: Server) -> None:
+    small = ((socket.SOL_SOCKET, socket.SO_RCVBUF, 4096),)
+    deaf, sender, reader = join(server, "/few", sockopt=small), join(server, "/few"), join(server, "/few")
+    try:
+        for number in range(40):
+            sender.send(f"{number} " + "x" * 1000)
+        for number in range(40):
+            assert reader.recv().split()[0] == str(number)
+        until(lambda: 'imageserver_connections{transport="relay"} 2.0' in get(server, "/metrics").text, "the deaf to be dropped")
+        sender.send("still here")
+        assert reader.recv() == "still here"
+    finally:
+        for each in (deaf, sender, reader):
             each.shutdown()
 
 
