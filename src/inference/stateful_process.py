@@ -147,6 +147,8 @@ class StatefulProcess:
         while self._loaded and lane.line is None and lane.ready:
             line = lane.ready.popleft()
             line.queued = False
+            if line not in self._lane_of:
+                continue  # it has ended while it waited for its turn
             if line.begun:
                 if line.next_op:
                     self._send(lane, line, line.pop())
