@@ -66,7 +66,7 @@ bench: dev $(PREPARED)  ## run the measurements and print their figures
 
 bench-check: dev $(PREPARED)  ## run the measurements and compare their ratios with the marks
 	@tests/environments.sh
-	@for file in bench/*.py; do $(VENV)/bin/python $$file --check || exit; done
+	@failed=0; for file in $$(grep -l -e '"--check"' bench/*.py); do $(VENV)/bin/python $$file --check || failed=1; done; exit $$failed
 
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 UPGRADE ?=
