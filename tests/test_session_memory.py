@@ -112,13 +112,13 @@ def drop_many(server: Server, count: int) -> int:
     return sum(counts)
 
 
-@pytest.mark.parametrize("count", [800, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize("count", [600, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
 def test_nothing_stays_of_sessions_that_were_started_and_dropped(tmp_path: Path, count: int) -> None:
     models = models_folder(tmp_path)
     write_model(models, "hoarder", HOARDER, f"every_frame = true\nparallel = {LANES}\n")
-    with CountingServer("--session-models", "hoarder", models=models, data=tmp_path) as server:
+    with CountingServer("--session-models", "hoarder", "--ping-interval", "4s", models=models, data=tmp_path) as server:
         workers = set(server.ready().workers())
-        drop_many(server, 400)
+        drop_many(server, 240)
         warm = server.settled()
         (worker,) = (psutil.Process(pid) for pid in set(server.workers()) - workers)
         hoard = worker.memory_info().rss
