@@ -197,11 +197,13 @@ class Pool:
             self._timer = hub.call_later(soonest, self._wake.set)
         return False
 
+    def _idle(self, model: Model) -> list[_Worker]:
+        return [worker for worker in self._workers if model.name in worker.loaded and not worker.batches]
+
     def _room(self, model: Model) -> _Worker | None:
+        for worker in self._idle(model):
+            return worker
         able = [worker for worker in self._workers if model.name in worker.loaded and worker.process.free_slots]
-        for worker in able:
-            if not worker.batches:
-                return worker
         if model.waiting.full:
             for worker in able:
                 if worker.last_seconds < PREFETCH_BELOW:
@@ -209,6 +211,9 @@ class Pool:
         return None
 
     def _hand_over(self, worker: _Worker, model: Model) -> None:
+        # What waits is shared among the workers that have nothing to do.
+        share = -(-len(model.waiting) // max(1, len(self._idle(model))))
+        most = min(share, model.manifest.batch.max_batch)
         self._batch_numbers += 1
         number = self._batch_numbers
         batch = worker.batches[number] = _Batch(model.name, worker.process.free_slots.pop(), [], self._clock())
@@ -223,7 +228,7 @@ class Pool:
             worker.process.write(batch.slot, at, work.data)
             items.append({"at": at, "size": len(work.data), "form": work.form, "rotate": work.rotate})
             at += len(work.data)
-            if len(items) >= model.manifest.batch.max_batch:
+            if len(items) >= most:
                 break
         if worker not in self._workers:
             self._lose(batch)  # it died while a large picture was written
