@@ -31,15 +31,21 @@ from connection_limits import RELAY_QUEUE_BYTES  # noqa: E402
 
 SECONDS = 2.0
 SEND_TIMEOUT = 3.0
+DEAF_WINDOW = 16 * 1024
+"""Of those who never read: what their own kernels have taken counts as read, and by default that may be 100 KB."""
 REQUEST = (
     b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 
 
-def join(port: int) -> socket.socket:
-    """A client of the relay, its handshake done."""
-    sock = socket.create_connection(("127.0.0.1", port), 30)
+def join(port: int, window: int = 0) -> socket.socket:
+    """A client of the relay, its handshake done. `window`: bytes that its kernel takes for it."""
+    sock = socket.socket()
+    sock.settimeout(30)
+    if window:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+    sock.connect(("127.0.0.1", port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.sendall(REQUEST)
     answer = b""
@@ -66,7 +72,7 @@ class Round:
 
     def __init__(self, port: int, clients: int, deaf: int) -> None:
         self.sender = join(port)
-        self.deaf = [join(port) for _ in range(deaf)]
+        self.deaf = [join(port, DEAF_WINDOW) for _ in range(deaf)]
         self.readers = [join(port) for _ in range(clients - deaf)]
 
     def run(self, texts: int, size: int) -> float:
