@@ -175,6 +175,8 @@ class EngineServer:
                 session.open(["websocket"])
                 self._connect(session.sid, session.environ)
             return self._payload(environ, start_response, session, query)
+        if method == "GET" and not session.verdict() and self._farewells.pop(session.sid, None) is None:
+            return self._refuse(environ, start_response, _SESSION_UNKNOWN)
         if session.ws is not None:
             return self._refuse(environ, start_response, _BAD_REQUEST)
         if method == "GET":

@@ -6,6 +6,7 @@ or the WebSocket's green thread) runs the handlers, so a session's messages are 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from types import ModuleType
@@ -27,6 +28,10 @@ MOST_IN_ANSWER = 16
 """Packets in one answer to a poll: python-engineio's clients of both generations refuse more."""
 
 COALESCE_BYTES = 64 * 1024
+
+VERDICT_SECONDS = 0.05
+"""How near the end of a heartbeat's time a poll waits for what becomes of it, and how late a timer may be at the client's expense;
+at most a quarter of `ping_timeout`."""
 
 
 class Group:
@@ -62,8 +67,8 @@ class Session:
     """A client's session, in `server.sessions` under `sid` while it is open."""
 
     __slots__ = (
-        "_beat_sent", "_running", "_seen", "_server", "_timer", "base64", "codec", "environ", "finished", "poll", "poll_gone", "poll_sock",
-        "posting", "queue", "queued", "reason", "sid", "upgrading", "ws",
+        "_beat_at", "_beat_sent", "_running", "_seen", "_server", "_timer", "base64", "codec", "environ", "finished", "poll",
+        "poll_sock", "posting", "queue", "queued", "reason", "sid", "upgrading", "ws",
     )  # fmt: skip
 
     def __init__(self, server: EngineServer, sid: str, codec: ModuleType, base64: bool, environ: WSGIEnvironment) -> None:
@@ -76,13 +81,13 @@ class Session:
         self.poll: hub.Event | None = None
         """Set to wake the poll that waits; None while none does."""
         self.poll_sock: hub.Socket | None = None
-        self.poll_gone = False
         self.posting = False
         self.reason: str | None = None
         """Why it was closed; None while it is open."""
         self.finished = False
         self._running = 0  # green threads that read for this session and will do what its end needs
         self._seen = server.clock()
+        self._beat_at = 0.0  # when the server's next ping is due
         self._beat_sent = 0.0
         self._timer: hub.Timer | None = None
 
@@ -100,8 +105,10 @@ class Session:
         if self.generation == 4:
             fields["maxPayload"] = limits.message_bytes
         self.send(Group([Packet(OPEN, open_data(fields))]))
-        first = limits.ping_interval if self.generation == 4 else limits.ping_interval + limits.ping_timeout
-        self._timer = hub.call_later(first, self._beat if self.generation == 4 else self._expect_beat)
+        if self.generation == 4:
+            self._beat_in(limits.ping_interval)
+        else:
+            self._timer = hub.call_later(limits.ping_interval + limits.ping_timeout, self._expect_beat)
 
     def send(self, group: Group) -> bool:
         """Send, or queue until the client fetches it. Never blocks. False when the session is closed, or is by this."""
@@ -164,7 +171,7 @@ class Session:
         elif kind == PONG and self.generation == 4:
             if self._timer is not None:
                 self._timer.cancel()
-                self._timer = hub.call_later(self._server.limits.ping_interval, self._beat)
+                self._beat_in(self._server.limits.ping_interval)
         elif kind == CLOSE:
             # A poll that waits is answered with NOOP, so is one that crosses this packet on the way.
             self.close("client disconnect", [Packet(NOOP)])
@@ -253,12 +260,36 @@ class Session:
             return self._server.clock()  # its next heartbeat may be behind what is being read or handled just now
         return max(self._seen, 0.0 if self.ws is None else self.ws.read_at)
 
+    def verdict(self) -> bool:
+        """Whether the session is open, for a poll that has come; waits while a heartbeat is missing whose time is all but over.
+
+        Such a poll would fetch a ping that nobody can answer in time, or keep an answer that nobody will fetch.
+        """
+        while self.reason is None and self._left() < self._verdict_seconds():
+            hub.sleep(0.001)
+        return self.reason is None
+
+    def _verdict_seconds(self) -> float:
+        return min(VERDICT_SECONDS, self._server.limits.ping_timeout / 4)
+
+    def _left(self) -> float:
+        """Seconds that the client has to send something, infinity when nothing is expected from it."""
+        limits, seen = self._server.limits, self._last_seen()
+        if self.generation == 3:
+            return seen + limits.ping_interval + limits.ping_timeout - self._server.clock()
+        return math.inf if seen >= self._beat_sent else self._beat_sent + limits.ping_timeout - self._server.clock()
+
+    def _beat_in(self, seconds: float) -> None:
+        self._beat_at = self._server.clock() + seconds
+        self._timer = hub.call_later(seconds, self._beat)
+
     def _beat(self) -> None:
         """Generation 4: the server's ping."""
-        limits = self._server.limits
-        self._beat_sent = self._server.clock()
-        self._timer = hub.call_later(limits.ping_timeout, self._check_beat)
+        # A timer is always a little late, and two in a row would be so twice; but when the loop was busy, the client's time begins now.
+        self._beat_sent = max(self._beat_at, self._server.clock() - self._verdict_seconds())
         self.send(Group([Packet(PING)]))
+        if self.reason is None:
+            self._timer = hub.call_later(max(0.0, min(self._left(), self._server.limits.ping_timeout)), self._check_beat)
 
     def _check_beat(self, last: bool = False) -> None:
         if self._last_seen() < self._beat_sent:
@@ -267,12 +298,11 @@ class Session:
             else:  # the answer may be there, unread, when the loop was busy: read what there is, then look again
                 self._timer = hub.call_later(0, self._check_beat, True)
         else:
-            self._timer = hub.call_later(max(0.0, self._server.limits.ping_interval - self._server.limits.ping_timeout), self._beat)
+            self._beat_in(max(0.0, self._server.limits.ping_interval - self._server.limits.ping_timeout))
 
     def _expect_beat(self, last: bool = False) -> None:
         """Generation 3: the client's ping."""
-        limits = self._server.limits
-        left = self._last_seen() + limits.ping_interval + limits.ping_timeout - self._server.clock()
+        left = self._left()
         if left <= 0 and last:
             self.close("ping timeout")
         elif left <= 0:

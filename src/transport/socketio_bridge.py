@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 _OWN_PARAMETERS = {"EIO", "transport", "sid", "t", "b64", "j"}
+_RESERVED = {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+"""Names that the protocol keeps for itself: no client may send an event of this name."""
+
 _NAMESPACE_QUERY = re.compile(r"0/[^,?]*\?([^,]*)")
 
 
@@ -302,6 +305,8 @@ class Bridge(socketio.Server):
         elif kind == packets.DISCONNECT:
             self._handle_disconnect(eio_sid, namespace)
         elif kind in (packets.EVENT, packets.BINARY_EVENT) and isinstance(data, list) and data and isinstance(data[0], str):
+            if data[0] in _RESERVED:
+                raise ValueError(f"an event may not be called {data[0]!r}")
             if kind == packets.EVENT:
                 self._event(eio_sid, namespace, pkt.id, data[0], data[1:])
             else:
@@ -346,7 +351,7 @@ class Bridge(socketio.Server):
         handlers = self.handlers.get(namespace, {})
         handler = handlers.get(event)
         try:
-            if handler is None or event in self.reserved_events:
+            if handler is None:
                 handler = handlers.get("*")
                 answer = None if handler is None else handler(event, sid, *arguments)
             else:

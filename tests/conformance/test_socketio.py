@@ -81,6 +81,8 @@ def test_unknown_namespace(client: Client, connect: str) -> None:
 
 @pytest.mark.parametrize("message", ["4abc", "4", "47", "4{}", "42{}", "42[]", "42[1]", "42", '42abc["message-with-ack",1]', "40{",
                                      '44{"message":"x"}', "45", '45["message"]', "450-[]", '4517-["message"]', '451-["message",', "43[1]",
+                                     '42["connect"]', '42["disconnect",1]', '421["connect_error"]', '42["disconnecting"]',
+                                     '42["newListener"]', '42/custom,["removeListener"]', '451-["connect",{"_placeholder":true,"num":0}]',
                                      '421["message"', "4" + "9" * 300, "45999999999999-[]", '42["message",' + "[" * 5000])  # fmt: skip
 def test_malformed_packets_close(joined: Client, message: str) -> None:
     joined.send(message)
