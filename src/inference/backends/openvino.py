@@ -41,6 +41,8 @@ class OpenVINO:
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
+            # Pinned, every worker process would take the first processor, and the others would idle.
+            "ENABLE_CPU_PINNING": False,
         }
         compiled = core.compile_model(core.read_model(path), "CPU", settings)
         self._request = compiled.create_infer_request()
