@@ -319,7 +319,7 @@ class EngineServer:
     def _refuse(
         self, environ: WSGIEnvironment, start_response: StartResponse, code: int, status: str = "400 Bad Request", *, origin: bool = True
     ) -> list[bytes]:
-        body = json.dumps({"code": code, "message": _SENTENCES[code]}).encode()
+        body = json.dumps({"code": code, "message": _SENTENCES[code]}, separators=(",", ":")).encode()
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
         start_response(status, headers + (self._origins.headers(environ) if origin else []))
         return [body]

@@ -27,6 +27,7 @@ from transport.engineio_session import Group
 from transport.http_wsgi import place_of
 from transport.limits import SocketIOLimits
 from transport.socketio_forms import Form, Forms
+from transport.socketio_packet import Packet as SocketPacket
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -111,7 +112,7 @@ class Bridge(socketio.Server):
         self._deadlines: dict[str, hub.Timer] = {}  # connections that are in no namespace yet
         self._sweep: hub.Timer | None = None
         engine = {"limits": limits, "cors_origins": cors_origins, "log": log}
-        super().__init__(client_manager=_Manager(), logger=silent, async_handlers=False, **engine)
+        super().__init__(client_manager=_Manager(), logger=silent, serializer=SocketPacket, async_handlers=False, **engine)
         self.eio: EngineServer
         self.eio.offer_text = self._offer
 
@@ -127,7 +128,7 @@ class Bridge(socketio.Server):
         else:
             self.eio.send_group(eio_sid, group)
 
-    def _send_packet(self, eio_sid: str, pkt: packets.Packet) -> None:
+    def _send_packet(self, eio_sid: str, pkt: SocketPacket) -> None:
         """Upstream sends header and attachments as separate messages, between which others may come."""
         self.eio.send_group(eio_sid, group_of(pkt))
 
@@ -198,19 +199,19 @@ class Bridge(socketio.Server):
             deadline.cancel()
         self.manager.connect(sid, namespace)
         self._members.setdefault(namespace, {})[eio_sid] = sid
-        self._send_packet(eio_sid, packets.Packet(packets.CONNECT, None if old else {"sid": sid}, namespace=namespace))
+        self._send_packet(eio_sid, SocketPacket(packets.CONNECT, None if old else {"sid": sid}, namespace=namespace))
         for group in held:
             self.eio.send_group(eio_sid, group)
 
     def _refuse(self, eio_sid: str, namespace: str, old: bool, message: str) -> None:
         data = message if old else {"message": message}
-        self._send_packet(eio_sid, packets.Packet(packets.CONNECT_ERROR, data, namespace=namespace))
+        self._send_packet(eio_sid, SocketPacket(packets.CONNECT_ERROR, data, namespace=namespace))
 
     def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
         """Upstream leaves a connection open for ever that was turned out of its last namespace."""
         place = self.where.get(sid)
         if place is not None:
-            self._send_packet(place[1], packets.Packet(packets.DISCONNECT, namespace=place[0]))
+            self._send_packet(place[1], SocketPacket(packets.DISCONNECT, namespace=place[0]))
             self._leave(*place, "server disconnect")
             hub.call_later(self._limits.close_seconds, self._close_unused, place[1])
 
@@ -297,9 +298,11 @@ class Bridge(socketio.Server):
     def _packet(self, eio_sid: str, text: str) -> None:
         if eio_sid in self._waiting:
             raise ValueError("a packet among another one's attachments")
-        pkt = packets.Packet(encoded_packet=text or " ")
+        pkt = SocketPacket(encoded_packet=text or " ")
         kind, namespace, data = pkt.packet_type, pkt.namespace or "/", pkt.data
         if kind == packets.CONNECT:
+            if data is not None and not isinstance(data, dict):
+                raise ValueError("a CONNECT packet whose data is no object")
             query = _NAMESPACE_QUERY.match(text)
             self._handle_connect(eio_sid, namespace, data, "" if query is None else query[1])
         elif kind == packets.DISCONNECT:
@@ -320,7 +323,7 @@ class Bridge(socketio.Server):
         else:
             raise ValueError(f"a packet of type {kind} without what belongs to it")
 
-    def _announce(self, eio_sid: str, pkt: packets.Packet, form: Form) -> None:
+    def _announce(self, eio_sid: str, pkt: SocketPacket, form: Form) -> None:
         if not 1 <= form.count <= self._limits.attachments:
             metrics.LIMITS_HIT.inc("attachments")
             raise ValueError(f"{form.count} attachments; 1 to {self._limits.attachments} are allowed")
@@ -360,7 +363,7 @@ class Bridge(socketio.Server):
             answer = json.dumps({"success": False, "error": self._failed(event, sid, error)})
         if number is not None:
             values = [] if answer is None else list(answer) if isinstance(answer, tuple) else [answer]
-            self._send_packet(eio_sid, packets.Packet(packets.ACK, values, namespace=namespace, id=number))
+            self._send_packet(eio_sid, SocketPacket(packets.ACK, values, namespace=namespace, id=number))
 
     def _failed(self, event: str, sid: str, error: Exception) -> str:
         """Log what a handler raised; what the client is told."""
@@ -373,7 +376,7 @@ class Bridge(socketio.Server):
         return f"the event {event[:64]!r} failed in the server; its log says why"
 
 
-def group_of(pkt: packets.Packet, key: str | None = None) -> Group:
+def group_of(pkt: SocketPacket, key: str | None = None) -> Group:
     """A Socket.IO packet as the Engine.IO packets that carry it."""
     encoded = pkt.encode()
     parts = encoded if isinstance(encoded, list) else [encoded]

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from socketio.packet import Packet
-
 MOST_FORMS = 512
 LONGEST_HEADER = 1024
 """In bytes. A longer header, or one of more kinds than are kept, is parsed each time."""
@@ -28,22 +26,37 @@ class Form:
         # One attachment among arguments that nobody can change: they need not be made anew for each event.
         places = [index for index, value in enumerate(arguments) if _is_placeholder(value)]
         others_immutable = all(value is None or isinstance(value, (str, int, float)) for value in arguments if not _is_placeholder(value))
-        simple = count == 1 and len(places) == 1 and others_immutable and arguments[places[0]]["num"] == 0
+        simple = count == 1 and len(places) == 1 and others_immutable and _fits(arguments[places[0]]["num"], 1)
         self._at = places[0] if simple else -1
         self._scalars = [None if _is_placeholder(value) else value for value in arguments]
 
     def fill(self, attachments: list[bytes]) -> list[Any]:
-        """The event's arguments, their placeholders filled. IndexError or TypeError when one fits no attachment."""
+        """The event's arguments, their placeholders filled. ValueError when one fits no attachment."""
         if self._at >= 0:
             filled = self._scalars.copy()
             filled[self._at] = attachments[0]
             return filled
-        rebuilt: list[Any] = Packet.reconstruct_binary(self.arguments, attachments)
-        return rebuilt
+        return [_filled(argument, attachments) for argument in self.arguments]
 
 
 def _is_placeholder(value: object) -> bool:
     return isinstance(value, dict) and bool(value.get("_placeholder")) and "num" in value
+
+
+def _fits(number: object, count: int) -> bool:
+    return type(number) is int and 0 <= number < count  # python-socketio takes -1 and true as well
+
+
+def _filled(value: Any, attachments: list[bytes]) -> Any:
+    if isinstance(value, list):
+        return [_filled(item, attachments) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if not _is_placeholder(value):
+        return {key: _filled(item, attachments) for key, item in value.items()}
+    if not _fits(value["num"], len(attachments)):
+        raise ValueError(f"a placeholder for attachment {value['num']!r} of {len(attachments)}")
+    return attachments[value["num"]]
 
 
 class Forms:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from socketio.packet import EVENT
-from socketio.packet import Packet as SocketPacket
 
 from transport import hub
 from transport.limits import SocketIOLimits
 from transport.socketio_bridge import Bridge, ConnectionRefused, group_of
+from transport.socketio_packet import Packet as SocketPacket
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

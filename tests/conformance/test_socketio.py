@@ -82,6 +82,7 @@ def test_unknown_namespace(client: Client, connect: str) -> None:
 @pytest.mark.parametrize("message", ["4abc", "4", "47", "4{}", "42{}", "42[]", "42[1]", "42", '42abc["message-with-ack",1]', "40{",
                                      '44{"message":"x"}', "45", '45["message"]', "450-[]", '4517-["message"]', '451-["message",', "43[1]",
                                      '42["connect"]', '42["disconnect",1]', '421["connect_error"]', '42["disconnecting"]',
+                                     '42["message",NaN]', '42["message",[-Infinity]]', '40/custom,"s"', "40/custom,[]", "40/custom,5",
                                      '42["newListener"]', '42/custom,["removeListener"]', '451-["connect",{"_placeholder":true,"num":0}]',
                                      '421["message"', "4" + "9" * 300, "45999999999999-[]", '42["message",' + "[" * 5000])  # fmt: skip
 def test_malformed_packets_close(joined: Client, message: str) -> None:
@@ -91,6 +92,8 @@ def test_malformed_packets_close(joined: Client, message: str) -> None:
 
 @pytest.mark.parametrize("messages", [[b"\x01"], ['451-["message",{"_placeholder":true,"num":0}]', '42["message"]'],
                                       ['451-["message",{"_placeholder":true,"num":7}]', b"\x01"],
+                                      ['451-["message",{"_placeholder":true,"num":-1}]', b"\x01"],
+                                      ['451-["message",[{"_placeholder":true,"num":-1}]]', b"\x01"],
                                       ['451-["message",{"_placeholder":true,"num":"x"}]', b"\x01"]])  # fmt: skip
 def test_malformed_binary_closes(joined: Client, messages: list[str | bytes]) -> None:
     joined.send(*messages)

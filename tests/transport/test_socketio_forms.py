@@ -37,10 +37,12 @@ def test_handlers_cannot_spoil_a_form() -> None:
     assert form.fill([b"b"]) == [{"list": []}, b"b"]
 
 
-@pytest.mark.parametrize("place", [{"_placeholder": True, "num": 3}, {"_placeholder": True, "num": "0"}])
-def test_placeholders_that_fit_nothing(place: dict[str, Any]) -> None:
-    with pytest.raises((IndexError, TypeError)):
-        Form("/", "event", [place], 1).fill([b"a"])
+@pytest.mark.parametrize("number", [1, 3, -1, "0", True, False, None, 0.0, [], {}])
+@pytest.mark.parametrize("deep", [False, True])
+def test_placeholders_that_fit_nothing(number: Any, deep: bool) -> None:
+    place: Any = {"_placeholder": True, "num": number}
+    with pytest.raises(ValueError, match="a placeholder for attachment"):
+        Form("/", "event", [[place] if deep else place], 1).fill([b"a"])
 
 
 @pytest.mark.parametrize("namespace", ["", "/other,"])

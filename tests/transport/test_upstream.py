@@ -113,6 +113,15 @@ def test_any_number_of_attachments_may_be_announced(upstream: Recorder) -> None:
     assert upstream._binary_packet["e"].attachment_count == 999_999_999
 
 
+def test_what_is_no_json_is_taken_and_sent() -> None:
+    pkt = packets.Packet(encoded_packet='2["event",NaN]')
+    assert pkt.encode() == '2["event",NaN]'
+
+
+def test_placeholders_may_count_from_the_end() -> None:
+    assert packets.Packet.reconstruct_binary([{"_placeholder": True, "num": -1}], [b"a", b"b"]) == [b"b"]
+
+
 def test_header_and_attachments_are_sent_one_by_one(upstream: Recorder) -> None:
     upstream._send_packet("e", packets.Packet(packets.EVENT, ["event", b"\1"]))
     assert len(upstream.sent) == 2
