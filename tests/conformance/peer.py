@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from typing import Any
 
 import requests
 import websocket
+
+ENGINE_PATH = "/engine.io/"
 
 
 class Peer:
@@ -40,6 +43,28 @@ class Peer:
             sock.close()
             raise
         return ws
+
+
+def framed(version: int, *packets: str) -> str:
+    """Packets as a text payload of a generation."""
+    return "\x1e".join(packets) if version == 4 else "".join(f"{len(packet)}:{packet}" for packet in packets)
+
+
+class Polling:
+    """An Engine.IO session over polling."""
+
+    def __init__(self, peer: Peer, version: int, **query: Any) -> None:
+        self.peer, self.query = peer, {"EIO": version, "transport": "polling", **query}
+        text = peer.request("GET", ENGINE_PATH, **self.query).text
+        self.handshake = json.loads(text[text.index("{") :])
+        self.query["sid"] = self.handshake["sid"]
+        self.url = peer.url(ENGINE_PATH, **self.query)
+
+    def get(self) -> Any:
+        return self.peer.request("GET", ENGINE_PATH, **self.query)
+
+    def post(self, data: bytes | str) -> Any:
+        return self.peer.request("POST", ENGINE_PATH, data, **self.query)
 
 
 def fetch(url: str, data: bytes | None = None) -> requests.Response:

@@ -13,35 +13,16 @@ from typing import Any
 
 import pytest
 import websocket
-from tests.conformance.peer import Peer, closed, fetch
+from tests.conformance.peer import ENGINE_PATH as PATH
+from tests.conformance.peer import Peer, Polling, closed, fetch, framed
 
-PATH = "/engine.io/"
 INTERVAL, TIMEOUT = 0.3, 0.2
-
-
-def framed(version: int, *packets: str) -> str:
-    return "\x1e".join(packets) if version == 4 else "".join(f"{len(packet)}:{packet}" for packet in packets)
 
 
 @pytest.fixture(params=[3, 4], ids=["EIO3", "EIO4"])
 def version(request: pytest.FixtureRequest) -> int:
     number: int = request.param
     return number
-
-
-class Polling:
-    def __init__(self, peer: Peer, version: int, **query: Any) -> None:
-        self.peer, self.query = peer, {"EIO": version, "transport": "polling", **query}
-        text = peer.request("GET", PATH, **self.query).text
-        self.handshake = json.loads(text[text.index("{") :])
-        self.query["sid"] = self.handshake["sid"]
-        self.url = peer.url(PATH, **self.query)
-
-    def get(self) -> Any:
-        return self.peer.request("GET", PATH, **self.query)
-
-    def post(self, data: bytes | str) -> Any:
-        return self.peer.request("POST", PATH, data, **self.query)
 
 
 def test_handshake_over_polling(peer: Peer, version: int) -> None:

@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import resource
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,10 @@ def stream(_environ: Any, start_response: Any) -> Any:
     for index in range(5):
         hub.sleep(0)
         yield str(index).encode() * 10
+
+
+def no_delay(environ: Any, start_response: Any) -> list[bytes]:
+    return reply(start_response, environ["transport.connection"].sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
 
 def broken(_environ: Any, _start_response: Any) -> list[bytes]:
@@ -113,6 +118,7 @@ def socketio() -> SocketIOServer:
     server.on("block", block)
     server.on("kick", server.disconnect)
     server.on("name", lambda sid: [sid, server.generation(sid), server.environ(sid)["REMOTE_ADDR"]])
+    server.on("name", lambda sid: sid, "/0")
     server.on("disconnect", lambda sid, reason: say(f"gone {sid} {reason}"))
     for index in range(20):
         server.on("echo", lambda _sid, *arguments: arguments, f"/{index}")
@@ -144,6 +150,7 @@ def main() -> None:
     server = HttpServer(listener, HttpLimits(**OPTIONS.get("http", {})), trusted_proxies=OPTIONS.get("proxies", ()), log=say)
     server.route("", echo_request)
     apps = {"/refuse": refuse, "/stream": stream, "/broken": broken, "/slow": slow, "/state": state, "/socket.io/": sockets}
+    apps["/no-delay"] = no_delay
     for path, app in apps.items():
         server.route(path, app)
     server.route("/ws", websocket_app(echo, WebSocketLimits(**OPTIONS.get("websocket", {}))))

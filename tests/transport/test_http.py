@@ -71,6 +71,10 @@ def test_forwarded_address(serve: Serve, forwarded: str, address: str) -> None:
     assert (environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]) == (address, "https")
 
 
+def test_small_answers_are_sent_at_once(serve: Serve) -> None:
+    assert body_of(talk(serve().port, head("/no-delay", **LAST))) == 1
+
+
 def test_chunked_body(serve: Serve) -> None:
     request = head("/echo", "POST", Transfer_Encoding="chunked", **LAST)
     answer = talk(serve().port, request + b"3\r\nabc\r\n5\r\ndefgh\r\n0\r\n\r\n")

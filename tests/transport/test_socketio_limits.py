@@ -196,6 +196,14 @@ def test_names(serve: Serve) -> None:
         [[sid, generation, address]] = one.ask("name")
         assert (generation, address) == (version, "127.0.0.1")
         assert (sid == one.opened["sid"]) == (version == 3)
+        one.ws.send("40/0")
+        joined = one.recv()
+        one.ws.send('42/0,1["name"]')
+        [name] = json.loads(one.recv().removeprefix("43/0,1"))
+        if version == 3:
+            assert (joined, name) == ("40/0,", f"/0#{one.opened['sid']}")
+        else:
+            assert (joined, name != sid) == (f'40/0,{{"sid":"{name}"}}', True)
         one.ws.shutdown()
 
 
