@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import pytest
 import requests
-import socketio
 import websocket
 from tests.legacy_tcp.old_client import OldClient
 from tests.running import PATIENCE, Camera, Server, until
@@ -68,10 +67,12 @@ def misuse_socketio(server: Server, picture: bytes) -> None:
         assert not camera.login("alice", WRONG)
         camera.send(picture)
     for auth in ({"key": WRONG_KEY}, {"user": "alice", "password": WRONG}, {"key": KEY}, [PASSWORD], {"key": {"key": KEY}}):
-        client = socketio.Client(reconnection=False)
-        with contextlib.suppress(socketio.exceptions.ConnectionError):
-            client.connect(server.url, auth=auth, transports=["websocket"])
-        client.disconnect()
+        polling = f"{server.url}/socket.io/?EIO=4&transport=polling"
+        with requests.Session() as session:
+            sid = json.loads(session.get(polling, timeout=PATIENCE).text[1:])["sid"]
+            session.post(f"{polling}&sid={sid}", data="40" + json.dumps(auth), timeout=PATIENCE)
+            assert session.get(f"{polling}&sid={sid}", timeout=PATIENCE).text.startswith("4")
+            session.post(f"{polling}&sid={sid}", data="1", timeout=PATIENCE)
     for query in (f"EIO=3&key={quote(WRONG_KEY, safe='')}", f"EIO=3&key={quote(KEY, safe='')}", f"EIO=5&password={quote(PASSWORD)}"):
         requests.get(f"{server.url}/socket.io/?transport=polling&{query}", timeout=PATIENCE)
     requests.post(f"{server.url}/socket.io/?transport=polling&EIO=4&sid={KEY}", data=picture, timeout=PATIENCE)
