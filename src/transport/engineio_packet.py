@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import json
+from collections.abc import Callable
 from typing import NamedTuple
 
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = range(7)
@@ -11,6 +12,12 @@ OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = range(7)
 TEXT_TYPE = "text/plain; charset=UTF-8"
 BINARY_TYPE = "application/octet-stream"
 SCRIPT_TYPE = "text/javascript; charset=UTF-8"
+
+PIECE = 2**20
+"""Characters of base64 decoded at once: under 3 ms."""
+
+Pause = Callable[[], None]
+"""Is called between the pieces of what would take long, so that others can have their turn."""
 
 
 class Packet(NamedTuple):
@@ -40,14 +47,28 @@ def decode_text(text: str) -> Packet:
     return Packet(packet_type(text[:1]), text[1:])
 
 
-def decode_base64(text: str) -> bytes:
+def no_pause() -> None:
+    """For decoding without a pause."""
+
+
+def decode_base64(text: str, pause: Pause = no_pause) -> bytes:
     """Bytes from base64; line breaks are allowed, since Java's encoder puts one after each 76 characters. Raises `DecodeError`."""
-    if "\n" in text:
-        text = text.replace("\r", "").replace("\n", "")
+    parts: list[bytes] = []
+    characters = b""
     try:
-        return binascii.a2b_base64(text, strict_mode=True) if text else b""
+        for at in range(0, len(text), PIECE):
+            if at:
+                pause()
+            characters += text[at : at + PIECE].encode("ascii").translate(None, b"\r\n")
+            last = at + PIECE >= len(text)
+            whole = len(characters) if last else max(0, len(characters) - 1) & ~3
+            if not last and b"=" in characters[:whole]:
+                raise ValueError
+            parts.append(binascii.a2b_base64(characters[:whole], strict_mode=True) if whole else b"")
+            characters = characters[whole:]
     except ValueError:
         raise DecodeError("binary data that is not base64") from None
+    return b"".join(parts) if len(parts) != 1 else parts[0]
 
 
 def encode_base64(data: bytes) -> str:

@@ -252,7 +252,7 @@ class EngineServer:
                 raise DecodeError(f"a payload may have {limits.payload_bytes} bytes", "payload_bytes")
             if session.codec is engineio_v3 and "j" in query:
                 body = engineio_v3.decode_jsonp(body)
-            packets = session.codec.decode_payload(body, most=limits.payload_packets)
+            packets = session.codec.decode_payload(body, most=limits.payload_packets, pause=hub.pause)
             if any(len(packet.data) > limits.message_bytes for packet in packets):
                 raise DecodeError(f"a message may have {limits.message_bytes} bytes", "message_bytes")
             for packet in packets:

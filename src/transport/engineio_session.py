@@ -190,7 +190,7 @@ class Session:
                     else:
                         self.receive(decode(payload))
                 elif not offer(sid, payload):
-                    packet = decode(payload.decode())
+                    packet = decode(payload.decode(), hub.pause)
                     if packet.type == PING:
                         ws.count_ping()
                     self.receive(packet)

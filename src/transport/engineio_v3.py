@@ -20,9 +20,11 @@ from transport.engineio_packet import (
     TEXT_TYPE,
     DecodeError,
     Packet,
+    Pause,
     decode_base64,
     decode_text,
     encode_base64,
+    no_pause,
     packet_type,
 )  # fmt: skip
 
@@ -30,6 +32,9 @@ VERSION = 3
 
 _MOST_DIGITS = 10
 """Decimal digits of a length: enough for every body that is let in."""
+
+_FOUR_BYTES = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
+"""What a character beyond the basic plane begins with in UTF-8."""
 
 
 def encode_packet(packet: Packet, *, base64: bool) -> str | bytes:
@@ -41,14 +46,14 @@ def encode_packet(packet: Packet, *, base64: bool) -> str | bytes:
     return bytes((packet.type,)) + packet.data
 
 
-def decode_packet(message: str | bytes) -> Packet:
+def decode_packet(message: str | bytes, pause: Pause = no_pause) -> Packet:
     """The packet of one WebSocket message. Raises `DecodeError`."""
     if isinstance(message, bytes):
         if not message or message[0] > NOOP:
             raise DecodeError("a binary message must begin with the byte of a packet type")
         return Packet(message[0], message[1:])
     if message[:1] == "b":
-        return Packet(packet_type(message[1:2]), decode_base64(message[2:]))
+        return Packet(packet_type(message[1:2]), decode_base64(message[2:], pause))
     return decode_text(message)
 
 
@@ -60,12 +65,12 @@ def encode_payload(packets: Sequence[Packet], *, base64: bool) -> tuple[bytes, s
     return "".join(f"{_utf16_length(text)}:{text}" for text in texts).encode(), TEXT_TYPE
 
 
-def decode_payload(body: bytes, *, most: int) -> list[Packet]:
+def decode_payload(body: bytes, *, most: int, pause: Pause = no_pause) -> list[Packet]:
     """The packets of a polling POST's body, at most `most` of them. Raises `DecodeError`.
 
     The body's first byte tells the framing, whatever the session or the content type says.
     """
-    return _decode_framed(body, most) if body[:1] in (b"\0", b"\1") else _decode_text(body, most)
+    return _decode_framed(body, most, pause) if body[:1] in (b"\0", b"\1") else _decode_text(body, most, pause)
 
 
 def encode_jsonp(body: bytes, index: str) -> tuple[bytes, str]:
@@ -98,7 +103,7 @@ def _encode_framed(packet: Packet) -> bytes:
     return kind + bytes(int(digit) for digit in str(len(content))) + b"\xff" + content
 
 
-def _decode_framed(body: bytes, most: int) -> list[Packet]:
+def _decode_framed(body: bytes, most: int, pause: Pause) -> list[Packet]:
     packets: list[Packet] = []
     at = 0
     while at < len(body):
@@ -119,19 +124,19 @@ def _decode_framed(body: bytes, most: int) -> list[Packet]:
             packets.append(decode_packet(content))
             continue
         try:
-            packets.append(decode_packet(content.decode()))
+            packets.append(decode_packet(content.decode(), pause))
         except UnicodeDecodeError:
             raise DecodeError("a text packet that is not UTF-8") from None
     return _some(packets)
 
 
-def _decode_text(body: bytes, most: int) -> list[Packet]:
+def _decode_text(body: bytes, most: int, pause: Pause) -> list[Packet]:
     try:
         text = body.decode()
     except UnicodeDecodeError:
         raise DecodeError("a payload that is not UTF-8") from None
     # Beyond the basic plane a character counts two, so lengths and positions are taken in UTF-16 there.
-    wide = None if text.isascii() or max(text) <= "\uffff" else text.encode("utf-16-le")
+    wide = text.encode("utf-16-le") if any(lead in body for lead in _FOUR_BYTES) else None
     packets: list[Packet] = []
     at, end = 0, len(text) if wide is None else len(wide) // 2
     while at < end:
@@ -148,7 +153,7 @@ def _decode_text(body: bytes, most: int) -> list[Packet]:
             raise DecodeError("a payload that ends too early")
         content = text[at : at + length] if wide is None else _narrow(wide[2 * at : 2 * (at + length)])
         at += length
-        packets.append(decode_packet(content))
+        packets.append(decode_packet(content, pause))
     return _some(packets)
 
 

@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transport.engineio_packet import MESSAGE, TEXT_TYPE, DecodeError, Packet, decode_base64, decode_text, encode_base64
+from transport.engineio_packet import (
+    MESSAGE,
+    TEXT_TYPE,
+    DecodeError,
+    Packet,
+    Pause,
+    decode_base64,
+    decode_text,
+    encode_base64,
+    no_pause,
+)  # fmt: skip
 
 VERSION = 4
 
@@ -23,12 +33,12 @@ def encode_packet(packet: Packet, *, base64: bool) -> str | bytes:
     return "b" + encode_base64(packet.data) if base64 else packet.data
 
 
-def decode_packet(message: str | bytes) -> Packet:
+def decode_packet(message: str | bytes, pause: Pause = no_pause) -> Packet:
     """The packet of one WebSocket message. Raises `DecodeError`."""
     if isinstance(message, bytes):
         return Packet(MESSAGE, message)
     if message[:1] == "b":
-        return Packet(MESSAGE, decode_base64(message[1:]))
+        return Packet(MESSAGE, decode_base64(message[1:], pause))
     return decode_text(message)
 
 
@@ -37,7 +47,7 @@ def encode_payload(packets: Sequence[Packet], *, base64: bool) -> tuple[bytes, s
     return SEPARATOR.join(str(encode_packet(packet, base64=True)) for packet in packets).encode(), TEXT_TYPE
 
 
-def decode_payload(body: bytes, *, most: int) -> list[Packet]:
+def decode_payload(body: bytes, *, most: int, pause: Pause = no_pause) -> list[Packet]:
     """The packets of a polling POST's body, at most `most` of them. Raises `DecodeError`."""
     try:
         parts = body.decode().split(SEPARATOR, most)
@@ -45,4 +55,4 @@ def decode_payload(body: bytes, *, most: int) -> list[Packet]:
         raise DecodeError("a payload that is not UTF-8") from None
     if len(parts) > most:
         raise DecodeError(f"a payload may have {most} packets", "payload_packets")
-    return [decode_packet(part) for part in parts]
+    return [decode_packet(part, pause) for part in parts]

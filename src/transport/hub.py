@@ -47,6 +47,11 @@ Semaphore = eventlet.semaphore.Semaphore
 sleep: Callable[[float], None] = eventlet.sleep
 
 
+def pause() -> None:
+    """Let the other green threads have their turn."""
+    sleep(0)
+
+
 class TimedOut(Exception):
     """A `Timeout` ran out."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from base64 import b64encode, encodebytes
 from types import ModuleType
 
 import pytest
 
+from transport import engineio_packet
 from transport import engineio_v3 as v3
 from transport import engineio_v4 as v4
 from transport.engineio_packet import MESSAGE, NOOP, OPEN, PING, DecodeError, Packet
@@ -52,6 +54,27 @@ def test_messages(codec: ModuleType, base64: bool, packet: Packet, message: str 
 @pytest.mark.parametrize(("codec", "body"), [(v4, b"bAQID\r\nBA==\n"), (v3, b"13:b4AQID\r\nBA==\n")])
 def test_base64_with_line_breaks(codec: ModuleType, body: bytes) -> None:
     assert codec.decode_payload(body, most=1) == [BYTES]
+
+
+@pytest.mark.parametrize("piece", [1, 4, 7, 8, 76, 77, 78, 1000])
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 57, 58, 300])
+def test_base64_in_pieces(monkeypatch: pytest.MonkeyPatch, piece: int, size: int) -> None:
+    """A large one is decoded piece by piece, with a pause after each, wherever its line breaks are."""
+    monkeypatch.setattr(engineio_packet, "PIECE", piece)
+    data = (bytes(range(256)) * 2)[:size]
+    broken = encodebytes(data).decode()
+    for text in (b64encode(data).decode(), broken, broken.replace("\n", "\r\n")):
+        pauses: list[None] = []
+        assert engineio_packet.decode_base64(text, lambda pauses=pauses: pauses.append(None)) == data
+        assert len(pauses) == max(0, -(-len(text) // piece) - 1)
+
+
+@pytest.mark.parametrize("piece", [4, 5, 8, 1000])
+@pytest.mark.parametrize("text", ["AA==AAAA", "AAA=AAAA", "AAAAA", "AAAAAA", "====", "AA=A", "AAAA\nA===", "AAAAé", "AA-_", "AA AA"])
+def test_broken_base64_in_pieces(monkeypatch: pytest.MonkeyPatch, piece: int, text: str) -> None:
+    monkeypatch.setattr(engineio_packet, "PIECE", piece)
+    with pytest.raises(DecodeError):
+        engineio_packet.decode_base64(text)
 
 
 BROKEN = [
