@@ -24,6 +24,7 @@ if __name__ == "__main__":
     bootstrap.ensure_environment(("socketio", "websocket"))
 
 import argparse
+import contextlib
 import getpass
 import os
 import time
@@ -138,10 +139,11 @@ def credentials(options: argparse.Namespace) -> tuple[str, str] | None:
 
 
 def positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return value
+    """A number above 0, for argparse."""
+    with contextlib.suppress(ValueError):
+        if 0 < (value := float(text)) <= 1e6:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

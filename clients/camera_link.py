@@ -9,6 +9,8 @@ import contextlib
 import json
 import queue
 import random
+import socket
+import ssl
 import time
 from typing import Any, NamedTuple
 
@@ -123,7 +125,7 @@ class Link:
         try:
             client.connect(self._url, transports=["websocket"], wait_timeout=self._timeout)
         except (socketio.exceptions.ConnectionError, ValueError, OSError) as error:
-            raise Unreachable(f"No ImageServer answers at {self._url} ({error}): start it, or name another with --server.") from None
+            raise Unreachable(unanswered(self._url, error)) from None
         try:
             if self._login is not None:
                 self._authenticate(self._login, verdicts)
@@ -160,6 +162,22 @@ class Link:
     def _close(self) -> None:
         if self._client is not None:
             self._client.disconnect()
+
+
+def unanswered(url: str, error: BaseException) -> str:
+    """Why there is no connection, and what to do about it. Socket.IO's client hides the reason in what its error came from."""
+    reason: BaseException | None = error
+    refused = isinstance(error, ValueError)
+    while reason is not None:
+        refused = refused or isinstance(reason, (ConnectionRefusedError, TimeoutError, socket.gaierror))
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            return f"The certificate of {url} is not trusted: give it with --ca, or --insecure to trust it unseen."
+        if isinstance(reason, ssl.SSLError):
+            return f"{url} does not speak HTTPS: leave out --ca and --insecure, or start the server with -s."
+        reason = reason.__cause__ or reason.__context__
+    if url.startswith("http:") and not refused:
+        return f"No ImageServer answers at {url} ({error}): if it was started with -s, give its certificate with --ca, or --insecure."
+    return f"No ImageServer answers at {url} ({error}): start it, or name another with --server."
 
 
 def url_of(server: str, secure: bool = False) -> str:

@@ -7,10 +7,11 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from camera_link import Answer
-from camera_sources import Frame
+if TYPE_CHECKING:  # so that `describe` needs nothing but Python
+    from camera_link import Answer
+    from camera_sources import Frame
 
 
 class Report:

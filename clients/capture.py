@@ -27,7 +27,8 @@ from typing import Any
 
 import requests
 
-from snap_link import Room, Unreachable, base_url, delays
+from camera_report import describe
+from snap_link import TRUST, UNTRUSTED, Room, Trust, Unreachable, add_options, base_url, delays, trust_of
 
 PICTURE = "opencv_frame_0.png"
 SETTLE = 2.0
@@ -39,9 +40,9 @@ class CameraError(Exception):
     """No picture can be taken: one sentence."""
 
 
-def wait_for_snap(server: str, room: str = "", login: Login | None = None, timeout: float | None = None) -> bool:
+def wait_for_snap(server: str, room: str = "", login: Login | None = None, timeout: float | None = None, trust: Trust = TRUST) -> bool:
     """Wait until somebody in the room says `snap`; False when `timeout` seconds pass before. Unreachable."""
-    with Room(server, room, login) as relay:
+    with Room(server, room, login, trust) as relay:
         return any(text.strip().lower() == "snap" for text in relay.texts(timeout))
 
 
@@ -82,14 +83,19 @@ def capture(
     room: str = "",
     login: Login | None = None,
     folder: Path = Path(),
+    trust: Trust = TRUST,
 ) -> dict[str, Any]:
     """Take a picture, save it as `opencv_frame_0.png` in `folder`, put it; returns the server's answer. CameraError, Unreachable."""
     picture = take(source, settle)
     (folder / PICTURE).write_bytes(picture)
-    url = f"{base_url(server)}/snippets/{identity}/"
+    url = f"{base_url(server, trust)}/snippets/{identity}/"
     options = {name: value for name, value in (("model", model), ("room", room)) if value}
     try:
-        answer = requests.put(url, files={"file": (PICTURE, picture, "image/png")}, params=options, auth=login, timeout=60)
+        files = {"file": (PICTURE, picture, "image/png")}
+        believed: bool | str = not trust.insecure and (trust.ca or True)
+        answer = requests.put(url, files=files, params=options, auth=login, timeout=60, verify=believed)
+    except requests.exceptions.SSLError:
+        raise Unreachable(f"{url}: its certificate is not trusted: {UNTRUSTED}") from None
     except requests.RequestException as error:
         raise Unreachable(f"{url} cannot be reached ({type(error).__name__})") from None
     found: dict[str, Any] = answer.json() if answer.headers.get("Content-Type", "").startswith("application/json") else {}
@@ -104,8 +110,8 @@ def run(options: argparse.Namespace, login: Login | None) -> None:
     pauses = delays()
     while left is None or left > 0:
         try:
-            with Room(options.server, options.room, login) as relay:
-                print(f"Waiting for snap at {base_url(options.server)}.", flush=True)
+            with Room(options.server, options.room, login, options.trust) as relay:
+                print(f"Waiting for snap at {base_url(options.server, options.trust)}.", flush=True)
                 pauses = delays()
                 for text in relay.texts():
                     if text.strip().lower() == "snap":
@@ -122,18 +128,18 @@ def run(options: argparse.Namespace, login: Login | None) -> None:
 def shoot(options: argparse.Namespace, login: Login | None) -> None:
     """One picture; what goes wrong is printed, and the next snap is another chance."""
     source = int(options.source) if options.source.isdigit() else options.source
-    chosen = {"settle": options.settle, "model": options.model, "room": options.room, "folder": options.folder}
+    chosen = {"settle": options.settle, "model": options.model, "room": options.room, "folder": options.folder, "trust": options.trust}
     try:
         answer = capture(options.server, options.id, source, login=login, **chosen)
     except (CameraError, Unreachable) as error:
         print(error, file=sys.stderr, flush=True)
         return
-    print(f"Picture {answer['id']}: {answer['prediction']}", flush=True)
+    print(f"Picture {answer['id']}: {describe(answer['prediction'])}", flush=True)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="capture.py", description="Waits for snap, takes a picture, and puts it on the server.")
-    parser.add_argument("-s", "--server", metavar="ADDRESS", default="127.0.0.1:8080", help="host:port or URL (default %(default)s)")
+    add_options(parser)
     parser.add_argument("--id", type=int, metavar="N", default=1, help="this device's number (default 1)")
     parser.add_argument("--source", metavar="SOURCE", default="0", help="number of the camera, or a picture or video file (default 0)")
     parser.add_argument("--settle", type=float, metavar="S", default=SETTLE, help="seconds for the camera to settle (default %(default)g)")
@@ -141,8 +147,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--room", metavar="ROOM", default="", help="room to listen in (default: the common one)")
     parser.add_argument("--folder", type=Path, metavar="DIR", default=Path(), help=f"where {PICTURE} is saved (default: here)")
     parser.add_argument("--count", type=int, metavar="N", help="stop after N pictures")
-    parser.add_argument("-u", "--user", metavar="NAME", help="user; the password comes from CAMERA_PASSWORD")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.trust = trust_of(parser, options)
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

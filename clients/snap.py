@@ -22,7 +22,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from snap_link import Room, Unreachable, announcement
+from camera_report import describe
+from snap_link import TRUST, Room, Trust, Unreachable, add_options, announcement, trust_of
 
 WAIT = 10.0
 
@@ -34,11 +35,12 @@ def snap(
     *,
     pictures: int = 1,
     wait: float = WAIT,
+    trust: Trust = TRUST,
     show: Callable[[dict[str, Any]], None] = lambda found: None,
 ) -> list[dict[str, Any]]:
     """Say snap; returns the announcements `{"snippet": …, "prediction": …}` once there are `pictures` of them. Unreachable."""
     found: list[dict[str, Any]] = []
-    with Room(server, room, login) as relay:
+    with Room(server, room, login, trust) as relay:
         relay.send("snap")
         for text in relay.texts(wait):
             heard = announcement(text)
@@ -52,11 +54,10 @@ def snap(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="snap.py", description="Asks capture devices for a picture, shows what was found.")
-    parser.add_argument("-s", "--server", metavar="ADDRESS", default="127.0.0.1:8080", help="host:port or URL (default %(default)s)")
+    add_options(parser)
     parser.add_argument("--room", metavar="ROOM", default="", help="room of the devices (default: the common one)")
     parser.add_argument("--pictures", type=int, metavar="N", default=1, help="pictures to wait for (default 1)")
     parser.add_argument("--wait", type=float, metavar="S", default=WAIT, help="seconds to wait for them (default %(default)g)")
-    parser.add_argument("-u", "--user", metavar="NAME", help="user; the password comes from CAMERA_PASSWORD")
     options = parser.parse_args(arguments)
     login = (options.user, os.environ.get("CAMERA_PASSWORD", "")) if options.user else None
     try:
@@ -66,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             login,
             pictures=options.pictures,
             wait=options.wait,
-            show=lambda heard: print(f"Picture {heard['snippet']}: {heard['prediction']}", flush=True),
+            trust=trust_of(parser, options),
+            show=lambda heard: print(f"Picture {heard['snippet']}: {describe(heard['prediction'])}", flush=True),
         )
     except Unreachable as error:
         print(error, file=sys.stderr)

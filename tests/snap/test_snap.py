@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import socket
 import subprocess
@@ -240,9 +242,8 @@ def test_the_full_circle(server: Server, tmp_path: Path) -> None:
         command = [sys.executable, str(ROOT / "clients/snap.py"), "-s", server.url, "--room", room, "--wait", str(PATIENCE)]
         snapped = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert snapped.returncode == 0, snapped.stderr
-        assert "Picture 42" in snapped.stdout
-        assert "'label': '77'" in snapped.stdout
-        assert "Picture 42" in capture.stdout.readline()
+        assert snapped.stdout.startswith("Picture 42: 77 ")
+        assert capture.stdout.readline().startswith("Picture 42: 77 ")
         assert capture.wait(PATIENCE) == 0
         assert (tmp_path / "opencv_frame_0.png").is_file()
         assert get(server, "/snippets/42/").json()["prediction"]["label"] == "77"
@@ -251,6 +252,45 @@ def test_the_full_circle(server: Server, tmp_path: Path) -> None:
         capture.wait()
         assert capture.stdout is not None
         capture.stdout.close()
+
+
+def test_both_programs_over_https_with_a_user(tmp_path: Path) -> None:
+    """What is missing is named: the user, the password, the certificate."""
+    source = tmp_path / "source.jpg"
+    source.write_bytes(picture(66))
+
+    def command(name: str, *words: str) -> list[str]:
+        return [sys.executable, str(ROOT / "clients" / name), "-s", address, *words]
+
+    def snap(*words: str, password: str = "secret") -> subprocess.CompletedProcess[str]:
+        options = {**os.environ, "CAMERA_PASSWORD": password}
+        return subprocess.run(command("snap.py", *words), env=options, capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+    with Server("-a", "--user", "alice:secret", "--https-port", "0", data=tmp_path) as server:
+        found = until(lambda: server.find(r"https as well, on https://(\S+)$"), "the second port")
+        assert isinstance(found, re.Match)
+        address, ca = found[1], ["--ca", str(tmp_path / "tls" / "cert.pem"), "-u", "alice"]
+        device = command("capture.py", "--source", str(source), "--count", "1", *ca)
+        environment = {**os.environ, "CAMERA_PASSWORD": "secret"}
+        capture = subprocess.Popen(device, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+        try:
+            assert capture.stdout is not None
+            assert capture.stdout.readline() == f"Waiting for snap at https://{address}.\n"
+            for words, password, said in (
+                (["-u", "alice", "--insecure"], "wrong", "does not let 'alice' in"),
+                (["--insecure"], "", "wants a user's name and password: give --user"),
+                (["-s", f"https://{address}"], "", "is not trusted: give its certificate with --ca"),
+                (["--ca", "nowhere.pem"], "", "there is no file nowhere.pem"),
+            ):
+                refused = snap(*words, password=password)
+                assert refused.returncode in (2, 3) and said in refused.stderr, refused
+            assert snap(*ca).stdout.startswith("Picture 1: 66 ")
+            assert capture.wait(PATIENCE) == 0
+        finally:
+            capture.kill()
+            capture.wait()
+            assert capture.stdout is not None
+            capture.stdout.close()
 
 
 def test_a_capture_device_comes_back(tmp_path: Path) -> None:
@@ -269,7 +309,7 @@ def test_a_capture_device_comes_back(tmp_path: Path) -> None:
             assert "Waiting" in capture.stdout.readline()
             with_snap = join(second)
             with_snap.send("snap")
-            assert "'label': '88'" in capture.stdout.readline()
+            assert capture.stdout.readline().startswith("Picture 1: 88 ")
             with_snap.close()
             assert capture.wait(PATIENCE) == 0
     finally:
@@ -287,5 +327,3 @@ def test_delays_grow_and_are_jittered() -> None:
     steady, jittered = delays(lambda: 0.0), delays(lambda: 1.0)
     assert [next(steady) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert [next(jittered) for _ in range(3)] == [0.5, 1, 2]
-
-
