@@ -126,11 +126,13 @@ def duration(low: float, high: float) -> Kind:
             raise ValueError(text)
         return value
 
-    return Kind("TIME", f"a time from {show_seconds(low)} to {high / 3600:g}h, such as 10, 10s or 250ms", parse, show_seconds)
+    return Kind("TIME", f"a time from {show_seconds(low)} to {show_seconds(high)}, such as 10, 10s or 250ms", parse, show_seconds)
 
 
 def show_seconds(value: float) -> str:
-    """`0.25` as `250ms`, `10.0` as `10s`."""
+    """`0.25` as `250ms`, `10.0` as `10s`, `60.0` as `60s`, `3600.0` as `1h`."""
+    if value and value % 3600 == 0:
+        return f"{value / 3600:g}h"
     return f"{value * 1000:g}ms" if 0 < value < 1 else f"{value:g}s"
 
 

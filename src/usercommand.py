@@ -44,7 +44,7 @@ def _run(given: argparse.Namespace, users: UserDB) -> None:
             raise SettingError(f"there is a user {given.name!r} already: change it with passwd or set, or remove it first")
         new = _changed(User(given.name), given)
         users.add(new.name, _password(), new.roles, new.model, new.hz, new.rotate)
-        print(f"Added {_line(new)}, to {users.path}.")
+        print(f"Added to {users.path}: {_line(new)}")
         return
     if user is None:
         raise SettingError(f"there is no user {given.name!r}; list shows them all")

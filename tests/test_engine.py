@@ -153,6 +153,18 @@ def test_a_new_folder_is_found_and_a_broken_change_keeps_the_old_version(running
         running.engine.ask("echo2", picture())
 
 
+def test_trouble_that_all_workers_have_is_told_once(running: Running) -> None:
+    for _worker in range(2):
+        running.engine.failed("slow", "no such luck", served=False)
+    with pytest.raises(ModelUnavailable, match="^the model 'slow' does not load: no such luck$"):
+        running.engine.ask("slow", picture())
+    (running.models / "slow" / "model.py").write_text("this is no Python")
+    until(lambda: running.engine.models["slow"].state == "absent")
+    running.engine.failed("slow", "no such luck", served=False)
+    told = [line for line in running.lines if "slow" in line]
+    assert told == ["model slow does not load: no such luck"] * 2, "once for each version"
+
+
 def test_sources_take_turns_and_run_together(running: Running) -> None:
     sources = [Source(picture(grey)) for grey in range(0, 200, 10)]
     for source in sources:

@@ -265,7 +265,7 @@ def command(*arguments, typed="", folder=ROOT, **environment):
 def test_the_command(tmp_path):
     where = ("--data", str(tmp_path))
     done = command("add", "alice", *where, "--roles", "camera,admin", typed="secret word\n")
-    assert (done.returncode, done.stdout) == (0, f"Added alice camera,admin, to {tmp_path}/users.db.\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, f"Added to {tmp_path}/users.db: alice camera,admin\n"), done.stderr
     users = UserDB(tmp_path / "users.db")
     assert users.check("alice", "secret word").roles == {"camera", "admin"}
     assert command("set", "alice", *where, "--model", "lenet", "--hz", "5", "--rotate", "90").stdout == (

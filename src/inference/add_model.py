@@ -66,10 +66,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _range(text: str) -> list[float]:
-    parts = text.split(",")
-    if len(parts) != 2:
-        raise argparse.ArgumentTypeError(f"{text!r} is not LOW,HIGH; for example 0,1")
-    return [float(part) for part in parts]
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not LOW,HIGH; for example 0,1") from None
+    return [low, high]
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -83,6 +84,9 @@ def add(options: argparse.Namespace) -> None:
     """Do all of it. ImageServerError or OSError with a sentence when it cannot be done; nothing is left behind then."""
     if not options.model.exists():
         raise ModelError(f"there is no {options.model}")
+    for file, option in ((options.picture, "--try"), (options.labels, "--labels")):
+        if file is not None and not file.is_file():
+            raise ModelError(f"there is no file {file}, which {option} names")
     if not options.models.is_dir():
         raise ModelError(f"there is no models folder {options.models}")
     name = options.name or re.sub(r"[^a-z0-9_-]+", "-", options.model.stem.lower()).strip("-_")

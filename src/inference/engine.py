@@ -102,7 +102,7 @@ class Engine:
             raise ModelUnavailable(f"the model {name!r} keeps state from frame to frame, so it runs in sessions only")
         if model.state != "ready":
             if model.state == "disabled" or (model.state == "failed" and self._clock() - model.failed_at < RETRY_FAILED_AFTER):
-                raise ModelUnavailable(f"the model {name!r} is {model.state}: {model.error}")
+                raise ModelUnavailable(model.trouble)
             self._want(model)
         return model
 
@@ -146,9 +146,9 @@ class Engine:
         if model is None:
             return
         if served:
-            self._warn(f"model {name} does not load anew and its former version goes on serving: {error}")
+            self._warn_once(model, f"model {name} does not load anew and its former version goes on serving: {error}")
         else:
-            self._warn(f"model {name} does not load: {error}")
+            self._warn_once(model, f"model {name} does not load: {error}")
             self._set_state(model, "failed", error)
 
     def died(self, name: str) -> None:
@@ -156,9 +156,15 @@ class Engine:
         if model is None:
             return
         if model.deaths.add(self._clock()):
-            self._warn(f"model {name} is disabled: {deaths.TEXT}; change its folder to try again")
+            self._warn_once(model, f"model {name} is disabled: {deaths.TEXT}; change its folder to try again")
             self._pool.unload(name)
             self._set_state(model, "disabled", deaths.TEXT)
+
+    def _warn_once(self, model: Model, warning: str) -> None:
+        """Every worker tells of the same trouble: once for each time that the model was to be loaded is enough."""
+        if warning not in model.warned:
+            model.warned.add(warning)
+            self._warn(warning)
 
     # ---- models -----------------------------------------------------------------------------------------------
 
@@ -197,6 +203,7 @@ class Engine:
             waiting.add(source, self._clock())
         model.manifest, model.waiting = manifest, waiting
         model.deaths.forget()
+        model.warned.clear()
         if model.state in ("failed", "disabled"):
             self._set_state(model, "absent")
         elif model.state != "absent":
@@ -204,6 +211,7 @@ class Engine:
 
     def _want(self, model: Model) -> None:
         if model.state != "loading":
+            model.warned.clear()
             self._set_state(model, "loading")
             self._pool.load(model.name)
 
@@ -212,7 +220,7 @@ class Engine:
         if state == "failed":
             model.failed_at = self._clock()
         if state in ("failed", "disabled"):
-            self._refuse_waiting(model, f"the model {model.name!r} is {state}: {error}")
+            self._refuse_waiting(model, model.trouble)
         self._changed.set()
 
     def _refuse_waiting(self, model: Model, reason: str) -> None:

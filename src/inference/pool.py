@@ -65,10 +65,19 @@ class Model:
     runtime: str = ""
     deaths: Deaths = field(default_factory=Deaths)
     failed_at: float = 0.0
+    warned: set[str] = field(default_factory=set)
+    """the warnings that were given since it was to be loaded"""
 
     @property
     def name(self) -> str:
         return self.manifest.name
+
+    @property
+    def trouble(self) -> str:
+        """Why a failed or disabled model cannot be used."""
+        if repr(self.name) in self.error:
+            return self.error
+        return f"the model {self.name!r} {'does not load' if self.state == 'failed' else 'is disabled'}: {self.error}"
 
 
 class Supervisor(Protocol):

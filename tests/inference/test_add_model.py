@@ -98,6 +98,7 @@ def test_every_kind_of_model(root, files):
         "two": [str(root / "two.keras")],
         "wrong labels": [str(root / "scaled.keras"), "--name", "wrong", *two],
         "again": [str(root / "scaled.keras"), *labels],
+        "no picture": [str(root / "scaled.keras"), "--name", "wrong", "--try", "nowhere.jpg", *labels],
         "replace": [str(root / "scaled.keras"), "--replace", "--title", "Better", *labels],
     }
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -128,6 +129,7 @@ def test_every_kind_of_model(root, files):
         "two": "needed is one input",
         "wrong labels": "two.txt has 2 labels, but the model gives 3 scores",
         "again": "there is a model 'scaled' already",
+        "no picture": "there is no file nowhere.jpg, which --try names",
     }.items():
         code, _out, err = said[name]
         assert code == 1
