@@ -84,7 +84,7 @@ def document(operations: Sequence[Operation], *, models: Mapping[Models, Sequenc
             "title": "ImageServer",
             "version": VERSION,
             "description": f"Neural networks by name, their training, and the Open Inference Protocol (v2). "
-            f"A request body has at most {most} bytes. Every error is a JSON object with a sentence under `error`.",
+            f"A request body has at most {most:,} bytes. Every error is a JSON object with a sentence as its error.",
         },
         "servers": [{"url": server}],
         "tags": [{"name": tag} for tag in dict.fromkeys(each.tag for each in operations)],

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import settings
 from errors import SettingError
@@ -22,8 +23,9 @@ def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
     try:
         options = [word for name in ("users", "data") if getattr(given, name) for word in (f"--{name}", getattr(given, name))]
-        path = settings.read(options, os.environ).users
-        _run(given, UserDB(path))
+        found = settings.read(options, os.environ)
+        _run(given, UserDB(found.users))
+        _warn_of_model(getattr(given, "model", None), found.models)
     except SettingError as error:
         print(f"userdb.py: {error}", file=sys.stderr)
         return 2
@@ -31,6 +33,12 @@ def main(arguments: Sequence[str]) -> int:
         print("userdb.py: stopped, nothing was changed", file=sys.stderr)
         return 130
     return 0
+
+
+def _warn_of_model(name: str | None, models: Path) -> None:
+    """A user may come before the model does, so this is no error."""
+    if name and not (models / name.strip()).is_dir():
+        print(f"There is no model {name.strip()!r} in {models}: until there is, the server's own default is used.", file=sys.stderr)
 
 
 def _run(given: argparse.Namespace, users: UserDB) -> None:

@@ -277,6 +277,9 @@ def test_the_command(tmp_path):
     assert command("passwd", "alice", IMAGESERVER_DATA=str(tmp_path), typed="changed").returncode == 0
     assert users.check("alice", "changed")
     assert command("set", "alice", *where, "--model", "", "--hz", "", "--rotate", "0").stdout == "alice camera,admin\n"
+    done = command("set", "alice", *where, "--model", "lennet")
+    assert (done.returncode, done.stdout) == (0, "alice camera,admin --model lennet\n")
+    assert done.stderr == f"There is no model 'lennet' in {ROOT / 'models'}: until there is, the server's own default is used.\n"
     assert command("remove", "alice", *where).returncode == 0
     done = command("list", *where)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", f"No users in {tmp_path}/users.db.\n")
