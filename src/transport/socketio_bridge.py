@@ -27,7 +27,7 @@ from transport.engineio_session import Group
 from transport.http_wsgi import place_of
 from transport.limits import SocketIOLimits
 from transport.socketio_forms import Form, Forms
-from transport.socketio_packet import Packet as SocketPacket
+from transport.socketio_packets import Packet as SocketPacket
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

@@ -16,7 +16,7 @@ from socketio.packet import EVENT
 from transport import hub
 from transport.limits import SocketIOLimits
 from transport.socketio_bridge import Bridge, ConnectionRefused, group_of
-from transport.socketio_packet import Packet as SocketPacket
+from transport.socketio_packets import Packet as SocketPacket
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

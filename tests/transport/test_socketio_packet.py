@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from socketio import packet as packets
 
-from transport.socketio_packet import Packet
+from transport.socketio_packets import Packet
 
 
 @pytest.mark.parametrize(("data", "encoded"), [
