@@ -80,7 +80,11 @@ class HttpServer:
             self._accept()
 
     def _accept(self) -> None:
+        turn_ends = self.clock() + hub.TURN_SECONDS
         while not self.stopping:
+            if self.clock() >= turn_ends:  # in a storm of reconnections somebody always waits to be let in
+                hub.pause()
+                turn_ends = self.clock() + hub.TURN_SECONDS
             try:
                 sock, address = self._listener.accept()
             except OSError as error:

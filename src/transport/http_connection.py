@@ -15,6 +15,7 @@ import h11
 import metrics
 from transport import hub
 from transport.http_wsgi import Answer, Body, Refusal, place_of
+from transport.hub import TURN_SECONDS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -27,7 +28,7 @@ READ_BYTES = 64 * 1024
 class Connection:
     """A client's connection, from the accept to the close."""
 
-    __slots__ = ("_events", "_port", "body", "idle", "peer", "server", "sock", "taken")
+    __slots__ = ("_events", "_port", "_turn_ends", "body", "idle", "peer", "server", "sock", "taken")
 
     def __init__(self, server: HttpServer, sock: hub.Socket, peer: str, port: int) -> None:
         self.sock = sock
@@ -37,6 +38,7 @@ class Connection:
         self._events: h11.Connection | None = h11.Connection(h11.SERVER, max_incomplete_event_size=server.limits.header_bytes)
         self.body: Body | None = None
         self.taken = False
+        self._turn_ends = server.clock()
 
     def run(self) -> None:
         """Serve request after request, until either side has enough."""
@@ -88,6 +90,7 @@ class Connection:
         """The next event of the request; the time is for each read. Raises OSError (TimeoutError), Refusal."""
         events = self._events
         assert events is not None
+        self._pause()
         try:
             event = events.next_event()
             if event is h11.NEED_DATA:
@@ -100,8 +103,15 @@ class Connection:
             raise Refusal(status, f"This is not a proper HTTP request: {error}.", limit) from None
         return event
 
+    def _pause(self) -> None:
+        """Let the others have their turn when this one's is over: a client that sends without pause always has more to read."""
+        if self.server.clock() >= self._turn_ends:
+            hub.pause()
+            self._turn_ends = self.server.clock() + TURN_SECONDS
+
     def _one_request(self) -> bool:
         """Serve one request; whether the connection can carry another."""
+        self._pause()
         self.body = None
         try:
             request = self._head()

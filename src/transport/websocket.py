@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import metrics
 from transport import hub
 from transport import websocket_frames as frames
+from transport.hub import TURN_SECONDS
 from transport.limits import WebSocketLimits
 from transport.websocket_frames import BINARY, CLOSE, PING, TEXT, ProtocolError
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 __all__ = ["BINARY", "TEXT", "ProtocolError", "WebSocket", "WebSocketLimits", "accept", "encode_text", "websocket_app"]
-
-TURN_SECONDS = 0.001
-"""How long one connection may run before it lets the others have the loop: with ten busy ones nobody waits 20 ms."""
 
 _chunks: list[frames.Chunk] = []  # memory to read into, lent to whoever reads just now: an idle connection has none
 _SPARE_CHUNKS = 16
@@ -33,8 +31,25 @@ class WebSocket:
     """One connection. `messages` or `receive` belong to one green thread; `send` and `close` to any."""
 
     __slots__ = (
-        "_clock", "_close_timer", "_closed_by_us", "_limits", "_messages", "_pings", "_pings_since", "_queue", "_receiver", "_rest",
-        "_sock", "_waiting", "_writer", "close_code", "close_reason", "drained", "queued", "read_at",
+        "_clock",
+        "_close_timer",
+        "_closed_by_us",
+        "_limits",
+        "_messages",
+        "_pings",
+        "_pings_since",
+        "_queue",
+        "_receiver",
+        "_rest",
+        "_sock",
+        "_turn_ends",
+        "_waiting",
+        "_writer",
+        "close_code",
+        "close_reason",
+        "drained",
+        "queued",
+        "read_at",
     )  # fmt: skip
 
     def __init__(self, sock: hub.Socket, rest: bytes, limits: WebSocketLimits, clock: Callable[[], float] = time.monotonic) -> None:
@@ -56,6 +71,7 @@ class WebSocket:
         self.read_at = clock()
         """When something last came from the client."""
         self._waiting = False
+        self._turn_ends = 0.0
         self._messages: Iterator[tuple[int, bytes]] | None = None
 
     @property
@@ -83,20 +99,20 @@ class WebSocket:
         UTF-8. Pings are answered meanwhile. Never raises:
         a client that breaks the protocol or a limit is closed with the code that says so, and the iterator ends.
         """
+        clock = self._clock
+        self._turn_ends = clock() + TURN_SECONDS
         try:
-            for opcode, payload in self._frames():
-                if opcode <= BINARY:
-                    if self._closed_by_us:
-                        continue  # the client had not yet heard of it
-                    yield opcode, payload
-                elif opcode == CLOSE:
-                    code, reason = frames.parse_close(payload)
-                    if not self._closed_by_us:
-                        self.close_code, self.close_reason = code, reason
-                        self._send_close(code, "")
-                    return
-                elif opcode == PING:
-                    self._pong(payload)
+            for batch in self._batches():
+                for opcode, payload in batch:
+                    if opcode > BINARY:
+                        if not self._control(opcode, payload):
+                            return
+                    elif not self._closed_by_us:  # else the client had not yet heard of it
+                        yield opcode, payload
+                    if clock() >= self._turn_ends:
+                        self._pause()
+                if clock() >= self._turn_ends:  # many bytes may make no message
+                    self._pause()
         except ProtocolError as error:
             if error.limit:
                 metrics.LIMITS_HIT.inc(error.limit)
@@ -154,26 +170,21 @@ class WebSocket:
             self.close_code = 1006
         hub.shut(self._sock)
 
-    def _frames(self) -> Iterator[tuple[int, bytes]]:
-        """Read, and yield every frame; ends with the stream."""
-        receiver, sock, clock = self._receiver, self._sock, self._clock
-        turn_ends = clock() + TURN_SECONDS
+    def _batches(self) -> Iterator[Iterator[tuple[int, bytes]]]:
+        """Read, and yield what each read completes, to be used up before the next; ends with the stream."""
+        receiver, sock = self._receiver, self._sock
         if self._rest:
             chunk = frames.Chunk(len(self._rest))
             chunk.view[: chunk.size] = self._rest
             self._rest = b""
-            yield from receiver.parse(chunk, chunk.size)
+            yield receiver.parse(chunk, chunk.size)
         while True:
             chunk = _chunks.pop() if _chunks else frames.Chunk()
             try:
                 count = hub.receive_nowait(sock, receiver.room(chunk))
                 if count:
-                    self.read_at = clock()
-                    for message in receiver.parse(chunk, count):
-                        yield message
-                        if clock() >= turn_ends:
-                            hub.sleep(0)
-                            turn_ends = clock() + TURN_SECONDS
+                    self.read_at = self._clock()
+                    yield receiver.parse(chunk, count)
             except OSError:
                 return
             finally:
@@ -181,13 +192,26 @@ class WebSocket:
                     _chunks.append(chunk)
             if count is None:
                 self._wait()
-                turn_ends = clock() + TURN_SECONDS
             elif not count:
                 return
-            elif clock() >= turn_ends:  # many bytes may make no message
-                hub.sleep(0)
-                turn_ends = clock() + TURN_SECONDS
             del chunk
+
+    def _control(self, opcode: int, payload: bytes) -> bool:
+        """Act on a control frame; False: it was the close frame."""
+        if opcode == PING:
+            self._pong(payload)
+        elif opcode == CLOSE:
+            code, reason = frames.parse_close(payload)
+            if not self._closed_by_us:
+                self.close_code, self.close_reason = code, reason
+                self._send_close(code, "")
+            return False
+        return True
+
+    def _pause(self) -> None:
+        """Let the others have their turn."""
+        hub.pause()
+        self._turn_ends = self._clock() + TURN_SECONDS
 
     def _wait(self) -> None:
         since = self._receiver.since
@@ -200,6 +224,7 @@ class WebSocket:
             raise ProtocolError(frames.POLICY, sentence, "message_seconds") from None
         finally:
             self._waiting = False
+            self._turn_ends = self._clock() + TURN_SECONDS
 
     def _pong(self, payload: bytes) -> None:
         self.count_ping()

@@ -102,6 +102,7 @@ def socketio() -> SocketIOServer:
         server.emit("first", b"x" * 8_000_000, to=sid)  # more than the kernel takes at once
         for index in range(count):
             server.emit("prediction", index, to=sid, newest="prediction")
+        say("all emitted")
 
     def block(sid: str, seconds: float) -> str:
         server.emit("blocking", to=sid)

@@ -77,7 +77,7 @@ def churn(served: Any, seconds: float, seed: int) -> int:
     return count
 
 
-def run_churn(served: Any, seconds: float, threads: int = 4) -> int:
+def run_churn(served: Any, seconds: float, seed: int, threads: int = 4) -> int:
     counts: list[int] = []
     errors: list[BaseException] = []
 
@@ -87,7 +87,7 @@ def run_churn(served: Any, seconds: float, threads: int = 4) -> int:
         except (AssertionError, OSError, ValueError, websocket.WebSocketException) as error:
             errors.append(error)
 
-    running = [threading.Thread(target=run, args=(seed,)) for seed in range(threads)]
+    running = [threading.Thread(target=run, args=(100 * seed + index,)) for index in range(threads)]
     for thread in running:
         thread.start()
     for thread in running:
@@ -107,15 +107,16 @@ def settle(served: Any, before: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-@pytest.mark.parametrize(("warm_up", "seconds", "growth"), [
-    (5.0, 15.0, 1.10),
-    pytest.param(300.0, 1500.0, 1.05, marks=[pytest.mark.long, pytest.mark.timeout(2400)]),
+@pytest.mark.parametrize(("warm_up", "seconds"), [
+    pytest.param(20.0, 100.0, marks=pytest.mark.timeout(300), id="2-minutes"),
+    pytest.param(300.0, 1500.0, marks=[pytest.mark.long, pytest.mark.timeout(2400)], id="30-minutes"),
 ])  # fmt: skip
-def test_churn(serve: Serve, warm_up: float, seconds: float, growth: float) -> None:
+def test_churn(serve: Serve, warm_up: float, seconds: float) -> None:
+    """No socket, room, green thread or descriptor stays, and once warm the resident memory stays flat within 5 %."""
     served = serve(socketio=LIMITS, http={"header_seconds": 1, "body_grace_seconds": 1, "keep_alive_seconds": 60})
     before = served.state()
-    run_churn(served, warm_up)
+    run_churn(served, warm_up, 1)
     warm = settle(served, before)
-    assert run_churn(served, seconds) > 50
+    assert run_churn(served, seconds, 2) > 50
     after = settle(served, before)
-    assert after["resident"] <= warm["resident"] * growth
+    assert after["resident"] <= warm["resident"] * 1.05

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -127,8 +128,10 @@ def test_queue_of_a_polling_client(serve: Serve) -> None:
 
 
 def test_newest_wins(serve: Serve) -> None:
-    one = Sio(serve())
+    served = serve()
+    one = Sio(served)
     one.emit("newest", 1000)
+    served.wait(lambda state: "all emitted" in state["log"])  # nothing is read before: the kernel must not take it all
     assert one.recv().startswith("451-")
     assert len(one.recv()) == 8_000_000
     seen = []
@@ -257,6 +260,36 @@ def test_vanishing_clients_leave_nothing(serve: Serve) -> None:
     after = served.wait(lambda state: not any(state["leftovers"]))
     served.wait(lambda state: state["descriptors"] <= before["descriptors"] and state["greenlets"] <= before["greenlets"] + 1)
     assert any(line.startswith("gone ") for line in after["log"])
+
+
+def test_nobody_waits_for_one_that_asks_without_waiting_for_answers(serve: Serve) -> None:
+    """Requests sent one behind the other, for as long as another client has its events answered."""
+    served = serve()
+    other, stopping = Sio(served), threading.Event()
+    burst = b"GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500
+
+    def send(sock: socket.socket) -> None:
+        while not stopping.is_set():
+            sock.sendall(burst)
+
+    def take(sock: socket.socket) -> None:
+        with contextlib.suppress(ConnectionResetError):  # at the end the server has answers left
+            while sock.recv(2**20):
+                pass
+
+    with socket.create_connection(("127.0.0.1", served.port), 10) as busy:
+        threads = [threading.Thread(target=function, args=(busy,)) for function in (send, take)]
+        for thread in threads:
+            thread.start()
+        try:
+            for index in range(50):
+                assert other.ask("echo", index) == [index]
+        finally:
+            stopping.set()
+            threads[0].join()
+            busy.shutdown(socket.SHUT_RDWR)
+            threads[1].join()
+    other.ws.shutdown()
 
 
 def test_nobody_waits_for_one_that_never_pauses(serve: Serve) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 import socket
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from transport import hub
+from transport.http import HttpLimits, HttpServer
+from transport.hub import TURN_SECONDS
 from transport.limits import WebSocketLimits
-from transport.websocket import TURN_SECONDS, WebSocket
+from transport.websocket import WebSocket
 from transport.websocket_frames import BINARY
 
 MESSAGES = 200
@@ -132,3 +136,99 @@ def test_bytes_that_make_no_message_end_a_turn_as_well(room: Room) -> None:
     task.wait()
     assert seen == [300_000]
     assert turns == 30  # this green thread ran after every piece
+
+
+class Listening:
+    """An HTTP server in this process; what its clients send is there before it begins."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.order: list[str] = []
+        self.server = HttpServer(hub.listen("127.0.0.1", 0), HttpLimits(), log=lambda _line: None, clock=self.clock)
+        self.clock_cost = 0.0
+        self._far: list[socket.socket] = []
+        self._task: hub.Task | None = None
+
+    def clock(self) -> float:
+        self.now += self.clock_cost
+        return self.now
+
+    def client(self, sent: bytes = b"") -> None:
+        far = socket.create_connection(("127.0.0.1", self.server.port), 10)
+        far.sendall(sent)
+        self._far.append(far)
+
+    def begin(self) -> None:
+        self._task = hub.spawn(self.server.serve)
+
+    def close(self) -> None:
+        self.server.stop(0)
+        if self._task is not None:
+            self._task.wait()
+        while self.server._connections:
+            hub.sleep(0.001)
+        for far in self._far:
+            far.close()
+
+
+@pytest.fixture
+def listening() -> Iterator[Listening]:
+    one = Listening()
+    yield one
+    one.close()
+
+
+def test_requests_sent_without_waiting_for_answers_take_turns(listening: Listening) -> None:
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        listening.order.append(environ["PATH_INFO"][1:])
+        listening.now += COST
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b""]
+
+    listening.server.route("/", app)
+    for name in "ab":
+        listening.client(f"POST /{name} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nxy".encode() * MESSAGES)
+    listening.begin()
+    while len(listening.order) < 2 * MESSAGES:
+        hub.sleep(0)
+    assert listening.order.count("a") == MESSAGES
+    assert max(length for _name, length in runs(listening.order)) <= 5
+
+
+def test_others_have_a_turn_while_a_large_body_is_read(listening: Listening) -> None:
+    turns_before_the_end: list[int] = []
+    turns = 0
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        listening.clock_cost = TURN_SECONDS
+        assert len(environ["wsgi.input"].read()) == 600_000
+        turns_before_the_end.append(turns)
+        listening.clock_cost = 0.0
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b""]
+
+    listening.server.route("/", app)
+    far = socket.create_connection(("127.0.0.1", listening.server.port), 10)
+    listening._far.append(far)
+    sent = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 600000\r\n\r\n" + bytes(600_000)
+    sender = threading.Thread(target=far.sendall, args=(sent,))  # the kernel may not take it all before somebody reads
+    sender.start()
+    listening.begin()
+    while not turns_before_the_end:
+        hub.sleep(0)
+        turns += 1
+    sender.join()
+    assert turns_before_the_end[0] >= 600_000 // 65_536
+
+
+def test_a_storm_of_connections_is_let_in_by_and_by(listening: Listening) -> None:
+    for _ in range(30):
+        listening.client()
+    listening.clock_cost = TURN_SECONDS
+    listening.begin()
+    seen: list[int] = []
+    while len(listening.server._connections) < 30:
+        hub.sleep(0)
+        seen.append(len(listening.server._connections))
+    listening.clock_cost = 0.0
+    assert all(later - earlier <= 1 for earlier, later in itertools.pairwise([0, *seen]))
