@@ -159,7 +159,8 @@ class Server:
                 raise Unreachable(f"{self.url}: {why}") from error
             raise Unreachable(f"there is no server at {self.url}: {error.reason}") from error
         except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(f"{self.url} went away: {error}") from error
+            hint = "" if self.url.startswith("https:") else "; if it speaks HTTPS, write https:// before the address"
+            raise Unreachable(f"{self.url} gives no answer: {error}{hint}") from error
 
 
 def _sentence(error: urllib.error.HTTPError) -> str:

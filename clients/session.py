@@ -107,7 +107,7 @@ class Report:
 
 def describe(prediction: dict[str, Any]) -> str:
     """What the models said, and who failed."""
-    said = [f"{key} {value}" for key, value in prediction.items() if key not in STANDARD]
+    said = [f"{key} {'-' if value is None else value}" for key, value in prediction.items() if key not in STANDARD]
     failed = [f"{name}: {reason}" for name, reason in prediction.get("errors", {}).items()]
     return "; ".join([", ".join(said) or "nothing", *failed])
 

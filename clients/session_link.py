@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import socketio
 
-from camera_link import TRUST, Lost, Refused, Trust, Unreachable, url_of
+from camera_link import TRUST, Lost, Refused, Trust, Unreachable, unanswered, url_of
 
 _TIME = struct.Struct("<Q")
 
@@ -51,7 +51,7 @@ class SessionLink:
             said = next((reason["message"] for reason in reasons if isinstance(reason, dict) and "message" in reason), None)
             if said is not None:
                 raise Refused(f"The server does not let you in: {said}.") from None
-            raise Unreachable(f"No ImageServer answers at {self._url} ({error}): start it, or name another with --server.") from None
+            raise Unreachable(unanswered(self._url, error)) from None
         return self
 
     def __exit__(self, *_exception: object) -> None:
