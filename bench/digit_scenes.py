@@ -1,6 +1,6 @@
 """Photographs of digits as people make them, each with a name for what is difficult in it. For bench/digits.py and tests.
 
-Deliberately other code than the pictures of the training (inference/lenet_data.py): what is learnt there must hold here.
+Deliberately other code than the pictures of the training (inference/recipes/lenet_data.py): what is learnt there must hold here.
 """
 
 from __future__ import annotations

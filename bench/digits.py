@@ -24,8 +24,8 @@ from digit_scenes import SCENES, cropped, pen, tidy  # noqa: E402
 
 from inference.digit import PREPROCESSING, digit  # noqa: E402
 from inference.images import Limits, decode  # noqa: E402
-from inference.lenet_strokes import draw  # noqa: E402
-from inference.lenet_training import predict  # noqa: E402
+from inference.recipes.lenet_strokes import draw  # noqa: E402
+from inference.recipes.lenet_training import predict  # noqa: E402
 
 
 def door(data: bytes) -> np.ndarray:

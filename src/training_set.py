@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what is wrong with a picture is said below, once
     import numpy as np
 
-    from inference import digit_folder
+    from inference.recipes import digit_folder
 
     try:
         found = digit_folder.read(options.folder)

@@ -5,8 +5,8 @@ After Huang, Liu, van der Maaten and Weinberger, "Densely Connected Convolutiona
 
 from keras import Model, layers
 
-from inference import xray_layers
-from inference.xray_layers import Tensor, convolution, normalised, plain
+from inference.recipes import xray_layers
+from inference.recipes.xray_layers import Tensor, convolution, normalised, plain
 
 GROWTH = 14
 

@@ -6,8 +6,8 @@ After Szegedy et al., "Going Deeper with Convolutions", 2015, with the factorise
 
 from keras import Model, layers
 
-from inference import xray_layers
-from inference.xray_layers import Tensor, convolution
+from inference.recipes import xray_layers
+from inference.recipes.xray_layers import Tensor, convolution
 
 
 def module(x: Tensor, filters: int) -> Tensor:

@@ -6,8 +6,8 @@ says it whatever the exposure. The weighing is squeeze-and-excitation (Hu, Shen 
 
 from keras import Model, layers, ops
 
-from inference import xray_layers
-from inference.xray_layers import Tensor, convolution
+from inference.recipes import xray_layers
+from inference.recipes.xray_layers import Tensor, convolution
 
 
 def local_contrast(x: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ After He, Zhang, Ren and Sun, "Identity Mappings in Deep Residual Networks", 201
 
 from keras import Model, layers
 
-from inference import xray_layers
-from inference.xray_layers import Tensor, normalised, plain
+from inference.recipes import xray_layers
+from inference.recipes.xray_layers import Tensor, normalised, plain
 
 
 def block(x: Tensor, filters: int, stride: int) -> Tensor:

@@ -5,8 +5,8 @@ After Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale 
 
 from keras import Model, layers
 
-from inference import xray_layers
-from inference.xray_layers import Tensor, convolution
+from inference.recipes import xray_layers
+from inference.recipes.xray_layers import Tensor, convolution
 
 
 def body(x: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ After Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 
 
 from keras import Model, layers
 
-from inference import xray_layers
-from inference.xray_layers import Tensor, convolution, plain
+from inference.recipes import xray_layers
+from inference.recipes.xray_layers import Tensor, convolution, plain
 
 
 def separable(x: Tensor, filters: int) -> Tensor:

@@ -30,9 +30,9 @@ from inference import converted, wire
 from inference.worker import bind_life_to_parent, set_environment
 
 if TYPE_CHECKING:
-    from inference.lenet_data import Data
-    from inference.lenet_training import Options, Progress
     from inference.loading import Means
+    from inference.recipes.lenet_data import Data
+    from inference.recipes.lenet_training import Options, Progress
 
 NICE = 19
 DOWNLOAD_TIMEOUT = 10.0
@@ -94,7 +94,7 @@ def mnist(given: Path | None) -> Path:
 
 def read_data(options: argparse.Namespace) -> tuple[Data, str]:
     """The training data, and a sentence about it. TrainingError."""
-    from inference import digit_folder, lenet_data
+    from inference.recipes import digit_folder, lenet_data
 
     if options.pictures is not None:
         found = digit_folder.read(options.pictures)
@@ -115,7 +115,7 @@ def read_data(options: argparse.Namespace) -> tuple[Data, str]:
 
 def plan(samples: int, threads: int) -> Options:
     """How long to train: `samples` pictures shown, 0: as long as is good."""
-    from inference.lenet_training import Options
+    from inference.recipes.lenet_training import Options
 
     if not samples:
         return Options(threads=threads)
@@ -158,9 +158,9 @@ def run(options: argparse.Namespace, job: Job) -> None:
     """Train, write the version, compare. TrainingError."""
     data, text = read_data(options)
     job.tell("prepared", text=text)
-    from inference import lenet_training
     from inference.images import Limits
     from inference.loading import Means
+    from inference.recipes import lenet_training
     from inference.serving import note_to_stderr
 
     _import_quietly()

@@ -6,9 +6,9 @@ import pytest
 from bench.digit_scenes import SCENES, cropped, scene
 
 from inference.digit import BOX, PREPROCESSING, SIDE, digit
-from inference.lenet_data import as_mnist
-from inference.lenet_strokes import VARIANTS, draw
 from inference.manifest import Input
+from inference.recipes.lenet_data import as_mnist
+from inference.recipes.lenet_strokes import VARIANTS, draw
 
 STROKE = 0.09
 

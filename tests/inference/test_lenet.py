@@ -9,7 +9,7 @@ import pytest
 from bench.digit_scenes import SCENES, cropped
 from tests.inference.worker_process import MODELS, ROOT, WorkerProcess
 
-from inference.lenet_strokes import draw
+from inference.recipes.lenet_strokes import draw
 
 FOLDER = MODELS / "lenet"
 SAMPLES = ROOT / "clients" / "samples" / "digits"

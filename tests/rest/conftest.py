@@ -65,8 +65,8 @@ def digit():
     """A picture file of a 7, 28x28, light on dark, and its pixels."""
     import cv2
 
-    from inference.lenet_data import as_mnist
-    from inference.lenet_strokes import draw
+    from inference.recipes.lenet_data import as_mnist
+    from inference.recipes.lenet_strokes import draw
 
     rng = np.random.default_rng(7)
     pixels = as_mnist(draw(7, 80, rng), rng)

@@ -21,8 +21,8 @@ PATIENCE = 400.0
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory):
     """400 drawn digits in the form of mnist.npz, 100 of them held out."""
-    from inference.lenet_data import as_mnist
-    from inference.lenet_strokes import draw
+    from inference.recipes.lenet_data import as_mnist
+    from inference.recipes.lenet_strokes import draw
 
     rng = np.random.default_rng(0)
     labels = (np.arange(500) % 10).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Train LeNet: `python -m inference.lenet_training --data mnist.npz --out models/lenet`, from `src`.
+"""Train LeNet: `python -m inference.recipes.lenet_training --data mnist.npz --out models/lenet`, from `src`.
 
 Teachers are trained first; the LeNet that is kept then learns from the labels and from their average opinion on every
 bent picture (Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015; a network taught by its equal:
@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 from errors import TrainingError
-from inference import lenet_data
-from inference.lenet_data import Data, Floats, Labels, Mix, Pictures
+from inference.recipes import lenet_data
+from inference.recipes.lenet_data import Data, Floats, Labels, Mix, Pictures
 
 WEIGHTS = "weights.npz"
 RECORD = "training.json"
@@ -302,7 +302,7 @@ def save(trained: Trained, folder: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Exit code 0, or 2 with a sentence when the data cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m inference.lenet_training", description="Train LeNet on handwritten digits.")
+    parser = argparse.ArgumentParser(prog="python -m inference.recipes.lenet_training", description="Train LeNet on handwritten digits.")
     parser.add_argument("--data", type=Path, required=True, help="an .npz with x_train, y_train, x_test, y_test, as Keras's mnist.npz")
     parser.add_argument("--out", type=Path, required=True, help="folder of the model; weights.npz is written there")
     parser.add_argument("--seed", type=int, default=Options.seed, help=f"default {Options.seed}")

@@ -10,8 +10,8 @@ from tests.running import ROOT
 
 import training_set
 from errors import TrainingError
-from inference import digit_folder, lenet_data
-from inference.lenet_strokes import draw
+from inference.recipes import digit_folder, lenet_data
+from inference.recipes.lenet_strokes import draw
 
 
 def sheet(label, seed):

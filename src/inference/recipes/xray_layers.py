@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from inference.xray_recipe import NETWORKS
+from inference.recipes.xray_recipe import NETWORKS
 
 Tensor = Any
 Body = Callable[[Tensor], Tensor]

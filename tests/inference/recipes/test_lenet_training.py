@@ -9,9 +9,9 @@ import pytest
 from tests.inference.worker_process import ROOT
 
 from errors import TrainingError
-from inference import lenet_data, lenet_training
-from inference.lenet_data import Mix
-from inference.lenet_strokes import draw
+from inference.recipes import lenet_data, lenet_training
+from inference.recipes.lenet_data import Mix
+from inference.recipes.lenet_strokes import draw
 
 
 def drawings(count, seed=0):
@@ -93,7 +93,7 @@ def test_saving_keeps_manifest_and_weights_together(tmp_path):
 RUN = """
 import json, sys
 from pathlib import Path
-from inference import lenet_data, lenet_training as training
+from inference.recipes import lenet_data, lenet_training as training
 options = training.Options(samples=1200, teachers=1, teacher_samples=800, rate=4e-3)
 data = lenet_data.load(Path(sys.argv[1]))
 states = []

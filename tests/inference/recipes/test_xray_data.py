@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from errors import SettingError
-from inference import xray_data, xray_scores
-from inference.xray_data import Dataset
+from inference.recipes import xray_data, xray_scores
+from inference.recipes.xray_data import Dataset
 
 
 def made_up(count: int, seed: int = 0) -> Dataset:

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from errors import SettingError
-from inference import manifest, xray_figures, xray_recipe, xray_scores
-from inference.xray_recipe import MEMBERS, NETWORKS, WEIGHTS, Recipe
+from inference import manifest
+from inference.recipes import xray_figures, xray_recipe, xray_scores
+from inference.recipes.xray_recipe import MEMBERS, NETWORKS, WEIGHTS, Recipe
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MODELS = ROOT / "models"
 EXAMPLES = sorted((ROOT / "tests/data/xray").glob("*.png"))
 
@@ -43,7 +44,7 @@ def test_what_is_shipped_is_compact_and_what_the_manifest_names(name):
 
 
 def test_a_committee_is_the_mean_of_its_networks_and_knows_the_examples():
-    from inference import xray_fit, xray_members
+    from inference.recipes import xray_fit, xray_members
 
     name = "xray-mycn"
     images = np.stack([cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in EXAMPLES])
@@ -63,7 +64,7 @@ def test_a_committee_is_the_mean_of_its_networks_and_knows_the_examples():
 
 
 def test_a_network_does_not_see_contrast_or_brightness():
-    from inference import xray_fit, xray_members
+    from inference.recipes import xray_fit, xray_members
 
     network = xray_members.new_network(MODELS, "xray-mycn", 1)
     network.set_weights(xray_members.load(MODELS / "xray-mycn" / WEIGHTS, NETWORKS)[0])
@@ -74,7 +75,7 @@ def test_a_network_does_not_see_contrast_or_brightness():
 def test_fitting_learns_and_the_same_seed_gives_the_same_network():
     import keras
 
-    from inference import xray_fit, xray_layers
+    from inference.recipes import xray_fit, xray_layers
 
     images, labels = made_up(192)
     results = []
@@ -90,7 +91,7 @@ def test_fitting_learns_and_the_same_seed_gives_the_same_network():
 
 
 def test_pictures_from_elsewhere_are_other_pictures_of_the_same_kind():
-    from inference import xray_fit
+    from inference.recipes import xray_fit
 
     images, _ = made_up(64)
     once, again = (xray_fit.otherwise(images, 3) for _ in range(2))
@@ -102,7 +103,7 @@ def test_pictures_from_elsewhere_are_other_pictures_of_the_same_kind():
 
 
 def test_calibration_goes_into_the_last_layer():
-    from inference import xray_members
+    from inference.recipes import xray_members
 
     weights = [np.ones((3, 3)), np.array([[2.0], [4.0]]), np.array([1.0])]
     first, kernel, bias = xray_members.calibrated(weights, 0.5, -3)
@@ -112,7 +113,7 @@ def test_calibration_goes_into_the_last_layer():
 
 
 def test_weights_are_stored_in_order_and_named_in_the_manifest(tmp_path):
-    from inference import xray_members
+    from inference.recipes import xray_members
 
     (tmp_path / "model.toml").write_text('title = "x"\nsha256 = "0"\n')
     networks = [[np.full((2, k + 1), k), np.array([float(k)])] for k in range(6)]
@@ -125,7 +126,7 @@ def test_weights_are_stored_in_order_and_named_in_the_manifest(tmp_path):
 
 
 def test_missing_models_and_weights_are_named(tmp_path):
-    from inference import xray_members
+    from inference.recipes import xray_members
 
     with pytest.raises(SettingError, match="xray-none"):
         xray_members.code(MODELS, "xray-none")
@@ -177,13 +178,13 @@ def test_one_command_trains_and_another_says_how_well(tmp_path):
 
     before = (models / "xray-mycn" / WEIGHTS).read_bytes()
     options = ("--model", "xray-mycn", "--work", str(tmp_path / "work"), "--epochs", "1")
-    assert f"{NETWORKS} of {NETWORKS} networks trained" in run("inference.xray_training", *options)
+    assert f"{NETWORKS} of {NETWORKS} networks trained" in run("inference.recipes.xray_training", *options)
     trained = (models / "xray-mycn" / WEIGHTS).read_bytes()
     assert trained != before
-    assert "networks trained" not in run("inference.xray_training", *options)  # all is done
+    assert "networks trained" not in run("inference.recipes.xray_training", *options)  # all is done
     assert (models / "xray-mycn" / WEIGHTS).read_bytes() == trained
-    run("inference.xray_figures")
-    run("inference.xray_figures", "--check")
+    run("inference.recipes.xray_figures")
+    run("inference.recipes.xray_figures", "--check")
     assert "240" not in (models / "README.md").read_text().split(xray_figures.START)[0]
     (models / "xray-vgg" / "README.md").write_text(f"{xray_figures.START}\n{xray_figures.END}\n")
-    run("inference.xray_figures", "--check", code=1)
+    run("inference.recipes.xray_figures", "--check", code=1)

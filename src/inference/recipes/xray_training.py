@@ -1,10 +1,10 @@
-"""Train the X-ray models: `python -m inference.xray_training --data pneumoniamnist.npz`, from `src`.
+"""Train the X-ray models: `python -m inference.recipes.xray_training --data pneumoniamnist.npz`, from `src`.
 
 One model with `--model xray-densenet`, all six without. Train and validation are one set of five folds, and each model is a
 committee of networks of which network k was trained without fold k: that gives out-of-fold predictions. On these, and on
 the same pictures as another machine would have given them, the logits are calibrated, for as many normals as pneumonias.
 What is done is kept in `--work`, so a run that was stopped goes on where it was.
-`python -m inference.xray_figures` then says how good they are.
+`python -m inference.recipes.xray_figures` then says how good they are.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from errors import ImageServerError
-from inference import xray_data, xray_scores
-from inference.xray_recipe import FOLDS, MEMBERS, NETWORKS, SEED, Recipe
+from inference.recipes import xray_data, xray_scores
+from inference.recipes.xray_recipe import FOLDS, MEMBERS, NETWORKS, SEED, Recipe
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CODE = [Path(__file__).with_name(f"xray_{part}.py") for part in ("augment", "data", "fit", "layers")]
 
 
@@ -62,7 +62,7 @@ def train(job: Job) -> Path:
     result = job.result
     if result.is_file():
         return result
-    from inference import xray_fit, xray_members  # TensorFlow, in this process only
+    from inference.recipes import xray_fit, xray_members  # TensorFlow, in this process only
 
     xray_fit.use_one_core()
     data = xray_data.load(job.data)
@@ -103,7 +103,7 @@ def answers(data: xray_data.Dataset, jobs: list[Job]) -> xray_data.Whole:
 
 def finish(data: xray_data.Dataset, jobs: list[Job]) -> xray_scores.Calibration:
     """Calibrate a member's networks together and write them to its folder as one committee."""
-    from inference import xray_members
+    from inference.recipes import xray_members
 
     both = np.concatenate([gather(jobs, "seen"), gather(jobs, "otherwise")])
     calibration = xray_scores.calibrate(both, np.tile(answers(data, jobs), 2))
@@ -126,7 +126,7 @@ def run(jobs: Iterable[Job], processes: int) -> None:
 
 
 def options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m inference.xray_training", description="Train the chest X-ray models.")
+    parser = argparse.ArgumentParser(prog="python -m inference.recipes.xray_training", description="Train the chest X-ray models.")
     parser.add_argument("--data", type=Path, required=True, help="pneumoniamnist.npz of MedMNIST v2; its test part is not read")
     parser.add_argument("--model", choices=MEMBERS, help="train this one only (default: all six)")
     parser.add_argument("--models", type=Path, default=ROOT / "models", help="the folder of models")

@@ -16,7 +16,7 @@ import numpy as np
 
 from errors import TrainingError
 from inference.digit import BOX, SIDE, centre, digit
-from inference.lenet_strokes import draw
+from inference.recipes.lenet_strokes import draw
 
 Pictures = np.ndarray[Any, np.dtype[np.uint8]]
 Labels = np.ndarray[Any, np.dtype[np.int64]]

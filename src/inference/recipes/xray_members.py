@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from errors import SettingError
-from inference.xray_recipe import ENSEMBLE, MEMBERS, WEIGHTS
+from inference.recipes.xray_recipe import ENSEMBLE, MEMBERS, WEIGHTS
 
 Weights = list[NDArray[Any]]
 
@@ -87,6 +87,6 @@ def load(path: Path, count: int) -> list[Weights]:
         with np.load(path, allow_pickle=False) as file:
             arrays = [file[key].astype(np.float32) for key in sorted(file.files)]
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise SettingError(f"{path} holds no weights: train the model first, with python -m inference.xray_training") from error
+        raise SettingError(f"{path} holds no weights: train the model first, with python -m inference.recipes.xray_training") from error
     each = len(arrays) // count
     return [arrays[k * each : (k + 1) * each] for k in range(count)]

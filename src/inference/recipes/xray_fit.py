@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from inference import xray_augment
-from inference.xray_data import Pictures, Reals
-from inference.xray_recipe import Recipe
+from inference.recipes import xray_augment
+from inference.recipes.xray_data import Pictures, Reals
+from inference.recipes.xray_recipe import Recipe
 
 Tensor = Any
 

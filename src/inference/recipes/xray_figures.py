@@ -1,4 +1,4 @@
-"""Say how good the X-ray models are: `python -m inference.xray_figures --data pneumoniamnist.npz`, from `src`.
+"""Say how good the X-ray models are: `python -m inference.recipes.xray_figures --data pneumoniamnist.npz`, from `src`.
 
 Trains nothing: network k of each committee has never seen fold k, so the served weights themselves give out-of-fold
 predictions for the pictures of those folds. Writes the tables in models/README.md and in each model's card,
@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from errors import ImageServerError, SettingError
-from inference import xray_data, xray_scores
-from inference.xray_recipe import ENSEMBLE, FOLDS, MEMBERS, NETWORKS, SEED, WEIGHTS
-from inference.xray_scores import Reals, Whole
+from inference.recipes import xray_data, xray_scores
+from inference.recipes.xray_recipe import ENSEMBLE, FOLDS, MEMBERS, NETWORKS, SEED, WEIGHTS
+from inference.recipes.xray_scores import Reals, Whole
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 START, END = "<!-- figures -->", "<!-- end of figures -->"
 
 
@@ -41,7 +41,7 @@ class Model:
 
 def predictions(data: xray_data.Dataset, models: Path, name: str, otherwise: Reals) -> Model:
     """Run each picture through the one network of the committee that was trained without its fold."""
-    from inference import xray_fit, xray_members
+    from inference.recipes import xray_fit, xray_members
 
     network = xray_members.new_network(models, name, SEED)
     path = models / name / WEIGHTS
@@ -133,14 +133,14 @@ def put(path: Path, table: str, check: bool) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Exit code 1 when `--check` finds other figures, 2 when data or weights are missing."""
-    parser = argparse.ArgumentParser(prog="python -m inference.xray_figures", description="Measure the chest X-ray models.")
+    parser = argparse.ArgumentParser(prog="python -m inference.recipes.xray_figures", description="Measure the chest X-ray models.")
     parser.add_argument("--data", type=Path, required=True, help="pneumoniamnist.npz of MedMNIST v2; its test part is not read")
     parser.add_argument("--models", type=Path, default=ROOT / "models", help="the folder of models")
     parser.add_argument("--check", action="store_true", help="change no file; exit with 1 where one holds other figures")
     given = parser.parse_args(arguments)
     try:
         data = xray_data.load(given.data)
-        from inference import xray_fit
+        from inference.recipes import xray_fit
 
         otherwise = xray_fit.otherwise(data.images, SEED)
         members = [predictions(data, given.models, name, otherwise) for name in MEMBERS]

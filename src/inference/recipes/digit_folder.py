@@ -17,7 +17,7 @@ from errors import ImageServerError, TrainingError
 from inference import images
 from inference.digit import PREPROCESSING, SIDE, digit
 from inference.images import Limits
-from inference.lenet_data import Data
+from inference.recipes.lenet_data import Data
 
 LEAST_OF_EACH = 10
 """Pictures of each digit below which a folder is not used: a network that never sees a 4 takes it for a 9."""
