@@ -189,6 +189,9 @@ class ImageServer:
             place = f"{addresses.for_url(addresses.lan_address() or host)}:{port}"
             LOG.info("cameras on this network reach it at %s://%s", scheme, place)
             LOG.info("capture devices reach it at %s://%s%s", "wss" if settings.tls else "ws", place, RELAY)
+        for option, path in (("--mnist", settings.mnist), ("--training-data", settings.training_data)):
+            if path is not None and not path.exists():
+                LOG.warning("%s: there is no %s, so trainings that need it are refused until it is there", option, path)
         if settings.auth and not self.users.any():
             LOG.warning("nobody can log in yet: add a user with  python3 src/userdb.py add NAME --users %s", settings.users)
         if not settings.auth and not addresses.is_loopback(host):
@@ -266,7 +269,10 @@ def _listen(ip: str, port: int) -> hub.Socket:
 def _users(settings: Settings) -> UserDB:
     """The user database, or one in memory when users are given for a trial."""
     if not settings.user:
-        return UserDB(settings.users)
+        users = UserDB(settings.users)
+        if settings.auth:
+            users.any()  # a file that cannot be used is told before anybody can connect
+        return users
     users = UserDB(None)
     for credential in settings.user:
         users.add(credential.name, credential.password, ROLES)

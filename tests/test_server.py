@@ -43,6 +43,12 @@ def test_auth_without_users_says_how_to_add_one(tmp_path: Path) -> None:
         server.wait_for(r"userdb.py add NAME")
 
 
+def test_missing_training_data_is_told_at_the_start(tmp_path: Path) -> None:
+    with Server("--mnist", "/does/not/exist.npz", "--training-data", "/does/not/exist", data=tmp_path) as server:
+        server.wait_for(r"warning: --mnist: there is no /does/not/exist.npz")
+        server.wait_for(r"warning: --training-data: there is no /does/not/exist,")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -55,6 +61,7 @@ def test_auth_without_users_says_how_to_add_one(tmp_path: Path) -> None:
         (["-i", "203.0.113.7"], "203.0.113.7"),
         (["--prot", "80"], "--prot"),
         (["--results", "/does/not/exist/file"], "/does/not/exist/file"),
+        (["-a", "--users", PROGRAM], PROGRAM),  # no database
     ],
 )
 def test_a_wrong_value_costs_one_sentence_and_code_2(tmp_path: Path, arguments: list[str], words: str) -> None:
