@@ -199,7 +199,9 @@ def test_idle_sessions_end_and_workers_end_with_the_server(tmp_path: Path) -> No
 
 
 def test_a_stopping_server_lets_models_say_their_last_word(tmp_path: Path) -> None:
-    with Server("--session-models", "sleeper", data=tmp_path) as server, Client(server) as client:
+    # The deadline: the first prediction waits for the model, which may still be starting.
+    options = ("--session-models", "sleeper", "--merge-deadline", "30s")
+    with Server(*options, data=tmp_path) as server, Client(server) as client:
         client.start()
         client.frame(1, 1)
         client.wait(1)
