@@ -10,6 +10,8 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -18,6 +20,7 @@ from transport import engineio_v3, engineio_v4, hub
 from transport.cors import Origins
 from transport.engineio_packet import MESSAGE, NOOP, DecodeError, Packet
 from transport.engineio_session import Group, Session
+from transport.http_wsgi import Refusal
 from transport.limits import SocketIOLimits, WebSocketLimits
 from transport.websocket import TEXT, WebSocket, accept
 from transport.websocket_frames import NO_STATUS
@@ -29,7 +32,10 @@ FAREWELL_SECONDS = 1.0
 """How long a closed polling session's last answer waits for the poll that crosses the close on its way."""
 
 UPGRADE_GRACE = 0.05
-"""How long a poll that comes amid an upgrade waits for the upgrade to complete: the loop may see it first."""
+"""How long a request that comes amid an upgrade waits for the upgrade to complete: the loop may see it first."""
+
+BESIDE_BYTES = 16
+"""What a WebSocket message may have beside what it carries: its packet's type, and the time before a session's frame."""
 
 _ORDERLY = ("client disconnect", "server disconnect")
 _CODECS = {"3": engineio_v3, "4": engineio_v4}
@@ -70,12 +76,13 @@ class EngineServer:
         self._farewells: dict[str, Session] = {}
         chosen = self.limits
         self._ws_limits = WebSocketLimits(
-            message_bytes=chosen.message_bytes + chosen.message_bytes // 2,  # room for base64, which old clients may need
+            message_bytes=chosen.message_bytes + BESIDE_BYTES,
             message_seconds=chosen.message_seconds,
             queue_bytes=chosen.queue_bytes,
             pings_per_second=chosen.pings_per_second,
             close_seconds=chosen.close_seconds,
         )
+        self._base64_limits = replace(self._ws_limits, message_bytes=chosen.message_bytes + chosen.message_bytes // 2)
         self._gauges = {name: metrics.CONNECTIONS.child(name) for name in ("polling", "websocket")}
 
     # What python-socketio calls.
@@ -161,9 +168,10 @@ class EngineServer:
         elif method != "GET":
             return self._refuse(environ, start_response, _BAD_METHOD)
         if transport == "websocket":
-            ws = accept(environ, self._ws_limits)
+            base64 = _base64(codec, query) if session is None else session.base64
+            ws = accept(environ, self._base64_limits if base64 else self._ws_limits)
             if ws is None:
-                return self._refuse(environ, start_response, _BAD_REQUEST)
+                return self._refuse(environ, start_response, _BAD_REQUEST, headers=[("Sec-WebSocket-Version", "13")])
             try:
                 self._websocket(session or self._new(environ, query, ws), ws)
             finally:
@@ -175,6 +183,8 @@ class EngineServer:
                 session.open(["websocket"])
                 self._connect(session.sid, session.environ)
             return self._payload(environ, start_response, session, query)
+        if method == "POST":
+            session.settle(UPGRADE_GRACE)
         if method == "GET" and not session.verdict() and self._farewells.pop(session.sid, None) is None:
             return self._refuse(environ, start_response, _SESSION_UNKNOWN)
         if session.ws is not None:
@@ -189,8 +199,7 @@ class EngineServer:
         # The application may look at the request long after it: kept without what belongs to the connection.
         kept = {name: value for name, value in environ.items() if isinstance(value, str)}
         codec = _CODECS[query["EIO"]]
-        base64 = query.get("b64", "") not in ("", "0", "false") or (codec is engineio_v3 and "j" in query)
-        session = Session(self, self.generate_id(), codec, base64, kept)
+        session = Session(self, self.generate_id(), codec, _base64(codec, query), kept)
         session.ws = ws
         self.sessions[session.sid] = session
         self._gauges["polling" if ws is None else "websocket"].value += 1
@@ -237,7 +246,7 @@ class EngineServer:
         try:
             with session.run():
                 return self._receive(environ, start_response, session, query)
-        except OSError:
+        except (OSError, Refusal):  # the rest of its message will never come
             session.close("transport error")
             raise
         finally:
@@ -317,9 +326,21 @@ class EngineServer:
         return [body]
 
     def _refuse(
-        self, environ: WSGIEnvironment, start_response: StartResponse, code: int, status: str = "400 Bad Request", *, origin: bool = True
+        self,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+        code: int,
+        status: str = "400 Bad Request",
+        *,
+        origin: bool = True,
+        headers: Iterable[tuple[str, str]] = (),
     ) -> list[bytes]:
         body = json.dumps({"code": code, "message": _SENTENCES[code]}, separators=(",", ":")).encode()
-        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *headers]
         start_response(status, headers + (self._origins.headers(environ) if origin else []))
         return [body]
+
+
+def _base64(codec: ModuleType, query: Query) -> bool:
+    """Whether the handshake says that binary must be sent as text."""
+    return query.get("b64", "") not in ("", "0", "false") or (codec is engineio_v3 and "j" in query)

@@ -17,7 +17,7 @@ from transport import hub
 from transport.engineio_packet import CLOSE, MESSAGE, NOOP, OPEN, PING, PONG, DecodeError, Packet, open_data
 from transport.websocket import BINARY, ProtocolError, WebSocket
 from transport.websocket_frames import BINARY as BINARY_FRAME
-from transport.websocket_frames import NO_STATUS, POLICY, TEXT, frame
+from transport.websocket_frames import INVALID_DATA, NO_STATUS, TEXT, frame
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -196,12 +196,14 @@ class Session:
                     self.receive(packet)
                 if self.reason is not None:
                     break
-        except (DecodeError, UnicodeDecodeError) as error:
+        except DecodeError as error:
             self._server.log(f"client {sid} is disconnected: {error}")
             self.close("transport error")
+        except UnicodeDecodeError:
+            ws.fail(ProtocolError(INVALID_DATA, "text must be UTF-8"))
+            self.close("transport error")
         except ProtocolError as error:
-            metrics.LIMITS_HIT.inc(error.limit)
-            ws.close(POLICY, error.reason)
+            ws.fail(error)
             self.close("transport error")
         self.close("transport close")
         for _message in messages:
@@ -259,6 +261,12 @@ class Session:
         if self.posting or (self.ws is not None and self.ws.handling):
             return self._server.clock()  # its next heartbeat may be behind what is being read or handled just now
         return max(self._seen, 0.0 if self.ws is None else self.ws.read_at)
+
+    def settle(self, seconds: float) -> None:
+        """Wait, at most so long, while it moves to a WebSocket: a POST right behind the move's last packet comes too late, not in time."""
+        end = self._server.clock() + seconds
+        while self.upgrading is not None and self._server.clock() < end:
+            hub.sleep(0.001)
 
     def verdict(self) -> bool:
         """Whether the session is open, for a poll that has come; waits while a heartbeat is missing whose time is all but over.

@@ -73,17 +73,25 @@ class Connection:
 
         The connection stays open until the application returns.
         """
-        events, self._events, self.taken = self._events, None, True
+        events = self._events
         assert events is not None
-        event = events.next_event()
-        while event is not h11.PAUSED and event is not h11.NEED_DATA:
+        try:
             event = events.next_event()
+            while event is not h11.PAUSED and event is not h11.NEED_DATA:
+                event = events.next_event()
+        except h11.RemoteProtocolError as error:
+            raise self._misread(events, error) from None
+        self._events, self.taken = None, True
         return self.sock, bytes(events.trailing_data[0])
+
+    @property
+    def expected(self) -> bool:
+        """Whether the client waits for "100 Continue" before it sends its body."""
+        return self._events is not None and self._events.they_are_waiting_for_100_continue
 
     def continue_body(self) -> None:
         """Send "100 Continue" to a client that waits for it."""
-        events = self._events
-        if events is not None and events.they_are_waiting_for_100_continue:
+        if self.expected:
             self.send(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
 
     def next_event(self, timeout: float) -> Any:
@@ -98,10 +106,23 @@ class Connection:
                 events.receive_data(self.sock.recv(READ_BYTES))
                 event = events.next_event()
         except h11.RemoteProtocolError as error:
-            status = error.error_status_hint
-            limit = "header_bytes" if status == 431 else ""
-            raise Refusal(status, f"This is not a proper HTTP request: {error}.", limit) from None
+            raise self._misread(events, error) from None
         return event
+
+    def _misread(self, events: h11.Connection, error: h11.RemoteProtocolError) -> Refusal:
+        """The refusal of what h11 could not read."""
+        arrived, ended = events.trailing_data
+        if error.error_status_hint == 431 and self.body is None:  # it will not wait any longer for the end of the headers
+            return self._long_headers() if b"\n" in arrived[: self.server.limits.request_line_bytes] else self._long_line()
+        limit = "header_bytes" if error.error_status_hint == 431 else ""
+        reason = str(error).partition(": bytearray(")[0]  # what follows is h11's memory
+        return Refusal(error.error_status_hint, f"This is not a proper HTTP request: {reason}.", limit, log=not ended)
+
+    def _long_line(self) -> Refusal:
+        return Refusal(414, f"The request line is longer than {self.server.limits.request_line_bytes} bytes.", "request_line_bytes")
+
+    def _long_headers(self) -> Refusal:
+        return Refusal(431, f"The headers are longer than {self.server.limits.header_bytes} bytes.", "header_bytes")
 
     def _pause(self) -> None:
         """Let the others have their turn when this one's is over: a client that sends without pause always has more to read."""
@@ -127,7 +148,7 @@ class Connection:
         address = environ["REMOTE_ADDR"]
         counted = address != self.peer and self.server.trusted(self.peer)
         if counted and not self.server.enter(address):
-            self._answer_refusal(Refusal(429, "Too many connections from this address."))
+            self._answer_refusal(Refusal(429, "Too many connections from this address.", log=False))
             return self._finish()
         try:
             self._call(self.server.application(environ["PATH_INFO"]), environ)
@@ -140,7 +161,12 @@ class Connection:
         limits, clock = self.server.limits, self.server.clock
         events = self._events
         assert events is not None
-        event: Any = events.next_event() if events.trailing_data[0] else h11.NEED_DATA
+        event: Any = h11.NEED_DATA
+        if events.trailing_data[0]:  # the request came with the one before
+            try:
+                event = events.next_event()
+            except h11.RemoteProtocolError as error:
+                raise self._misread(events, error) from None
         fresh = True
         end = clock() + limits.keep_alive_seconds
         while event is h11.NEED_DATA:
@@ -160,9 +186,9 @@ class Connection:
     def _environ(self, request: h11.Request) -> WSGIEnvironment:
         limits, server = self.server.limits, self.server
         if len(request.method) + len(request.target) + 10 > limits.request_line_bytes:
-            raise Refusal(414, f"The request line is longer than {limits.request_line_bytes} bytes.", "request_line_bytes")
+            raise self._long_line()
         if sum(len(name) + len(value) + 4 for name, value in request.headers) > limits.header_bytes:  # h11 limits what it waits for only
-            raise Refusal(431, f"The headers are longer than {limits.header_bytes} bytes.", "header_bytes")
+            raise self._long_headers()
         target = request.target.decode("latin-1")
         if target[:1] != "/" and "://" in target:  # absolute form, section 3.2.2 of RFC 9112
             target = "/" + target.split("://", 1)[1].partition("/")[2]
@@ -202,6 +228,9 @@ class Connection:
             environ["REMOTE_ADDR"] = server.client_address(self.peer, environ.get("HTTP_X_FORWARDED_FOR", ""))
             if environ.get("HTTP_X_FORWARDED_PROTO") in ("http", "https"):
                 environ["wsgi.url_scheme"] = environ["HTTP_X_FORWARDED_PROTO"]
+        if "CONTENT_LENGTH" in environ and "HTTP_TRANSFER_ENCODING" in environ:
+            # A proxy may have counted where h11 reads chunks, and what one takes for a body the other takes for a request.
+            raise Refusal(400, "This is not a proper HTTP request: it has both Content-Length and Transfer-Encoding.")
         if int(environ.get("CONTENT_LENGTH") or 0) > limits.body_bytes:
             raise Refusal(413, f"A request body may have {limits.body_bytes} bytes.", "body_bytes")
         self.body = Body(self, server)
@@ -228,13 +257,13 @@ class Connection:
             # Whatever an application forgot to catch: this request fails, the server goes on.
             place = place_of(error)
             self.server.log(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']} failed: {type(error).__name__}: {error} ({place})")
-            answer.refuse(Refusal(500, "Something went wrong in the server; its log says what."))
+            answer.refuse(Refusal(500, "Something went wrong in the server; its log says what.", log=False))
 
     def _finish(self) -> bool:
         """Read what the client still sends of its request, then make ready for the next. Whether there can be one."""
         events = self._events
         assert events is not None
-        if events.their_state is h11.SEND_BODY and not events.they_are_waiting_for_100_continue:
+        if events.their_state is h11.SEND_BODY:
             self._drain()
         if events.our_state is h11.DONE and events.their_state is h11.DONE:
             events.start_next_cycle()

@@ -21,11 +21,14 @@ Headers = list[tuple[str, str]]
 
 
 class Refusal(Exception):
-    """The request ends here, with this status and sentence; `limit` names the limit that it ran into, or is ""."""
+    """The request ends here, with this status and sentence; `limit` names the limit that it ran into, or is "".
 
-    def __init__(self, status: int, sentence: str, limit: str = "") -> None:
+    `log`: whether a line in the log is still due.
+    """
+
+    def __init__(self, status: int, sentence: str, limit: str = "", *, log: bool = True) -> None:
         super().__init__(sentence)
-        self.status, self.sentence, self.limit = status, sentence, limit
+        self.status, self.sentence, self.limit, self.log = status, sentence, limit, log
 
 
 _REASONS = {
@@ -48,7 +51,8 @@ class Answer:
         code, _, reason = status.partition(" ")
         names = {name.lower() for name, _ in headers}
         extra = [] if "date" in names else [("Date", formatdate(usegmt=True))]
-        if self._connection.server.stopping and "connection" not in names:
+        # A client that waits to be asked for its body may send it now or not, so no other request can follow (RFC 9110, section 10.1.1).
+        if (self._connection.server.stopping or self._connection.expected) and "connection" not in names:
             extra.append(("Connection", "close"))
         self._head = h11.Response(
             status_code=int(code),
@@ -73,6 +77,7 @@ class Answer:
         connection = self._connection
         if refusal.limit:
             metrics.LIMITS_HIT.inc(refusal.limit)
+        if refusal.log:
             connection.server.log(f"a request of {connection.peer} was refused: {refusal.sentence}")
         if self.started or connection.taken:
             connection.give_up()

@@ -35,6 +35,7 @@ class WebSocket:
         "_close_timer",
         "_closed_by_us",
         "_limits",
+        "_log",
         "_messages",
         "_pings",
         "_pings_since",
@@ -52,8 +53,16 @@ class WebSocket:
         "read_at",
     )  # fmt: skip
 
-    def __init__(self, sock: hub.Socket, rest: bytes, limits: WebSocketLimits, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        sock: hub.Socket,
+        rest: bytes,
+        limits: WebSocketLimits,
+        clock: Callable[[], float] = time.monotonic,
+        log: Callable[[str], None] = lambda _line: None,
+    ) -> None:
         sock.setblocking(False)
+        self._log = log
         self._sock, self._rest, self._limits, self._clock = sock, rest, limits, clock
         self._receiver = frames.Receiver(limits.message_bytes, clock)
         self._queue: deque[bytes | memoryview] = deque()
@@ -89,7 +98,7 @@ class WebSocket:
             try:
                 return payload.decode()
             except UnicodeDecodeError:
-                self.close(frames.INVALID_DATA, "text must be UTF-8")
+                self.fail(ProtocolError(frames.INVALID_DATA, "text must be UTF-8"))
         return None
 
     def messages(self) -> Iterator[tuple[int, bytes]]:
@@ -114,9 +123,7 @@ class WebSocket:
                 if clock() >= self._turn_ends:  # many bytes may make no message
                     self._pause()
         except ProtocolError as error:
-            if error.limit:
-                metrics.LIMITS_HIT.inc(error.limit)
-            self.close(error.code, error.reason)
+            self.fail(error)
             self._finish_sending()
         finally:
             if self.close_code is None and not self._closed_by_us:
@@ -141,10 +148,9 @@ class WebSocket:
         if self.close_code is not None:
             return False
         if self.queued and self.queued + len(data) > self._limits.queue_bytes:
-            metrics.LIMITS_HIT.inc("queue_bytes")
             self._queue.clear()
             self.queued = 0
-            self.close(frames.POLICY, "reads too slowly")
+            self.fail(ProtocolError(frames.POLICY, "reads too slowly", "queue_bytes"))
             hub.shut(self._sock)
             return False
         self._write(data)
@@ -163,6 +169,14 @@ class WebSocket:
             self.close_code, self.close_reason, self._closed_by_us = code, reason, True
             self._send_close(code, reason)
             self._close_timer = hub.call_later(self._limits.close_seconds, hub.shut, self._sock)
+
+    def fail(self, error: ProtocolError) -> None:
+        """Close it for what the client did, which is counted and logged."""
+        if error.limit:
+            metrics.LIMITS_HIT.inc(error.limit)
+        if self.close_code is None:
+            self._log(f"is closed with {error.code}: {error.reason}")
+        self.close(error.code, error.reason)
 
     def abort(self) -> None:
         """End it at once, without a close frame; whoever reads sees the end."""
@@ -330,7 +344,8 @@ def accept(environ: WSGIEnvironment, limits: WebSocketLimits) -> WebSocket | Non
     except ValueError:
         return None
     sock, rest = environ["transport.connection"].take_over()
-    ws = WebSocket(sock, rest, limits)
+    peer, log = environ["REMOTE_ADDR"], environ["transport.connection"].server.log
+    ws = WebSocket(sock, rest, limits, log=lambda line: log(f"a WebSocket of {peer} {line}"))
     answer = f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {key}\r\n\r\n"
     ws.write(answer.encode())
     return ws

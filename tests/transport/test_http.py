@@ -116,13 +116,42 @@ def test_failing_application(serve: Serve) -> None:
 @pytest.mark.parametrize("request_bytes", [b"rubbish\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
                                            b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
                                            b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
-                                           b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"])  # fmt: skip
-def test_malformed_request(serve: Serve, request_bytes: bytes) -> None:
-    assert talk(serve().port, request_bytes).startswith(b"HTTP/1.1 400")
+                                           b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+                                           b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                                           ])  # fmt: skip
+@pytest.mark.parametrize("before", [b"", head("/slow")])
+def test_malformed_request(serve: Serve, before: bytes, request_bytes: bytes) -> None:
+    """It is answered and logged in one line, be it the first on its connection or right behind another."""
+    served = serve()
+    lines = len(served.state()["log"])
+    answer = talk(served.port, before + request_bytes)
+    assert answer.startswith(b"HTTP/1.1 200" if before else b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1 400") == 1
+    assert b"bytearray" not in answer
+    log = served.state()["log"][lines:]
+    assert len(log) == 1
+    assert "127.0.0.1 was refused" in log[0]
+
+
+def test_what_is_malformed_behind_an_upgrade(serve: Serve) -> None:
+    """The body of a request that asks for a WebSocket is read before the socket changes hands."""
+    asked = head("/ws", Upgrade="websocket", Connection="Upgrade", Sec_WebSocket_Version="13", Sec_WebSocket_Key="A" * 22 + "==")
+    served = serve()
+    assert talk(served.port, asked[:-2] + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n").startswith(b"HTTP/1.1 400")
+
+
+def test_a_refused_body_that_was_never_asked_for_ends_the_connection(serve: Serve) -> None:
+    """The client may send it all the same or begin another request: nobody could tell the two apart."""
+    with socket.create_connection(("127.0.0.1", serve().port), 10) as sock:
+        sock.sendall(head("/refuse", "POST", Content_Length="3", Expect="100-continue"))
+        answer = sock.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 403")
+    assert b"\r\nConnection: close\r\n" in answer
 
 
 @pytest.mark.parametrize(("limit", "status", "pieces"), [
     ("request_line_bytes", 414, [head("/" + "x" * 1000)]),
+    ("request_line_bytes", 414, [b"GET /" + b"x" * 200_000]),
     ("header_bytes", 431, [head(X_Long="x" * 5000)]),
     ("header_seconds", 408, [b"GET / HTTP/1.1\r\nHo"]),
     ("body_bytes", 413, [head("/echo", "POST", Content_Length="100001"), b"x" * 100_001]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import socket
@@ -31,7 +32,8 @@ def frame_begin(ws: websocket.WebSocket, length: int, sent: bytes, opcode: int =
 
 @pytest.mark.parametrize("version", [3, 4])
 @pytest.mark.parametrize(("limit", "send", "code"), [
-    ("message_bytes", lambda one: frame_begin(one.ws, 10_000_000, b""), 1009),
+    ("message_bytes", lambda one: frame_begin(one.ws, 101_000, b""), 1009),
+    ("message_bytes", lambda one: frame_begin(one.ws, 101_000, b"", 0x81), 1009),
     ("message_seconds", lambda one: frame_begin(one.ws, 90_000, b"begun"), 1008),
     ("attachments", lambda one: one.ws.send("453-" + json.dumps(["echo", *PLACES])), None),
     ("attachments_seconds", lambda one: one.ws.send("451-" + json.dumps(["echo", PLACES[0]])), None),
@@ -49,6 +51,56 @@ def test_limit_of_a_websocket(serve: Serve, limit: str, version: int, send: Call
     if limit == "queue_bytes":
         one.closed()
     served.wait(lambda state: not any(state["leftovers"]))
+
+
+@pytest.mark.parametrize("version", [3, 4])
+@pytest.mark.parametrize(("frame", "code"), [
+    (b"\xf1\x80\0\0\0\0", 1002), (b"\x81\x011", 1002), (b"\x89\xfe\0\x7e\0\0\0\0", 1002), (b"\x80\x80\0\0\0\0", 1002),
+    (b"\x81\x82\0\0\0\x004\xff", 1007), (b"\x88\x81\0\0\0\0x", 1002),
+])  # fmt: skip
+def test_malformed_frame(serve: Serve, version: int, frame: bytes, code: int) -> None:
+    served = serve()
+    one = Sio(served, version)
+    lines = len(served.state()["log"])
+    one.ws.sock.sendall(frame)
+    assert one.closed() == code
+    log = [line for line in served.state()["log"][lines:] if not line.startswith("gone ")]
+    assert len(log) == 1
+    assert log[0].startswith(f"a WebSocket of 127.0.0.1 is closed with {code}: ")
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_base64_is_longer_than_what_it_stands_for(serve: Serve, version: int) -> None:
+    served = serve(socketio=SMALL)
+    data = bytes(99_000)
+    one = Sio(served, version, b64=1)
+    one.ws.send("451-7" + json.dumps(["echo", PLACES[0]]))
+    one.ws.send(("b4" if version == 3 else "b") + base64.b64encode(data).decode())
+    assert one.recv().startswith("461-7")
+    assert base64.b64decode(one.recv().removeprefix("b4" if version == 3 else "b")) == data
+    frame_begin(one.ws, 160_000, b"", 0x81)
+    assert one.closed() == 1009
+
+
+def test_version_of_websocket_that_is_not_spoken(serve: Serve) -> None:
+    asked = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "8", "Sec-WebSocket-Key": "A" * 22 + "=="}
+    served = serve()
+    answer = served.http.get(served.url(PATH, EIO=4, transport="websocket"), headers=asked)
+    assert (answer.status_code, answer.headers["sec-websocket-version"]) == (400, "13")
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_post_that_is_cut_off_closes(serve: Serve, version: int) -> None:
+    """Its message is lost for ever, so the client must not go on as if it had arrived."""
+    served = serve()
+    text = served.request("GET", PATH, EIO=version, transport="polling").text
+    query = {"EIO": version, "transport": "polling", "sid": json.loads(text[text.index("{") : text.index("}") + 1])["sid"]}
+    with socket.create_connection(("127.0.0.1", served.port), 10) as sock:
+        path = served.url(PATH, **query).partition(str(served.port))[2]
+        sock.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n42[".encode())
+        sock.shutdown(socket.SHUT_WR)
+        assert sock.recv(65536).startswith(b"HTTP/1.1 400")
+    assert served.request("POST", PATH, "40" if version == 4 else "1:2", **query).status_code == 400
 
 
 def test_fragments_count_together(serve: Serve) -> None:
