@@ -66,6 +66,8 @@ class _Training:
     changed: hub.Event = field(default_factory=hub.Event)
     prepared: hub.Event = field(default_factory=hub.Event)
     failure: str = ""
+    outcome: tuple[str, str] | None = None
+    """State and text at its end; told when its process has ended, since until then it counts as running."""
 
     def tell(self, state: str, text: str, **figures: Any) -> None:
         self.event = {"state": state, "text": text, **figures}
@@ -118,6 +120,8 @@ class Trainings:
         if sample not in self._sources:
             raise TrainingError("there is no folder of labelled pictures here: the operator can name one by --training-data")
         manifest = self._find(name)
+        if (place := self.models / name).exists() and not place.is_symlink():
+            raise TrainingError(f"the data folder holds a {name} put there by hand, which no training replaces: the operator can move it")
         previous = self._trainings.get(name)
         training = self._trainings[name] = _Training(previous.record if previous else self._read(name))
         version = self.models / ".versions" / name / time.strftime("%Y%m%d-%H%M%S", time.localtime(self._now())) / name
@@ -209,18 +213,25 @@ class Trainings:
         if former is not None and accuracy < former - WORSE:
             record.note = f"the training completed at {self._timestamp()} gets {compared}: it was kept aside and does not serve"
             self._log(f"training of {name}: the new model gets {compared}; it is kept aside in {version}")
-            hub.in_thread(_prune, self.models / name)
-            training.tell("kept aside", record.note)
+            training.outcome = ("kept aside", record.note)
         else:
-            hub.in_thread(_point, self.models / name, version)
+            link = self.models / name
+            try:
+                hub.in_thread(_point, link, version)
+            except OSError as error:
+                training.failure = f"the new model could not take the place of the old one ({error.strerror}); the server's log says more"
+                self._log(f"training of {name}: {link} cannot be made a link to {version} ({error.strerror}): make it writable, or link it")
+                return
             record.accuracy, record.datetime, record.note = percent, self._timestamp(), ""
             self._log(f"training of {name}: the new model gets {compared}; it serves from now on, from {version}")
-            hub.in_thread(_prune, self.models / name)
-            training.tell("completed", f"the new model gets {compared}")
+            training.outcome = ("completed", f"the new model gets {compared}")
+        record.running_since = ""
+        self._write(name, record)
+        hub.in_thread(_prune, self.models / name)
 
     def _on_exit(self, name: str, training: _Training, exit_text: str) -> None:
         record = training.record
-        if training.event["state"] not in ("completed", "kept aside"):
+        if training.outcome is None:
             begun, state = record.running_since, "failed"
             if training.cancelled:
                 record.note, state = f"the training begun at {begun} was cancelled; the model from before serves", "cancelled"
@@ -230,10 +241,12 @@ class Trainings:
                 record.note = f"the training begun at {begun} ended by {exit_text}; the model from before serves"
                 training.failure = f"the training ended by {exit_text} before it began"
             self._log(f"training of {name}: {record.note}")
-            training.tell(state, record.note)
-        record.running_since = ""
+            training.outcome = (state, record.note)
+            record.running_since = ""
+            self._write(name, record)
+        # In this order, so that whoever hears of the end and asks at once is not told that the training still runs.
         training.process = None
-        self._write(name, record)
+        training.tell(*training.outcome)
         training.prepared.set()
 
     # ---- the record -------------------------------------------------------------------------------------------
