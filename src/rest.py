@@ -104,9 +104,8 @@ class Rest:
         html = request.accept_mimetypes.quality("text/html") > 0 and "text/html" in request.headers.get("Accept", "")
         if not html:
             self.user(always=True)
-        response = answer({"text": "see /list_nn"}, 302)
-        response.headers["Location"] = self._home if html else "/list_nn"
-        return response
+        where = self._home if html else "/list_nn"
+        return answer({"text": f"see {where}"}, 302, {"Location": where})
 
     @operation("GET", "/list_nn", tag="Networks", answers={200: "TextList"}, credentials="always")
     def list_nn(self) -> Response:
@@ -223,6 +222,10 @@ class Rest:
             for path in found.paths:
                 endpoint = f"{found.method} {path}"
                 self._app.add_url_rule(path, endpoint, view, methods=[found.method], provide_automatic_options=False)
+                if found.role:
+                    # HEAD comes with GET, and whoever asks for headers must start nothing (RFC 9110, section 9.2.1).
+                    for rule in self._app.url_map.iter_rules(endpoint):
+                        rule.methods = {found.method}
 
     def _serve(self, found: Operation, view: Callable[..., Response], **arguments: str) -> Response:
         if found.credentials != "none":

@@ -47,11 +47,16 @@ def from_json(data: Bytes) -> bytes:
 def parse_json(data: Bytes) -> Any:
     """Any JSON text in UTF-8. BodyError when it does not parse."""
     try:
-        return json.loads(str(data, "utf-8"))
+        # Some systems begin every text with a byte order mark; RFC 8259, section 8.1, allows to skip it.
+        return json.loads(str(data, "utf-8-sig"))
     except json.JSONDecodeError as error:
         raise BodyError(f"the body is no valid JSON: {error.msg} (line {error.lineno}, column {error.colno})") from None
-    except (ValueError, RecursionError):  # the text of a UnicodeDecodeError would repeat the body's bytes
-        raise BodyError("the body is no valid JSON: it is no UTF-8, or nested too deeply") from None
+    except UnicodeDecodeError:  # its text would repeat the body's bytes
+        raise BodyError("the body is no valid JSON: it is no UTF-8") from None
+    except RecursionError:
+        raise BodyError("the body is no valid JSON: it is nested too deeply") from None
+    except ValueError:
+        raise BodyError("the body's JSON has a number of too many digits: at most 4,300 are read") from None
 
 
 def from_base64(text: str) -> bytes:
@@ -61,7 +66,7 @@ def from_base64(text: str) -> bytes:
         compact = text if text.isascii() and not any(space in text for space in " \n\r\t") else "".join(text.split())
         return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise PictureError("the image is no valid base64") from None
+        raise PictureError("the image is no standard base64: send that alone, with nothing such as data: before it") from None
 
 
 def from_multipart(data: Bytes, boundary: str) -> bytes:

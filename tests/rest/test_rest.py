@@ -75,6 +75,7 @@ def test_a_picture_may_come_in_any_of_the_documented_ways(server, digit, secure)
         {"json": {"image": lines}},
         {"json": {"image": lines.replace("\n", "\r\n")}},
         {"data": json.dumps({"image": base64_of(file)}), "headers": {"Content-Type": "application/json; charset=utf-8"}},
+        {"data": b"\xef\xbb\xbf" + json.dumps({"image": base64_of(file)}).encode(), "headers": JSON},
         {"data": file, "headers": {"Content-Type": "image/png"}},
         {"data": file, "headers": {"Content-Type": "image/jpeg"}},
         {"files": {"image": ("7.png", file, "image/png")}},
@@ -113,13 +114,15 @@ REFUSALS = [
     ("POST", "/lenet/classify", {"data": iter([b""]), "headers": JSON}, 400, "empty"),
     ("POST", "/lenet/classify", {"data": b"{", "headers": JSON}, 400, "no valid JSON"),
     ("POST", "/lenet/classify", {"data": b'{"image": \xff}', "headers": JSON}, 400, "no valid JSON"),
-    ("POST", "/lenet/classify", {"data": b"[" * 200_000, "headers": JSON}, 400, "no valid JSON"),
+    ("POST", "/lenet/classify", {"data": b"[" * 200_000, "headers": JSON}, 400, "nested too deeply"),
+    ("POST", "/lenet/classify", {"data": b'{"n": %s}' % (b"9" * 5000), "headers": JSON}, 400, "too many digits"),
     ("POST", "/lenet/classify", {"data": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "boundary"),
     ("POST", "/lenet/classify", {"data": b"x", "headers": {"Content-Type": "multipart/form-data; boundary=y"}}, 400, "multipart"),
     ("POST", "/lenet/classify", {"json": {"picture": PICTURE}}, 415, "image"),
     ("POST", "/lenet/classify", {"json": [PICTURE]}, 415, "image"),
     ("POST", "/lenet/classify", {"json": {"image": None}}, 415, "image"),
     ("POST", "/lenet/classify", {"json": {"image": "no base64!"}}, 415, "base64"),
+    ("POST", "/lenet/classify", {"json": {"image": "data:image/png;base64," + PICTURE}}, 415, "data: before it"),
     ("POST", "/lenet/classify", {"json": {"image": base64_of(b"no picture")}}, 415, "no JPEG, PNG, BMP, TIFF or WebP"),
     ("POST", "/lenet/classify", {"json": {"image": base64_of(picture()[:-2])}}, 415, "cut short"),
     ("POST", "/lenet/classify", {"data": b"x", "headers": {"Content-Type": "text/plain"}}, 415, "text/plain"),
@@ -150,6 +153,12 @@ def test_refusals_say_what_is_wrong(server, method, path, more, status, words):
     assert words in error_of(answer, status)
     if status == 405:
         assert "Allow" in answer.headers
+
+
+def test_asking_for_headers_alone_starts_no_training(server):
+    answer = server.ask("HEAD", "/lenet/train")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET")
+    assert server.ask("GET", "/lenet/train/status").status_code == 200
 
 
 def test_a_body_too_large_gets_its_413_every_time(server, secure):
