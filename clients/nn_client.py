@@ -40,6 +40,8 @@ LOGIN = ("test_nn", "lenet")
 PASSWORD_VARIABLE = "NN_PASSWORD"
 NETWORK = "lenet"
 OPERATIONS = ("about", "classify", "status", "train", "cancel")
+RUNNING = ("preparing", "training", "evaluating")
+"""States of a training that goes on."""
 SAMPLES = Path(__file__).resolve().parent / "samples" / "digits"
 TIMEOUT = 60.0
 """Seconds without an answer after which the server counts as gone."""
@@ -132,7 +134,7 @@ class Server:
                 if line.startswith(b"data:"):
                     event = json.loads(line[5:])
                     yield event
-                    if event["state"] not in ("preparing", "training", "evaluating"):
+                    if event["state"] not in RUNNING:
                         return
 
     def _json(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
@@ -208,6 +210,7 @@ def show(answer: dict[str, Any]) -> None:
 def watch(server: Server, network: str) -> int:
     """Show the training that runs until it ends; returns the exit code."""
     wide = sys.stdout.isatty()
+    last = ""
     for event in server.follow(network):
         if event["state"] == "training":
             done = (event["epoch"] - 1 + event["part"]) / event["epochs"]
@@ -219,7 +222,10 @@ def watch(server: Server, network: str) -> int:
                 print(bar, flush=True)
         else:
             print(f"{chr(10) if wide and event['state'] != 'preparing' else ''}{event['state']}: {event['text']}", flush=True)
-            last = event["state"]
+        last = event["state"]
+    if not last or last in RUNNING:
+        print(end="\n" if wide else "")
+        raise Unreachable(f"{server.url} ended its report before the training's end: ask it for the status")
     return 0 if last == "completed" else 1
 
 

@@ -167,15 +167,31 @@ class Trainer(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_training_is_followed_with_a_bar():
-    with HTTPServer(("127.0.0.1", 0), Trainer) as trainer:
+def train_with(handler):
+    """The program, while a training runs at a server that is played."""
+    with HTTPServer(("127.0.0.1", 0), handler) as trainer:
         thread = threading.Thread(target=trainer.serve_forever, args=(0.01,))
         thread.start()
         try:
-            done = run(f"127.0.0.1:{trainer.server_port}", "lenet", "train", "other")
+            return run(f"127.0.0.1:{trainer.server_port}", "lenet", "train", "other")
         finally:
             trainer.shutdown()
             thread.join()
+
+
+@pytest.mark.parametrize("heard", [(), Trainer.EVENTS[1:2], Trainer.EVENTS[:3]], ids=len)
+def test_a_server_that_stops_during_a_training_is_no_end_of_it(heard):
+    class Stopping(Trainer):
+        EVENTS = heard
+
+    done = train_with(Stopping)
+    assert done.returncode == 3
+    assert "before the training's end" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_training_is_followed_with_a_bar():
+    done = train_with(Trainer)
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
     assert lines[0] == "training has started"
