@@ -34,6 +34,9 @@ def main(argv: list[str] | None = None) -> int:
 
     from inference.recipes import digit_folder
 
+    if not options.folder.is_dir():
+        print(f"training_set.py: there is no folder {options.folder}: give one with files such as 7_81491.jpg", file=sys.stderr)
+        return 2
     try:
         found = digit_folder.read(options.folder)
     except TrainingError as error:
@@ -48,8 +51,14 @@ def main(argv: list[str] | None = None) -> int:
     print(f"  all  {len(data.y_train):11}  {len(data.y_test):8}    skipped: {len(found.skipped)}")
     if options.output is not None:
         part = options.output.with_name(f".{options.output.name}.{os.getpid()}.npz")
-        np.savez_compressed(part, x_train=data.x_train, y_train=data.y_train, x_test=data.x_test, y_test=data.y_test)
-        part.replace(options.output)
+        try:
+            np.savez_compressed(part, x_train=data.x_train, y_train=data.y_train, x_test=data.x_test, y_test=data.y_test)
+            part.replace(options.output)
+        except OSError as error:
+            print(f"training_set.py: {options.output} cannot be written: {error.strerror}; name another file by -o", file=sys.stderr)
+            return 2
+        finally:
+            part.unlink(missing_ok=True)
         print(f"written to {options.output}")
     return 0
 
