@@ -263,7 +263,7 @@ class Connection:
         """Read what the client still sends of its request, then make ready for the next. Whether there can be one."""
         events = self._events
         assert events is not None
-        if events.their_state is h11.SEND_BODY:
+        if events.their_state is h11.SEND_BODY and not (self.body is not None and self.body.slow):
             self._drain()
         if events.our_state is h11.DONE and events.their_state is h11.DONE:
             events.start_next_cycle()

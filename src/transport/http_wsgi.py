@@ -130,6 +130,8 @@ class Body(io.RawIOBase):
         self._left = memoryview(b"")
         self._ended = False
         self.failure: Refusal | None = None
+        self.slow = False
+        """Whether it came so slowly that nobody waits for the rest."""
 
     def readable(self) -> bool:
         return True
@@ -155,7 +157,7 @@ class Body(io.RawIOBase):
                 event = self._connection.next_event(left)
             except TimeoutError:
                 sentence = f"The request's body came at less than {limits.body_rate} bytes a second."
-                self.failure = Refusal(408, sentence, "body_rate")
+                self.slow, self.failure = True, Refusal(408, sentence, "body_rate")
                 raise self.failure from None
             except Refusal as refusal:
                 self.failure = refusal

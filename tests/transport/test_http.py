@@ -165,6 +165,12 @@ def test_limit(serve: Serve, limit: str, status: int, pieces: list[bytes]) -> No
     assert served.state()["limits"][limit] == before + 1
 
 
+def test_a_slow_body_is_cut_with_its_answer(serve: Serve) -> None:
+    """The time that others have for the rest of a refused body is not for one that does not come."""
+    answer = talk(serve(http={**SMALL, "drain_seconds": 60}).port, head("/echo", "POST", Content_Length="100"), b"x")
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
 def test_slow_headers_are_cut_however_they_drip(serve: Serve) -> None:
     served = serve(http=SMALL)
     with socket.create_connection(("127.0.0.1", served.port), 10) as sock, pytest.raises(OSError):  # noqa: PT012
