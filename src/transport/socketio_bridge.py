@@ -352,13 +352,11 @@ class Bridge(socketio.Server):
         if sid is None:
             return  # it was turned out, and does not know yet
         handlers = self.handlers.get(namespace, {})
-        handler = handlers.get(event)
+        handler, others = handlers.get(event), handlers.get("*")
+        if handler is None and others is None:
+            return  # unanswered, as every server leaves it: an acknowledgement would say that somebody has dealt with it
         try:
-            if handler is None:
-                handler = handlers.get("*")
-                answer = None if handler is None else handler(event, sid, *arguments)
-            else:
-                answer = handler(sid, *arguments)
+            answer = others(event, sid, *arguments) if handler is None else handler(sid, *arguments)
         except Exception as error:  # noqa: BLE001 - whatever a handler forgot to catch: the connection goes on
             answer = json.dumps({"success": False, "error": self._failed(event, sid, error)})
         if number is not None:

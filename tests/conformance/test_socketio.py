@@ -111,6 +111,12 @@ def test_no_connect_closes(client: Client) -> None:
     closed(client.ws, heartbeats=True)
 
 
+@pytest.mark.parametrize("event", ['421["nobody",1]', '42["nobody",1]'])
+def test_event_without_a_handler_is_not_acknowledged(joined: Client, event: str) -> None:
+    joined.send(event, '42["message"]')
+    assert joined.recv() == '42["message-back"]'
+
+
 def test_leaving_keeps_the_connection(joined: Client) -> None:
     joined.send("41")
     assert joined.ws.recv() == "2"
