@@ -159,6 +159,9 @@ class Server:
             if isinstance(error.reason, ssl.SSLCertVerificationError):
                 why = "its certificate is not trusted: give its certificate with --ca, or --insecure to trust it unseen"
                 raise Unreachable(f"{self.url}: {why}") from error
+            if isinstance(error.reason, ssl.SSLError):
+                why = "write http:// before the address and leave out --ca and --insecure, or start the server with -s"
+                raise Unreachable(f"{self.url} does not speak HTTPS ({error.reason.reason or error.reason}): {why}") from error
             raise Unreachable(f"there is no server at {self.url}: {error.reason}") from error
         except (OSError, http.client.HTTPException) as error:
             hint = "" if self.url.startswith("https:") else "; if it speaks HTTPS, write https:// before the address"

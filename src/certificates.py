@@ -51,8 +51,9 @@ def context(cert: Path | None, key: Path | None, *, project: Path, data: Path, l
     except PermissionError as error:
         raise SettingError(f"{cert} or {key or cert} may not be read by this user: change its owner or rights") from error
     except (ssl.SSLError, OSError, SettingError) as error:
-        wanted = "they must be a PEM certificate and its key"
-        raise SettingError(f"{cert} and {key or cert} cannot be used: {_reason(error)}; {wanted}") from error
+        which = f"{cert} and {key}" if key else str(cert)
+        wanted = "they must be a PEM certificate and its key" if key else "name its key with --key, or put both into this file, as PEM"
+        raise SettingError(f"{which} cannot be used: {_reason(error)}; {wanted}") from error
     log(f"TLS certificate {cert}, SHA-256 {fingerprint(cert)}")
     return made
 
@@ -62,8 +63,10 @@ def _no_password() -> str:
 
 
 def _reason(error: Exception) -> str:
-    reason = getattr(error, "reason", None) or str(error)
-    return str(reason).replace("_", " ").lower() if isinstance(error, ssl.SSLError) else str(reason)
+    if isinstance(error, ssl.SSLError):
+        # OpenSSL names no reason where a file is no PEM, or holds no such thing.
+        return error.reason.replace("_", " ").lower() if error.reason else "there is no certificate, or no key"
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 def fingerprint(cert: Path) -> str:

@@ -129,6 +129,14 @@ def test_https(server):
     assert run(address, "list_nn", "--ca", PROGRAM).returncode == 2
 
 
+@pytest.mark.parametrize("how", [("https://{}",), ("{}", "--insecure")], ids=["url", "option"])
+def test_https_to_a_port_that_speaks_http(server, address, how):
+    done = run(how[0].format(address), "list_nn", *how[1:])
+    assert done.returncode == 3
+    assert f"https://{address} does not speak HTTPS" in done.stderr
+    assert "write http://" in done.stderr
+
+
 def test_one_function_from_python(server, address):
     found = nn_client.ask(address, "lenet", "classify", SAMPLES / "3.png")
     assert found["number"] == "3"
