@@ -56,6 +56,7 @@ class Connection:
                 self.idle = True
         except hub.TimedOut:
             metrics.LIMITS_HIT.inc("handshake_seconds")
+            server.log(f"{self.peer} did not finish its TLS handshake within {server.limits.handshake_seconds:g} seconds")
         except (OSError, EOFError):
             pass  # the client has gone, or speaks no TLS: nobody is left to be told
         finally:
@@ -314,5 +315,11 @@ class Connection:
         assert self._events is not None
         data = b"".join(self._events.send(event) or b"" for event in events)
         if data:
-            self.sock.settimeout(self.server.limits.send_seconds)
-            self.sock.sendall(data)
+            seconds = self.server.limits.send_seconds
+            self.sock.settimeout(seconds)
+            try:
+                self.sock.sendall(data)
+            except TimeoutError:
+                metrics.LIMITS_HIT.inc("send_seconds")
+                self.server.log(f"{self.peer} took nothing of its answer for {seconds:g} seconds; it is given up")
+                raise

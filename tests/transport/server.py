@@ -66,6 +66,10 @@ def broken(_environ: Any, _start_response: Any) -> list[bytes]:
     raise RuntimeError("a secret of the application")
 
 
+def large(_environ: Any, start_response: Any) -> list[bytes]:
+    return reply(start_response, "x" * 50_000_000)  # more than the kernel takes
+
+
 def slow(_environ: Any, start_response: Any) -> list[bytes]:
     hub.sleep(0.5)
     return reply(start_response, "done")
@@ -151,7 +155,7 @@ def main() -> None:
     server = HttpServer(listener, HttpLimits(**OPTIONS.get("http", {})), trusted_proxies=OPTIONS.get("proxies", ()), log=say)
     server.route("", echo_request)
     apps = {"/refuse": refuse, "/stream": stream, "/broken": broken, "/slow": slow, "/state": state, "/socket.io/": sockets}
-    apps["/no-delay"] = no_delay
+    apps["/no-delay"], apps["/large"] = no_delay, large
     for path, app in apps.items():
         server.route(path, app)
     server.route("/ws", websocket_app(echo, WebSocketLimits(**OPTIONS.get("websocket", {}))))

@@ -171,6 +171,15 @@ def test_a_slow_body_is_cut_with_its_answer(serve: Serve) -> None:
     assert answer.startswith(b"HTTP/1.1 408")
 
 
+def test_an_answer_that_nobody_takes_is_given_up(serve: Serve) -> None:
+    served = serve(http={"send_seconds": 0.3})
+    with socket.create_connection(("127.0.0.1", served.port), 10) as sock:
+        sock.sendall(head("/large"))
+        served.hit("send_seconds")
+        served.wait(lambda state: state["connections"]["tcp"] == 1)
+    assert any("127.0.0.1 took nothing of its answer" in line for line in served.state()["log"])
+
+
 def test_slow_headers_are_cut_however_they_drip(serve: Serve) -> None:
     served = serve(http=SMALL)
     with socket.create_connection(("127.0.0.1", served.port), 10) as sock, pytest.raises(OSError):  # noqa: PT012
