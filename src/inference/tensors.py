@@ -146,19 +146,30 @@ def array(given: Input) -> Array:
     """A numeric tensor. BodyError when data and shape do not fit."""
     kind = np.dtype("<f4") if given.datatype == "FP32" else np.dtype(np.uint8)
     count = math.prod(given.shape)
-    if not isinstance(given.data, list):
-        if len(given.data) != count * kind.itemsize:
-            raise BodyError(f"a {given.datatype} tensor of shape {given.shape} has {count * kind.itemsize} bytes, not {len(given.data)}")
-        return np.frombuffer(given.data, kind).reshape(given.shape)
+    if isinstance(given.data, list):
+        tensor = _numbers(given.data, count, kind)
+    elif len(given.data) == count * kind.itemsize:
+        tensor = np.frombuffer(given.data, kind)
+    else:
+        raise BodyError(f"a {given.datatype} tensor of shape {given.shape} has {count * kind.itemsize} bytes, not {len(given.data)}")
+    if kind.kind == "f" and not np.isfinite(tensor).all():
+        raise BodyError("FP32 data must be finite numbers of 32 bits")
+    return tensor.reshape(given.shape)
+
+
+def _numbers(data: list[Any], count: int, kind: np.dtype[Any]) -> Array:
     try:
-        values = np.array(given.data, np.float64)
-    except (ValueError, TypeError, OverflowError):
-        raise BodyError("data must hold numbers, flat or nested as the shape says") from None
+        values = np.array(data)
+    except ValueError:
+        values = None
+    if values is None or values.dtype.kind not in "iuf":  # numpy would take "7" and true for numbers as well
+        raise BodyError("data must hold numbers, flat or nested as the shape says")
     if values.size != count:
-        raise BodyError(f"a tensor of shape {given.shape} has {count} elements, not {values.size}")
+        raise BodyError(f"data holds {values.size} elements, but the shape {count}")
     if kind == np.uint8 and not np.array_equal(values, np.clip(np.rint(values), 0, 255)):
         raise BodyError("UINT8 data must be whole numbers from 0 to 255")
-    return values.astype(kind).reshape(given.shape)
+    with np.errstate(over="ignore"):  # becomes infinity, which is refused
+        return values.astype(kind)
 
 
 def elements(given: Input) -> list[Bytes]:
