@@ -83,7 +83,8 @@ class Relay:
             return _answer(start_response, "503 Service Unavailable", str(error), ("Retry-After", "5"))
         ws = accept(environ, self._limits)
         if ws is None:
-            return _answer(start_response, "426 Upgrade Required", "this address speaks WebSocket", ("Upgrade", "websocket"))
+            wanted = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
+            return _answer(start_response, "426 Upgrade Required", "this address speaks WebSocket", *wanted)
         self._serve(ws, room)
         return []
 
