@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["BINARY", "TEXT", "ProtocolError", "WebSocket", "WebSocketLimits", "accept", "encode_text", "websocket_app"]
 
 _chunks: list[frames.Chunk] = []  # memory to read into, lent to whoever reads just now: an idle connection has none
-_SPARE_CHUNKS = 16
+_SPARE_CHUNKS = 4
 
 
 class WebSocket:

@@ -19,8 +19,9 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 NORMAL, GOING_AWAY, PROTOCOL_ERROR, NO_STATUS = 1000, 1001, 1002, 1005
 INVALID_DATA, POLICY, TOO_BIG, INTERNAL = 1007, 1008, 1009, 1011
 
-CHUNK_BYTES = 256 * 1024
-"""What one read may bring: some thirty frames of 8 KB, and small enough to stay in a processor's cache."""
+CHUNK_BYTES = 1024 * 1024
+"""What one read may bring. Large reads open the receive window in large steps, so a sender at full speed is woken seldom:
+with 256 KB half as many frames of 40 KB came through, although those stay in the processor's cache."""
 
 LONG_BYTES = 64 * 1024
 """An incomplete frame above this gets memory of its own, which the next reads fill directly."""
