@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 
-import certificates
 import connection_limits
 from errors import SettingError
 from settings import PROJECT, Settings
@@ -25,6 +24,8 @@ def context(settings: Settings, *, log: Log) -> ssl.SSLContext | None:
         return None
     if settings.tls:
         log("only https is spoken here: the Android apps in the field need plain http; --https-port N serves both")
+    import certificates  # its library takes a tenth of the start, which a server without TLS need not wait for
+
     return certificates.context(settings.cert, settings.key, project=PROJECT, data=settings.data, log=log)
 
 

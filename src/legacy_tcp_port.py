@@ -13,7 +13,6 @@ from errors import SettingError
 from legacy_tcp import NAMESPACE, Hall, LegacyTcp, PortLimits
 from setting_kinds import ADDRESS, OFF, Refused
 from settings import Settings
-from ssh_signatures import AuthorizedKeys
 from transport import hub
 
 DEFAULT_PORT = 50022
@@ -32,8 +31,11 @@ class Place:
 
 def build(settings: Settings, hall: Hall, *, log: Callable[[str], None], warn: Callable[[str], None]) -> LegacyTcp | None:
     """The port as the settings want it, listening; None where there is to be none. SettingError."""
-    path = settings.tcp_authorized_keys
-    keys = AuthorizedKeys(path, NAMESPACE, warn) if path is not None else None
+    keys = None
+    if settings.tcp_authorized_keys is not None:
+        from ssh_signatures import AuthorizedKeys  # as in https.py
+
+        keys = AuthorizedKeys(settings.tcp_authorized_keys, NAMESPACE, warn)
     listener = listen(settings, warn)
     if listener is None:
         return None
