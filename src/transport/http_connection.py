@@ -76,12 +76,9 @@ class Connection:
         """
         events = self._events
         assert events is not None
-        try:
-            event = events.next_event()
-            while event is not h11.PAUSED and event is not h11.NEED_DATA:
-                event = events.next_event()
-        except h11.RemoteProtocolError as error:
-            raise self._misread(events, error) from None
+        event = self._parsed(events)
+        while event is not h11.PAUSED and event is not h11.NEED_DATA:
+            event = self._parsed(events)
         self._events, self.taken = None, True
         return self.sock, bytes(events.trailing_data[0])
 
@@ -100,15 +97,19 @@ class Connection:
         events = self._events
         assert events is not None
         self._pause()
+        event = self._parsed(events)
+        if event is h11.NEED_DATA:
+            self.sock.settimeout(max(timeout, 0.001))
+            events.receive_data(self.sock.recv(READ_BYTES))
+            event = self._parsed(events)
+        return event
+
+    def _parsed(self, events: h11.Connection) -> Any:
+        """The next event of what has been read. Refusal."""
         try:
-            event = events.next_event()
-            if event is h11.NEED_DATA:
-                self.sock.settimeout(max(timeout, 0.001))
-                events.receive_data(self.sock.recv(READ_BYTES))
-                event = events.next_event()
+            return events.next_event()
         except h11.RemoteProtocolError as error:
             raise self._misread(events, error) from None
-        return event
 
     def _misread(self, events: h11.Connection, error: h11.RemoteProtocolError) -> Refusal:
         """The refusal of what h11 could not read."""
@@ -162,12 +163,7 @@ class Connection:
         limits, clock = self.server.limits, self.server.clock
         events = self._events
         assert events is not None
-        event: Any = h11.NEED_DATA
-        if events.trailing_data[0]:  # the request came with the one before
-            try:
-                event = events.next_event()
-            except h11.RemoteProtocolError as error:
-                raise self._misread(events, error) from None
+        event: Any = self._parsed(events) if events.trailing_data[0] else h11.NEED_DATA  # it may have come with the one before
         fresh = True
         end = clock() + limits.keep_alive_seconds
         while event is h11.NEED_DATA:

@@ -31,26 +31,8 @@ class WebSocket:
     """One connection. `messages` or `receive` belong to one green thread; `send` and `close` to any."""
 
     __slots__ = (
-        "_clock",
-        "_close_timer",
-        "_closed_by_us",
-        "_limits",
-        "_log",
-        "_messages",
-        "_pings",
-        "_pings_since",
-        "_queue",
-        "_receiver",
-        "_rest",
-        "_sock",
-        "_turn_ends",
-        "_waiting",
-        "_writer",
-        "close_code",
-        "close_reason",
-        "drained",
-        "queued",
-        "read_at",
+        "_clock", "_close_timer", "_closed_by_us", "_limits", "_log", "_messages", "_pings", "_pings_since", "_queue", "_receiver", "_rest",
+        "_sock", "_turn_ends", "_waiting", "_writer", "close_code", "close_reason", "drained", "queued", "read_at",
     )  # fmt: skip
 
     def __init__(
