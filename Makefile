@@ -51,13 +51,14 @@ test-long: dev $(PREPARED)  ## run the tests that take longer
 
 lint: dev  ## ruff and mypy
 	@$(VENV)/bin/python -m ruff check .
-	@$(VENV)/bin/python -m mypy
+	@mkdir -p build/typing && ln -sfn ../../src build/typing/imageserver && ln -sfn ../../src/bootstrap.py build/typing/bootstrap.py
+	@$(VENV)/bin/python -m mypy -p imageserver
 	@$(VENV)/bin/python -m mypy clients
 
 docs: environment  ## write the reference pages that come from the code
-	@$(VENV)/bin/python src/settings.py --markdown > docs/settings.md.tmp
+	@$(VENV)/bin/python src/bootstrap.py config.table --markdown > docs/settings.md.tmp
 	@mv docs/settings.md.tmp docs/settings.md
-	@$(VENV)/bin/python src/metrics_page.py > docs/metrics.md.tmp
+	@$(VENV)/bin/python src/bootstrap.py monitoring.prometheus > docs/metrics.md.tmp
 	@mv docs/metrics.md.tmp docs/metrics.md
 
 bench: dev $(PREPARED)  ## run the measurements and print their figures

@@ -17,15 +17,17 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "bench")]
+import bootstrap
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-from digit_scenes import SCENES, cropped, pen, tidy  # noqa: E402
+bootstrap.provide_package()
 
-from inference.digit import PREPROCESSING, digit  # noqa: E402
-from inference.images import Limits, decode  # noqa: E402
-from inference.recipes.lenet_strokes import draw  # noqa: E402
-from inference.recipes.lenet_training import predict  # noqa: E402
+import cv2
+import numpy as np
+from digit_scenes import SCENES, cropped, pen, tidy
+from imageserver.inference.worker.decode import Limits, decode
+from imageserver.inference.worker.preprocessing.digit import PREPROCESSING, digit
+from imageserver.training.lenet.strokes import draw
+from imageserver.training.lenet.training import predict
 
 
 def door(data: bytes) -> np.ndarray:

@@ -24,8 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
-import cv2  # noqa: E402
-from tests.running import Camera, Server, children, until  # noqa: E402
+import cv2
+from tests.running import Camera, Server, children, until
 
 MARK = 1.2
 PHOTO = ROOT / "clients" / "samples" / "photos"

@@ -22,9 +22,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
-import psutil  # noqa: E402
-from tests.legacy_tcp.old_client import OldClient  # noqa: E402
-from tests.running import Server  # noqa: E402
+import psutil
+from tests.protocols.legacy_tcp.old_client import OldClient
+from tests.running import Server
 
 FILE_BYTES = 8 * 2**20
 MARK = 2.0

@@ -20,11 +20,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
+import bootstrap
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-from tests.generators.face_video import Case, video  # noqa: E402
-from tests.generators.watching import open_model, watch  # noqa: E402
+bootstrap.provide_package()
+
+import cv2
+import numpy as np
+from tests.generators.face_video import Case, video
+from tests.generators.watching import open_model, watch
 
 RATES = (50, 60, 70, 80, 90, 100, 110, 120, 130, 140, 150)
 STRENGTHS = (0.005, 0.01, 0.02)

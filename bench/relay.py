@@ -23,11 +23,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+import bootstrap
 
-import psutil  # noqa: E402
-from tests.running import Server, until  # noqa: E402
+bootstrap.provide_package()
 
-from connection_limits import RELAY_QUEUE_BYTES  # noqa: E402
+import psutil
+from imageserver.config.transports import RELAY_QUEUE_BYTES
+from tests.running import Server, until
 
 SECONDS = 2.0
 SEND_TIMEOUT = 3.0

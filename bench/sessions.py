@@ -25,8 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
-from tests.running import Server, picture  # noqa: E402
-from tests.session_client import Client  # noqa: E402
+from tests.protocols.session_client import Client
+from tests.running import Server, picture
 
 MARK = 5.0
 NUMBERS = 200

@@ -15,11 +15,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
+import bootstrap
 
-import psutil  # noqa: E402
-from tests.inference.worker_process import MODELS, WorkerProcess  # noqa: E402
+bootstrap.provide_package()
 
-from inference import converted  # noqa: E402
+import psutil
+from imageserver.inference.convert import cache
+from tests.inference.worker.worker_process import MODELS, WorkerProcess
 
 MOST_TIME = 0.6
 """Mark: seconds of a worker over seconds of the import."""
@@ -33,7 +35,7 @@ IMPORT = "import tensorflow, os; print(int(open('/proc/self/statm').read().split
 def start_worker(model: str) -> tuple[float, float, str]:
     """Seconds until it is loaded, resident bytes then, its runtime."""
     start = time.perf_counter()
-    with WorkerProcess(converted.cache_folder(), "--threads", "1") as worker:
+    with WorkerProcess(cache.cache_folder(), "--threads", "1") as worker:
         loaded = worker.load(MODELS / model)
         seconds = time.perf_counter() - start
         if loaded["op"] != "loaded":

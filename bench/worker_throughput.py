@@ -16,15 +16,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
+import bootstrap
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-import psutil  # noqa: E402
-from skimage import data  # noqa: E402
-from tests.inference.worker_process import MODELS, WorkerProcess  # noqa: E402
+bootstrap.provide_package()
 
-from inference import converted, images, loading, preprocessing  # noqa: E402
-from inference.images import Limits  # noqa: E402
+import cv2
+import numpy as np
+import psutil
+from imageserver.inference.convert import cache
+from imageserver.inference.worker import decode as images
+from imageserver.inference.worker import loader
+from imageserver.inference.worker.decode import Limits
+from imageserver.inference.worker.preprocessing import base
+from skimage import data
+from tests.inference.worker.worker_process import MODELS, WorkerProcess
 
 MOST = 1.6
 """Mark: processor time of a picture in a batch of 8, over that of decoding the picture in full and in colour."""
@@ -68,7 +73,7 @@ def main() -> int:
     jpeg = picture()
     encoded = np.frombuffer(jpeg, np.uint8)
     ratios, costs = [], []
-    with WorkerProcess(converted.cache_folder(), "--threads", "1") as worker:
+    with WorkerProcess(cache.cache_folder(), "--threads", "1") as worker:
         loaded = worker.load(MODELS / options.model)
         if loaded["op"] != "loaded":
             sys.exit(f"{options.model}: {loaded['error']}")
@@ -87,9 +92,9 @@ def main() -> int:
 
 def steps(model: str, jpeg: bytes) -> None:
     """Print what each step costs by itself, in this process."""
-    serving = loading.load(MODELS / model, loading.Means(converted.cache_folder(), 1, Limits(), print))
+    serving = loader.load(MODELS / model, loader.Means(cache.cache_folder(), 1, Limits(), print))
     wanted = serving.manifest.input
-    prepared = preprocessing.find(wanted.preprocessing)
+    prepared = base.find(wanted.preprocessing)
     view = memoryview(bytearray(jpeg))
     least = max(prepared.least, wanted.width, wanted.height)
     decode = lambda: images.decode(view, channels=wanted.channels, least=least, limits=Limits())  # noqa: E731

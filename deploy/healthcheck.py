@@ -11,14 +11,17 @@ import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+import bootstrap
 
-import settings
-from errors import ImageServerError
+bootstrap.provide_package()
+
+from imageserver.config import table
+from imageserver.errors import ImageServerError
 
 
 def main() -> int:
     try:
-        found = settings.read([], os.environ)
+        found = table.read([], os.environ)
     except ImageServerError as error:
         print(error)
         return 1

@@ -18,8 +18,11 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
+import bootstrap
 
-from inference.recipes.lenet_strokes import draw  # noqa: E402
+bootstrap.provide_package()
+
+from imageserver.training.lenet.strokes import draw
 
 VARIANT = {0: 0, 1: 3, 2: 2, 3: 0, 4: 1, 5: 0, 6: 0, 7: 3, 8: 0, 9: 1}
 INKS = ((45, 40, 38), (120, 52, 28), (52, 44, 46), (38, 36, 120))

@@ -1,18 +1,33 @@
-"""Makes `python3 src/…` work with whichever Python people call it: the project's environment holds the packages.
+"""Makes `python3 src/…` work: finds the environment that holds the packages, and names this folder `imageserver`.
+
+In the repository the package `imageserver` lies in `src/`, installed it lies in a folder of its name. Every import reads
+`imageserver.…` in both, so whatever is started as a file calls `start` first. Programs that the server starts are run
+through this file, as `python -P bootstrap.py inference.worker.main …` (`command` writes that line), so they
+need no path of their own.
 
 Standard library only, since it runs before anything else can be imported.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import sys
 
 ENVIRONMENTS = (".venv", ".venv-gpu")
 NEEDED = ("argon2", "eventlet", "socketio")
+PACKAGE = "imageserver"
+_FOLDER = os.path.dirname(os.path.abspath(__file__))
+_PROJECT = os.path.dirname(_FOLDER)
 _MARK = "_IMAGE_SERVER_REEXECUTED"
 """Set across the one exec, so that a broken environment ends in a sentence and not in a circle."""
+
+
+def start(needed: tuple[str, ...] = NEEDED) -> None:
+    """What a program that is run as a file does before its first import of `imageserver`."""
+    ensure_environment(needed)
+    provide_package()
 
 
 def ensure_environment(needed: tuple[str, ...] = NEEDED) -> None:
@@ -24,11 +39,44 @@ def ensure_environment(needed: tuple[str, ...] = NEEDED) -> None:
     again = os.environ.pop(_MARK, None) is not None
     if all(importlib.util.find_spec(name) is not None for name in needed):
         return
-    project = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     for name in () if again else ENVIRONMENTS:
-        python = os.path.join(project, name, "bin", "python")
+        python = os.path.join(_PROJECT, name, "bin", "python")
         if os.access(python, os.X_OK):
             os.environ[_MARK] = "1"
             os.execv(python, [python, *getattr(sys, "orig_argv", ["", *sys.argv])[1:]])
-    print(f"The packages that this program needs are not installed: run `make run` in {project} once.", file=sys.stderr)
+    print(f"The packages that this program needs are not installed: run `make run` in {_PROJECT} once.", file=sys.stderr)
     sys.exit(2)
+
+
+def provide_package() -> None:
+    """Make this folder importable as the package `imageserver`, whatever it is called on disk.
+
+    The folder itself leaves the path: `config` or `streams` at the top of somebody's imports could be anybody's.
+    """
+    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or ".") != os.path.realpath(_FOLDER)]
+    if PACKAGE in sys.modules:
+        return
+    place = os.path.join(_FOLDER, "__init__.py")
+    spec = importlib.util.spec_from_file_location(PACKAGE, place, submodule_search_locations=[_FOLDER])
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[PACKAGE] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+
+def command(module: str, *arguments: str, python: str = sys.executable) -> list[str]:
+    """The command line that runs `main` of a module of the package as a program of its own."""
+    return [python, "-P", os.path.join(_FOLDER, "bootstrap.py"), module, *arguments]
+
+
+def main() -> None:
+    """Run `main` of the module that the first argument names, with the rest as its command line."""
+    start()
+    del sys.argv[0]
+    sys.exit(importlib.import_module(f"{PACKAGE}.{sys.argv[0]}").main())
+
+
+if __name__ == "__main__":
+    main()
+elif __name__ == "__mp_main__":  # multiprocessing starts a child of such a program with this file
+    provide_package()

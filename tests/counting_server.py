@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent / "src")
+import bootstrap
 
-import ImageServer  # noqa: E402
+bootstrap.provide_package()
+
+from imageserver.app import server as app
 
 KINDS = ("Session", "_Frame", "Line", "Call")
 
@@ -20,7 +23,7 @@ KINDS = ("Session", "_Frame", "Line", "Call")
 def state(_environ: Any, start_response: Any) -> list[bytes]:
     gc.collect()
     things = gc.get_objects()
-    ours = [type(thing).__name__ for thing in things if type(thing).__module__ in ("session_streams", "inference.stateful_lines")]
+    ours = [type(thing).__name__ for thing in things if type(thing).__module__ in ("imageserver.streams.session", "imageserver.inference.server.stateful.queues")]
     found = {kind: ours.count(kind) for kind in KINDS}
     with open("/proc/self/statm") as statm:
         resident = int(statm.read().split()[1]) * resource.getpagesize()
@@ -30,12 +33,12 @@ def state(_environ: Any, start_response: Any) -> list[bytes]:
     return [body]
 
 
-class Counting(ImageServer.ImageServer):
+class Counting(app.ImageServer):
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
         self.http.route("/state", state)
 
 
 if __name__ == "__main__":
-    ImageServer.ImageServer = Counting  # type: ignore[misc]
-    sys.exit(ImageServer.main(sys.argv[1:]))
+    app.ImageServer = Counting  # type: ignore[misc]
+    sys.exit(app.main(sys.argv[1:]))

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.protocols.session_client import models_folder
 from tests.running import ROOT, Server, until
-from tests.session_client import models_folder
 
 GUIDE = (ROOT / "docs" / "write-a-model.md").read_text()
 PROTOCOLS = (ROOT / "docs" / "protocols.md").read_text()

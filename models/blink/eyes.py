@@ -7,9 +7,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+from imageserver.inference.toolkit.face_tracking import Face, cascade
 from numpy.typing import NDArray
-
-from inference.face_tracking import Face, cascade
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]

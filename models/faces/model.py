@@ -16,9 +16,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+from imageserver.inference.shared.manifest import Manifest
 from numpy.typing import NDArray
-
-from inference.manifest import Manifest
 
 WORKING_SIDE = 320
 SMALLEST_FACE = 32

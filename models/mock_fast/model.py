@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from inference.manifest import Manifest
+from imageserver.inference.shared.manifest import Manifest
 
 
 class Model:

@@ -4,9 +4,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from imageserver.inference.shared.manifest import Manifest
 from PIL import Image
-
-from inference.manifest import Manifest
 
 SECONDS = 0.5
 """For each frame; the time limit in model.toml must be larger."""

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from imageserver.inference.shared.manifest import Manifest
+from imageserver.inference.toolkit.face_tracking import FaceTracker
 from numpy.typing import NDArray
-
-from inference.face_tracking import FaceTracker
-from inference.manifest import Manifest
 
 from . import pos
 from .skin import SkinSampler

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from imageserver.inference.toolkit.face_tracking import Face
 from numpy.typing import NDArray
-
-from inference.face_tracking import Face
 
 Pixels = NDArray[np.uint8]
 Weights = NDArray[np.float32]

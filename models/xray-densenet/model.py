@@ -3,10 +3,9 @@
 After Huang, Liu, van der Maaten and Weinberger, "Densely Connected Convolutional Networks", 2017.
 """
 
+from imageserver.inference.toolkit import xray_layers
+from imageserver.inference.toolkit.xray_layers import Tensor, convolution, normalised, plain
 from keras import Model, layers
-
-from inference.recipes import xray_layers
-from inference.recipes.xray_layers import Tensor, convolution, normalised, plain
 
 GROWTH = 14
 

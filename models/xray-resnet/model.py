@@ -3,10 +3,9 @@
 After He, Zhang, Ren and Sun, "Identity Mappings in Deep Residual Networks", 2016 (activation before convolution).
 """
 
+from imageserver.inference.toolkit import xray_layers
+from imageserver.inference.toolkit.xray_layers import Tensor, normalised, plain
 from keras import Model, layers
-
-from inference.recipes import xray_layers
-from inference.recipes.xray_layers import Tensor, normalised, plain
 
 
 def block(x: Tensor, filters: int, stride: int) -> Tensor:

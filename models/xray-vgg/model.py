@@ -3,10 +3,9 @@
 After Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2015.
 """
 
+from imageserver.inference.toolkit import xray_layers
+from imageserver.inference.toolkit.xray_layers import Tensor, convolution
 from keras import Model, layers
-
-from inference.recipes import xray_layers
-from inference.recipes.xray_layers import Tensor, convolution
 
 
 def body(x: Tensor) -> Tensor:

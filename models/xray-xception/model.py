@@ -3,10 +3,9 @@
 After Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
 """
 
+from imageserver.inference.toolkit import xray_layers
+from imageserver.inference.toolkit.xray_layers import Tensor, convolution, plain
 from keras import Model, layers
-
-from inference.recipes import xray_layers
-from inference.recipes.xray_layers import Tensor, convolution, plain
 
 
 def separable(x: Tensor, filters: int) -> Tensor:

@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import Any
 
 SOURCE = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
+if not __package__:
     # Run as a file: its own folder must not be where imports look first, src/ must.
     sys.path[0] = str(SOURCE)
     import bootstrap
 
-    bootstrap.ensure_environment(("tensorflow", "openvino", "cv2"))
+    bootstrap.start(("tensorflow", "openvino", "cv2"))
 
-from errors import ImageServerError, ModelError  # noqa: E402
-from inference import converted, manifest, weights  # noqa: E402
+from imageserver.errors import ImageServerError, ModelError
+from imageserver.inference.convert import cache
+from imageserver.inference.shared import manifest, weights
 
 SURER = 1.5
 """By what factor another reading of a picture has to be surer to be worth a line."""
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--allow-h5", action="store_true", help="convert an .h5 file; only if you trust whoever made it")
     parser.add_argument("--replace", action="store_true", help="replace a model of the same name")
     parser.add_argument("--models", type=Path, default=SOURCE.parent / "models", help="the models folder (default: the project's)")
-    parser.add_argument("--models-cache", type=Path, default=converted.cache_folder(), help="for converted models (default: %(default)s)")
+    parser.add_argument("--models-cache", type=Path, default=cache.cache_folder(), help="for converted models (default: %(default)s)")
     return parser
 
 
@@ -113,10 +114,10 @@ def add(options: argparse.Namespace) -> None:
 
 def _build(options: argparse.Namespace, folder: Path) -> None:
     """Fill the model's folder: weights, labels, manifest."""
-    from inference import conversion, inspection
+    from imageserver.inference.convert import convert, inspect
 
-    model, is_keras = inspection.load(options.model, options.allow_h5)
-    findings = inspection.inspect(options.model.name, model, is_keras, options.size)
+    model, is_keras = inspect.load(options.model, options.allow_h5)
+    findings = inspect.inspect(options.model.name, model, is_keras, options.size)
     if options.range is not None:
         if findings.scales_itself and options.range != [0.0, 255.0]:
             findings.warnings.append("the model scales its pixels itself, so it most likely wants --range 0,255")
@@ -137,7 +138,7 @@ def _build(options: argparse.Namespace, folder: Path) -> None:
     text = _manifest_text(options, folder, findings, weights_name, labels)
     (folder / manifest.FILE).write_text(text, "utf-8")
     # The scores are looked at with pictures prepared as the manifest says, so it is written twice.
-    inspection.look_at_scores(findings, conversion.probes(manifest.read(folder).input))
+    inspect.look_at_scores(findings, convert.probes(manifest.read(folder).input))
     (folder / manifest.FILE).write_text(_manifest_text(options, folder, findings, weights_name, labels), "utf-8")
     for warning in findings.warnings:
         print(f"Warning: {warning}.")
@@ -190,20 +191,21 @@ def _manifest_text(options: argparse.Namespace, folder: Path, findings: Any, wei
 
 def _load(options: argparse.Namespace, folder: Path) -> Any:
     """Load the new model as a worker would; its conversion is in the cache afterwards."""
-    from inference import loading, prepare
-    from inference.images import Limits
+    from imageserver.inference import prepare
+    from imageserver.inference.worker import loader
+    from imageserver.inference.worker.decode import Limits
 
     found = manifest.read(folder)
     said = prepare.prepare(found, options.models_cache)
     if said:
         print(f"The model {folder.name!r} {said}.")
     note = lambda text: print(text, file=sys.stderr)  # noqa: E731
-    return loading.load(folder, loading.Means(options.models_cache, os.cpu_count() or 1, Limits(), note))
+    return loader.load(folder, loader.Means(options.models_cache, os.cpu_count() or 1, Limits(), note))
 
 
 def _show(found: Any, options: argparse.Namespace) -> None:
     """Print the top five of the picture, and whether another reading of its pixels gives a much surer answer."""
-    from inference.serving import Job
+    from imageserver.inference.worker.predictor import Job
 
     result = found.run([Job(memoryview(options.picture.read_bytes()), 0)])[0]
     if "error" in result:
@@ -217,7 +219,7 @@ def _show(found: Any, options: argparse.Namespace) -> None:
 
 def _other_readings(found: Any, options: argparse.Namespace, result: Any) -> list[str]:
     """What would be answered with another range or order of colours, where that is another label and much surer."""
-    from inference.serving import Job, Network
+    from imageserver.inference.worker.predictor import Job, Network
 
     now = found.manifest.input
     others = [(f"--range {low},{high}", replace(now, range=(low, high), mean=(), std=())) for low, high in ((0, 1), (-1, 1), (0, 255))]

@@ -10,14 +10,18 @@ import sys
 import time
 from pathlib import Path
 
-if __name__ == "__main__" and __package__ in (None, ""):
+if not __package__:
     # Run as a file: its own folder must not be where imports look first, src/ must.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    import bootstrap
 
-from errors import ImageServerError
-from inference import converted, lifetime, weights
-from inference.manifest import Manifest
-from inference.registry import Registry
+    bootstrap.start()
+
+from imageserver.errors import ImageServerError
+from imageserver.inference.convert import cache as converted
+from imageserver.inference.server.registry import Registry
+from imageserver.inference.shared import lifetime, weights
+from imageserver.inference.shared.manifest import Manifest
 
 MODELS = Path(__file__).resolve().parent.parent.parent / "models"
 
@@ -30,7 +34,7 @@ def prepare(manifest: Manifest, cache: Path) -> str:
     if converted.find(converted.place(cache, manifest, digest)) is not None:
         return ""
     start = time.monotonic()
-    from inference.conversion import convert
+    from imageserver.inference.convert.convert import convert
 
     entry = convert(manifest, digest, cache)
     if not entry.report.good:
@@ -49,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         lifetime.end_with_parent(options.parent)
     set_environment()
     if options.folder is not None:
-        from inference import manifest
+        from imageserver.inference.shared import manifest
 
         try:
             prepare(manifest.read(options.folder), options.models_cache)

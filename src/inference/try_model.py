@@ -18,20 +18,19 @@ from pathlib import Path
 from typing import Any
 
 SOURCE = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
+if not __package__:
     # Run as a file: its own folder must not be where imports look first, src/ must.
     sys.path[0] = str(SOURCE)
     import bootstrap
 
-    bootstrap.ensure_environment(("cv2", "numpy"))
+    bootstrap.start(("cv2", "numpy"))
 
-import numpy as np  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
-
-from errors import ImageServerError, ModelError, PictureError  # noqa: E402
-from inference import manifest as manifests  # noqa: E402
-from inference import results  # noqa: E402
-from inference.manifest import Manifest  # noqa: E402
+import numpy as np
+from imageserver.errors import ImageServerError, ModelError, PictureError
+from imageserver.inference.shared import manifest as manifests
+from imageserver.inference.shared.manifest import Manifest
+from imageserver.inference.worker import results
+from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 Frames = Iterator[tuple[int, Pixels]]
@@ -116,10 +115,10 @@ def frames(source: str, rate: float | None = None) -> Frames:
 
 
 def _pictures(files: list[Path], rate: float) -> Frames:
-    from inference import images
+    from imageserver.inference.worker import decode
 
     for number, file in enumerate(files):
-        picture = images.decode(file.read_bytes(), channels=3, least=2**31, limits=images.Limits())
+        picture = decode.decode(file.read_bytes(), channels=3, least=2**31, limits=decode.Limits())
         yield round(number * 1000 / rate), picture.pixels
 
 
@@ -161,9 +160,9 @@ class _Open:
         self._model = None
 
     def _load_stateful(self, manifest: Manifest, pillow: bool) -> None:
-        from inference import loading
+        from imageserver.inference.worker import loader
 
-        self._model = loading.stateful(manifest)
+        self._model = loader.stateful(manifest)
 
         def run(timestamp: int, frame: Pixels) -> dict[str, Any] | None:
             if not self._started:
@@ -175,13 +174,12 @@ class _Open:
 
     def _load_stateless(self, manifest: Manifest) -> None:
         import cv2
+        from imageserver.inference.convert.cache import cache_folder
+        from imageserver.inference.worker import decode, loader
+        from imageserver.inference.worker.predictor import Job
 
-        from inference import images, loading
-        from inference.converted import cache_folder
-        from inference.serving import Job
-
-        means = loading.Means(cache_folder(), os.cpu_count() or 1, images.Limits(), lambda text: print(text, file=sys.stderr))
-        serving = loading.load(manifest.folder, means)
+        means = loader.Means(cache_folder(), os.cpu_count() or 1, decode.Limits(), lambda text: print(text, file=sys.stderr))
+        serving = loader.load(manifest.folder, means)
 
         def run(timestamp: int, frame: Pixels) -> dict[str, Any] | None:
             _, data = cv2.imencode(".png", frame[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])

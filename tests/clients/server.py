@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+import bootstrap
 
-from transport import hub
-from transport.http import HttpServer
-from transport.socketio_server import ConnectionRefused, SocketIOServer
+bootstrap.provide_package()
+
+from imageserver.transport import hub
+from imageserver.transport.http.server import HttpServer
+from imageserver.transport.socketio.server import ConnectionRefused, SocketIOServer
 
 
 def say(line: str) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.protocols.session_client import models_folder, write_model
 from tests.running import ROOT, Server, picture, until
-from tests.session_client import models_folder, write_model
 
 PROGRAM = str(ROOT / "clients" / "session.py")
 COUNTER = """

@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+import bootstrap
 
-from transport import hub
-from transport.engineio_server import EngineServer
-from transport.http import HttpServer
-from transport.limits import HttpLimits, SocketIOLimits
-from transport.socketio_server import SocketIOServer
-from transport.websocket import WebSocket, websocket_app
+bootstrap.provide_package()
+
+from imageserver.transport import hub
+from imageserver.transport.engineio.server import EngineServer
+from imageserver.transport.http.server import HttpServer
+from imageserver.transport.limits import HttpLimits, SocketIOLimits
+from imageserver.transport.socketio.server import SocketIOServer
+from imageserver.transport.websocket.connection import WebSocket, websocket_app
 
 LIMITS = SocketIOLimits(ping_interval=0.3, ping_timeout=0.2, message_bytes=1_000_000, connect_seconds=1)
 

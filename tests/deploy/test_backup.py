@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import requests
+from imageserver.accounts.database import ROLES, UserDB
 from tests.running import PATIENCE, ROOT, Server, picture
-
-from userdb import ROLES, UserDB
 
 AUTH = ("alice", "secret")
 

@@ -72,7 +72,7 @@ def test_what_goes_in_is_what_is_needed(tmp_path: Path) -> None:
     """No password, no data: of everything that may lie in the project only this reaches Docker."""
     for name in (".env", "data/users.db", "ssl/key.pem", ".git/config", ".venv/bin/python", "tests/running.py", "src/__pycache__/a.pyc"):
         assert not sent(ROOT / name), name
-    for name in ("src/ImageServer.py", "src/inference/worker.py", "models/faces/model.toml", "requirements/run.lock"):
+    for name in ("src/ImageServer.py", "src/inference/worker/main.py", "models/faces/model.toml", "requirements/run.lock"):
         assert sent(ROOT / name), name
     for name, rest in instructions():
         if name == "COPY" and "--from" not in rest:

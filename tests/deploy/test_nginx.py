@@ -18,9 +18,8 @@ import numpy as np
 import pytest
 import requests
 import websocket
+from imageserver.app import certificates
 from tests.running import PATIENCE, ROOT, Server, picture, until
-
-import certificates
 
 NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 pytestmark = pytest.mark.skipif(NGINX is None, reason="needs nginx (scripts/apt-packages.sh)")

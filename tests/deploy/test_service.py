@@ -103,9 +103,9 @@ def test_its_command_is_one_that_the_server_takes(tmp_path: Path) -> None:
     (command,) = re.findall(r"(?m)^ExecStart=\S+ \S+/ImageServer.py (.*)$", UNIT.read_text())
     (tmp_path / "imageserver.toml").write_text(re.sub(r"(?m)^# (?=[a-z-]+ = )", "", (ROOT / "deploy/imageserver.toml").read_text()))
     words = command.replace("/etc/imageserver", str(tmp_path)).replace("/var/lib/imageserver", str(tmp_path / "state")).split()
-    import settings
+    from imageserver.config import table
 
     (tmp_path / "state").mkdir()
-    found = settings.read(words, {}, folder=tmp_path, project=tmp_path)
+    found = table.read(words, {}, folder=tmp_path, project=tmp_path)
     assert (found.data, found.users) == (tmp_path / "state", tmp_path / "state" / "users.db")
     assert (found.auth, found.log_json, [str(network) for network in found.trusted_proxy]) == (True, True, ["127.0.0.1/32"])

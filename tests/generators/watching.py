@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from inference import manifest
-from inference.model import load_code
+from imageserver.inference.shared import manifest
+from imageserver.inference.worker.model_api import load_code
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 

@@ -1,11 +1,10 @@
 """What several tests of models need, built once."""
 
-import os
 import subprocess
 import sys
 
 import pytest
-from tests.inference.worker_process import MODELS, ROOT
+from tests.inference.worker.worker_process import MODELS, ROOT
 
 
 @pytest.fixture(scope="session")
@@ -13,7 +12,7 @@ def root(tmp_path_factory):
     """models/, cache/ with those converted, and files for add_model."""
     folder = tmp_path_factory.mktemp("keras")
     program = [sys.executable, str(ROOT / "tests/inference/keras_models.py"), str(folder), str(MODELS / "mobilenet")]
-    done = subprocess.run(program, env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(program, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     (folder / "said.txt").write_text(done.stdout)
     return folder

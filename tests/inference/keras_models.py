@@ -8,14 +8,19 @@ from pathlib import Path
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+import bootstrap
+
+bootstrap.provide_package()
+
 import h5py
 import keras
 import numpy as np
 import tensorflow as tf
+from imageserver.inference import prepare
+from imageserver.inference.shared import weights
 from keras import layers
 from keras.src.legacy.saving import legacy_h5_format
-
-from inference import prepare, weights
 
 MANIFEST = """
 kind = "classification"

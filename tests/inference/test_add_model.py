@@ -9,13 +9,14 @@ import tomllib
 import pytest
 from PIL import Image
 from skimage import data
-from tests.inference.worker_process import ROOT, WorkerProcess
+from tests.inference.worker.worker_process import ROOT, WorkerProcess
 
 COMMAND = ROOT / "src/inference/add_model.py"
 
 SEVERAL = """
 import contextlib, io, json, sys
-from inference import add_model
+import bootstrap; bootstrap.provide_package()
+from imageserver.inference import add_model
 said = []
 for arguments in json.loads(sys.stdin.read()):
     out, err = io.StringIO(), io.StringIO()

@@ -8,9 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from imageserver.inference import try_model
 from tests.generators.watching import MODELS
-
-from inference import try_model
 
 SOURCE = Path(try_model.__file__)
 MANIFEST = 'kind = "custom"\n[input]\nwidth = 8\nheight = 8\npreprocessing = "none"\n[runtime]\nruntime = "python"\n[state]\n'

@@ -16,16 +16,17 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+import bootstrap
+
+bootstrap.provide_package()
 
 import greenlet
-
-import errors
-import metrics
-from transport import hub
-from transport.http import HttpLimits, HttpServer
-from transport.limits import WebSocketLimits
-from transport.socketio_server import ConnectionRefused, SocketIOLimits, SocketIOServer
-from transport.websocket import WebSocket, websocket_app
+from imageserver import errors, metrics
+from imageserver.transport import hub
+from imageserver.transport.http.server import HttpLimits, HttpServer
+from imageserver.transport.limits import WebSocketLimits
+from imageserver.transport.socketio.server import ConnectionRefused, SocketIOLimits, SocketIOServer
+from imageserver.transport.websocket.connection import WebSocket, websocket_app
 
 OPTIONS = json.loads(sys.argv[1])
 LOG: list[str] = []

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
-from transport import hub, websocket
-from transport.http import HttpLimits, HttpServer
-from transport.hub import TURN_SECONDS
-from transport.limits import WebSocketLimits
-from transport.websocket import WebSocket
-from transport.websocket_frames import BINARY, Chunk
+from imageserver.transport import hub
+from imageserver.transport.http.server import HttpLimits, HttpServer
+from imageserver.transport.hub import TURN_SECONDS
+from imageserver.transport.limits import WebSocketLimits
+from imageserver.transport.websocket import connection
+from imageserver.transport.websocket.connection import WebSocket
+from imageserver.transport.websocket.frames import BINARY, Chunk
 
 MESSAGES = 200
 COST = TURN_SECONDS / 4
@@ -101,7 +101,7 @@ def test_the_loop_has_its_turn_between_two_of_a_single_client(room: Room) -> Non
 
 def test_a_message_is_handled_before_the_next_is_read(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own handler does not wait for a client that never pauses: what it sends next is not read ahead without bound."""
-    monkeypatch.setattr(websocket, "_chunks", [Chunk(100_000)])  # what one read may bring, a sixth of what is there
+    monkeypatch.setattr(connection, "_chunks", [Chunk(100_000)])  # what one read may bring, a sixth of what is there
     payload, count = b"x" * 100, 6000
     ws = room.client("flood", count, payload)
     messages = ws.messages()

@@ -1,0 +1,1 @@
+"""One table of settings: command line, environment, TOML file and docs/settings.md come from it."""

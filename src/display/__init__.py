@@ -1,0 +1,1 @@
+"""OpenCV windows, in a process of their own."""

@@ -1,0 +1,111 @@
+"""Keras to OpenVINO, and the comparison of both. Imports TensorFlow: runs in `prepare`, never in a worker.
+
+The converted model has to give the same label, and scores within a tolerance, on probe pictures: flat, gradients,
+noise fine and coarse. It is compared on the processor and at the precision with which it will run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from imageserver.errors import ModelError
+from imageserver.inference.convert import cache as converted
+from imageserver.inference.convert.cache import Entry, Report
+from imageserver.inference.shared.manifest import Input, Manifest
+from imageserver.inference.worker import results
+from imageserver.inference.worker.backends.keras import first_line, import_quietly, load_function
+from imageserver.inference.worker.backends.openvino import OpenVINO
+from numpy.typing import NDArray
+
+TOLERANCE = {"float32": 1e-3, "bfloat16": 2e-2}
+PROBES = 8
+
+
+def convert(manifest: Manifest, weights_digest: str, cache: Path) -> Entry:
+    """Convert, compare, and put both model and verdict into the cache; returns what is there already if it is.
+
+    ModelError when the model does not load; OSError when the cache cannot be written.
+    """
+    folder = converted.place(cache, manifest, weights_digest)
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (cache / f".{folder.name}.lock").open("w") as lock:
+        # Several workers start at once and want the same model: one converts, the others find it done.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        entry = converted.find(folder) or _convert(manifest, folder)
+        converted.prune(cache, manifest.name)
+        Path(lock.name).unlink(missing_ok=True)
+    return entry
+
+
+def _convert(manifest: Manifest, folder: Path) -> Entry:
+    import_quietly()
+    function = load_function(manifest)
+    import openvino
+
+    with converted.making(folder) as made:
+        try:
+            model = _to_openvino(function)
+        except ModelError as error:
+            # Kept like a model that differs, so that it is not tried again at every start.
+            report = Report(False, str(error), 0.0)
+        else:
+            openvino.save_model(model, made / converted.MODEL, compress_to_fp16=False)
+            report = _compare(manifest, function, made / converted.MODEL)
+        converted.write_report(made, report)
+    return Entry(folder, report)
+
+
+def _to_openvino(function: Any) -> Any:
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    import openvino
+
+    try:
+        return openvino.convert_model(function)
+    except Exception as error:
+        missing = re.search(r"No conversion rule found for operations: (.+)", str(error))
+        reason = f"it has no {missing[1].strip()[:200]}" if missing else first_line(error)
+        raise ModelError(f"OpenVINO cannot convert it: {reason}") from error
+
+
+def _compare(manifest: Manifest, function: Any, path: Path) -> Report:
+    import tensorflow as tf
+
+    batch = probes(manifest.input)
+    activation = manifest.output.activation
+    theirs = results.activate(np.asarray(function(tf.constant(batch))), activation)
+    ours = results.activate(OpenVINO(path, manifest.runtime.precision, 1).run(batch), activation)
+    return judge(theirs, ours, TOLERANCE[manifest.runtime.precision])
+
+
+def judge(original: NDArray[Any], other: NDArray[Any], tolerance: float) -> Report:
+    """Compare scores (n, classes) of both. Scores that are no probabilities count relative to the largest."""
+    if original.shape != other.shape or not np.isfinite(other).all():
+        return Report(False, "the converted model gives something else", float("inf") if original.shape == other.shape else 0.0)
+    difference = float(np.abs(original - other).max() / max(1.0, float(np.abs(original).max())))
+    if difference > tolerance:
+        return Report(False, f"the converted model differs by {difference:.2g} where {tolerance:g} is allowed", difference)
+    if original.shape[1] > 1 and (original.argmax(axis=1) != other.argmax(axis=1)).any():
+        return Report(False, "the converted model gives other labels", difference)
+    return Report(True, "", difference)
+
+
+def probes(wanted: Input) -> NDArray[np.float32]:
+    """Eight pictures as the model takes them: float32 (8, height, width, channels), or channels first, in the model's value range."""
+    from imageserver.inference.worker.predictor import Scaling
+    from imageserver.inference.worker.preprocessing.base import resize
+
+    random = np.random.default_rng(8)
+    height, width, channels = wanted.height, wanted.width, wanted.channels
+    across = np.linspace(0, 255, width)[np.newaxis, :, np.newaxis]
+    down = np.linspace(0, 255, height)[:, np.newaxis, np.newaxis]
+    shape = (height, width, channels)
+    coarse = [resize(random.integers(0, 256, (side, side, channels), np.uint8), width, height).reshape(shape) for side in (2, 4, 8)]
+    pictures = [np.zeros(1), np.full(1, 255.0), across, down, random.integers(0, 256, shape), *coarse]
+    batch = np.stack([np.broadcast_to(picture, shape) for picture in pictures]).astype(np.float32)
+    scaling = Scaling(wanted)
+    return scaling.arrange(scaling.apply(batch))

@@ -1,0 +1,180 @@
+"""What a stranger's Keras model expects and gives, as far as it can be seen. For add_model; imports TensorFlow.
+
+A network does not say how its pictures were scaled in training. What gives it away: layers that scale (the values
+0..255 go in), the name of a known architecture somewhere inside, and otherwise a guess that is said aloud.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from imageserver.errors import ModelError
+from imageserver.inference.worker.backends.keras import first_line, import_quietly
+from numpy.typing import NDArray
+
+SCALING_LAYERS = ("Rescaling", "Normalization", "TrueDivide", "Subtract", "Multiply")
+LOOKED_AT = 5
+"""Layers after the input among which one that scales must be, to count."""
+
+Values = dict[str, Any]
+"""Keys of a manifest's [input]: range, order, mean, std."""
+
+FAMILIES: tuple[tuple[str, str, Values], ...] = (
+    # keras.applications.*.preprocess_input; the efficient and the v3 families have their scaling inside.
+    ("efficientnet", "EfficientNet", {"range": [0.0, 255.0]}),
+    ("mobilenetv3", "MobileNetV3", {"range": [0.0, 255.0]}),
+    ("convnext", "ConvNeXt", {"range": [0.0, 255.0]}),
+    ("densenet", "DenseNet", {"range": [0.0, 1.0], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}),
+    ("mobilenet", "MobileNet", {"range": [-1.0, 1.0]}),
+    ("inception", "Inception", {"range": [-1.0, 1.0]}),
+    ("xception", "Xception", {"range": [-1.0, 1.0]}),
+    ("nasnet", "NASNet", {"range": [-1.0, 1.0]}),
+    ("resnet", "ResNet", {"range": [0.0, 255.0], "order": "bgr", "mean": [103.939, 116.779, 123.68]}),
+    ("vgg", "VGG", {"range": [0.0, 255.0], "order": "bgr", "mean": [103.939, 116.779, 123.68]}),
+)
+
+
+@dataclass
+class Findings:
+    """`call`: float32 (n, height, width, channels) to float32 (n, classes)."""
+
+    call: Any
+    height: int
+    width: int
+    channels: int
+    layout: str
+    classes: int
+    values: Values = field(default_factory=lambda: {"range": [0.0, 1.0]})
+    scales_itself: bool = False
+    activation: str = "none"
+    warnings: list[str] = field(default_factory=list)
+
+
+def load(path: Path, allow_h5: bool) -> tuple[Any, bool]:
+    """The model in `path`, and whether it is a keras.Model (else the serving function of a SavedModel).
+
+    ModelError when it is neither, does not load, or is an .h5 file and `allow_h5` is False.
+    """
+    if path.is_dir():
+        return _saved_model(path), False
+    if path.suffix not in (".keras", ".h5", ".hdf5"):
+        raise ModelError(f"{path.name} is no model: give a .keras file, the folder of a SavedModel, or an .h5 file")
+    if path.suffix != ".keras" and not allow_h5:
+        raise ModelError(
+            f"{path.name} is in Keras' old format, which can hold code that runs when it is used; if you trust whoever made it, "
+            "repeat the command with --allow-h5 to convert it"
+        )
+    import_quietly()
+    import keras
+
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True), True
+    except (ValueError, TypeError, OSError, KeyError, ImportError, AttributeError, NotImplementedError) as error:
+        raise ModelError(f"{path.name} does not load: {first_line(error)}") from error
+
+
+def _saved_model(path: Path) -> Any:
+    if not (path / "saved_model.pb").is_file():
+        raise ModelError(f"the folder {path.name} is no SavedModel: it holds no saved_model.pb")
+    import_quietly()
+    import tensorflow
+
+    tf: Any = tensorflow
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except (OSError, ValueError, AttributeError, tf.errors.OpError) as error:
+        raise ModelError(f"the SavedModel {path.name} does not load: {first_line(error)}") from error
+    signature = loaded.signatures.get("serving_default")
+    if signature is None:
+        raise ModelError(f"the SavedModel {path.name} has no signature serving_default; export it with model.export()")
+    signature.owner = loaded  # which keeps the variables alive
+    return signature
+
+
+def inspect(name: str, model: Any, is_keras: bool, size: tuple[int, int] | None) -> Findings:
+    """Look at shapes and layers. `size` (width, height) counts where the model leaves it open.
+
+    ModelError when it is no classifier of pictures.
+    """
+    import tensorflow
+
+    tf: Any = tensorflow
+    if is_keras:
+        inputs, dtype = list(model.inputs or []), model.input_dtype if hasattr(model, "input_dtype") else None
+        shapes = [tuple(entry.shape) for entry in inputs]
+        call: Any = lambda batch: model(tf.cast(batch, dtype) if dtype else batch, training=False)  # noqa: E731
+    else:
+        specs = model.structured_input_signature[1]
+        shapes = [tuple(spec.shape) for spec in specs.values()]
+        key, spec = next(iter(specs.items()))
+        call = lambda batch: next(iter(model(**{key: tf.cast(batch, spec.dtype)}).values()))  # noqa: E731
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        raise ModelError(f"{name} takes {shapes or 'nothing to be seen'}; needed is one input: (batch, height, width, channels)")
+    layout = "nchw" if shapes[0][1] in (1, 3) and shapes[0][3] not in (1, 3) else "nhwc"
+    height, width, channels = shapes[0][1:] if layout == "nhwc" else (*shapes[0][2:], shapes[0][1])
+    if size is not None:
+        width, height = (width or size[0]), (height or size[1])
+    if not width or not height:
+        raise ModelError(f"{name} takes pictures of any size; say which with --size WIDTHxHEIGHT")
+    if channels not in (1, 3):
+        raise ModelError(f"{name} takes {channels} channels; supported are 1 (grey) and 3 (colour)")
+    output = np.asarray(call(tf.zeros((1, height, width, channels) if layout == "nhwc" else (1, channels, height, width))))
+    if output.ndim != 2:
+        raise ModelError(f"{name} gives an array of shape {output.shape} for one picture; a classifier gives one row of scores")
+    findings = Findings(call, height, width, channels, layout, output.shape[1])
+    if is_keras:
+        _look_for_scaling(findings, model)
+    else:
+        findings.warnings.append("a SavedModel does not show its layers: 0 to 1 is assumed as the range of pixel values; see --range")
+    return findings
+
+
+def _layers(model: Any) -> Iterator[Any]:
+    """All layers and operations (`x / 255` in a functional model), nested ones in their place."""
+    for layer in getattr(model, "operations", None) or getattr(model, "layers", []):
+        if type(layer).__name__ == "InputLayer":
+            continue
+        yield layer
+        yield from _layers(layer)
+
+
+def _look_for_scaling(findings: Findings, model: Any) -> None:
+    layers = list(_layers(model))
+    flat = [layer for layer in layers if not getattr(layer, "layers", None)]
+    scaling = next((layer for layer in flat[:LOOKED_AT] if type(layer).__name__ in SCALING_LAYERS), None)
+    names = " ".join([str(model.name), *(str(layer.name) for layer in layers if getattr(layer, "layers", None))]).lower()
+    known = next(((title, values) for part, title, values in FAMILIES if part in names.replace("_", "")), None)
+    if scaling is not None:
+        findings.scales_itself = True
+        factor = getattr(scaling, "scale", None)
+        # Rescaling(2, -1) takes 0..1, Rescaling(1/127.5, -1) takes 0..255.
+        findings.values = {"range": [0.0, 1.0] if isinstance(factor, int | float) and factor > 0.05 else [0.0, 255.0]}
+    elif known is not None:
+        title, values = known
+        findings.values = {key: value for key, value in values.items() if findings.channels == 3 or key == "range"}
+        findings.scales_itself = title in ("EfficientNet", "MobileNetV3", "ConvNeXt")
+        findings.warnings.append(f"it looks like a {title}: pixels are prepared as keras.applications does for it; see --range and --order")
+    else:
+        findings.warnings.append(
+            "nothing in the model scales its pixels, so 0 to 1 is assumed; if it was trained on 0 to 255 or -1 to 1, say so with --range"
+        )
+
+
+def look_at_scores(findings: Findings, batch: NDArray[np.float32]) -> None:
+    """Decide the activation from what the model gives on probe pictures (as it takes them) and warn where it is missing."""
+    import tensorflow as tf
+
+    scores = np.asarray(findings.call(tf.constant(batch)), np.float32)
+    if not np.isfinite(scores).all():
+        findings.warnings.append("it gives values that are no numbers on test pictures; its range of pixel values is probably another")
+        return
+    if scores.min() >= 0.0 and scores.max() <= 1.0 + 1e-4:
+        if findings.classes > 1 and np.abs(scores.sum(axis=1) - 1.0).max() > 1e-3:
+            findings.warnings.append("its scores do not add up to 1, as if each label stood alone; they are taken as they are")
+        return
+    findings.activation = "softmax" if findings.classes > 1 else "sigmoid"
+    findings.warnings.append(f"it ends without a softmax (its scores are no probabilities): {findings.activation} is applied after it")

@@ -1,1 +1,0 @@
-"""How the models here were trained: data, augmentation, fitting, figures. Worker processes and commands only."""

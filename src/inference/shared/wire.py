@@ -1,0 +1,145 @@
+"""The messages across the process wall, and the shared memory they speak of. Pure: bytes in, messages out.
+
+A worker has one Unix stream socket to the server and one memfd, its *arena*, of `SLOTS` slots of `SLOT_BYTES`.
+The server packs the pictures of a batch one behind the other into a free slot and sends one small message, so
+whatever waits goes over in one wake-up and no picture passes through the kernel. The slot belongs to the worker
+until its answer; a tensor too large for JSON comes back in the same slot. Untouched pages cost nothing.
+
+A message is a 4-byte little-endian length and a JSON object of that length, `op` first:
+
+server to worker
+    {"op": "load", "model": str, "folder": str}
+    {"op": "unload", "model": str}
+    {"op": "run", "id": int, "model": str, "slot": int, "items": [Item, …]}
+    {"op": "stop"}                    finish what runs, answer it, end
+
+server to a session worker (inference/worker/sessions.py), which has one stateful model and a slot for each lane
+    {"op": "start", "id": int, "lane": int, "sid": str, "timestamp": int}
+    {"op": "frame", "id": int, "lane": int, "sid": str, "timestamp": int, "size": int, "rotate": int}
+    {"op": "end", "id": int, "lane": int, "sid": str, "timestamp": int}
+
+worker to server
+    {"op": "hello", "pid": int}       it reads the socket from now on
+    {"op": "loaded", "model": str, "runtime": str, "seconds": float, "warnings": [str, …]}
+    {"op": "failed", "model": str, "error": str}           one sentence; the former version, if any, still serves
+    {"op": "done", "id": int, "results": [Result, …]}      one for each item, in their order
+    {"op": "made", "lane": int}       a further lane has its model object; the first has it with "loaded"
+    {"op": "outcome", "id": int, "output": {…} or null}     what the stateful model returned
+    {"op": "outcome", "id": int, "error": str}              one sentence: it raised, or the picture is none
+
+Item:   {"at": int, "size": int, "form": str, "rotate": int}
+        `at` and `size` in bytes within the slot; `form` says what the bytes are (FORM_…); `rotate` clockwise degrees.
+        Bodies of requests cross the wall as they came: what is in them is found out where it holds up nobody else.
+Result: {"error": str, "reason": "picture" | "body" | "model"}   or what the model found:
+        {"size": [width, height], "label": str, "score": float, "labels": [{"label": str, "score": float}, …],
+         "boxes": [{"x", "y", "width", "height": int, "label": str, "score": float}, …]}   (keys as the kind has them)
+        `size` and boxes in pixels of the picture when upright.
+        For FORM_INFERENCE: {"answer": {"at": int, "size": int, "head": int}}, a finished answer's place in the slot, and
+        how many of its bytes are JSON before binary tensors follow (0: all). The server puts it into `body`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from typing import Any, NotRequired, TypedDict
+
+SLOTS = 2
+SLOT_BYTES = 32 * 2**20
+"""Bytes of a slot; also the largest batch. A single picture is limited to 16 MiB by default and to this at most."""
+
+MAX_MESSAGE = 64 * 2**20
+
+FORM_IMAGE = "image"
+"""The bytes of a JPEG, PNG, BMP, TIFF or WebP file."""
+
+FORM_JSON = "json"
+"""A JSON object whose `image` is such a file in base64."""
+
+FORM_MULTIPART = "multipart"
+"""A multipart form (RFC 7578) with such a file; `multipart;<boundary>`."""
+
+FORM_INFERENCE = "inference"
+"""A request of the Open Inference Protocol; `inference;<bytes of JSON>`, 0: all of it is JSON, else tensors follow."""
+
+_LENGTH = struct.Struct("<I")
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+Message = dict[str, Any]
+
+
+class Item(TypedDict):
+    """One picture of a batch."""
+
+    at: int
+    size: int
+    form: str
+    rotate: int
+
+
+class Label(TypedDict):
+    label: str
+    score: float
+
+
+class Box(TypedDict):
+    """A detection, in pixels of the upright picture, origin at the top left."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    label: str
+    score: float
+
+
+class Answer(TypedDict):
+    """Where a finished answer lies in the slot, and how much of it is JSON (0: all)."""
+
+    at: int
+    size: int
+    head: int
+
+
+class Result(TypedDict):
+    """What became of one item; either `error` and `reason`, or what the model found."""
+
+    error: NotRequired[str]
+    reason: NotRequired[str]
+    size: NotRequired[list[int]]
+    label: NotRequired[str]
+    score: NotRequired[float]
+    labels: NotRequired[list[Label]]
+    boxes: NotRequired[list[Box]]
+    answer: NotRequired[Answer]
+    body: NotRequired[bytes]
+
+
+def pack(message: Message) -> bytes:
+    """One message as bytes for the socket. ValueError when it is larger than MAX_MESSAGE."""
+    body = _encode(message).encode()
+    if len(body) > MAX_MESSAGE:
+        raise ValueError(f"a message of {len(body)} bytes exceeds {MAX_MESSAGE}")
+    return _LENGTH.pack(len(body)) + body
+
+
+class Unpacker:
+    """Bytes from the socket, in pieces of any length, to messages."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes | memoryview) -> Iterator[Message]:
+        """Yield the messages that `data` completes. ValueError on a length over MAX_MESSAGE or on bad JSON."""
+        self._buffer += data
+        while len(self._buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer)
+            if length > MAX_MESSAGE:
+                raise ValueError(f"a message of {length} bytes exceeds {MAX_MESSAGE}")
+            end = _LENGTH.size + length
+            if len(self._buffer) < end:
+                return
+            message: Message = json.loads(self._buffer[_LENGTH.size : end])
+            del self._buffer[:end]
+            yield message

@@ -1,0 +1,1 @@
+"""Below the process wall: programs that load models, decode pictures, run batches and answer."""

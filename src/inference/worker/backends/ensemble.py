@@ -1,0 +1,68 @@
+"""Several classifiers as one model: each sees the whole batch, and their scores are averaged.
+
+The manifest names them in `[ensemble] members`. Each does its own preprocessing, so one that an operator puts in the
+place of another may take another size; all have the same labels, in any order. They run side by side where there are threads for it.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from imageserver.inference.shared import wire
+from imageserver.inference.shared.manifest import Manifest
+from imageserver.inference.worker import results
+from imageserver.inference.worker.decode import Limits, Picture
+from imageserver.inference.worker.predictor import Array, Network, Note, Serving
+from imageserver.inference.worker.preprocessing import base
+
+
+class Ensemble(Serving):
+    """`members` are loaded and warm; at least one. Scores are taken as probabilities and weigh the same."""
+
+    def __init__(self, manifest: Manifest, members: list[Network], limits: Limits, note: Note, pool: ThreadPoolExecutor | None) -> None:
+        super().__init__(manifest, limits, note, pool)
+        self.members = members
+        runtimes = sorted({member.runtime for member in members})
+        self.runtime = f"{len(members)} of {len(manifest.members)} members, {', '.join(runtimes)}"
+        # A picture is decoded once for all, so as large and with as many channels as any of them needs.
+        inputs = [member.manifest.input for member in members]
+        self._channels = max(wanted.channels for wanted in inputs)
+        self._least = max(max(base.find(wanted.preprocessing).least, wanted.width, wanted.height) for wanted in inputs)
+
+    def warm(self) -> None:
+        """Nothing: the members are warm."""
+
+    def scores(self, decoded: list[Picture]) -> Array:
+        """The mean of the members' scores: float32 (n, labels), in the order of the ensemble's labels."""
+        if self._pool is not None:
+            scores = list(self._pool.map(lambda member: self._scores(member, decoded), self.members))
+        else:
+            scores = [self._scores(member, decoded) for member in self.members]
+        mean: Array = np.mean(scores, axis=0)
+        return mean
+
+    def _predict(self, decoded: list[Picture]) -> list[wire.Result]:
+        found = results.classify(self.scores(decoded), self.manifest.output)
+        for result, picture in zip(found, decoded, strict=True):
+            result["size"] = list(picture.size)
+        return found
+
+    def _scores(self, member: Network, decoded: list[Picture]) -> Array:
+        """float32 (n, labels) in the order of the ensemble's labels."""
+        most = member.manifest.batch.max_batch
+        decoded = [_in_channels(picture, member.manifest.input.channels) for picture in decoded]
+        parts = [np.array(member.scores(decoded[first : first + most])) for first in range(0, len(decoded), most)]
+        scores = results.columns(np.concatenate(parts), member.manifest.output)
+        theirs = member.manifest.output.labels
+        return scores[:, [theirs.index(label) for label in self.manifest.output.labels]]
+
+
+def _in_channels(picture: Picture, channels: int) -> Picture:
+    """The same picture grey or in colour, as a member's preprocessing expects it."""
+    colour = picture.pixels.ndim == 3
+    if colour == (channels == 3):
+        return picture
+    return replace(picture, pixels=cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2GRAY if colour else cv2.COLOR_GRAY2RGB))

@@ -1,0 +1,114 @@
+"""Models executed by OpenVINO: converted once from Keras, compared with it, then run without TensorFlow in the process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imageserver import bootstrap
+from imageserver.errors import ModelError
+from imageserver.inference.convert import cache
+from imageserver.inference.convert.cache import Entry
+from imageserver.inference.shared.manifest import Manifest
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from imageserver.inference.worker.loader import Means
+    from imageserver.inference.worker.predictor import Backend
+
+CONVERSION_LIMIT = 900.0
+"""Seconds that the conversion of one model may take."""
+
+# The package's converter reports to its makers by default, also when nobody was asked. Without this module it does not.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+PRECISION = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class OpenVINO:
+    """A `Backend`: `path` is a model.xml with a free batch size."""
+
+    def __init__(self, path: Path, precision: str, threads: int) -> None:
+        import openvino
+
+        core = openvino.Core()
+        # Without the hint a processor that has bfloat16 uses it, whatever the model was trained in.
+        settings = {
+            "INFERENCE_PRECISION_HINT": PRECISION[precision],
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            # Pinned, every worker process would take the first processor, and the others would idle.
+            "ENABLE_CPU_PINNING": False,
+        }
+        compiled = core.compile_model(core.read_model(path), "CPU", settings)
+        self._request = compiled.create_infer_request()
+        used = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+        self.text = f"openvino {'bfloat16' if used in ('bf16', 'bfloat16') else 'float32'}"
+
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        # Nothing is copied in or out: the caller is done with both before the next batch.
+        found: NDArray[Any] = self._request.infer([batch], share_inputs=True, share_outputs=True)[0]
+        return found
+
+
+def load(manifest: Manifest, weights_digest: str, means: Means, warnings: list[str]) -> Backend:
+    """The model in OpenVINO; with runtime "auto" in TensorFlow, and a sentence in `warnings`, where that does not work.
+
+    ModelError when neither does, or the manifest insists on OpenVINO.
+    """
+    try:
+        entry = _entry(manifest, weights_digest, means)
+        if entry.report.good:
+            return _open(entry, manifest, weights_digest, means)
+        reason = entry.report.reason
+    except (RuntimeError, OSError, ModelError) as error:  # OpenVINO's own errors are RuntimeErrors
+        means.note(f"{manifest.name}: {type(error).__name__}: {error}")
+        reason = str(error) if isinstance(error, ModelError) else "OpenVINO cannot load it"
+    if manifest.runtime.runtime == "openvino":
+        raise ModelError(f"the model {manifest.name!r} cannot run in OpenVINO: {reason}")
+    from imageserver.inference.worker.backends.tensorflow import TensorFlow
+
+    backend = TensorFlow(manifest, means.threads)
+    warnings.append(f"it runs in TensorFlow, which is slower and takes more memory: {reason}")
+    return backend
+
+
+def _open(entry: Entry, manifest: Manifest, weights_digest: str, means: Means) -> OpenVINO:
+    try:
+        return OpenVINO(entry.model, manifest.runtime.precision, means.threads)
+    except RuntimeError as error:
+        # Somebody or something has damaged the cache; a new conversion mends it.
+        means.note(f"{manifest.name}: the converted model in the cache is unreadable, converting again: {error}")
+        cache.remove(entry.folder)
+        return OpenVINO(_entry(manifest, weights_digest, means).model, manifest.runtime.precision, means.threads)
+
+
+def _entry(manifest: Manifest, weights_digest: str, means: Means) -> Entry:
+    """From the cache, or made now, in a process of its own, so that TensorFlow never comes into this one."""
+    folder = cache.place(means.cache, manifest, weights_digest)
+    entry = cache.find(folder)
+    if entry is not None:
+        return entry
+    means.note(f"{manifest.name}: converting to OpenVINO, once")
+    command = bootstrap.command("inference.prepare", "--models-cache", str(means.cache), "--folder", str(manifest.folder))
+    command += ["--parent", str(os.getpid())]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            timeout=CONVERSION_LIMIT,
+            check=False,
+            text=True,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"converting took longer than {CONVERSION_LIMIT:g} s") from error
+    entry = cache.find(folder)
+    if entry is None:
+        said = done.stdout.strip().splitlines()
+        raise ModelError(said[-1] if said else f"the conversion ended with exit code {done.returncode}")
+    return entry

@@ -1,0 +1,47 @@
+"""The items of a message `run` to its results: pictures together as a batch, inference requests one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from imageserver.errors import PictureError
+from imageserver.inference.shared import request_bodies, wire
+from imageserver.inference.shared.request_bodies import BodyError
+from imageserver.inference.worker import tensors
+from imageserver.inference.worker.predictor import Job, Serving
+
+
+def run(serving: Serving, slot: memoryview, items: Sequence[wire.Item]) -> list[wire.Result]:
+    """A result for each item, in order; finished answers are written into `slot`. Never raises on account of an item."""
+    results: list[wire.Result | None] = [None] * len(items)
+    jobs: dict[int, Job] = {}
+    for index, item in enumerate(items):
+        data = slot[item["at"] : item["at"] + item["size"]]
+        if not item["form"].startswith(wire.FORM_INFERENCE):
+            try:
+                jobs[index] = Job(memoryview(request_bodies.picture(item["form"], data)), item["rotate"])
+            except BodyError as error:
+                results[index] = {"error": str(error), "reason": "body"}
+            except PictureError as error:
+                results[index] = {"error": str(error), "reason": "picture"}
+    for index, result in zip(jobs, serving.run(list(jobs.values())) if jobs else [], strict=True):
+        results[index] = result
+    # Inference requests are batches of their own making. Their answers may lie where pictures were: those have run.
+    answers: list[tuple[int, bytes, int]] = []
+    for index, item in enumerate(items):
+        if results[index] is None:
+            _form, _, head = item["form"].partition(";")
+            done = tensors.infer(serving, slot[item["at"] : item["at"] + item["size"]], int(head or 0))
+            if isinstance(done, tuple):
+                answers.append((index, *done))
+            else:
+                results[index] = done
+    at = 0
+    for index, answer, head_size in answers:
+        if at + len(answer) > len(slot):
+            results[index] = {"error": f"the answer would have {len(answer)} bytes; ask for fewer pictures at once", "reason": "body"}
+            continue
+        slot[at : at + len(answer)] = answer
+        results[index] = {"answer": {"at": at, "size": len(answer), "head": head_size}}
+        at += len(answer)
+    return [result for result in results if result is not None]

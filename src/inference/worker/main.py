@@ -1,0 +1,189 @@
+"""A worker process: started by the server, with `--control FD --arena FD`.
+
+It reads batches from its socket and pictures from shared memory (wire.py), runs one batch at a time, answers, and
+loads models in a second thread meanwhile, so the former version of a model serves until the new one is warm.
+
+It never outlives the server: the kernel kills it when its parent dies, and its socket reads end-of-file. SIGINT is
+ignored, because Ctrl-C reaches the whole process group and the server has its own way to stop its workers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import gc
+import mmap
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imageserver.inference.convert import cache
+from imageserver.inference.shared import lifetime, wire
+
+if TYPE_CHECKING:
+    from imageserver.inference.worker.loader import Means
+    from imageserver.inference.worker.predictor import Note, Serving
+
+
+class Worker:
+    """`serve` returns when it is told to stop, or when the server is gone."""
+
+    def __init__(self, control: socket.socket, arena: memoryview, means: Means) -> None:
+        self._control, self._arena, self._means = control, arena, means
+        self._note = means.note
+        self._sending = threading.Lock()
+        self._models: dict[str, Serving] = {}
+        self._to_load: dict[str, Path] = {}
+        self._loads = threading.Condition()
+
+    def serve(self) -> None:
+        threading.Thread(target=self._load_all, name="loader", daemon=True).start()
+        self._send({"op": "hello", "pid": os.getpid()})
+        unpacker = wire.Unpacker()
+        while data := self._control.recv(65536):
+            for message in unpacker.feed(data):
+                match message["op"]:
+                    case "run":
+                        self._answer(message["id"], self._run(message))
+                    case "load":
+                        with self._loads:
+                            self._to_load[message["model"]] = Path(message["folder"])
+                            self._loads.notify()
+                    case "unload":
+                        with self._loads:
+                            self._to_load.pop(message["model"], None)
+                        self._models.pop(message["model"], None)
+                    case "stop":
+                        return
+
+    def _run(self, message: wire.Message) -> list[wire.Result]:
+        from imageserver.inference.worker import batch
+
+        serving = self._models.get(message["model"])
+        wanted: list[wire.Item] = message["items"]
+        if serving is None:
+            return [{"error": f"the model {message['model']!r} is not loaded", "reason": "model"}] * len(wanted)
+        start = message["slot"] * wire.SLOT_BYTES
+        return batch.run(serving, self._arena[start : start + wire.SLOT_BYTES], wanted)
+
+    def _answer(self, number: int, results: list[wire.Result]) -> None:
+        try:
+            self._send({"op": "done", "id": number, "results": results})
+        except ValueError as error:  # a model's own code can answer with 100 MB, or with half a surrogate pair
+            self._note(f"an answer that cannot be sent: {error}")
+            sentence = "the model's answer is too large or holds text that is none"
+            self._send({"op": "done", "id": number, "results": [{"error": sentence, "reason": "model"}] * len(results)})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        data = wire.pack(message)
+        with self._sending:
+            self._control.sendall(data)
+
+    def _load_all(self) -> None:
+        while True:
+            with self._loads:
+                while not self._to_load:
+                    self._loads.wait()
+                name = next(iter(self._to_load))
+                folder = self._to_load.pop(name)
+            try:
+                self._load(name, folder)
+            except OSError:
+                return  # the socket is gone, and with it the server
+
+    def _load(self, name: str, folder: Path) -> None:
+        from imageserver.errors import ImageServerError
+        from imageserver.inference.worker import loader
+
+        start = time.monotonic()
+        try:
+            serving = loader.load(folder, self._means)
+        except ImageServerError as error:
+            self._failed(name, str(error), error.__cause__)
+            return
+        except Exception as error:  # noqa: BLE001 - runtimes raise what they like; the worker serves its other models on
+            self._failed(name, f"the model {name!r} does not load: {type(error).__name__}: {error}", error)
+            return
+        self._models[name] = serving
+        # What a model holds lives long: the collector need not walk through it again between batches.
+        gc.collect()
+        gc.freeze()
+        ctypes.CDLL(None).malloc_trim(0)  # loading and warming up leave tens of MB behind that nobody will use again
+        seconds = round(time.monotonic() - start, 3)
+        self._send({"op": "loaded", "model": name, "runtime": serving.runtime, "seconds": seconds, "warnings": serving.warnings})
+
+    def _failed(self, name: str, sentence: str, cause: BaseException | None) -> None:
+        if cause is not None:
+            from imageserver.inference.worker.predictor import place
+
+            self._note(f"{name}: {type(cause).__name__}: {cause} ({place(cause)})")
+        self._send({"op": "failed", "model": name, "error": " ".join(sentence.split())[:1000]})
+
+
+def parser() -> argparse.ArgumentParser:
+    """What every worker's command line holds."""
+    parser = argparse.ArgumentParser(prog="worker", description="A worker process of ImageServer; the server starts it.")
+    parser.add_argument("--control", type=int, required=True, help="file descriptor of the socket to the server")
+    parser.add_argument("--arena", type=int, required=True, help="file descriptor of the shared memory")
+    parser.add_argument("--models-cache", type=Path, default=cache.cache_folder(), help="folder of converted models")
+    parser.add_argument("--threads", type=int, default=1, help="threads that this worker may keep busy")
+    parser.add_argument("--max-bytes", type=int, default=16 * 2**20, help="largest picture, in bytes")
+    parser.add_argument("--max-pixels", type=int, default=50_000_000, help="largest picture, in pixels")
+    return parser
+
+
+def bind_life_to_parent() -> None:
+    """Ask the kernel to kill this process when its parent ends, and ignore Ctrl-C."""
+    lifetime.end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def open_wall(options: argparse.Namespace, arena_bytes: int) -> tuple[socket.socket, memoryview]:
+    """The socket to the server, and the memory shared with it."""
+    for descriptor in (options.control, options.arena):
+        os.set_inheritable(descriptor, False)  # a model that starts programs must not keep the server's socket open
+    arena = memoryview(mmap.mmap(options.arena, arena_bytes))
+    os.close(options.arena)
+    return socket.socket(fileno=options.control), arena
+
+
+def set_environment(threads: int, max_pixels: int) -> None:
+    """What the libraries read when they are imported: threads, a second line of defence on pixels, silence."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        os.environ.setdefault(name, str(threads))
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(max_pixels)
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # a broken picture is its sender's business, not ten lines of our log
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
+def make_means(options: argparse.Namespace, note: Note) -> Means:
+    from concurrent.futures import ThreadPoolExecutor
+
+    import cv2
+    from imageserver.inference.worker.decode import Limits
+    from imageserver.inference.worker.loader import Means
+
+    threads = max(1, options.threads)
+    cv2.setNumThreads(threads)
+    pool = ThreadPoolExecutor(threads, "decoder") if threads > 1 else None
+    return Means(options.models_cache, threads, Limits(options.max_bytes, options.max_pixels), note, pool)
+
+
+def main() -> None:
+    bind_life_to_parent()
+    options = parser().parse_args()
+    control, arena = open_wall(options, wire.SLOTS * wire.SLOT_BYTES)
+    set_environment(options.threads, options.max_pixels)
+    from imageserver.inference.worker.predictor import note_to_stderr
+
+    with contextlib.suppress(OSError):  # the server is gone: nobody is left to be told
+        Worker(control, arena, make_means(options, note_to_stderr(os.getpid()))).serve()
+    sys.stderr.flush()
+    os._exit(0)  # a model that is still loading, or threads of a runtime, must not delay the end

@@ -1,0 +1,1 @@
+"""From a decoded picture to the array that a model takes."""

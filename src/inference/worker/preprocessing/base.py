@@ -1,0 +1,110 @@
+"""From a picture's pixels to the array a model takes, by the name that its manifest gives.
+
+A function here gets the upright picture as uint8, (height, width) when the model takes one channel, else
+(height, width, 3) in RGB, and returns uint8 or float32 of (input.height, input.width, input.channels), still with
+values 0..255 and in RGB: the worker applies the value range, mean, channel order and layout to the whole batch at once.
+
+To add one: a module of its own that holds `PREPROCESSING = Preprocessing(…)`, its name in `MODULES` below and in
+`manifest.PREPROCESSINGS`. It is imported when the first model asks for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from imageserver.inference.shared.manifest import Input
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Region = tuple[float, float, float, float]
+
+PADDING = 114
+"""The grey of letterbox bars: what object detectors are commonly trained with."""
+
+
+def _whole(width: int, height: int, wanted: Input) -> Region:
+    return 0.0, 0.0, float(width), float(height)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """`function(pixels, input)` makes the array. `least` is the shortest side in pixels that the decoder must deliver
+    (it may reduce a large picture to 1/2, 1/4 or 1/8 as long as the shortest side keeps at least that much; the sides
+    of the model's own input count as well). `region(width, height, input)` says which part of the picture, as x, y, width, height
+    in its pixels, the array shows: boxes are mapped back by it."""
+
+    function: Callable[[Array, Input], Array]
+    least: int = 0
+    region: Callable[[int, int, Input], Region] = _whole
+
+
+def none(pixels: Array, wanted: Input) -> Array:
+    """As it is, in its own size: for models that do the rest themselves."""
+    return pixels.reshape(*pixels.shape[:2], wanted.channels)
+
+
+def stretch(pixels: Array, wanted: Input) -> Array:
+    """To the model's size; proportions are not kept."""
+    return resize(pixels, wanted.width, wanted.height).reshape(wanted.height, wanted.width, wanted.channels)
+
+
+def crop(pixels: Array, wanted: Input) -> Array:
+    """The largest middle part with the model's proportions, then to its size."""
+    height, width = pixels.shape[:2]
+    x, y, w, h = (round(value) for value in crop_region(width, height, wanted))
+    return stretch(pixels[y : y + max(1, h), x : x + max(1, w)], wanted)
+
+
+def crop_region(width: int, height: int, wanted: Input) -> Region:
+    scale = min(width / wanted.width, height / wanted.height)
+    w, h = wanted.width * scale, wanted.height * scale
+    return (width - w) / 2, (height - h) / 2, w, h
+
+
+def letterbox(pixels: Array, wanted: Input) -> Array:
+    """All of the picture, its proportions kept, in the middle of the model's size; grey around it."""
+    height, width = pixels.shape[:2]
+    scale = min(wanted.width / width, wanted.height / height)
+    w, h = max(1, round(width * scale)), max(1, round(height * scale))
+    x, y = (wanted.width - w) // 2, (wanted.height - h) // 2
+    out = np.full((wanted.height, wanted.width, wanted.channels), PADDING, np.uint8)
+    out[y : y + h, x : x + w] = resize(pixels, w, h).reshape(h, w, wanted.channels)
+    return out
+
+
+def letterbox_region(width: int, height: int, wanted: Input) -> Region:
+    scale = max(width / wanted.width, height / wanted.height)
+    w, h = wanted.width * scale, wanted.height * scale
+    return (width - w) / 2, (height - h) / 2, w, h
+
+
+def resize(pixels: Array, width: int, height: int) -> Array:
+    """uint8 pixels at a new size: by area when it shrinks (no aliasing), linearly when it grows."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    shrinks = pixels.shape[1] > width or pixels.shape[0] > height
+    resized: Array = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return resized
+
+
+PREPROCESSING: dict[str, Preprocessing] = {
+    "none": Preprocessing(none),
+    "stretch": Preprocessing(stretch),
+    "crop": Preprocessing(crop, region=crop_region),
+    "letterbox": Preprocessing(letterbox, region=letterbox_region),
+}
+
+MODULES = {"digit": "imageserver.inference.worker.preprocessing.digit", "xray": "imageserver.inference.worker.preprocessing.xray"}
+
+
+def find(name: str) -> Preprocessing:
+    """The preprocessing called `name`; KeyError when there is none."""
+    found = PREPROCESSING.get(name)
+    if found is None:
+        found = PREPROCESSING[name] = importlib.import_module(MODULES[name]).PREPROCESSING
+    return found

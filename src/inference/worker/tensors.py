@@ -1,0 +1,309 @@
+"""The Open Inference Protocol's infer request: tensors in, tensors out, as JSON or in its binary extension.
+
+Source: KServe's "Open Inference Protocol" (v2), HTTP/REST, and Triton's "Binary Tensor Data Extension" and
+"Classification Extension". Runs in a worker; rest_v2.py has the paths, headers and what a model says of itself.
+
+One input tensor holds the pictures of a request, at most `batch.max_batch` of them:
+
+    UINT8 [n, height, width, channels]   pixels, upright, RGB or grey; preprocessed as those of a picture file are
+    BYTES [n]                            picture files (in JSON: in base64), decoded and preprocessed as `classify` does
+    FP32  [n, …]                         what the network itself takes; nothing is done to it
+
+Outputs of a network: `scores` FP32 [n, labels] in the manifest's order, `label` BYTES [n]. Of a model that is code:
+`result` BYTES [n], a JSON object for each picture.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from imageserver.errors import PictureError
+from imageserver.inference.shared import wire
+from imageserver.inference.shared.request_bodies import BodyError, Bytes, from_base64, parse_json
+from imageserver.inference.worker import results
+from imageserver.inference.worker.backends.ensemble import Ensemble
+from imageserver.inference.worker.decode import Picture
+from imageserver.inference.worker.predictor import Job, Network, Serving, place
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+VERSION = "1"
+TYPES = ("UINT8", "BYTES", "FP32")
+_ELEMENT = struct.Struct("<I")
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+class _Failed(Exception):
+    """The model or the decoder could not deal with a picture: its result."""
+
+    def __init__(self, result: wire.Result) -> None:
+        super().__init__(result["error"])
+        self.result = result
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """The one input tensor of a request. `data`: its binary part, or what its JSON `data` holds."""
+
+    datatype: str
+    shape: list[int]
+    data: Bytes | list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One output that the client asks for. `classes`: how many of the best, as text; 0: the tensor itself."""
+
+    name: str
+    binary: bool
+    classes: int
+
+
+def infer(serving: Serving, data: memoryview, head: int) -> tuple[bytes, int] | wire.Result:
+    """Answer one request. `head`: bytes of JSON in `data` before binary tensors, 0: all of it.
+
+    Returns the answer's bytes and how many of them are JSON when binary tensors follow (else 0), or an error result.
+    """
+    try:
+        request = parse_json(data[: head or len(data)])
+        given, identity = read_input(request, data[head:] if head else None)
+        outputs = _run(serving, given)
+        return write(serving.manifest.name, identity, outputs, read_wanted(request, tuple(outputs)), serving.manifest.output.labels)
+    except BodyError as error:
+        return {"error": str(error), "reason": "body"}
+    except _Failed as failed:
+        return failed.result
+
+
+# ---- the request ------------------------------------------------------------------------------------------------
+
+
+def read_input(request: Any, binary: Bytes | None) -> tuple[Input, str | None]:
+    """The input tensor and the request's id. BodyError with what is wrong."""
+    inputs = request.get("inputs") if isinstance(request, dict) else None
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise BodyError("inputs must be a list with one tensor, which holds the pictures")
+    identity = request.get("id")
+    if ("id" in request and not isinstance(identity, str)) or not isinstance(inputs[0].get("name"), str):
+        raise BodyError("id and the input's name must be texts")
+    tensor = inputs[0]
+    shape, datatype = tensor.get("shape"), tensor.get("datatype")
+    if not isinstance(shape, list) or not shape or len(shape) > 8 or not all(type(side) is int and 0 < side < 2**31 for side in shape):
+        raise BodyError("shape must be a list of whole numbers above 0")
+    if datatype not in TYPES:
+        raise BodyError(f"the datatype must be one of {', '.join(TYPES)}, not {str(datatype)[:32]!r}")
+    size = _parameters(tensor).get("binary_data_size")
+    if size is None:
+        values = tensor.get("data")
+        if not isinstance(values, list):
+            raise BodyError("the input needs data: a list, or a binary tensor with parameters.binary_data_size")
+        return Input(datatype, shape, values), identity
+    if binary is None:
+        raise BodyError("a binary tensor needs the header Inference-Header-Content-Length, which says where it begins")
+    if type(size) is not int or size != len(binary):
+        raise BodyError(f"binary_data_size is {str(size)[:32]}, but {len(binary)} bytes follow the JSON")
+    return Input(datatype, shape, binary), identity
+
+
+def read_wanted(request: dict[str, Any], names: tuple[str, ...]) -> list[Wanted]:
+    """The outputs asked for; all of `names` when the request names none. BodyError."""
+    binary = _parameters(request).get("binary_data_output") is True
+    asked = request.get("outputs", [])
+    if asked == []:
+        return [Wanted(name, binary, 0) for name in names]
+    if not isinstance(asked, list) or len(asked) > 16 or not all(isinstance(output, dict) for output in asked):
+        raise BodyError("outputs must be a list of tensors")
+    wanted = []
+    for output in asked:
+        name, parameters = output.get("name"), _parameters(output)
+        if name not in names:
+            raise BodyError(f"there is no output {str(name)[:64]!r}; there are: {', '.join(names)}")
+        classes = parameters.get("classification", 0)
+        if type(classes) is not int or classes < 0 or (classes and name != "scores"):
+            raise BodyError("classification must be a whole number, and asked of the output scores")
+        wanted.append(Wanted(name, parameters.get("binary_data", binary) is True, classes))
+    return wanted
+
+
+def _parameters(of: dict[str, Any]) -> dict[str, Any]:
+    parameters = of.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise BodyError("parameters must be an object")
+    for name in parameters:
+        if name.startswith("shared_memory"):
+            raise BodyError("shared memory is not supported: send the tensor itself")
+    return parameters
+
+
+def array(given: Input) -> Array:
+    """A numeric tensor. BodyError when data and shape do not fit."""
+    kind = np.dtype("<f4") if given.datatype == "FP32" else np.dtype(np.uint8)
+    count = math.prod(given.shape)
+    if isinstance(given.data, list):
+        tensor = _numbers(given.data, count, kind)
+    elif len(given.data) == count * kind.itemsize:
+        tensor = np.frombuffer(given.data, kind)
+    else:
+        raise BodyError(f"a {given.datatype} tensor of shape {given.shape} has {count * kind.itemsize} bytes, not {len(given.data)}")
+    if kind.kind == "f" and not np.isfinite(tensor).all():
+        raise BodyError("FP32 data must be finite numbers of 32 bits")
+    return tensor.reshape(given.shape)
+
+
+def _numbers(data: list[Any], count: int, kind: np.dtype[Any]) -> Array:
+    try:
+        values = np.array(data)
+    except ValueError:
+        values = None
+    if values is None or values.dtype.kind not in "iuf":  # numpy would take "7" and true for numbers as well
+        raise BodyError("data must hold numbers, flat or nested as the shape says")
+    if values.size != count:
+        raise BodyError(f"data holds {values.size} elements, but the shape {count}")
+    if kind == np.uint8 and not np.array_equal(values, np.clip(np.rint(values), 0, 255)):
+        raise BodyError("UINT8 data must be whole numbers from 0 to 255")
+    with np.errstate(over="ignore"):  # becomes infinity, which is refused
+        return values.astype(kind)
+
+
+def elements(given: Input) -> list[Bytes]:
+    """A BYTES tensor's elements: binary with a length of four bytes before each, in JSON base64. BodyError."""
+    found: list[Bytes] = []
+    if isinstance(given.data, list):
+        if not all(isinstance(text, str) for text in given.data):
+            raise BodyError("BYTES data must be a list of texts: picture files in base64")
+        found = [from_base64(text) for text in given.data]
+    else:
+        view, at = memoryview(given.data), 0
+        while at + _ELEMENT.size <= len(view):
+            (size,) = _ELEMENT.unpack_from(view, at)
+            at += _ELEMENT.size + size
+            found.append(view[at - size : at])
+        if at != len(view):
+            raise BodyError("the binary BYTES tensor ends within an element")
+    if given.shape != [len(found)] and given.shape != [len(found), 1]:
+        raise BodyError(f"the shape {given.shape} does not fit {len(found)} elements")
+    return found
+
+
+# ---- the model --------------------------------------------------------------------------------------------------
+
+
+def _run(serving: Serving, given: Input) -> dict[str, Array]:
+    """The outputs by name. BodyError, _Failed."""
+    most = serving.manifest.batch.max_batch
+    if given.shape[0] > most:
+        raise BodyError(f"the request holds {given.shape[0]} pictures; this model takes at most {most} at once")
+    if given.datatype == "FP32":
+        if not isinstance(serving, Network):
+            raise BodyError(f"the model {serving.manifest.name!r} is code and takes pictures: send UINT8 pixels or BYTES")
+        return _of_scores(serving, lambda: serving.scores_of_tensor(_fitting(array(given), serving)))
+    if given.datatype == "BYTES":
+        jobs = [Job(memoryview(element), 0) for element in _files(given)]
+    else:
+        jobs = [Job(memoryview(b""), 0, picture) for picture in pixels(array(given), serving.manifest.input.channels)]
+    if not isinstance(serving, Network | Ensemble):
+        found = serving.run(jobs)
+        for result in found:
+            if "error" in result:
+                raise _Failed(result)
+        return {"result": _texts([_encode(result) for result in found])}
+    serving.decode(jobs)
+    for job in jobs:
+        if job.picture is None:
+            raise _Failed({"error": job.error, "reason": "picture"})
+    return _of_scores(serving, lambda: serving.scores([job.picture for job in jobs if job.picture is not None]))
+
+
+def _files(given: Input) -> list[Bytes]:
+    try:
+        return elements(given)
+    except PictureError as error:
+        raise BodyError(str(error)) from None
+
+
+def _of_scores(serving: Serving, run: Any) -> dict[str, Array]:
+    output = serving.manifest.output
+    try:
+        scores = results.columns(run(), output)
+    except BodyError:
+        raise
+    except Exception as error:
+        serving.note(f"{serving.manifest.name}: {type(error).__name__}: {error} ({place(error)})")
+        raise _Failed({"error": f"the model {serving.manifest.name!r} failed on this tensor", "reason": "model"}) from error
+    if not np.isfinite(scores).all():
+        raise _Failed({"error": "the model answered with something that is no number", "reason": "model"})
+    return {"scores": scores.astype("<f4"), "label": _texts([_label(output.labels, index) for index in scores.argmax(axis=1).tolist()])}
+
+
+def _fitting(tensor: Array, serving: Network) -> Array:
+    wanted = serving.manifest.input
+    expected = (wanted.channels, wanted.height, wanted.width) if wanted.layout == "nchw" else (wanted.height, wanted.width, wanted.channels)
+    if tensor.shape[1:] != expected:
+        raise BodyError(f"an FP32 tensor for this model has the shape [n, {', '.join(map(str, expected))}], not {list(tensor.shape)}")
+    return tensor
+
+
+def pixels(tensor: Array, channels: int) -> list[Picture]:
+    """Upright pictures from uint8 (n, height, width, 1 or 3), made grey or RGB as the model takes. BodyError."""
+    if tensor.ndim != 4 or tensor.shape[3] not in (1, 3):
+        raise BodyError(f"a UINT8 tensor has the shape [n, height, width, channels] with 1 or 3 channels, not {list(tensor.shape)}")
+    found = []
+    for each in tensor:
+        each = np.ascontiguousarray(each)
+        if each.shape[2] != channels:
+            each = cv2.cvtColor(each, cv2.COLOR_RGB2GRAY if channels == 1 else cv2.COLOR_GRAY2RGB)
+        height, width = each.shape[:2]
+        found.append(Picture(each.reshape((height, width) if channels == 1 else (height, width, 3)), (width, height)))
+    return found
+
+
+def _label(labels: tuple[str, ...], index: int) -> str:
+    return labels[index] if labels else f"class {index}"
+
+
+def _texts(texts: list[str]) -> Array:
+    return np.array([text.encode() for text in texts], dtype=object)
+
+
+# ---- the answer -------------------------------------------------------------------------------------------------
+
+
+def write(name: str, identity: str | None, outputs: dict[str, Array], wanted: list[Wanted], labels: tuple[str, ...]) -> tuple[bytes, int]:
+    """The answer's bytes, and how many of them are JSON when binary tensors follow (else 0)."""
+    described: list[dict[str, Any]] = []
+    parts: list[bytes] = []
+    for want in wanted:
+        tensor = outputs[want.name]
+        if want.classes:
+            tensor = _classes(tensor, min(want.classes, tensor.shape[1]), labels)
+        text = tensor.dtype == object
+        about: dict[str, Any] = {"name": want.name, "datatype": "BYTES" if text else "FP32", "shape": list(tensor.shape)}
+        flat = tensor.ravel().tolist()
+        if not want.binary:
+            about["data"] = [value.decode() for value in flat] if text else flat
+        else:
+            part = b"".join(_ELEMENT.pack(len(value)) + value for value in flat) if text else tensor.tobytes()
+            about["parameters"] = {"binary_data_size": len(part)}
+            parts.append(part)
+        described.append(about)
+    head = {"model_name": name, "model_version": VERSION, **({"id": identity} if identity is not None else {}), "outputs": described}
+    encoded = _encode(head).encode()
+    return b"".join([encoded, *parts]), len(encoded) if parts else 0
+
+
+def _classes(scores: Array, count: int, labels: tuple[str, ...]) -> Array:
+    """The best `count` of each row as "score:index:label" (the classification extension)."""
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    texts = [
+        f"{row[index]:f}:{index}:{_label(labels, index)}".encode()
+        for row, order in zip(scores, best.tolist(), strict=True)
+        for index in order
+    ]
+    return np.array(texts, dtype=object).reshape(best.shape)

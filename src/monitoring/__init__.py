@@ -1,0 +1,1 @@
+"""The page of figures, health, the status line."""

@@ -1,0 +1,1 @@
+"""What clients speak: a module or a package for each protocol. None imports another."""

@@ -1,0 +1,1 @@
+"""REST, training, the Open Inference Protocol, and their description."""

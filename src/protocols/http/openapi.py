@@ -1,0 +1,150 @@
+"""What the REST operations declare of themselves, and the OpenAPI 3.1 document made of it.
+
+    @operation("GET", "/<model:name>/about", tag="Networks", answers={200: "Text", 404: "Error"}, credentials="always")
+    def about(self, name): ...
+
+The docstring's first sentence becomes the summary, the rest the description. Schemas: openapi_schemas.py.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from imageserver.protocols.http import schemas
+
+VERSION = "1.0.0"
+"""Of this interface: the first number grows when a client may have to change."""
+
+Credentials = Literal["always", "checked", "none"]
+Models = Literal["all", "pictures", "trainable"]
+View = TypeVar("View", bound=Callable[..., Any])
+
+_VARIABLE = re.compile(r"<(?:\w+:)?(\w+)>")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation. `paths` as Flask writes them: the first is the one to use, the others are old spellings."""
+
+    method: str
+    paths: tuple[str, ...]
+    tag: str
+    summary: str
+    description: str
+    answers: dict[int, str | None]
+    """Schema (or media, see openapi_schemas) by status code; None: no body worth describing."""
+    credentials: Credentials
+    """always: demanded, though any may be accepted; checked: demanded where they are checked; none."""
+    role: str
+    body: str
+    query: tuple[str, ...]
+    models: Models
+    """Which models' names it takes."""
+
+
+def operation(
+    method: str,
+    *paths: str,
+    tag: str,
+    answers: dict[int, str | None],
+    credentials: Credentials = "none",
+    role: str = "",
+    body: str = "",
+    query: tuple[str, ...] = (),
+    models: Models = "all",
+) -> Callable[[View], View]:
+    """Declare a view to be an operation; sets its attribute `operation`."""
+
+    def declare(view: View) -> View:
+        summary, _, description = inspect.cleandoc(view.__doc__ or "").partition("\n\n")
+        view.operation = Operation(  # type: ignore[attr-defined]
+            method, paths, tag, " ".join(summary.split()).rstrip("."), description, answers, credentials, role, body, query, models
+        )
+        return view
+
+    return declare
+
+
+def document(operations: Sequence[Operation], *, models: Mapping[Models, Sequence[str]], most: int, server: str) -> dict[str, Any]:
+    """The document. `models`: names by what they can do; `most`: bytes of a body; `server`: its URL without a final slash."""
+    paths: dict[str, dict[str, Any]] = {}
+    for each in operations:
+        for index, path in enumerate(each.paths):
+            described = _operation(each, path, models[each.models], most)
+            if index:
+                described["summary"] += f" (the same as {_braces(each.paths[0])})"
+            paths.setdefault(_braces(path), {})[each.method.lower()] = described
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "ImageServer",
+            "version": VERSION,
+            "description": f"Neural networks by name, their training, and the Open Inference Protocol (v2). "
+            f"A request body has at most {most:,} bytes. Every error is a JSON object with a sentence as its error.",
+        },
+        "servers": [{"url": server}],
+        "tags": [{"name": tag} for tag in dict.fromkeys(each.tag for each in operations)],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.SCHEMAS,
+            "securitySchemes": {"basic": {"type": "http", "scheme": "basic"}},
+        },
+    }
+
+
+def _braces(path: str) -> str:
+    return _VARIABLE.sub(r"{\1}", path)
+
+
+def _operation(each: Operation, path: str, models: Sequence[str], most: int) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": f"{each.method.lower()}{re.sub(r'[^a-z0-9]+', '_', _braces(path).lower())}".rstrip("_"),
+        "tags": [each.tag],
+        "summary": each.summary,
+    }
+    description = each.description
+    if each.role:
+        description += f"\n\nTakes a user with the role `{each.role}`."
+    if description:
+        described["description"] = description.strip()
+    variables = _VARIABLE.findall(path)
+    parameters = [_path_parameter(variable, models) for variable in variables] + [schemas.QUERY[name] for name in each.query]
+    if parameters:
+        described["parameters"] = parameters
+    if each.body:
+        described["requestBody"] = {"required": True, "content": schemas.BODIES[each.body]}
+    answers: dict[int, str | None] = {}
+    if each.credentials != "none":
+        described["security"] = [{"basic": []}] if each.credentials == "always" else [{"basic": []}, {}]
+        answers |= {401: "Error", 503: "Error"} | ({403: "Error"} if each.role else {})
+    if each.body:
+        answers |= dict.fromkeys((400, 413, 415), "Error")
+    if variables:
+        answers[404] = "Error"
+    answers |= {500: "Error"} | each.answers
+    described["responses"] = {str(code): _answer(code, answers[code], most) for code in sorted(answers)}
+    return described
+
+
+def _path_parameter(name: str, models: Sequence[str]) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    if name == "name":
+        schema = {"type": "string", "enum": list(models)}
+    elif name == "version":
+        schema = {"type": "string", "const": "1"}
+    return {"name": name, "in": "path", "required": True, "schema": schema, "description": schemas.PATH_VARIABLES[name]}
+
+
+def _answer(code: int, schema: str | None, most: int) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": schemas.CODES[code].format(most=most)}
+    if schema in schemas.MEDIA:
+        answer["content"] = schemas.MEDIA[schema]
+    elif schema is not None:
+        answer["content"] = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    if code == 401:
+        answer["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+    return answer

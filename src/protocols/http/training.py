@@ -1,0 +1,144 @@
+"""Training over REST: start it, watch it, cancel it, ask how the last one went."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from flask import Response, request
+from imageserver import metrics
+from imageserver.config.table import Settings
+from imageserver.errors import TrainingError
+from imageserver.inference.server.training import Trainings
+from imageserver.inference.shared.manifest import Manifest
+from imageserver.protocols.http.openapi import operation
+from imageserver.protocols.http.requests import Refused, answer
+
+if TYPE_CHECKING:
+    from imageserver.protocols.http.rest import Rest
+
+SAMPLES = ("mnist", "other")
+HEARTBEAT = 15.0
+"""Seconds of silence after which a comment is sent to those who follow, so that proxies keep the connection."""
+
+RETRY = 10
+"""Seconds after which a browser asks again when the stream has ended."""
+
+MAX_FOLLOWERS = 100
+_TAG = "Training"
+
+
+def trainings(settings: Settings, find: Callable[[str], Manifest], *, log: Callable[[str], None]) -> Trainings:
+    """The trainings that these settings allow; `find` gives a model's manifest."""
+    sources = {"mnist": ["--mnist", str(settings.mnist)] if settings.mnist else []}
+    if settings.training_data is not None:
+        sources["other"] = ["--pictures", str(settings.training_data)]
+    # One processor stays free for serving.
+    threads = max(1, (os.cpu_count() or 1) - 1)
+    arguments = ["--threads", str(threads), "--samples", str(settings.training_samples)]
+    return Trainings(settings.data, find, sources, arguments, log=log)
+
+
+class RestTraining:
+    """The views under `/<name>/train`."""
+
+    def __init__(self, rest: Rest) -> None:
+        self._rest = rest
+        self._followers = 0
+
+    @operation(
+        "GET",
+        "/<model:name>/train",
+        tag=_TAG,
+        query=("training_sample",),
+        answers={200: "Text", **dict.fromkeys((400, 405, 406), "Error")},
+        credentials="always",
+        role="admin",
+        models="trainable",
+    )
+    def train(self, name: str) -> Response:
+        """Start a training. It runs in the background; the model is not served meanwhile to those who ask it by name.
+
+        The new model replaces the old one when it is at most one percentage point worse on the held-out pictures.
+        """
+        self._trainable(name)
+        sample = request.args.get("training_sample", "mnist")
+        if sample not in SAMPLES:
+            raise Refused(400, f"training_sample is mnist or other, not {sample[:64]!r}")
+        try:
+            self._rest.trainings.start(name, sample)
+        except TrainingError as error:
+            raise Refused(406, str(error)) from error
+        return answer({"text": "training has started"})
+
+    @operation(
+        "GET",
+        "/<model:name>/train/status",
+        tag=_TAG,
+        answers={200: "TrainingStatus", **dict.fromkeys((405, 406), "Error")},
+        credentials="always",
+        models="trainable",
+    )
+    def status(self, name: str) -> Response:
+        """How the last completed training went. While one runs: 406, and how far it is."""
+        self._trainable(name)
+        self._rest.refuse_while_training(name)
+        record = self._rest.trainings.record(name)
+        found = {"accuracy": record.accuracy or "unknown", "datetime": record.datetime or "unknown"}
+        return answer(found | {"note": record.note} if record.note else found)
+
+    @operation(
+        "GET", "/<model:name>/train/events", tag=_TAG, answers={200: "Events", 405: "Error"}, credentials="always", models="trainable"
+    )
+    def events(self, name: str) -> Response:
+        """What happens in the training, as server-sent events, until it ends.
+
+        The first event tells how things stand; when no training runs it is the only one. Each is a JSON object with `state`
+        (idle, preparing, training, evaluating, completed, kept aside, cancelled, failed) and `text`; while it trains with
+        phase, epoch, epochs, part (of the epoch, 0 to 1), loss, accuracy (0 to 1) and seconds_left as well.
+        """
+        self._trainable(name)
+        if self._followers >= MAX_FOLLOWERS:
+            metrics.LIMITS_HIT.inc("training-followers")
+            raise Refused(503, f"{MAX_FOLLOWERS} clients follow trainings already; try again later", Retry_After="60")
+        response = Response(self._events(name), mimetype="text/event-stream")
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Accel-Buffering"] = "no"  # nginx would hold the events back
+        return response
+
+    def _events(self, name: str) -> Iterator[bytes]:
+        self._followers += 1
+        try:
+            yield f"retry: {RETRY * 1000}\n\n".encode()
+            for event in self._rest.trainings.follow(name, HEARTBEAT):
+                line = ": still there" if event is None else f"data: {json.dumps(_rounded(event), ensure_ascii=False)}"
+                yield f"{line}\n\n".encode()
+        finally:
+            self._followers -= 1
+
+    @operation(
+        "POST",
+        "/<model:name>/train/cancel",
+        tag=_TAG,
+        answers={200: "Text", **dict.fromkeys((405, 409), "Error")},
+        credentials="always",
+        role="admin",
+        models="trainable",
+    )
+    def cancel(self, name: str) -> Response:
+        """End the training that runs. The model from before serves on."""
+        self._trainable(name)
+        if not self._rest.trainings.cancel(name):
+            raise Refused(409, f"no training of {name} runs")
+        return answer({"text": "the training is being cancelled"})
+
+    def _trainable(self, name: str) -> None:
+        self._rest.manifest(name)
+        if not self._rest.trainings.trainable(name):
+            raise Refused(405, f"{name} cannot be trained here", Allow="")
+
+
+def _rounded(event: dict[str, Any]) -> dict[str, Any]:
+    return {key: round(value, 4) if isinstance(value, float) else value for key, value in event.items()}

@@ -1,0 +1,1 @@
+"""Chest X-rays over plain TCP, for clients that cannot change."""

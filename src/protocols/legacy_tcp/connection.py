@@ -1,0 +1,221 @@
+"""One connection of the legacy TCP port: reads what its conversation wants, where it wants it, and does what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from imageserver import metrics
+from imageserver.protocols.legacy_tcp.machine import NONCE_BYTES, Action, CheckSignature, Close, Conversation, Limits, Predict, Reply, Step
+from imageserver.transport import hub
+
+PIECE = 64 * 2**10
+"""Bytes read at once: a turn of the loop costs a fraction of a millisecond, hash included."""
+LOW_WATER = 32 * 2**10
+"""Bytes of a file that the kernel gathers before it wakes us, so small pieces cost little more than large ones."""
+LOOK_AGAIN = 1.0
+"""Seconds after which a file that arrives more slowly than that is read all the same, to see that it still comes."""
+STEPS_A_TURN = 16
+"""Reads of one connection without waiting after which others have their turn."""
+LINGER = 1.0
+"""Seconds for a client to read the last reply: closing a socket with unread bytes would take it back."""
+
+
+class Turns:
+    """Lets `most` go on in each turn of the loop, in the order of their asking.
+
+    A crowd whose bytes arrive at the same moment would else be served within one turn, while everybody else waits.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
+        self._waiting: deque[hub.Event] = deque()
+        self._turning = False
+
+    def take(self) -> None:
+        """Go on now, or in a later turn of the loop."""
+        if not self._turning:
+            self._turning = True
+            hub.call_later(0, self._next)
+        if self._left:
+            self._left -= 1
+            return
+        event = hub.Event()
+        self._waiting.append(event)
+        event.wait()
+
+    def _next(self) -> None:
+        self._turning = self._left < self._most
+        self._left = self._most
+        while self._left and self._waiting:
+            self._left -= 1
+            self._waiting.popleft().set()
+        if self._turning:
+            hub.call_later(0, self._next)
+
+
+class Port(Protocol):
+    """What a connection needs of the port."""
+
+    clock: Callable[[], float]
+    random_bytes: Callable[[int], bytes]
+    protocol_limits: Limits
+    authenticates: bool
+    turns: Turns
+
+    def find_model(self, code: str) -> str | None: ...
+
+    def accept_file(self, size: int) -> bool: ...
+
+    def hold(self, count: int) -> bool: ...
+
+    def predict(self, question: Predict) -> bytes: ...
+
+    def check(self, question: CheckSignature, host: str) -> bool: ...
+
+
+class Connection:
+    """One client."""
+
+    def __init__(self, port: Port, sock: hub.Socket, host: str) -> None:
+        self.host = host
+        self._port, self._sock = port, sock
+        self._held = 0
+        self._low_water = 1
+        self._read = self._reads = 0  # bytes and times since others had their turn
+        self._conversation = Conversation(
+            find_model=port.find_model,
+            accept_file=port.accept_file,
+            make_nonce=lambda: port.random_bytes(NONCE_BYTES),
+            authenticated=not port.authenticates,
+            limits=port.protocol_limits,
+        )
+
+    @property
+    def busy(self) -> bool:
+        """Whether a model runs for it."""
+        return self._conversation.step is Step.BUSY
+
+    def cut(self) -> None:
+        """End it at once."""
+        hub.shut(self._sock)
+
+    def run(self) -> None:
+        """Talk until one side ends it."""
+        reason = "error"
+        try:
+            self._sock.setblocking(False)
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            reason = self._talk()
+            if reason != "left":
+                self._linger()
+        except (OSError, hub.TimedOut) as error:
+            reason = "deaf" if isinstance(error, hub.TimedOut) else "left"
+        finally:
+            metrics.TCP_CLOSED.inc(reason)
+            self._conversation.forget()
+            self._port.hold(-self._held)
+            self._sock.close()
+
+    def _talk(self) -> str:
+        """Returns why it ended. OSError for a broken connection, TimedOut for a client that does not read its replies."""
+        conversation, clock = self._conversation, self._port.clock
+        reason = self._perform(conversation.begin(clock()))
+        while reason is None:
+            count = hub.receive_nowait(self._sock, conversation.space()[:PIECE])
+            if count is None:
+                actions = self._wait()
+            elif count == 0:
+                actions = conversation.ended(clock())
+            else:
+                actions = conversation.received(count, clock())
+                if not self._account():
+                    return "no room"
+                self._share(count)
+            if actions:
+                reason = self._perform(actions)
+        return reason
+
+    def _wait(self) -> list[Action]:
+        """Wait for bytes, at most until the conversation's deadline; its actions if that has passed."""
+        conversation = self._conversation
+        seconds = conversation.deadline - self._port.clock()
+        if seconds <= 0:
+            return conversation.timed_out(self._port.clock())
+        low_water = 1
+        if conversation.step is Step.FILE:
+            low_water = min(conversation.missing, LOW_WATER)
+            seconds = min(seconds, LOOK_AGAIN)
+        if low_water != self._low_water:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water)
+            self._low_water = low_water
+        self._read = self._reads = 0
+        with contextlib.suppress(hub.TimedOut):  # what came meanwhile, if anything, is read before the conversation hears of it
+            hub.wait_readable(self._sock, seconds)
+            self._port.turns.take()
+        return []
+
+    def _account(self) -> bool:
+        held = self._conversation.held
+        if held == self._held:
+            return True
+        more, self._held = held - self._held, held
+        return self._port.hold(more)
+
+    def _share(self, count: int) -> None:
+        """Let others have their turn: a client that sends without pause would otherwise never give it back."""
+        self._read += count
+        self._reads += 1
+        if self._read >= PIECE or self._reads >= STEPS_A_TURN:
+            self._read = self._reads = 0
+            hub.sleep(0)
+            self._port.turns.take()
+
+    def _perform(self, actions: list[Action]) -> str | None:
+        """Do what the conversation says; the reason why it ends, if it does."""
+        conversation, port = self._conversation, self._port
+        replies = b""
+        while actions:
+            action, *actions = actions
+            if isinstance(action, Reply):
+                replies += action.data
+                continue
+            self._send(replies)
+            replies = b""
+            if isinstance(action, Close):
+                return action.reason
+            if isinstance(action, Predict):
+                actions += conversation.predicted(port.predict(action), port.clock())
+            else:
+                actions += conversation.checked(port.check(action, self.host), port.clock())
+        self._send(replies)
+        return None
+
+    def _send(self, data: bytes) -> None:
+        while data:
+            sent = hub.send_nowait(self._sock, data)
+            data = data[sent:]
+            if data:
+                hub.wait_writable(self._sock, self._port.protocol_limits.silence)
+
+    def _linger(self) -> None:
+        """Say that nothing follows, and read what still comes until the client has closed too, for a moment."""
+        hub.shut(self._sock, reading=False)
+        end = self._port.clock() + LINGER
+        scratch = memoryview(bytearray(4096))
+        if self._low_water != 1:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        while (seconds := end - self._port.clock()) > 0:
+            count = hub.receive_nowait(self._sock, scratch)
+            if count == 0:
+                return
+            if count is not None:
+                self._share(count)
+                continue
+            try:
+                hub.wait_readable(self._sock, seconds)
+            except hub.TimedOut:
+                return

@@ -1,0 +1,250 @@
+"""Legacy TCP commands: chest X-rays on a port of their own (docs/legacy-tcp.md).
+
+`legacy_tcp_machine` is the protocol, `legacy_tcp_connection` a client's socket, and this file what they share: the
+listener, the limits, the models and the keys. `legacy_tcp_port` builds it by the settings.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from imageserver import metrics
+from imageserver.errors import ImageServerError, LimitExceeded, NotAllowed
+from imageserver.protocols.legacy_tcp import machine as codes
+from imageserver.protocols.legacy_tcp.connection import Connection, Turns
+from imageserver.protocols.legacy_tcp.machine import CheckSignature, Limits, Predict
+from imageserver.transport import hub
+
+PROTOCOL = "legacy_tcp"
+NAMESPACE = "imageserver"
+"""Of the SSH signatures."""
+
+PREDICTIONS_AT_ONCE = 24
+"""Questions to one model at the same time, so that this port leaves room in the engine to others; further ones wait."""
+ASK_AGAIN = 0.25
+"""Seconds until the next try when the engine has no room."""
+READS_A_TURN = 16
+"""Reads of all connections together in one turn of the loop, of 64 KiB at most: about a millisecond."""
+SEND_BUFFER, RECEIVE_BUFFER = 16 * 2**10, 256 * 2**10
+"""Bytes a connection may keep in the kernel. Left to itself that grows to megabytes for a client that floods and reads nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortLimits:
+    """Sizes in bytes, times in seconds; 0 connections a host is no limit."""
+
+    file_bytes: int = 16 * 2**20
+    total_bytes: int = 512 * 2**20  # all pictures together
+    connections: int = 4096
+    connections_per_host: int = 16
+    answer_time: float = 15.0  # of a model
+    protocol: Limits = field(default_factory=Limits)
+
+
+class _Engine(Protocol):
+    @property
+    def models(self) -> Mapping[str, Any]: ...
+
+    def prepare(self, name: str) -> Any: ...
+
+
+class Hall(Protocol):
+    """What this port needs of `streams.Hall`."""
+
+    @property
+    def max_frame_bytes(self) -> int: ...
+
+    @property
+    def engine(self) -> _Engine: ...
+
+    def ask(self, model: str, data: memoryview, *, protocol: str, deadline: float) -> Mapping[str, Any]: ...
+
+
+class Keys(Protocol):
+    """What this port needs of `ssh_signatures.AuthorizedKeys`."""
+
+    def check(self, nonce: bytes, signature: bytes) -> None: ...
+
+
+class LegacyTcp:
+    """Serves the protocol on `listener`. `serve` blocks until `stop`.
+
+    With `keys` every connection has to authenticate. `log` takes one line at a time.
+    """
+
+    def __init__(
+        self,
+        hall: Hall,
+        listener: hub.Socket,
+        limits: PortLimits | None = None,
+        *,
+        keys: Keys | None = None,
+        log: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.limits = limits or PortLimits()
+        self.protocol_limits, self.authenticates = self.limits.protocol, keys is not None
+        self.hall, self.keys, self.log, self.clock, self.random_bytes = hall, keys, log, clock, random_bytes
+        self.buffered = 0  # bytes of pictures
+        self.turns = Turns(READS_A_TURN)
+        self._listener = listener
+        for option, count in ((socket.SO_SNDBUF, SEND_BUFFER), (socket.SO_RCVBUF, RECEIVE_BUFFER)):
+            listener.setsockopt(socket.SOL_SOCKET, option, count)  # inherited by what it accepts
+        self._stopping = False
+        self._connections: set[Connection] = set()
+        self._by_host: dict[str, int] = {}
+        self._asking: dict[str, hub.Semaphore] = {}
+        self._checks = hub.Semaphore(2)
+        self._gauge = metrics.CONNECTIONS.child(PROTOCOL)
+
+    # ---- life -------------------------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, port = self._listener.getsockname()[:2]
+        return host, port
+
+    def serve(self) -> None:
+        """Accept until `stop`. Blocks; run it in a green thread of its own."""
+        try:
+            self._accept()
+        finally:
+            self._listener.close()  # not in `stop`: a descriptor closed under whoever waits for it wakes nobody
+
+    def _accept(self) -> None:
+        while not self._stopping:
+            try:
+                sock, address = self._listener.accept()
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    self.log(f"legacy TCP: cannot accept a connection: {error.strerror}; raise the limit of open files")
+                    hub.sleep(0.1)  # those waiting stay in the kernel's queue
+                continue
+            self._admit(sock, address[0].removeprefix("::ffff:"))
+            self.turns.take()
+
+    def stop(self, grace: float) -> None:
+        """Accept no more, cut off whoever waits for nothing, give running models `grace` seconds, then cut the rest off."""
+        self._stopping = True
+        hub.shut(self._listener)
+        for connection in list(self._connections):
+            if not connection.busy:
+                connection.cut()
+        end = self.clock() + grace
+        while self._connections and self.clock() < end:
+            hub.sleep(0.02)
+        for connection in list(self._connections):
+            connection.cut()
+
+    def _admit(self, sock: hub.Socket, host: str) -> None:
+        limits, count = self.limits, self._by_host.get(host, 0)
+        if len(self._connections) >= limits.connections:
+            metrics.LIMITS_HIT.inc("tcp-max-connections")
+            sock.close()
+            return
+        if limits.connections_per_host and count >= limits.connections_per_host:
+            metrics.LIMITS_HIT.inc("tcp-max-per-host")
+            sock.close()
+            return
+        self._by_host[host] = count + 1
+        self._gauge.value += 1
+        connection = Connection(self, sock, host)
+        self._connections.add(connection)
+        hub.spawn(self._run, connection)
+
+    def _run(self, connection: Connection) -> None:
+        try:
+            connection.run()
+        finally:
+            self._connections.discard(connection)
+            self._gauge.value -= 1
+            self._by_host[connection.host] -= 1
+            if not self._by_host[connection.host]:
+                del self._by_host[connection.host]
+
+    # ---- what the conversations ask ---------------------------------------------------------------------------
+
+    def find_model(self, code: str) -> str | None:
+        """The name of the model with this code of four letters, if it can be asked; it begins to load if it has not."""
+        models = self.hall.engine.models
+        name = min((name for name, model in models.items() if model.manifest.tcp_code == code), default=None)
+        if name is None:
+            return None
+        serving = models[name].state not in ("failed", "disabled")
+        try:
+            self.hall.engine.prepare(name)  # one that failed some time ago is tried again, for whoever asks next
+        except ImageServerError:
+            return None
+        return name if serving else None
+
+    def accept_file(self, size: int) -> bool:
+        """Whether there is room for a file of `size` bytes."""
+        if size > min(self.limits.file_bytes, self.hall.max_frame_bytes):
+            metrics.LIMITS_HIT.inc("tcp-max-bytes")
+            return False
+        if self.buffered + size > self.limits.total_bytes:
+            metrics.LIMITS_HIT.inc("tcp-max-total-bytes")
+            return False
+        return True
+
+    def hold(self, count: int) -> bool:
+        """Count bytes that a connection holds more (or less); False when all together are too many."""
+        self.buffered += count
+        metrics.TCP_BUFFERED.child().value = self.buffered
+        if count > 0 and self.buffered > self.limits.total_bytes:
+            metrics.LIMITS_HIT.inc("tcp-max-total-bytes")
+            return False
+        return True
+
+    def predict(self, question: Predict) -> bytes:
+        """The reply to PRED. Waits green for at most the time that a model has to answer."""
+        end = self.clock() + self.limits.answer_time
+        turn = self._asking.setdefault(question.model, hub.Semaphore(PREDICTIONS_AT_ONCE))
+        try:
+            with hub.Timeout(self.limits.answer_time):
+                turn.acquire()
+        except hub.TimedOut:
+            return codes.NO_MODEL
+        try:
+            return self._ask(question, end)
+        finally:
+            turn.release()
+
+    def _ask(self, question: Predict, end: float) -> bytes:
+        while True:
+            try:
+                result = self.hall.ask(question.model, question.picture, protocol=PROTOCOL, deadline=max(0.0, end - self.clock()))
+            except LimitExceeded:  # others fill the engine: not this client's fault
+                if self.clock() + ASK_AGAIN >= end:
+                    return codes.NO_MODEL
+                hub.sleep(ASK_AGAIN)
+            except ImageServerError:
+                return codes.NO_MODEL
+            else:
+                if "error" in result:
+                    return codes.NO_PICTURE if result.get("reason") == "picture" else codes.NO_MODEL
+                return codes.answer(str(result.get("label", "")))
+
+    def check(self, question: CheckSignature, host: str) -> bool:
+        """Whether a listed key made the signature. Waits green."""
+        if self.keys is None:
+            reason = "no key is listed, for the server has no --tcp-authorized-keys"
+        else:
+            try:
+                with self._checks:
+                    hub.in_thread(self.keys.check, question.nonce, question.signature)
+                metrics.TCP_AUTHENTICATIONS.inc("accepted")
+                return True
+            except NotAllowed as error:
+                reason = str(error)
+        metrics.TCP_AUTHENTICATIONS.inc("refused")
+        self.log(f"legacy TCP: {host} is refused: {reason}")
+        return False

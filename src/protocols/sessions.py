@@ -1,0 +1,157 @@
+"""Sessions: facial monitoring over Socket.IO (docs/protocols.md#sessions).
+
+client to server    session_start(time), frame(time + picture), session_end(time), each acknowledged at once with a
+                    JSON string {"success": true} or {"success": false, "error": "…"}
+server to client    prediction(json): the merged outputs of the models
+
+`time` is 8 bytes: milliseconds since the epoch, unsigned, little endian.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import struct
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from imageserver import metrics
+from imageserver.accounts.database import User
+from imageserver.accounts.login import Logins
+from imageserver.errors import ImageServerError, NotAllowed
+from imageserver.streams.session import Prediction, Session
+from imageserver.streams.session import Sessions as OpenSessions
+
+_TIME = struct.Struct("<Q")
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_DONE = _encode({"success": True})
+MOST_ENDING = 8
+"""Sessions of a connection whose models have not said their last word yet. Only a client that never pauses gets there."""
+
+
+class Clients(Protocol):
+    """What sessions need of the Socket.IO server. Neither call blocks."""
+
+    def emit(self, event: str, *arguments: Any, to: str, newest: str | None = None) -> None: ...
+
+    def address(self, sid: str) -> str: ...
+
+
+class Sessions:
+    """The protocol; `events` are its handlers. `key`: what clients show instead of a user and password, "" for none."""
+
+    def __init__(self, sessions: OpenSessions, logins: Logins, clients: Clients, key: str) -> None:
+        self._sessions, self._logins, self._clients, self._key = sessions, logins, clients, key
+        self._of: dict[str, list[Session]] = {}  # of each connection, the newest last; those before it are ending
+        self._with_key: set[str] = set()
+        self.events: dict[str, Callable[..., Any]] = {
+            "session_start": self.session_start,
+            "frame": self.frame,
+            "session_end": self.session_end,
+        }
+
+    def connected(self, sid: str, auth: Any) -> None:
+        """A client has connected, with what it brought as `auth`. NotAllowed: a wrong key, or wrong credentials."""
+        if not isinstance(auth, dict):
+            return
+        key, name, password = auth.get("key"), auth.get("user", auth.get("username")), auth.get("password")
+        if key is not None and self._key:
+            if not (isinstance(key, str) and hmac.compare_digest(_bytes(key), _bytes(self._key))):
+                raise NotAllowed("the key is wrong")
+            self._with_key.add(sid)
+        if isinstance(name, str) and isinstance(password, str):
+            try:
+                accepted = self._logins.login(sid, name, password, self._clients.address(sid))
+            except ImageServerError as error:
+                raise NotAllowed(str(error)) from None
+            if accepted is None:
+                raise NotAllowed("the user or the password is wrong")
+
+    def disconnected(self, sid: str) -> None:
+        """The connection has ended, and with it its session."""
+        self._with_key.discard(sid)
+        for session in self._of.pop(sid, ()):
+            session.abandon()
+
+    # ---- events -----------------------------------------------------------------------------------------------
+
+    def session_start(self, sid: str, message: Any = None, *_more: Any) -> str:
+        try:
+            timestamp, _rest = _split(message)
+            own = self._of.get(sid, [])
+            if own and not own[-1].over:
+                return _failure("a session runs already on this connection: end it with session_end first")
+            if len(own) >= MOST_ENDING:
+                metrics.LIMITS_HIT.inc("sessions-ending")
+                return _failure(f"{len(own)} sessions of this connection are still ending: wait for a last prediction")
+            user = self._user(sid)
+            if user is None:
+                return _failure("authenticate first, or connect with the key of this server: strangers cannot start a session")
+            session = self._sessions.open(sid, user.name, rotate=user.rotate, timestamp=timestamp, hearer=self)
+            self._of.setdefault(sid, []).append(session)
+        except (ImageServerError, ValueError) as error:
+            return _failure(str(error))
+        return _DONE
+
+    def frame(self, sid: str, message: Any = None, *_more: Any) -> str:
+        try:
+            timestamp, picture = _split(message)
+            self._session(sid).append(picture, timestamp)
+        except (ImageServerError, ValueError) as error:
+            return _failure(str(error))
+        return _DONE
+
+    def session_end(self, sid: str, message: Any = None, *_more: Any) -> str:
+        try:
+            timestamp, _rest = _split(message)
+            self._session(sid).end(timestamp)
+        except (ImageServerError, ValueError) as error:
+            return _failure(str(error))
+        return _DONE
+
+    # ---- what becomes of sessions (session_streams.Hearer) ----------------------------------------------------
+
+    def predicted(self, session: Session, prediction: Prediction) -> None:
+        self._clients.emit("prediction", _encode(prediction), to=session.key)
+
+    def ended(self, session: Session) -> None:
+        own = self._of.get(session.key, [])
+        if session in own:
+            own.remove(session)
+            if not own:
+                del self._of[session.key]
+
+    # ---- within -----------------------------------------------------------------------------------------------
+
+    def _user(self, sid: str) -> User | None:
+        """Who may start a session on this connection; None: nobody yet."""
+        verified = self._logins.verified(sid)
+        if verified is not None and "camera" in verified.roles:
+            return verified
+        open_to_all = not self._key and not self._logins.required
+        return User(sid) if sid in self._with_key or open_to_all else None
+
+    def _session(self, sid: str) -> Session:
+        own = self._of.get(sid)
+        if not own or own[-1].over:
+            raise ValueError("no session runs on this connection: begin one with session_start")
+        return own[-1]
+
+
+def _bytes(key: str) -> bytes:
+    """A key to compare; JSON can hold text that has no UTF-8."""
+    return key.encode(errors="surrogatepass")
+
+
+def _split(message: Any) -> tuple[int, memoryview]:
+    """A message as its time in ms and what follows. ValueError with a sentence when it is none."""
+    if not isinstance(message, (bytes, bytearray, memoryview)):
+        raise ValueError(f"send one binary argument that begins with 8 bytes of time, not {type(message).__name__}")
+    if len(message) < _TIME.size:
+        raise ValueError(f"the message has {len(message)} bytes; it begins with 8 bytes of time, milliseconds in little endian")
+    (timestamp,) = _TIME.unpack_from(message)
+    return timestamp, memoryview(message)[_TIME.size :]
+
+
+def _failure(sentence: str) -> str:
+    return _encode({"success": False, "error": sentence})

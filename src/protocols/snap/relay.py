@@ -1,0 +1,135 @@
+"""The relay of Snap: whatever text one client of a room sends reaches every other one, in order (docs/protocols.md#snap).
+
+A client that does not read delays nobody: what it does not take waits in the kernel and in a bounded queue, and one that
+takes nothing of it for `send_timeout` seconds is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from imageserver import metrics
+from imageserver.accounts.login import Logins
+from imageserver.errors import ImageServerError, NotAllowed
+from imageserver.protocols.http import basic_auth
+from imageserver.transport import hub
+from imageserver.transport.websocket.connection import WebSocket, WebSocketLimits, accept, encode_text
+
+PREFIX = "/ws"
+UNSUPPORTED = 1003
+MAX_ROOM = 64
+LOOKS = 4
+"""Times that a queue is looked at within the timeout: after a pause of the whole process the loop runs its timers first,
+and a single look would find that nobody had read anything."""
+
+
+class Member:
+    """One client in a room, and the watch over what waits for it, in the kernel as well: that alone holds megabytes."""
+
+    def __init__(self, ws: WebSocket, send_timeout: float) -> None:
+        self._ws, self._send_timeout = ws, send_timeout
+        self._timer: hub.Timer | None = None
+        self._offered = self._taken = 0  # bytes
+
+    def send(self, frame: bytes) -> None:
+        """Send an encoded text. Never blocks."""
+        self._offered += len(frame)
+        if self._ws.write(frame) and self._timer is None:
+            self._watch()
+
+    def forget(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _watch(self, looks: int = LOOKS) -> None:
+        self._taken = self._offered - self._ws.untaken
+        self._timer = hub.call_later(self._send_timeout / LOOKS, self._look, looks)
+
+    def _look(self, looks: int) -> None:
+        self._timer = None
+        waiting = self._ws.untaken
+        if not waiting:
+            return
+        if self._offered - waiting > self._taken:
+            self._watch()  # slow, but it reads
+            return
+        if looks > 1:
+            self._watch(looks - 1)
+            return
+        metrics.LIMITS_HIT.inc("ws-send-timeout")
+        self._ws.abort()
+
+
+class Relay:
+    """A WSGI application for `/ws` and `/ws/<room>`. With --auth a client shows a user's name and password (HTTP Basic)."""
+
+    def __init__(self, logins: Logins, limits: WebSocketLimits, *, send_timeout: float) -> None:
+        self._logins, self._limits, self._send_timeout = logins, limits, send_timeout
+        self._rooms: dict[str, dict[WebSocket, Member]] = {}
+        self._gauge = metrics.CONNECTIONS.child("relay")
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        room = environ["PATH_INFO"][len(PREFIX) :].strip("/")
+        if "/" in room or len(room) > MAX_ROOM:
+            return _answer(start_response, "404 Not Found", f"a room is one word of at most {MAX_ROOM} characters, as in {PREFIX}/kitchen")
+        try:
+            if self._logins.required:
+                self._admit(environ)
+        except NotAllowed as error:
+            return _answer(start_response, "401 Unauthorized", str(error), ("WWW-Authenticate", basic_auth.REALM))
+        except ImageServerError as error:
+            return _answer(start_response, "503 Service Unavailable", str(error), ("Retry-After", "5"))
+        ws = accept(environ, self._limits)
+        if ws is None:
+            wanted = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
+            return _answer(start_response, "426 Upgrade Required", "this address speaks WebSocket", *wanted)
+        self._serve(ws, room)
+        return []
+
+    def announce(self, room: str, text: str) -> None:
+        """Send a text of the server's own to everybody in `room`. Never blocks."""
+        self._send(room, text, None)
+
+    def close_all(self) -> None:
+        """Tell every client that the server goes away."""
+        for members in list(self._rooms.values()):
+            for ws in list(members):
+                ws.close(1001, "the server is stopping")
+
+    def _admit(self, environ: dict[str, Any]) -> None:
+        name, password = basic_auth.parse(environ.get("HTTP_AUTHORIZATION", ""))
+        if self._logins.check(name, password, environ.get("REMOTE_ADDR", "")) is None:
+            raise NotAllowed("the user name or the password is wrong")
+
+    def _serve(self, ws: WebSocket, room: str) -> None:
+        member = Member(ws, self._send_timeout)
+        members = self._rooms.setdefault(room, {})
+        members[ws] = member
+        self._gauge.value += 1
+        try:
+            while (message := ws.receive()) is not None:
+                if isinstance(message, bytes):
+                    ws.close(UNSUPPORTED, "send text")
+                else:
+                    self._send(room, message, ws)
+        finally:
+            self._gauge.value -= 1
+            member.forget()
+            del members[ws]
+            if not members and self._rooms.get(room) is members:
+                del self._rooms[room]
+            ws.ended()
+
+    def _send(self, room: str, text: str, sender: WebSocket | None) -> None:
+        frame = encode_text(text)  # once for all
+        for ws, member in list(self._rooms.get(room, {}).items()):
+            if ws is not sender:
+                member.send(frame)
+
+
+def _answer(start_response: Callable[..., Any], status: str, sentence: str, *headers: tuple[str, str]) -> list[bytes]:
+    body = f"{sentence}\n".encode()
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))), *headers])
+    return [body]

@@ -1,0 +1,285 @@
+"""The hall: every source of frames in the server, whatever protocol it speaks.
+
+A `Stream` is one source of frames, with one verb: `offer` (the newest frame wins). The `Hall` keeps the streams, and
+has the other verb, `ask` (one picture, one answer). Results go to whoever subscribed: the stream's own client first,
+then everybody who watches the hall (results file, windows, pages).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from imageserver import metrics
+from imageserver.errors import LimitExceeded, ModelError, Stopping
+from imageserver.inference.server.child_process import Picture
+from imageserver.inference.server.engine import Engine
+from imageserver.inference.server.pool import Work
+from imageserver.inference.shared import wire
+from imageserver.transport import hub
+
+Prediction = dict[str, Any]
+"""What goes out for a frame. `model`, what the model found (`label`, `score`, `labels`, `boxes`, `size`, …), `timestamp`
+(ms since the epoch), `age_ms` (receipt to answer), `seq` (1-based among all frames received on the stream), `dropped`
+(frames replaced by newer ones or lost with a worker, so far)."""
+
+
+@dataclass(slots=True)
+class Frame:
+    """One frame of a stream while it waits and runs."""
+
+    data: Picture
+    seq: int
+    timestamp: int
+    """Milliseconds since the epoch: the client's, or the time of receipt."""
+    received: float
+    """Monotonic seconds."""
+    model: str = ""
+    """The model that it went to."""
+
+
+class Listener:
+    """Who hears what becomes of a stream's frames. Called in the loop; must not block."""
+
+    def predicted(self, stream: Stream, frame: Frame, prediction: Prediction) -> None:
+        """The model's answer to a frame."""
+
+    def rejected(self, stream: Stream, frame: Frame, error: str) -> None:
+        """The frame was no picture, or the model cannot take it: one sentence."""
+
+    def closed(self, stream: Stream) -> None:
+        """The stream has ended; nothing follows."""
+
+
+class Stream:
+    """One source of frames. At most one frame runs and one waits; a newer frame replaces the waiting one.
+
+    `hz` is the most frames a second that are processed (0: no cap), `rotate` the clockwise turn in degrees that makes
+    the frames upright. Made by `Hall.open`.
+    """
+
+    def __init__(
+        self,
+        hall: Hall,
+        key: str,
+        user: str,
+        *,
+        protocol: str,
+        model: str,
+        hz: float,
+        rotate: int,
+        listener: Listener,
+    ) -> None:
+        self.key, self.user, self.protocol = key, user, protocol
+        self.model, self.rotate = model, rotate
+        self.received = self.answered_count = self.replaced = self.lost_count = self.refused = 0
+        self.last_prediction: Prediction = {}
+        self._hall = hall
+        self._listener = listener
+        self._hz = hz
+        self._next_due = 0.0
+        self._waiting: Frame | None = None
+        self._scheduled = False  # queued at the engine, running, or a timer is set
+        self._timer: hub.Timer | None = None
+        self._open = True
+        self._metric_received = metrics.FRAMES_RECEIVED.child(protocol)
+        self._metric_bytes = metrics.RECEIVED_BYTES.child(protocol)
+        self._metric_replaced = metrics.FRAMES_REPLACED.child(protocol)
+
+    @property
+    def dropped(self) -> int:
+        """Frames replaced by newer ones or lost with a worker."""
+        return self.replaced + self.lost_count
+
+    def offer(self, data: Picture, timestamp: int | None = None) -> int:
+        """Take a frame (the bytes of a picture file; kept until it runs) and return its `seq`. Never blocks.
+
+        `timestamp` in ms since the epoch; None: now. Raises Stopping, LimitExceeded (more bytes than allowed) or
+        ModelError (the model is disabled or gone) when it is refused; `received` counts it all the same.
+        """
+        self.received += 1
+        self._metric_received.value += 1
+        self._metric_bytes.value += len(data)
+        if len(data) > self._hall.max_frame_bytes:
+            self.refuse("too large")
+            raise LimitExceeded(f"a frame has {len(data)} bytes; at most {self._hall.max_frame_bytes} are allowed")
+        if self._hall.stopping:
+            self.refuse("stopping")
+            raise Stopping("the server is stopping")
+        if self._waiting is not None:
+            self.replaced += 1
+            self._metric_replaced.value += 1
+        self._waiting = Frame(data, self.received, timestamp if timestamp is not None else int(time.time() * 1000), time.monotonic())
+        if not self._scheduled:
+            try:
+                self._schedule()
+            except ModelError:
+                self._waiting = None
+                self.refuse("model")
+                raise
+        return self.received
+
+    def refuse(self, reason: str) -> None:
+        """Count a frame that is turned away."""
+        self.refused += 1
+        metrics.FRAMES_REFUSED.inc(self.protocol, reason)
+
+    def configure(self, *, model: str | None = None, hz: float | None = None) -> None:
+        """Change model or rate from the next frame on. UnknownModel, ModelUnavailable: nothing is changed."""
+        if model is not None and model != self.model:
+            self._hall.engine.prepare(model)
+            self.model = model
+        if hz is not None:
+            self._hz = hz
+            self._next_due = 0.0
+
+    def close(self) -> None:
+        """End the stream; what runs is not answered any more. Harmless when it has ended."""
+        if self._open:
+            self._open = False
+            self._waiting = None
+            if self._timer is not None:
+                self._timer.cancel()
+            self._hall.forget(self)
+            self._listener.closed(self)
+
+    # ---- the engine's side (pool.Source) ----------------------------------------------------------------------
+
+    def take(self, model: str) -> Work | None:
+        if model != self.model and self._waiting is not None:
+            # The model was changed while the stream waited for a turn at the former one.
+            self._resubmit()
+            return None
+        frame, self._waiting = self._waiting, None
+        if frame is None:
+            self._scheduled = False
+            return None
+        frame.model = model
+        if self._hz:
+            # A frame that comes a little early may run early, as long as the rate holds over two intervals.
+            self._next_due = max(self._next_due, time.monotonic() - 1 / self._hz) + 1 / self._hz
+        return Work(frame.data, rotate=self.rotate, ticket=frame)
+
+    def answered(self, work: Work, result: wire.Result) -> None:
+        frame: Frame = work.ticket
+        if self._open:
+            if "error" in result:
+                self.refuse(result["reason"])
+                self._listener.rejected(self, frame, result["error"])
+            else:
+                self._deliver(frame, result)
+        self._resubmit()
+
+    def lost(self, work: Work, reason: str) -> None:
+        self.lost_count += 1
+        metrics.FRAMES_LOST.inc(self.protocol, "worker died")
+        self._resubmit()
+
+    # ---- within -----------------------------------------------------------------------------------------------
+
+    def _deliver(self, frame: Frame, result: wire.Result) -> None:
+        self.answered_count += 1
+        metrics.FRAMES_PROCESSED.inc(self.protocol)
+        age = time.monotonic() - frame.received
+        metrics.PREDICTION_AGE.observe(age, self.protocol)
+        prediction: Prediction = {
+            "model": frame.model,
+            **result,
+            "timestamp": frame.timestamp,
+            "age_ms": round(age * 1000, 1),
+            "seq": frame.seq,
+            "dropped": self.dropped,
+        }
+        self.last_prediction = prediction
+        self._listener.predicted(self, frame, prediction)
+        self._hall.publish(self, frame, prediction)
+
+    def _schedule(self) -> None:
+        """Queue at the engine, now or when the rate allows it."""
+        wait = self._next_due - time.monotonic() if self._hz else 0.0
+        if wait > 0:
+            self._timer = hub.call_later(wait, self._due)
+        else:
+            self._hall.engine.submit(self, self.model)
+        self._scheduled = True
+
+    def _due(self) -> None:
+        self._timer = None
+        self._resubmit(rate_allows=True)
+
+    def _resubmit(self, rate_allows: bool = False) -> None:
+        """Queue again if a frame waits; one that the model cannot take is answered with its error."""
+        self._scheduled = False
+        if self._waiting is None or not self._open:
+            return
+        try:
+            if rate_allows:
+                self._hall.engine.submit(self, self.model)
+                self._scheduled = True
+            else:
+                self._schedule()
+        except (ModelError, Stopping) as error:
+            frame, self._waiting = self._waiting, None
+            self.refuse("model")
+            self._listener.rejected(self, frame, str(error))
+
+
+class Hall:
+    """All streams of the server, and single requests beside them."""
+
+    def __init__(self, engine: Engine, *, max_frame_bytes: int) -> None:
+        self.engine = engine
+        self.max_frame_bytes = max_frame_bytes
+        self.streams: dict[str, Stream] = {}
+        self.stopping = False
+        self._watchers: list[Listener] = []
+
+    def open(self, key: str, user: str, *, protocol: str, model: str, hz: float, rotate: int, listener: Listener) -> Stream:
+        """A new stream; `key` is unique in the server (a connection's id), `user` the name that people see."""
+        stream = Stream(self, key, user, protocol=protocol, model=model, hz=hz, rotate=rotate, listener=listener)
+        self.streams[key] = stream
+        return stream
+
+    def forget(self, stream: Stream) -> None:
+        """Called by the stream when it closes."""
+        self.streams.pop(stream.key, None)
+        for watcher in self._watchers:
+            watcher.closed(stream)
+
+    def watch(self, listener: Listener) -> Callable[[], None]:
+        """Let `listener` hear every result of every stream; returns the call that ends it."""
+        self._watchers.append(listener)
+        return lambda: self._watchers.remove(listener)
+
+    def publish(self, stream: Stream, frame: Frame, prediction: Prediction) -> None:
+        """Called by a stream for each prediction."""
+        for watcher in self._watchers:
+            watcher.predicted(stream, frame, prediction)
+
+    def ask(
+        self, model: str, data: Picture, *, protocol: str, form: str = wire.FORM_IMAGE, rotate: int = 0, deadline: float = 30.0
+    ) -> wire.Result:
+        """One picture, one answer; waits green. See `Engine.ask` for what it raises; LimitExceeded for too many bytes."""
+        metrics.FRAMES_RECEIVED.inc(protocol)
+        metrics.RECEIVED_BYTES.child(protocol).value += len(data)
+        begun = time.monotonic()
+        if len(data) > self.max_frame_bytes:
+            metrics.FRAMES_REFUSED.inc(protocol, "too large")
+            raise LimitExceeded(f"the picture has {len(data)} bytes; at most {self.max_frame_bytes} are allowed")
+        try:
+            result = self.engine.ask(model, data, form=form, rotate=rotate, deadline=deadline)
+        except (ModelError, LimitExceeded, Stopping) as error:
+            metrics.FRAMES_REFUSED.inc(protocol, type(error).__name__)
+            raise
+        if "error" in result:
+            metrics.FRAMES_REFUSED.inc(protocol, result["reason"])
+        else:
+            metrics.FRAMES_PROCESSED.inc(protocol)
+            metrics.PREDICTION_AGE.observe(time.monotonic() - begun, protocol)
+        return result
+
+    def stop(self) -> None:
+        """Take no more frames; what runs is still answered."""
+        self.stopping = True

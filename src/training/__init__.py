@@ -1,0 +1,1 @@
+"""How the shipped models were trained, and the job that trains on request. Nothing that serves imports it."""

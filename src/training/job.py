@@ -1,0 +1,223 @@
+"""A training job: a program that the server starts.
+
+Tells the server over its socket (messages of wire.pack) how it gets on:
+
+    {"op": "prepared", "text": str}                       the data was found
+    {"op": "failed", "error": str}                        it, or the training, came to nothing; the process ends
+    {"op": "progress", "phase": str, "epoch", "epochs": int, "part", "loss", "accuracy", "seconds_left": float}
+    {"op": "evaluating"}
+    {"op": "done", "accuracy": float, "former": float | null}     share of the held-out pictures that each model gets right
+
+and hears {"op": "cancel"}. It ends when the server does, runs at the lowest priority, and replaces nothing: the server
+decides what becomes of the version that it wrote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import socket
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imageserver.errors import ImageServerError, TrainingError
+from imageserver.inference.convert import cache
+from imageserver.inference.shared import wire
+from imageserver.inference.worker.main import bind_life_to_parent, set_environment
+
+if TYPE_CHECKING:
+    from imageserver.inference.worker.loader import Means
+    from imageserver.training.lenet.data import Data
+    from imageserver.training.lenet.training import Options, Progress
+
+NICE = 19
+DOWNLOAD_TIMEOUT = 10.0
+"""Seconds without a byte after which a download counts as impossible."""
+
+TEACHERS_FROM = 300_000
+"""Pictures shown below which the training does without teachers: it is a short one, and they would take longer than it."""
+
+
+class Job:
+    """One run. Messages go out on `control`; a cancellation or the server's end comes in on it."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._cancelled = threading.Event()
+        threading.Thread(target=self._listen, name="control", daemon=True).start()
+
+    def tell(self, op: str, **more: Any) -> None:
+        self._control.sendall(wire.pack({"op": op, **more}))
+
+    def cancelled(self) -> bool:
+        return self._cancelled.is_set()
+
+    def progress(self, state: Progress) -> None:
+        self.tell("progress", **asdict(state))
+
+    def _listen(self) -> None:
+        unpacker = wire.Unpacker()
+        with contextlib.suppress(OSError):
+            while data := self._control.recv(4096):
+                for message in unpacker.feed(data):
+                    if message["op"] == "cancel":
+                        self._cancelled.set()
+        os._exit(1)  # the server is gone
+
+
+def mnist(given: Path | None) -> Path:
+    """Where MNIST is: the file `given`, else Keras's cache, else a download into it. TrainingError says what to provide."""
+    if given is not None:
+        if not given.is_file():
+            raise TrainingError(f"the file {given.name} named by --mnist is not there: provide it, or leave the setting out")
+        return given
+    cached = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets" / "mnist.npz"
+    if not cached.is_file():
+        socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+        try:
+            import keras
+
+            with contextlib.redirect_stdout(sys.stderr):
+                keras.datasets.mnist.load_data()
+        except Exception as error:
+            raise TrainingError(
+                "MNIST is neither on this machine nor can it be downloaded: the operator can provide the file mnist.npz by --mnist"
+            ) from error
+        finally:
+            socket.setdefaulttimeout(None)
+    return cached
+
+
+def read_data(options: argparse.Namespace) -> tuple[Data, str]:
+    """The training data, and a sentence about it. TrainingError."""
+    from imageserver.training import digit_folder
+    from imageserver.training.lenet import data as lenet_data
+
+    if options.pictures is not None:
+        found = digit_folder.read(options.pictures)
+        for name, reason in found.skipped[:20]:
+            print(f"training data: {name} skipped: {reason}", file=sys.stderr, flush=True)
+        data = found.data
+        skipped = f"; {len(found.skipped)} files were skipped" if found.skipped else ""
+    else:
+        path = mnist(options.mnist)
+        try:
+            data = lenet_data.load(path)
+        except TrainingError as error:
+            # Clients read it, so it names the file and not where it lies.
+            raise TrainingError(str(error).replace(str(path), path.name)) from error
+        skipped = ""
+    return data, f"{len(data.y_train)} pictures to learn from, {len(data.y_test)} held out{skipped}"
+
+
+def plan(samples: int, threads: int) -> Options:
+    """How long to train: `samples` pictures shown, 0: as long as is good."""
+    from imageserver.training.lenet.training import Options
+
+    if not samples:
+        return Options(threads=threads)
+    if samples < TEACHERS_FROM:
+        return Options(samples=samples, teachers=0, threads=threads)
+    return Options(samples=samples, teacher_samples=samples * Options.teacher_samples // Options.samples, threads=threads)
+
+
+def accuracy(folder: Path, data: Data, means: Means) -> float:
+    """Share of the held-out pictures that the model in `folder` gets right, served as a worker serves it. ImageServerError."""
+    from imageserver.inference.worker import loader
+    from imageserver.inference.worker.decode import Picture
+    from imageserver.inference.worker.predictor import Network
+
+    serving = loader.load(folder, means)
+    if not isinstance(serving, Network):
+        raise TrainingError("the model is not a network")
+    step, right = serving.manifest.batch.max_batch, 0
+    for at in range(0, len(data.y_test), step):
+        pictures = [Picture(pixels, (pixels.shape[1], pixels.shape[0])) for pixels in data.x_test[at : at + step]]
+        right += int((serving.scores(pictures).argmax(axis=1) == data.y_test[at : at + step]).sum())
+    return right / len(data.y_test)
+
+
+def _import_quietly() -> None:
+    """TensorFlow greets on standard error, below Python and before it can be told not to: the operator's log is no place for it."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        import keras  # noqa: F401
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
+def run(options: argparse.Namespace, job: Job) -> None:
+    """Train, write the version, compare. TrainingError."""
+    data, text = read_data(options)
+    job.tell("prepared", text=text)
+    from imageserver.inference.worker.decode import Limits
+    from imageserver.inference.worker.loader import Means
+    from imageserver.inference.worker.predictor import note_to_stderr
+    from imageserver.training.lenet import training
+
+    _import_quietly()
+    trained = training.train(data, plan(options.samples, options.threads), job.progress, job.cancelled)
+    job.tell("evaluating")
+    version: Path = options.version
+    version.mkdir(parents=True)
+    for entry in options.folder.iterdir():  # the manifest, the architecture; the weights are the new ones
+        if entry.is_file() and entry.name not in (training.WEIGHTS, training.RECORD) and not entry.name.startswith("."):
+            shutil.copy2(entry, version / entry.name)
+    training.save(trained, version)
+    means = Means(options.models_cache, options.threads, Limits(), note_to_stderr(os.getpid()))
+    # Loading converts it as well, so that the workers find it in the cache.
+    new = accuracy(version, data, means)
+    try:
+        former: float | None = accuracy(options.folder, data, means)
+    except ImageServerError as error:
+        print(f"the serving model cannot be compared: {error}", file=sys.stderr, flush=True)
+        former = None
+    if job.cancelled():
+        raise TrainingError("the training was cancelled")
+    job.tell("done", accuracy=new, former=former)
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="training_job", description="A training job of ImageServer; the server starts it.")
+    parser.add_argument("--control", type=int, required=True, help="file descriptor of the socket to the server")
+    parser.add_argument("--model", required=True, choices=["lenet"])
+    parser.add_argument("--folder", type=Path, required=True, help="folder of the model that serves")
+    parser.add_argument("--version", type=Path, required=True, help="folder to write the new one into")
+    parser.add_argument("--mnist", type=Path, help="mnist.npz")
+    parser.add_argument("--pictures", type=Path, help="folder of labelled pictures, in place of MNIST")
+    parser.add_argument("--samples", type=int, default=0, help="pictures shown in training; 0: as many as is good")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--models-cache", type=Path, default=cache.cache_folder())
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    bind_life_to_parent()
+    os.nice(NICE)
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # and it never takes a processor from whoever has it
+    options = arguments()
+    os.set_inheritable(options.control, False)
+    set_environment(options.threads, 50_000_000)
+    job = Job(socket.socket(fileno=options.control))
+    code = 0
+    try:
+        run(options, job)
+    except TrainingError as error:
+        with contextlib.suppress(OSError):
+            job.tell("failed", error=" ".join(str(error).split()))
+        code = 1
+    except ImageServerError as error:
+        print(f"the trained model cannot be used: {error}", file=sys.stderr, flush=True)
+        code = 1
+    sys.stderr.flush()
+    os._exit(code)  # threads of the runtimes must not delay the end

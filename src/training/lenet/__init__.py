@@ -1,0 +1,1 @@
+"""How LeNet was trained."""

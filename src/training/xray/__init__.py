@@ -1,0 +1,1 @@
+"""How the chest X-ray models were trained."""

@@ -1,0 +1,58 @@
+"""The wire format of Engine.IO protocol 4 (https://socket.io/docs/v4/engine-io-protocol/). Pure.
+
+It takes the place of python-engineio 4.15's `Payload` and `Packet`, in which the number of packets is a class
+attribute shared by all servers and a packet remembers its first encoding: one binary broadcast to a polling and a
+WebSocket client then reaches the second in the form that was meant for the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from imageserver.transport.engineio.packet import (  # fmt: skip
+    MESSAGE,
+    TEXT_TYPE,
+    DecodeError,
+    Packet,
+    Pause,
+    decode_base64,
+    decode_text,
+    encode_base64,
+    no_pause,
+)
+
+VERSION = 4
+
+SEPARATOR = "\x1e"
+
+
+def encode_packet(packet: Packet, *, base64: bool) -> str | bytes:
+    """A packet as one WebSocket message; `base64` when the client cannot take binary ones."""
+    if isinstance(packet.data, str):
+        return f"{packet.type}{packet.data}"
+    return "b" + encode_base64(packet.data) if base64 else packet.data
+
+
+def decode_packet(message: str | bytes, pause: Pause = no_pause) -> Packet:
+    """The packet of one WebSocket message. Raises `DecodeError`."""
+    if isinstance(message, bytes):
+        return Packet(MESSAGE, message)
+    if message[:1] == "b":
+        return Packet(MESSAGE, decode_base64(message[1:], pause))
+    return decode_text(message)
+
+
+def encode_payload(packets: Sequence[Packet], *, base64: bool) -> tuple[bytes, str]:
+    """Packets as the body of a polling answer, and its content type. Binary is always base64 here."""
+    return SEPARATOR.join(str(encode_packet(packet, base64=True)) for packet in packets).encode(), TEXT_TYPE
+
+
+def decode_payload(body: bytes, *, most: int, pause: Pause = no_pause) -> list[Packet]:
+    """The packets of a polling POST's body, at most `most` of them. Raises `DecodeError`."""
+    try:
+        parts = body.decode().split(SEPARATOR, most)
+    except UnicodeDecodeError:
+        raise DecodeError("a payload that is not UTF-8") from None
+    if len(parts) > most:
+        raise DecodeError(f"a payload may have {most} packets", "payload_packets")
+    return [decode_packet(part, pause) for part in parts]

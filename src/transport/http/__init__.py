@@ -1,0 +1,1 @@
+"""The HTTP listener, its connections, and how an application answers."""

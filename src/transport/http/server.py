@@ -1,0 +1,179 @@
+"""The HTTP listener: accepts connections, holds their limits, and knows which path goes to which application.
+
+Applications are WSGI (PEP 3333), one green thread for each connection. Those of this package find under
+`environ["transport.connection"]` the `Connection`, from which a WebSocket takes over the socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from imageserver import metrics
+from imageserver.transport import hub
+from imageserver.transport.http.connection import Connection
+from imageserver.transport.limits import HttpLimits
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+
+__all__ = ["HttpLimits", "HttpServer"]
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 29\r\nRetry-After: 5\r\nConnection: close\r\n\r\n"
+_FULL_TEXT = b"Too many connections; retry.\n"
+
+
+class HttpServer:
+    """Serves WSGI applications on a listening socket.
+
+    `trusted_proxies`: addresses or networks ("10.0.0.1", "10.0.0.0/8") whose X-Forwarded-For and X-Forwarded-Proto
+    are believed. `log` takes one line at a time. `ssl_context`: serve TLS. ValueError for a proxy that is no address.
+    """
+
+    def __init__(
+        self,
+        listener: hub.Socket,
+        limits: HttpLimits | None = None,
+        *,
+        trusted_proxies: Iterable[str] = (),
+        log: Callable[[str], None],
+        ssl_context: ssl.SSLContext | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limits = limits or HttpLimits()
+        self.log, self.clock, self.ssl_context = log, clock, ssl_context
+        self.stopping = False
+        self._listener = listener
+        self._networks: list[Network] = [ipaddress.ip_network(text) for text in trusted_proxies]
+        self._routes: list[tuple[str, WSGIApplication]] = []
+        self._connections: set[Connection] = set()
+        self._by_address: dict[str, int] = {}
+        self._gauge = metrics.CONNECTIONS.child("tcp")
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    def route(self, prefix: str, app: WSGIApplication) -> None:
+        """Send `prefix` and every path below it to `app`; of several, the longest wins. "" takes the rest."""
+        self._routes = sorted([*self._routes, (prefix, app)], key=lambda route: -len(route[0]))
+
+    def application(self, path: str) -> WSGIApplication:
+        """The application for a path."""
+        for prefix, app in self._routes:
+            if path == prefix or path.startswith(prefix.rstrip("/") + "/") or not prefix:
+                return app
+        return _not_found
+
+    def serve(self) -> None:
+        """Accept until `stop`, then close the listening socket. Blocks; run it in a green thread of its own."""
+        with self._listener:
+            self._accept()
+
+    def _accept(self) -> None:
+        turn_ends = self.clock() + hub.TURN_SECONDS
+        while not self.stopping:
+            if self.clock() >= turn_ends:  # in a storm of reconnections somebody always waits to be let in
+                hub.pause()
+                turn_ends = self.clock() + hub.TURN_SECONDS
+            try:
+                sock, address = self._listener.accept()
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    self.log(f"cannot accept a connection: {error.strerror}; raise the limit of open files or lower `connections`")
+                    hub.sleep(0.1)  # those waiting stay in the kernel's queue
+                continue
+            if len(self._connections) >= self.limits.connections:
+                self._refuse(sock)
+                continue
+            connection = Connection(self, sock, address[0], address[1])
+            self._connections.add(connection)
+            self._gauge.value += 1
+            hub.spawn(self._run, connection)
+
+    def stop(self, grace: float) -> None:
+        """Accept no more, close what is idle, give running requests `grace` seconds, then cut the rest off."""
+        self.stopping = True
+        hub.shut(self._listener)  # `serve` wakes up and closes it
+        for connection in list(self._connections):
+            if connection.idle:
+                connection.cut()
+        end = self.clock() + grace
+        while self._connections and self.clock() < end:
+            hub.sleep(0.02)
+        for connection in list(self._connections):
+            connection.cut()
+
+    def trusted(self, address: str) -> bool:
+        """Whether `address` is one of the trusted proxies."""
+        if not self._networks:
+            return False
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._networks)
+
+    def client_address(self, peer: str, forwarded: str) -> str:
+        """Who is asking: `peer`, or behind trusted proxies the last address of X-Forwarded-For that is not one of them."""
+        address = peer
+        for hop in reversed(forwarded.split(",")):
+            hop = hop.strip()
+            if not hop or not self.trusted(address):
+                break
+            try:
+                ipaddress.ip_address(hop)
+            except ValueError:
+                break  # "unknown", or something made up: the last one we know stands
+            address = hop
+        return address
+
+    def enter(self, address: str) -> bool:
+        """Count one more connection of `address`; False when it has as many as it may."""
+        most = self.limits.connections_per_address
+        count = self._by_address.get(address, 0)
+        if most and count >= most:
+            metrics.LIMITS_HIT.inc("connections_per_address")
+            self.log(f"{address} has {count} connections, the most that connections_per_address allows; one more was refused")
+            return False
+        self._by_address[address] = count + 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """Undo `enter`."""
+        count = self._by_address.get(address, 0)
+        if count > 1:
+            self._by_address[address] = count - 1
+        else:
+            self._by_address.pop(address, None)
+
+    def _run(self, connection: Connection) -> None:
+        try:
+            connection.run()
+        finally:
+            self._connections.discard(connection)
+            self._gauge.value -= 1
+
+    def _refuse(self, sock: hub.Socket) -> None:
+        metrics.LIMITS_HIT.inc("connections")
+        self.log(f"{len(self._connections)} connections are open, the most that `connections` allows; one more was refused")
+        if self.ssl_context is None:
+            sock.setblocking(False)
+            with contextlib.suppress(OSError):  # it may have gone already
+                hub.send_nowait(sock, _FULL + _FULL_TEXT)
+        hub.shut(sock)
+        sock.close()
+
+
+def _not_found(_environ: WSGIEnvironment, start_response: object) -> list[bytes]:
+    start_response("404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", "10")])  # type: ignore[operator]
+    return [b"Not found\n"]

@@ -1,0 +1,107 @@
+"""One Socket.IO server for both protocol generations: what the rest of the project sees.
+
+Handlers never learn which generation or transport a client uses. They run in the green thread that reads for their
+connection, one after the other in the order of arrival; one that blocks keeps only its own client waiting, and
+heartbeats go on meanwhile. Binary arguments are `bytes`, the receiver's own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from imageserver.transport import hub
+from imageserver.transport.limits import SocketIOLimits
+from imageserver.transport.socketio.bridge import Bridge, ConnectionRefused, group_of
+from imageserver.transport.socketio.packets import Packet as SocketPacket
+from socketio.packet import EVENT
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+__all__ = ["ConnectionRefused", "SocketIOLimits", "SocketIOServer"]
+
+
+class SocketIOServer:
+    """A WSGI application for the path `/socket.io/`.
+
+    `cors_origins`: web origins allowed beside the server's own, "*" for all. `log` takes one line at a time.
+    """
+
+    def __init__(
+        self, limits: SocketIOLimits | None = None, *, cors_origins: str | Iterable[str] = (), log: Callable[[str], None]
+    ) -> None:
+        self._bridge = Bridge(limits or SocketIOLimits(), cors_origins=cors_origins, log=log)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return self._bridge.eio.handle_request(environ, start_response)
+
+    def on(self, event: str, handler: Callable[..., Any], namespace: str = "/") -> None:
+        """Register the handler of an event; a namespace exists once it has a handler.
+
+        handler(sid, *arguments) -> acknowledgement: None for none, a tuple for several values, otherwise the one value.
+        "connect": handler(sid, environ, auth), which may raise `ConnectionRefused`; `auth` is what the client sent, for
+        generation 3 its query parameters, or None. "disconnect": handler(sid, reason). "*": handler(event, sid, *arguments)
+        for every event that has no handler of its own.
+        """
+        self._bridge.on(event, handler, namespace=namespace)
+
+    def emit(
+        self, event: str, *arguments: Any, to: str | None = None, skip: str | None = None, namespace: str = "/", newest: str | None = None
+    ) -> None:
+        """Send an event to a client or room (`to`; None: everybody in the namespace), except to `skip`. Never blocks.
+
+        `newest`: while an emission under this key waits for a slow client, this one takes its place.
+        """
+        key = None if newest is None else f"{namespace} {newest}"
+        group = group_of(SocketPacket(EVENT, [event, *arguments], namespace=namespace), key)
+        for sid, eio_sid in self._bridge.manager.get_participants(namespace, to):
+            if sid != skip:
+                self._bridge.send_group(sid, eio_sid, group)
+
+    def disconnect(self, sid: str, namespace: str = "/") -> None:
+        """Turn a client out of the namespace; its disconnect handler runs before this returns. Harmless when it has gone."""
+        self._bridge.disconnect(sid, namespace)
+
+    def drop(self, sid: str) -> None:
+        """Close a client's connection as a lost network would: it may come back. Harmless when it has gone."""
+        place = self._bridge.where.get(sid)
+        if place is not None:
+            self._bridge.eio.drop(place[1])
+
+    def enter_room(self, sid: str, room: str, namespace: str = "/") -> None:
+        """Put a client into a room. ValueError when it is not connected, or when the room is another client's id."""
+        self._bridge.manager.enter_room(sid, namespace, room)
+
+    def leave_room(self, sid: str, room: str, namespace: str = "/") -> None:
+        """Take a client out of a room; harmless when it is not there."""
+        self._bridge.manager.leave_room(sid, namespace, room)
+
+    def environ(self, sid: str) -> WSGIEnvironment:
+        """The text values of the WSGI environment of the client's first request. KeyError when it has gone."""
+        environ: WSGIEnvironment = self._bridge.environ[self._bridge.where[sid][1]]
+        return environ
+
+    def address(self, sid: str) -> str:
+        """Where the client is, as far as trusted proxies tell; "" when it has gone."""
+        try:
+            return str(self.environ(sid)["REMOTE_ADDR"])
+        except KeyError:
+            return ""
+
+    def generation(self, sid: str) -> int:
+        """3 or 4, the client's version of Engine.IO: for logs. KeyError when it has gone."""
+        return self._bridge.eio.sessions[self._bridge.where[sid][1]].generation
+
+    def close_all(self, grace: float) -> None:
+        """Close every connection, so that clients try to come back: for a shutdown.
+
+        Returns when all disconnect handlers have run, after `grace` seconds at the latest.
+        """
+        sessions = list(self._bridge.eio.sessions.values())
+        for session in sessions:
+            session.close("transport close", ())
+        end = time.monotonic() + grace
+        while not all(session.finished for session in sessions) and time.monotonic() < end:
+            hub.sleep(0.01)

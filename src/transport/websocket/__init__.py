@@ -1,0 +1,1 @@
+"""WebSocket: the wire format, and a connection that speaks it."""

@@ -1,0 +1,345 @@
+"""userdb: users in a file and in memory, what the command does, and what a right password may skip."""
+
+import dataclasses
+import json
+import os
+import pty
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import argon2
+import pytest
+from imageserver.accounts import database
+from imageserver.accounts.database import ROLES, User, UserDB, Verifier
+from imageserver.errors import SettingError
+
+ROOT = Path(__file__).resolve().parents[2]
+CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+class CountingHasher(argon2.PasswordHasher):
+    """Counts what it verifies, and against which parameters."""
+
+    def __init__(self, **parameters):
+        super().__init__(**parameters)
+        self.verified = []
+
+    def verify(self, hash, password):  # noqa: A002
+        self.verified.append(argon2.extract_parameters(hash))
+        return super().verify(hash, password)
+
+
+@pytest.fixture(params=["file", "memory"])
+def users(request, tmp_path):
+    return UserDB(tmp_path / "state" / "users.db" if request.param == "file" else None, CHEAP)
+
+
+def test_life_of_a_user(users):
+    assert not users.any() and users.list() == [] and users.get("alice") is None
+    alice = users.add("alice", "secret", roles=["camera", "viewer"], model="lenet", hz=5, rotate=90)
+    assert alice == User("alice", frozenset({"camera", "viewer"}), "lenet", 5.0, 90)
+    assert users.any() and users.list() == [alice] and users.get("alice") == alice
+    assert users.check("alice", "secret") == alice
+    assert users.check("alice", "Secret") is None and users.check("Alice", "secret") is None
+
+    users.set(dataclasses.replace(alice, roles=frozenset({"admin"}), hz=None, model=None, rotate=0))
+    assert users.check("alice", "secret") == User("alice", frozenset({"admin"}))
+    users.passwd("alice", "other")
+    assert users.check("alice", "secret") is None and users.check("alice", "other")
+    users.add("bob", "x")
+    assert [user.name for user in users.list()] == ["alice", "bob"]
+    assert users.get("bob").roles == {"camera"}
+    users.remove("alice")
+    assert users.check("alice", "other") is None and [user.name for user in users.list()] == ["bob"]
+
+
+def test_what_is_missing_or_there_already(users):
+    users.add("alice", "secret")
+    with pytest.raises(SettingError, match="^there is a user 'alice' already"):
+        users.add("alice", "again")
+    assert users.check("alice", "secret")
+    for action in (lambda: users.remove("bob"), lambda: users.passwd("bob", "x"), lambda: users.set(User("bob"))):
+        with pytest.raises(SettingError, match="^there is no user 'bob'"):
+            action()
+
+
+@pytest.mark.parametrize("name", ["", " a", "a ", "a:b", "a\nb", "a\0", "a\x1b[2J", "x" * 129, "\ud800"])
+def test_names_that_cannot_be(users, name):
+    with pytest.raises(SettingError, match="cannot be a user's name"):
+        users.add(name, "secret")
+    assert users.check(name, "secret") is None and users.get(name) is None
+
+
+@pytest.mark.parametrize("name", ["a", "x" * 128, "josé", "名前", "anna maria", "a@b.example", "' OR 1=1 --"])
+def test_names_that_can(users, name):
+    users.add(name, "secret")
+    assert users.check(name, "secret").name == name
+
+
+@pytest.mark.parametrize(("password"), ["", "x" * 1025, "a\0b", "\ud800"])
+def test_passwords_that_cannot_be(users, password):
+    users.add("alice", "secret")
+    with pytest.raises(SettingError, match="^a password takes 1 to 1024 bytes"):
+        users.passwd("alice", password)
+    assert users.check("alice", password) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"roles": ["boss", "camera"]}, "'boss' cannot be a user's roles: they are camera, viewer, admin"),
+        ({"roles": []}, "'no role' cannot be a user's roles"),
+        ({"model": ""}, "'' cannot be the name of a model"),
+        ({"hz": -1}, "hz is -1, but it takes a number from 0"),
+        ({"hz": float("nan")}, "hz is nan"),
+        ({"rotate": 45}, "rotate is 45, but it takes one of 0, 90, 180, 270"),
+    ],
+)
+def test_values_that_cannot_be(users, changes, reason):
+    with pytest.raises(SettingError, match=reason):
+        users.add("alice", "secret", **changes)
+    assert not users.any()
+
+
+def test_composed_and_decomposed_letters_are_the_same(users):
+    users.add("josé", "pässword")
+    assert users.check("jose\u0301", "pa\u0308ssword").name == "josé"
+
+
+def test_an_unknown_user_costs_what_a_known_one_does(tmp_path):
+    hasher = CountingHasher(time_cost=2, memory_cost=64, parallelism=1)
+    users = UserDB(tmp_path / "users.db", hasher)
+    assert users.check("nobody", "x") is None  # before there is a file
+    users.add("alice", "secret")
+    for name, password in (("alice", "secret"), ("alice", "wrong"), ("bob", "secret"), ("alice", "x" * 5000), ("\ud800", "\ud800")):
+        users.check(name, password)
+    assert len(hasher.verified) == 6
+    assert len({str(parameters) for parameters in hasher.verified}) == 1
+
+
+def test_the_shipped_parameters_are_argon2id_of_rfc_9106():
+    parameters = argon2.extract_parameters(UserDB(None)._nobody)
+    assert parameters == argon2.profiles.RFC_9106_LOW_MEMORY
+
+
+def test_a_hash_of_other_parameters_is_renewed_at_login(tmp_path):
+    path = tmp_path / "users.db"
+    UserDB(path, CHEAP).add("alice", "secret")
+    better = argon2.PasswordHasher(time_cost=2, memory_cost=16, parallelism=1)
+    users = UserDB(path, better)
+    assert users.check("alice", "wrong") is None
+    assert better.check_needs_rehash(stored(path))
+    assert users.check("alice", "secret")
+    assert not better.check_needs_rehash(stored(path))
+    assert UserDB(path, better).check("alice", "secret")
+
+
+def stored(path):
+    with sqlite3.connect(path) as connection:
+        found = connection.execute("SELECT password FROM users").fetchone()[0]
+    connection.close()
+    return found
+
+
+def test_looking_makes_no_file_and_adding_a_private_one(tmp_path):
+    path = tmp_path / "deep" / "users.db"
+    users = UserDB(path, CHEAP)
+    assert not users.any() and users.check("alice", "x") is None
+    assert not path.parent.exists()
+    users.add("alice", "secret")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert b"secret" not in path.read_bytes()
+
+
+def test_two_see_each_others_changes(tmp_path):
+    server, command = (UserDB(tmp_path / "users.db", CHEAP) for _ in range(2))
+    assert not server.any()
+    command.add("alice", "secret")
+    assert server.check("alice", "secret")
+    command.passwd("alice", "other")
+    assert server.check("alice", "secret") is None and server.check("alice", "other")
+    command.remove("alice")
+    assert server.check("alice", "other") is None
+
+
+def test_a_file_that_is_no_database(tmp_path):
+    path = tmp_path / "users.db"
+    path.write_bytes(b"not SQLite, but long enough to be taken for something" * 100)
+    with pytest.raises(SettingError, match=r"^the user database /.*users\.db cannot be used \(file is not a database\): check"):
+        UserDB(path, CHEAP).check("alice", "x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(SettingError, match="cannot be used"):
+        UserDB(tmp_path / "folder", CHEAP).any()
+    with pytest.raises(SettingError, match="cannot be used"):
+        UserDB(path / "below" / "users.db", CHEAP).add("alice", "x")
+
+
+def test_a_damaged_hash_is_said_to_the_operator(tmp_path):
+    path = tmp_path / "users.db"
+    users = UserDB(path, CHEAP)
+    users.add("alice", "secret")
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE users SET password = 'x'")
+    connection.close()
+    with pytest.raises(SettingError, match="the stored password of 'alice' is damaged"):
+        users.check("alice", "secret")
+
+
+def test_many_threads(users):
+    users.add("alice", "secret")
+    wrong = []
+
+    def work(number):
+        for turn in range(8):
+            users.add(f"user{number}-{turn}", "x")
+            if users.check("alice", "secret") is None or users.check("alice", "x") is not None:
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong and len(users.list()) == 33
+
+
+class TestVerifier:
+    @pytest.fixture
+    def parts(self, tmp_path):
+        hasher = CountingHasher(time_cost=1, memory_cost=8, parallelism=1)
+        users = UserDB(tmp_path / "users.db", hasher)
+        users.add("alice", "secret")
+        now = [0.0]
+        return users, Verifier(users, seconds=60, most=3, clock=lambda: now[0]), hasher.verified, now
+
+    def test_hashes_once_while_it_remembers(self, parts):
+        _users, verifier, hashed, now = parts
+        assert verifier.recall("alice", "secret") is None and not hashed
+        assert verifier.check("alice", "secret").name == "alice" and len(hashed) == 1
+        now[0] = 59.9
+        assert verifier.check("alice", "secret").name == "alice" and verifier.recall("alice", "secret") and len(hashed) == 1
+        now[0] = 60.0
+        assert verifier.recall("alice", "secret") is None
+        assert verifier.check("alice", "secret") and len(hashed) == 2
+        assert verifier.recall("alice", "secret")
+
+    def test_wrong_pairs_are_never_remembered(self, parts):
+        _users, verifier, hashed, _now = parts
+        verifier.check("alice", "secret")
+        for _ in range(3):
+            assert verifier.check("alice", "wrong") is None and verifier.check("bob", "secret") is None
+        assert len(hashed) == 7
+
+    def test_a_new_password_a_removal_and_new_roles_count_at_once(self, parts):
+        users, verifier, _hashed, _now = parts
+        verifier.check("alice", "secret")
+        users.set(User("alice", frozenset(ROLES)))
+        assert verifier.recall("alice", "secret").roles == set(ROLES)
+        users.passwd("alice", "other")
+        assert verifier.check("alice", "secret") is None and verifier.check("alice", "other")
+        users.passwd("alice", "secret")  # the same password, another hash
+        assert verifier.recall("alice", "secret") is None
+        users.remove("alice")
+        assert verifier.check("alice", "secret") is None
+
+    def test_it_is_bounded_and_holds_no_password(self, parts):
+        users, verifier, _hashed, _now = parts
+        for number in range(6):
+            users.add(f"user{number}", "hunter22")
+            verifier.check(f"user{number}", "hunter22")
+        assert [bool(verifier.recall(f"user{number}", "hunter22")) for number in range(6)] == [False] * 3 + [True] * 3
+        assert "hunter22" not in repr(vars(verifier))
+
+
+def command(*arguments, typed="", folder=ROOT, **environment):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "src/userdb.py"), *arguments],
+        input=typed, cwd=folder, env={"PATH": os.environ["PATH"], **environment}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def test_the_command(tmp_path):
+    where = ("--data", str(tmp_path))
+    done = command("add", "alice", *where, "--roles", "camera,admin", typed="secret word\n")
+    assert (done.returncode, done.stdout) == (0, f"Added to {tmp_path}/users.db: alice camera,admin\n"), done.stderr
+    users = UserDB(tmp_path / "users.db")
+    assert users.check("alice", "secret word").roles == {"camera", "admin"}
+    assert command("set", "alice", *where, "--model", "lenet", "--hz", "5", "--rotate", "90").stdout == (
+        "alice camera,admin --model lenet --hz 5 --rotate 90\n"
+    )
+    assert json.loads(command("list", "--json", "--users", str(tmp_path / "users.db")).stdout) == [
+        {"name": "alice", "roles": ["camera", "admin"], "model": "lenet", "hz": 5.0, "rotate": 90}
+    ]
+    assert command("passwd", "alice", IMAGESERVER_DATA=str(tmp_path), typed="changed").returncode == 0
+    assert users.check("alice", "changed")
+    assert command("set", "alice", *where, "--model", "", "--hz", "", "--rotate", "0").stdout == "alice camera,admin\n"
+    done = command("set", "alice", *where, "--model", "lennet")
+    assert (done.returncode, done.stdout) == (0, "alice camera,admin --model lennet\n")
+    assert done.stderr == f"There is no model 'lennet' in {ROOT / 'models'}: until there is, the server's own default is used.\n"
+    assert command("remove", "alice", *where).returncode == 0
+    done = command("list", *where)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"No users in {tmp_path}/users.db.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "typed", "sentence"),
+    [
+        (("add", "a:b"), "x", "'a:b' cannot be a user's name: it takes 1 to 128 visible characters, no colon, no space at either end"),
+        (("add", "bob"), "", "there is no password on standard input: run this in a terminal, or pipe the password into it"),
+        (("add", "alice"), "x", "there is a user 'alice' already: change it with passwd or set, or remove it first"),
+        (("passwd", "bob"), "x", "there is no user 'bob'; list shows them all"),
+        (("remove", "bob"), "", "there is no user 'bob'; list shows them all"),
+        (("set", "bob", "--hz", "1"), "", "there is no user 'bob'; list shows them all"),
+        (("set", "alice", "--hz", "fast"), "", "--hz is 'fast', but it takes a number from 0 (no cap) to 1000"),
+        (("set", "alice", "--roles", "boss"), "", "'boss' cannot be a user's roles: they are camera, viewer, admin"),
+    ],
+)
+def test_mistakes_with_the_command(tmp_path, arguments, typed, sentence):
+    UserDB(tmp_path / "users.db", CHEAP).add("alice", "x")
+    done = command(*arguments, "--data", str(tmp_path), typed=typed)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"userdb.py: {sentence}\n")
+
+
+def on_a_terminal(folder, *passwords):
+    """Run `add alice` on a terminal, typing a password at each prompt; its exit code and what the screen shows."""
+    ours, theirs = pty.openpty()
+    program = [sys.executable, str(ROOT / "src/userdb.py"), "add", "alice", "--data", str(folder)]
+    with subprocess.Popen(program, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
+        os.close(theirs)
+        screen = b""
+        for password in (*passwords, None):
+            while True:
+                try:
+                    piece = os.read(ours, 1000)
+                except OSError:  # the other end is closed: it ended
+                    piece = b""
+                screen += piece
+                if not piece or (password and screen.endswith(b": ")):
+                    break
+            if password:
+                screen += b"\n"
+                os.write(ours, password.encode() + b"\n")
+        os.close(ours)
+    return process.returncode, screen.decode()
+
+
+def test_on_a_terminal_the_password_is_asked_for_twice_and_not_shown(tmp_path):
+    code, screen = on_a_terminal(tmp_path, "geheimwort", "geheimwort")
+    assert code == 0 and "Password: " in screen and "Once more: " in screen and "geheim" not in screen
+    assert UserDB(tmp_path / "users.db").check("alice", "geheimwort")
+
+
+def test_on_a_terminal_two_different_passwords_change_nothing(tmp_path):
+    code, screen = on_a_terminal(tmp_path, "geheimwort", "gehemwort")
+    assert code == 2 and "the two passwords differ; nothing was changed" in screen
+    assert not (tmp_path / "users.db").exists()
+
+
+def test_the_command_and_the_server_agree_on_the_file():
+    from imageserver.config import table
+
+    assert table.read([], {}).users == table.PROJECT / "data" / "users.db"
+    assert database.__file__ == str(ROOT / "src/accounts/database.py")

@@ -1,0 +1,81 @@
+"""The lines of the log, for people and for machines."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import re
+from pathlib import Path
+
+import pytest
+from imageserver.app import logs
+from tests.running import Camera, Server, picture
+
+
+def record(message: str, level: int = logging.INFO) -> logging.LogRecord:
+    return logging.LogRecord("imageserver", level, "", 0, message, (), None)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("alice: 3 frames/s", "alice: 3 frames/s"),
+        ("two\nlines\r", r"two\nlines\r"),
+        ("\x1b[2J gone\x9b", r"\x1b[2J gone\x9b"),
+        ("é 😀 \u2028", "é 😀 \\u2028"),
+        ("half \ud83d", r"half \ud83d"),
+    ],
+)
+def test_what_clients_send_neither_begins_a_line_nor_steers_a_terminal(text: str, line: str) -> None:
+    assert logs.Sentences().format(record(text)) == line
+    assert logs.Sentences().format(record(text, logging.WARNING)) == f"warning: {line}"
+    machine = logs.JsonLines().format(record(text, logging.WARNING))
+    assert machine.isascii() and machine.isprintable()
+    assert json.loads(machine)["message"] == text
+
+
+def test_json_has_four_keys() -> None:
+    made = record("hello")
+    made.created, made.process = 1700000000.1234, 42
+    found = json.loads(logs.JsonLines().format(made))
+    assert found == {"time": "2023-11-14T22:13:20.123+00:00", "level": "info", "message": "hello", "pid": 42}
+    assert datetime.datetime.fromisoformat(found["time"]).tzinfo is datetime.UTC
+
+
+def test_a_server_that_logs_json_logs_nothing_else(tmp_path: Path) -> None:
+    with Server("--log-json", "-a", "--user", "alice:x", data=tmp_path) as server, Camera(server.ready()) as camera:
+        assert server.port
+        assert camera.login("alice", "x")
+        camera.ask(picture())
+        server.wait_for("frames/s in")
+        assert not camera.login("\x1b\ud83d", "wrong")
+        server.wait_for("refused")
+    found = [json.loads(line) for line in server.lines]
+    assert {tuple(line) for line in found} == {("time", "level", "message", "pid")}
+    assert {line["pid"] for line in found} == {server.process.pid}
+    assert re.fullmatch(rf"\({server.process.pid}\) wsgi starting up on {server.url}", found[0]["message"])
+    assert {"info", "warning"} == {line["level"] for line in found}
+    assert found[-1]["message"] == "stopped"
+
+
+def test_a_user_of_any_name_costs_no_traceback(tmp_path: Path) -> None:
+    with Server(data=tmp_path) as server, Camera(server.ready()) as camera:
+        camera.login("\x1b[2J\ud83d\n(1) wsgi", "x")
+        camera.ask(picture())
+        server.wait_for(r"^\\x1b\[2J\\ud83d\\n\(1\) wsgi: .* frames/s in")
+    assert "Traceback" not in server.text
+
+
+def test_a_crash_in_a_green_thread_goes_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from imageserver.transport import hub
+
+    heard: list[str] = []
+    monkeypatch.setattr(hub, "_crashed", hub._crashed)
+    hub.on_crash(heard.append)
+
+    def broken() -> None:
+        raise KeyError("x")
+
+    hub.spawn(broken).wait()
+    assert heard[0].startswith("unexpected error in") and "KeyError: 'x'" in heard[0]

@@ -1,0 +1,186 @@
+"""model.toml: what it may say, and that each wrong value is named."""
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import pytest
+from imageserver.errors import ManifestError
+from imageserver.inference.shared import manifest
+from imageserver.inference.worker.preprocessing import base as preprocessing
+
+ROOT = Path(__file__).resolve().parents[3]
+
+GOOD = """
+title = "Digits"
+kind = "classification"
+tcp_code = "digi"
+
+[input]
+width = 28
+height = 20
+channels = 1
+range = [0, 1]
+
+[output]
+labels = ["no", "yes"]
+threshold = 0.5
+
+[batch]
+max_batch = 4
+max_delay_ms = 1.5
+
+[runtime]
+weights = "model.keras"
+"""
+
+
+def make(folder, text, **files):
+    folder.mkdir(exist_ok=True)
+    (folder / "model.toml").write_text(text)
+    for name, content in files.items():
+        (folder / name.replace("_", ".", 1)).write_text(content)
+    return folder
+
+
+def test_all_of_it(tmp_path):
+    found = manifest.read(make(tmp_path / "digits", GOOD))
+    assert (found.name, found.title, found.description, found.kind, found.tcp_code) == ("digits", "Digits", "", "classification", "DIGI")
+    assert (found.input.width, found.input.height, found.input.channels, found.input.range) == (28, 20, 1, (0.0, 1.0))
+    assert (found.input.order, found.input.layout, found.input.preprocessing) == ("rgb", "nhwc", "stretch")
+    assert (found.output.labels, found.output.activation, found.output.threshold) == (("no", "yes"), "none", 0.5)
+    assert (found.batch.max_batch, found.batch.max_delay_ms) == (4, 1.5)
+    assert (found.runtime.runtime, found.runtime.precision, found.runtime.sha256) == ("auto", "float32", None)
+    assert found.runtime.weights == tmp_path / "digits" / "model.keras"
+    assert not found.stateful
+
+
+WRONG = [
+    ('title = "Digits"', "title = 5", "title: must be text"),
+    ('title = "Digits"', f'title = "{"x" * 101}"', "title: is 101 characters long"),
+    ('kind = "classification"', "", "kind: missing"),
+    ('kind = "classification"', 'kind = "regression"', "kind: must be one of classification, detection, custom, not 'regression'"),
+    ('kind = "classification"', 'kind = "detection"', "kind: 'detection' needs runtime.runtime"),
+    ('"digi"', '"x1!!"', "tcp_code: must be four letters"),
+    ('"digi"', '"abc"', "tcp_code: must be four letters"),
+    ("[input]", "[inputs]\n[input]", "inputs: unknown key; did you mean 'input'?"),
+    ("width = 28", "", "input.width: missing"),
+    ("width = 28", "widht = 28", "input.width: missing"),
+    ("width = 28", "width = 28\nheigth = 3", "input.heigth: unknown key; did you mean 'height'?"),
+    ("width = 28", "width = 28\nzzz = 3", "input.zzz: unknown key; known are "),
+    ("width = 28", "width = 0", "input.width: must be a whole number from 1 to 8192, not 0"),
+    ("width = 28", 'width = "28"', "input.width: must be a whole number"),
+    ("width = 28", "width = true", "input.width: must be a whole number"),
+    ("channels = 1", "channels = 2", "input.channels: must be 1 (grey) or 3 (colour)"),
+    ("range = [0, 1]", "range = [1, 0]", "input.range: must be [low, high] with low < high"),
+    ("range = [0, 1]", "range = [0]", "input.range: must be a list of 2 numbers"),
+    ("range = [0, 1]", "range = [0, nan]", "input.range: must be a list of 2 numbers"),
+    ("range = [0, 1]", "mean = [1, 2, 3]", "input.mean: must be a list of 1 numbers"),
+    ("range = [0, 1]", "std = [0]", "input.std: every value must be above 0"),
+    ("range = [0, 1]", 'order = "rbg"', "input.order: must be one of rgb, bgr"),
+    ("range = [0, 1]", 'preprocessing = "magic"', "input.preprocessing: must be one of none, stretch"),
+    ("[output]", "[output]\nlabels_file = 'x'", "output.labels_file: give labels or labels_file, not both"),
+    ('labels = ["no", "yes"]', "labels_file = 'x.txt'", "output.labels_file: there is no file 'x.txt'"),
+    ('labels = ["no", "yes"]', "labels_file = '../x.txt'", "output.labels_file: must name something in the model's own folder"),
+    ('labels = ["no", "yes"]', "labels_file = '/etc/passwd'", "output.labels_file: must name something in the model's own folder"),
+    ('labels = ["no", "yes"]', 'labels = ["no", 5]', "output.labels: must be a list of texts"),
+    ('labels = ["no", "yes"]', 'labels = ["no"]\nclasses = 2', "output.classes: is 2, but there are 1 labels"),
+    ("threshold = 0.5", "threshold = 2", "output.threshold: must be a number from 0 to 1, not 2"),
+    ("max_batch = 4", "max_batch = 1000", "batch.max_batch: must be a whole number from 1 to 256"),
+    ("max_delay_ms = 1.5", "max_delay_ms = -1", "batch.max_delay_ms: must be a number from 0 to 1000"),
+    ("[runtime]", "[runtime]\nruntime = 'torch'", "runtime.runtime: must be one of auto, tensorflow, openvino, python"),
+    ("[runtime]", "[runtime]\nruntime = 'python'", 'runtime.runtime: "python" needs the file model.py'),
+    ("[runtime]", "[runtime]\nprecision = 'int8'", "runtime.precision: must be one of float32, bfloat16"),
+    ("[runtime]", "[runtime]\nsha256 = 'ABC'", "runtime.sha256: must be 64 hexadecimal digits"),
+    ('weights = "model.keras"', "", "runtime.weights: missing"),
+    ('weights = "model.keras"', 'weights = "w.npz"', "runtime.weights: 'w.npz' holds weights only"),
+    ('weights = "model.keras"', 'weights = "../other/model.keras"', "runtime.weights: must name something in the model's own folder"),
+    ("[runtime]", "[state]\n[runtime]", "state: a model that keeps state is code"),
+    ("[batch]", "batch = 5\n[batch]", "output.batch: unknown key"),
+    ("[batch]", "[batch", "not valid TOML"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), WRONG, ids=[message for _old, _new, message in WRONG])
+def test_wrong_values_are_named(tmp_path, old, new, message):
+    assert old in GOOD
+    with pytest.raises(ManifestError) as caught:
+        manifest.read(make(tmp_path / "digits", GOOD.replace(old, new, 1)))
+    assert str(tmp_path / "digits" / "model.toml") in str(caught.value)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [*manifest.RESERVED, "Digits", "two words", "-x", "x" * 64, "ä"])
+def test_names_that_no_model_may_have(tmp_path, name):
+    with pytest.raises(ManifestError, match="route of the server|may hold only"):
+        manifest.read(make(tmp_path / name, GOOD))
+
+
+def test_labels_from_files(tmp_path):
+    base = GOOD.replace('labels = ["no", "yes"]', "labels_file = 'labels.txt'")
+    assert manifest.read(make(tmp_path / "a", base, labels_txt="no\n\n yes \n")).output.labels == ("no", "yes")
+    base = GOOD.replace('labels = ["no", "yes"]', "labels_file = 'labels.json'")
+    assert manifest.read(make(tmp_path / "b", base, labels_json='["no", "yes"]')).output.labels == ("no", "yes")
+    keras = '{"0": ["n1", "tench"], "1": ["n2", "goldfish"]}'
+    assert manifest.read(make(tmp_path / "c", base, labels_json=keras)).output.labels == ("tench", "goldfish")
+    for wrong in ('{"1": "x"}', "5", "{", "[" * 100_000):
+        with pytest.raises(ManifestError, match=r"output\.labels_file: 'labels\.json' is no list of labels"):
+            manifest.read(make(tmp_path / "d", base, labels_json=wrong))
+
+
+def test_labels_may_come_later_where_their_number_is_known(tmp_path):
+    base = GOOD.replace('labels = ["no", "yes"]', "labels_file = 'labels.txt'\nclasses = 2")
+    assert manifest.read(make(tmp_path / "a", base)).output.labels == ("class 0", "class 1")
+    assert manifest.read(make(tmp_path / "a", base, labels_txt="no\nyes\n")).output.labels == ("no", "yes")
+
+
+def test_state(tmp_path):
+    state = "[state]\nframe = 'pil'\nevery_frame = false\nqueue = 5\ntime_limit_s = 2\n"
+    text = GOOD.replace("[runtime]\n", "[runtime]\nruntime = 'python'\n") + state
+    found = manifest.read(make(tmp_path / "mood", text, model_py=""))
+    assert found.stateful
+    assert (found.state.frame, found.state.every_frame, found.state.queue, found.state.time_limit_s) == ("pil", False, 5, 2.0)
+
+
+def test_missing_unreadable_and_huge_files(tmp_path):
+    with pytest.raises(ManifestError, match="cannot be read"):
+        manifest.read(tmp_path)
+    folder = make(tmp_path / "x", "#" * 2**21)
+    with pytest.raises(ManifestError, match="larger than"):
+        manifest.read(folder)
+    (folder / "model.toml").write_bytes(b"title = '\xff'")
+    with pytest.raises(ManifestError, match="not valid TOML"):
+        manifest.read(folder)
+
+
+FOLDERS = sorted(path.parent for path in [*(ROOT / "models").glob("*/model.toml"), *(ROOT / "tests/models").glob("*/model.toml")])
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_manifests_here_are_right(folder):
+    assert manifest.read(folder).name == folder.name
+
+
+def test_the_names_of_preprocessing_are_those_that_exist():
+    assert set(manifest.PREPROCESSINGS) == set(preprocessing.PREPROCESSING) | set(preprocessing.MODULES)
+    for name in manifest.PREPROCESSINGS:
+        assert callable(preprocessing.find(name).function)
+
+
+def test_the_example_in_the_guide_is_right(tmp_path):
+    """The reference page shows a whole manifest; it has to be one."""
+    guide = (ROOT / "docs/models.md").read_text("utf-8")
+    blocks = [block.split("```")[0] for block in guide.split("```toml\n")[1:]]
+    assert blocks
+    for number, block in enumerate(blocks):
+        tomllib.loads(block)
+        manifest.read(make(tmp_path / f"example{number}", block, model_py="", labels_txt="a\nb\n"))
+
+
+def test_the_guide_names_every_key():
+    guide = (ROOT / "docs/models.md").read_text("utf-8")
+    tables = (manifest.Input, manifest.Output, manifest.Batch, manifest.Runtime, manifest.State)
+    keys = {field.name for table in tables for field in dataclasses.fields(table)}
+    keys |= {"title", "description", "kind", "tcp_code", "labels_file", "classes", "members"}
+    assert [key for key in sorted(keys) if f"`{key}`" not in guide] == []
+    assert [name for name in manifest.PREPROCESSINGS if f"| `{name}` |" not in guide] == []

@@ -1,0 +1,68 @@
+"""Bodies of requests to the picture files in them, as tables of bytes."""
+
+import base64
+
+import pytest
+from imageserver.errors import PictureError
+from imageserver.inference.shared import request_bodies, wire
+from imageserver.inference.shared.request_bodies import BodyError
+
+PICTURE = bytes(range(256)) * 3
+TEXT = base64.b64encode(PICTURE).decode()
+LINES = base64.encodebytes(PICTURE).decode()
+
+
+def form(*parts: bytes, end: bytes = b"--x--\r\n") -> bytes:
+    return b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + end
+
+
+FILE = b'Content-Disposition: form-data; name="image"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n' + PICTURE
+FIELD = b'Content-Disposition: form-data; name="note"\r\n\r\nhello'
+
+
+@pytest.mark.parametrize(
+    ("form_", "body"),
+    [
+        (wire.FORM_IMAGE, PICTURE),
+        (wire.FORM_JSON, b'{"image": "%s"}' % TEXT.encode()),
+        (wire.FORM_JSON, b' {"image":"%s", "more": [1]}\n' % TEXT.encode()),
+        (wire.FORM_JSON, b'{"image": "%s"}' % LINES.replace("\n", "\\n").encode()),
+        (wire.FORM_JSON, b'{"image": "%s"}' % LINES.replace("\n", "\\r\\n").encode()),
+        (wire.FORM_JSON, b'{"image": "%s"}' % TEXT.rstrip("=").encode()),
+        (wire.FORM_JSON, b'{"image": "%s"}' % TEXT.replace("/", "\\/").encode()),
+        ("multipart;x", form(FILE)),
+        ("multipart;x", form(FIELD, FILE)),
+        ("multipart;x", form(FILE, FIELD)),
+        ("multipart;x", form(FILE.replace(b'; name="image"', b""))),
+    ],
+)
+@pytest.mark.parametrize("type_", [bytes, bytearray, memoryview])
+def test_a_picture_comes_out_as_it_went_in(form_, body, type_):
+    assert bytes(request_bodies.picture(form_, type_(body))) == PICTURE
+
+
+@pytest.mark.parametrize(
+    ("form_", "body", "error", "sentence"),
+    [
+        (wire.FORM_JSON, b"", BodyError, "no valid JSON"),
+        (wire.FORM_JSON, b"{", BodyError, "line 1, column 2"),
+        (wire.FORM_JSON, b'{"image": "\xff"}', BodyError, "UTF-8"),
+        (wire.FORM_JSON, b"[" * 100_000, BodyError, "nested"),
+        (wire.FORM_JSON, b"[1]", PictureError, "holds no picture"),
+        (wire.FORM_JSON, b'{"picture": "abcd"}', PictureError, "holds no picture"),
+        (wire.FORM_JSON, b'{"image": 5}', PictureError, "holds no picture"),
+        (wire.FORM_JSON, b'{"image": "ab!d"}', PictureError, "base64"),
+        (wire.FORM_JSON, b'{"image": "abcde"}', PictureError, "base64"),
+        (wire.FORM_JSON, '{"image": "äöü"}'.encode(), PictureError, "base64"),
+        ("multipart;x", b"", BodyError, "multipart"),
+        ("multipart;x", form(FILE, end=b""), BodyError, "multipart"),
+        ("multipart;y", form(FILE), BodyError, "multipart"),
+        ("multipart;x", form(b"Content-Type: text/plain\r\n\r\nhello"), BodyError, "multipart"),
+        ("multipart;x", form(FIELD), PictureError, "no file"),
+        ("multipart;x", form(*[FIELD] * 40), BodyError, "more than 16 parts"),
+        ("tarball", b"x", BodyError, "tarball"),
+    ],
+)
+def test_what_is_wrong_is_said(form_, body, error, sentence):
+    with pytest.raises(error, match=sentence):
+        request_bodies.picture(form_, memoryview(body))

@@ -1,0 +1,227 @@
+"""Bytes to pixels: every kind of picture upright, complete, within limits, and no larger than needed."""
+
+import io
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from imageserver.errors import LimitExceeded, PictureError
+from imageserver.inference.worker import decode as images
+from imageserver.inference.worker.decode import Limits
+from PIL import Image
+
+LIMITS = Limits()
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+CORNERS = [RED, GREEN, BLUE, WHITE]  # of the upright picture: top left, top right, bottom left, bottom right
+
+
+def upright():
+    """96x64: a colour in each quarter."""
+    pixels = np.zeros((64, 96, 3), np.uint8)
+    pixels[:32, :48], pixels[:32, 48:], pixels[32:, :48], pixels[32:, 48:] = CORNERS
+    return Image.fromarray(pixels)
+
+
+def encoded(picture, form, **options):
+    stream = io.BytesIO()
+    picture.save(stream, form, **options)
+    return stream.getvalue()
+
+
+def decode(data, channels=3, least=1000, **options):
+    return images.decode(memoryview(bytearray(data)), channels=channels, least=least, limits=options.pop("limits", LIMITS), **options)
+
+
+def corners(pixels):
+    height, width = pixels.shape[:2]
+    return [pixels[y, x] for y in (height // 4, height * 3 // 4) for x in (width // 4, width * 3 // 4)]
+
+
+def assert_corners(pixels, wanted):
+    for found, colour in zip(corners(pixels), wanted, strict=True):
+        assert np.abs(found.astype(int) - colour).max() < 20
+
+
+# What turns the upright picture into the one that an orientation describes: the inverse of what a viewer does.
+STORED = {
+    1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("alpha", [False, True])
+def test_orientation(form, orientation, alpha):
+    if alpha and form == "JPEG":
+        return
+    picture = upright() if STORED[orientation] is None else upright().transpose(STORED[orientation])
+    if alpha:
+        picture.putalpha(255)
+    exif = Image.Exif()
+    exif[274] = orientation
+    found = decode(encoded(picture, form, exif=exif))
+    assert found.size == (96, 64)
+    assert found.pixels.shape == (64, 96, 3)
+    assert_corners(found.pixels, CORNERS)
+
+
+@pytest.mark.parametrize(("rotate", "size", "wanted"), [
+    (0, (96, 64), [RED, GREEN, BLUE, WHITE]),
+    (90, (64, 96), [BLUE, RED, WHITE, GREEN]),
+    (180, (96, 64), [WHITE, BLUE, GREEN, RED]),
+    (270, (64, 96), [GREEN, WHITE, RED, BLUE]),
+])  # fmt: skip
+def test_the_users_rotation_is_clockwise_and_comes_after_the_pictures_own(rotate, size, wanted):
+    exif = Image.Exif()
+    exif[274] = 6
+    for data in (encoded(upright(), "PNG"), encoded(upright().transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif)):
+        found = decode(data, rotate=rotate)
+        assert found.size == size
+        assert_corners(found.pixels, wanted)
+
+
+def test_a_turn_by_45_degrees_is_refused():
+    with pytest.raises(ValueError, match="multiples of 90"):
+        decode(encoded(upright(), "PNG"), rotate=45)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("least", "shape"), [(8, (64, 96)), (64, (64, 96)), (65, (128, 192)), (128, (128, 192)), (257, (512, 768)), (9999, (512, 768))]
+)
+def test_a_large_jpeg_is_decoded_smaller_as_long_as_its_shortest_side_suffices(channels, least, shape):
+    data = encoded(upright().resize((768, 512)), "JPEG")
+    found = decode(data, channels=channels, least=least)
+    assert found.pixels.shape == (shape if channels == 1 else (*shape, 3))
+    assert found.size == (768, 512)
+
+
+def test_odd_sizes_are_reduced_upwards():
+    assert decode(encoded(upright().resize((1001, 801)), "JPEG"), least=100).pixels.shape == (101, 126, 3)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+@pytest.mark.parametrize("part", [0.05, 0.5, 0.9, 0.999])
+def test_a_picture_that_ends_early_is_refused(form, part):
+    random = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    data = encoded(Image.fromarray(random), form)
+    with pytest.raises(PictureError):
+        decode(data[: int(len(data) * part)])
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_without_its_last_bytes_is_refused_even_if_a_thumbnail_is_complete(progressive):
+    exif = Image.Exif()
+    exif[274] = 1
+    exif.get_ifd(0x8769)[0x927C] = encoded(upright(), "JPEG")
+    data = encoded(upright(), "JPEG", exif=exif, progressive=progressive)
+    assert data.count(b"\xff\xd9") == 2
+    assert decode(data + bytes(5)).size == (96, 64)
+    with pytest.raises(PictureError, match="cut short"):
+        decode(data[:-2])
+
+
+def test_transparent_is_white():
+    for form in ("PNG", "WEBP", "TIFF"):
+        picture = Image.new("RGBA", (20, 10), (0, 0, 0, 0))
+        picture.paste((0, 0, 0, 255), (0, 0, 10, 10))
+        picture.putpixel((15, 5), (0, 0, 0, 128))
+        options = {"lossless": True} if form == "WEBP" else {}
+        data = encoded(picture, form, **options)
+        colour, grey = decode(data).pixels, decode(data, channels=1).pixels
+        assert colour.shape == (10, 20, 3)
+        assert grey.shape == (10, 20)
+        assert [grey[5, 5], grey[5, 12]] == [0, 255]
+        assert abs(int(grey[5, 15]) - 127) <= 1
+        assert (colour == grey[:, :, np.newaxis]).all()
+
+
+def test_palettes_grey_alpha_and_one_bit():
+    palette = upright().quantize(8)
+    assert_corners(decode(encoded(palette, "PNG")).pixels, CORNERS)
+    assert_corners(decode(encoded(palette, "BMP")).pixels, CORNERS)
+    assert_corners(decode(encoded(palette, "PNG", transparency=palette.getpixel((0, 0)))).pixels, [WHITE, *CORNERS[1:]])
+    assert_corners(decode(encoded(upright().convert("CMYK"), "JPEG")).pixels, CORNERS)
+    assert_corners(decode(encoded(upright().convert("CMYK"), "TIFF")).pixels, CORNERS)
+    grey_alpha = Image.new("LA", (4, 4), (0, 0))
+    assert (decode(encoded(grey_alpha, "PNG"), channels=1).pixels == 255).all()
+    one_bit = Image.new("1", (9, 4), 1)
+    for form in ("PNG", "TIFF", "BMP"):
+        assert (decode(encoded(one_bit, form)).pixels == 255).all()
+
+
+@pytest.mark.parametrize("extension", [".png", ".tiff"])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_sixteen_bits_keep_the_upper_eight(extension, alpha):
+    pixels = np.full((6, 5, 3), (0x1234, 0x80FF, 0xFFFF), np.uint16)  # BGR
+    if alpha:
+        pixels = np.dstack([pixels, np.full((6, 5), 65535, np.uint16)])
+    data = cv2.imencode(extension, pixels)[1].tobytes()
+    assert decode(data).pixels[0, 0].tolist() == [0xFF, 0x80, 0x12]
+    grey = cv2.imencode(extension, np.full((6, 5), 0x8000, np.uint16))[1].tobytes()
+    assert (decode(grey, channels=1).pixels == 0x80).all()
+
+
+def test_grey_from_colour_weighs_as_the_eye_does():
+    assert [int(value) for value in corners(decode(encoded(upright(), "PNG"), channels=1).pixels)] == [76, 149, 29, 255]
+
+
+def test_limits_are_taken_from_the_header():
+    data = encoded(upright(), "PNG")
+    assert decode(data, limits=Limits(max_bytes=len(data), max_pixels=96 * 64)).size == (96, 64)
+    with pytest.raises(LimitExceeded, match=f"{len(data)} bytes, more than the {len(data) - 1} allowed"):
+        decode(data, limits=Limits(max_bytes=len(data) - 1))
+    with pytest.raises(LimitExceeded, match="96x64 pixels, more than the 6143 allowed"):
+        decode(data, limits=Limits(max_pixels=6143))
+    bomb = bytearray(data)
+    bomb[16:24] = struct.pack(">II", 100_000, 100_000)
+    with pytest.raises(LimitExceeded, match="100000x100000"):
+        decode(bomb)
+
+
+def test_a_chunk_that_claims_more_than_the_file_has_is_refused_before_opencv_allocates_it():
+    data = bytearray(encoded(upright(), "PNG"))
+    for at in (33, data.index(b"IEND") - 4):
+        wrong = data.copy()
+        wrong[at] = 0xFF
+        with pytest.raises(PictureError, match="cut short"):
+            decode(wrong)
+    with pytest.raises(PictureError, match="more than 20000 chunks"):
+        decode(data[:33] + b"\0\0\0\0teSt\0\0\0\0" * images.MAX_CHUNKS + data[33:])
+
+
+def test_a_jpeg_of_endless_scans_is_refused():
+    data = encoded(upright(), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    with pytest.raises(PictureError, match="more than 40 scans"):
+        decode(data[:-2] + data[last:-2] * 40 + data[-2:])
+
+
+def test_a_picture_that_is_larger_than_its_first_header_says_is_refused():
+    data = bytearray(encoded(upright(), "JPEG"))
+    frame = data.index(b"\xff\xc0")
+    small = bytes(data[frame : frame + 5]) + struct.pack(">HH", 2, 2) + bytes(data[frame + 9 : frame + 19])
+    twice = bytes(data[:frame]) + small + bytes(data[frame:])
+    with pytest.raises(PictureError):
+        decode(twice)
+
+
+CHANGES = st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=8)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(["JPEG", "PNG", "BMP", "TIFF", "WEBP"]), CHANGES)
+def test_damaged_pictures_give_pixels_or_a_sentence(form, changes):
+    data = bytearray(encoded(upright().resize((24, 16)), form))
+    for at, value in changes:
+        data[at % len(data)] = value
+    try:
+        found = decode(data, channels=1, least=8, limits=Limits(max_pixels=1_000_000))
+    except (PictureError, LimitExceeded):
+        return
+    assert found.pixels.dtype == np.uint8
+    assert found.pixels.ndim == 2

@@ -1,0 +1,140 @@
+"""Requests of the Open Inference Protocol, as tables: what is read, what is refused, and the bytes that go back."""
+
+import json
+
+import numpy as np
+import pytest
+from imageserver.inference.shared.request_bodies import BodyError
+from imageserver.inference.worker import tensors
+from imageserver.inference.worker.tensors import Input, Wanted
+
+
+def request(**changes):
+    tensor = {"name": "image", "shape": [1, 2, 2, 1], "datatype": "UINT8", "data": [0, 1, 2, 3]} | changes
+    return {"inputs": [{key: value for key, value in tensor.items() if value is not ...}]}
+
+
+def test_json_and_binary_tensors_are_read_alike():
+    flat, _ = tensors.read_input(request(), None)
+    nested, _ = tensors.read_input(request(data=[[[[0], [1]], [[2], [3]]]]), None)
+    binary, identity = tensors.read_input(
+        request(data=..., parameters={"binary_data_size": 4}) | {"id": "seven"}, memoryview(b"\0\1\2\3")
+    )
+    expected = np.array([[[[0], [1]], [[2], [3]]]], np.uint8)
+    for given in (flat, nested, binary):
+        assert tensors.array(given).dtype == np.uint8
+        assert np.array_equal(tensors.array(given), expected)
+    assert identity == "seven"
+
+
+def test_floats_are_little_endian():
+    given = Input("FP32", [2], np.array([1.5, -2], "<f4").tobytes())
+    assert tensors.array(given).tolist() == [1.5, -2.0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "binary", "words"),
+    [
+        ([], None, "inputs"),
+        ({}, None, "inputs"),
+        ({"inputs": []}, None, "inputs"),
+        ({"inputs": [1]}, None, "inputs"),
+        ({"inputs": request()["inputs"] * 2}, None, "one tensor"),
+        (request() | {"id": 7}, None, "id"),
+        (request(name=...), None, "name"),
+        (request(shape=...), None, "shape"),
+        (request(shape=[]), None, "shape"),
+        (request(shape=[1, -1]), None, "shape"),
+        (request(shape=[1, True]), None, "shape"),
+        (request(shape=[2**40]), None, "shape"),
+        (request(datatype="INT8"), None, "INT8"),
+        (request(datatype=["UINT8"]), None, "datatype"),
+        (request(data=...), None, "needs data"),
+        (request(data="AAEC"), None, "needs data"),
+        (request(parameters=[]), None, "parameters"),
+        (request(parameters={"shared_memory_region": "x"}), None, "shared memory"),
+        (request(parameters={"binary_data_size": 4}), None, "Inference-Header-Content-Length"),
+        (request(parameters={"binary_data_size": 5}), b"1234", "4 bytes follow"),
+        (request(parameters={"binary_data_size": "4"}), b"1234", "binary_data_size"),
+    ],
+)
+def test_a_wrong_request_is_refused_in_words(wrong, binary, words):
+    with pytest.raises(BodyError, match=words):
+        tensors.read_input(wrong, binary)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (Input("UINT8", [4], [1, 2, 3]), "3 elements, but the shape 4"),
+        (Input("UINT8", [1], [256]), "0 to 255"),
+        (Input("UINT8", [1], [-1]), "0 to 255"),
+        (Input("UINT8", [1], [0.5]), "0 to 255"),
+        (Input("UINT8", [1], [float("nan")]), "0 to 255"),
+        (Input("UINT8", [2], ["a", "b"]), "numbers"),
+        (Input("UINT8", [2], ["7", "8"]), "numbers"),
+        (Input("UINT8", [2], [True, False]), "numbers"),
+        (Input("UINT8", [1], [10**30]), "numbers"),
+        (Input("FP32", [1], [float("nan")]), "finite"),
+        (Input("FP32", [1], [1e39]), "finite"),
+        (Input("FP32", [1], np.array([np.inf], "<f4").tobytes()), "finite"),
+        (Input("UINT8", [2], [[1], [2, 3]]), "numbers"),
+        (Input("FP32", [2], b"1234567"), "8 bytes, not 7"),
+    ],
+)
+def test_data_that_does_not_fit_is_refused(given, words):
+    with pytest.raises(BodyError, match=words):
+        tensors.array(given)
+
+
+def test_elements_of_bytes_tensors():
+    assert [bytes(each) for each in tensors.elements(Input("BYTES", [2], b"\3\0\0\0abc\0\0\0\0"))] == [b"abc", b""]
+    assert tensors.elements(Input("BYTES", [1, 1], ["YWJj"])) == [b"abc"]
+    for data in (b"\3\0\0\0ab", b"\3\0", b"\xff\xff\xff\xffabc"):
+        with pytest.raises(BodyError, match="ends within"):
+            tensors.elements(Input("BYTES", [1], data))
+    with pytest.raises(BodyError, match="does not fit"):
+        tensors.elements(Input("BYTES", [2], ["YWJj"]))
+    with pytest.raises(BodyError, match="list of texts"):
+        tensors.elements(Input("BYTES", [1], [5]))
+
+
+def test_outputs_asked_for():
+    names = ("scores", "label")
+    assert tensors.read_wanted({}, names) == [Wanted("scores", False, 0), Wanted("label", False, 0)]
+    assert tensors.read_wanted({"parameters": {"binary_data_output": True}}, ("scores",)) == [Wanted("scores", True, 0)]
+    asked = {"outputs": [{"name": "scores", "parameters": {"binary_data": True, "classification": 3}}]}
+    assert tensors.read_wanted(asked, names) == [Wanted("scores", True, 3)]
+    for wrong in ({"outputs": {}}, {"outputs": [{"name": "other"}]}, {"outputs": [{"name": "label", "parameters": {"classification": 1}}]}):
+        with pytest.raises(BodyError):
+            tensors.read_wanted(wrong, names)
+
+
+def test_the_answer_in_json_and_in_binary():
+    outputs = {"scores": np.array([[0.25, 0.75]], "<f4"), "label": np.array([b"b"], dtype=object)}
+    data, head = tensors.write("m", "seven", outputs, [Wanted("scores", False, 0), Wanted("label", False, 0)], ("a", "b"))
+    assert head == 0
+    assert json.loads(data) == {
+        "model_name": "m",
+        "model_version": "1",
+        "id": "seven",
+        "outputs": [
+            {"name": "scores", "datatype": "FP32", "shape": [1, 2], "data": [0.25, 0.75]},
+            {"name": "label", "datatype": "BYTES", "shape": [1], "data": ["b"]},
+        ],
+    }
+    wanted = [Wanted("scores", True, 0), Wanted("label", True, 0), Wanted("scores", True, 9)]
+    data, head = tensors.write("m", None, outputs, wanted, ("a", "b"))
+    sizes = [output["parameters"]["binary_data_size"] for output in json.loads(data[:head])["outputs"]]
+    assert sizes == [8, 5, 32]
+    assert data[head:] == np.array([0.25, 0.75], "<f4").tobytes() + b"\1\0\0\0b" + b"\x0c\0\0\x000.750000:1:b" + b"\x0c\0\0\x000.250000:0:a"
+
+
+def test_pixels_are_made_grey_or_colour_as_the_model_takes():
+    colour = np.full((2, 3, 4, 3), (255, 0, 0), np.uint8)
+    assert [picture.size for picture in tensors.pixels(colour, 3)] == [(4, 3), (4, 3)]
+    assert tensors.pixels(colour, 1)[0].pixels.tolist() == [[76] * 4] * 3
+    assert tensors.pixels(np.zeros((1, 3, 4, 1), np.uint8), 3)[0].pixels.shape == (3, 4, 3)
+    for shape in ((3, 4, 1), (1, 3, 4, 2), (1, 3, 4)):
+        with pytest.raises(BodyError, match="channels"):
+            tensors.pixels(np.zeros(shape, np.uint8), 1)

@@ -1,0 +1,87 @@
+"""How a training ends, step by step: its process is played, so that what is said in between can be seen."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from imageserver.errors import TrainingError
+from imageserver.inference.server import training
+from imageserver.inference.server.training import Trainings
+
+
+@pytest.fixture
+def played(tmp_path, monkeypatch):
+    """The trainings of a server whose jobs find their data at once; `job` is the one begun last, `log` what was logged."""
+    found = SimpleNamespace(job=None, log=[])
+
+    class Job:
+        pid = 1
+
+        def __init__(self, arguments, on_message, on_exit):
+            found.job, self.tell, self.end = self, on_message, on_exit
+            self.version = training.Path(arguments[arguments.index("--version") + 1])
+            on_message({"op": "prepared", "text": "the data was found"})
+
+        def done(self, accuracy, former):
+            self.version.mkdir(parents=True)
+            self.tell({"op": "evaluating"})
+            self.tell({"op": "done", "accuracy": accuracy, "former": former})
+
+    monkeypatch.setattr(training, "TrainingProcess", Job)
+    manifest = SimpleNamespace(folder=tmp_path / "shipped")
+    found.trainings = Trainings(tmp_path / "data", lambda _name: manifest, {"mnist": []}, [], log=found.log.append)
+    found.link = tmp_path / "data" / "models" / "lenet"
+    found.record = lambda: json.loads((tmp_path / "data" / "training" / "lenet.json").read_text())
+    found.state = lambda: next(found.trainings.follow("lenet", 1))["state"]
+    return found
+
+
+@pytest.mark.parametrize(("accuracy", "state"), [(0.995, "completed"), (0.5, "kept aside")])
+def test_the_end_is_told_once_no_training_counts_as_running(played, accuracy, state):
+    """Who hears of it and asks for the status at once must get one, no 406."""
+    played.trainings.start("lenet", "mnist")
+    followed = played.trainings.follow("lenet", 1)
+    next(followed)
+    played.job.done(accuracy, 0.99)
+    assert played.state() == "evaluating"
+    assert played.trainings.running("lenet")
+    # What serves and what the file says agree even if the server ends before the job does.
+    assert played.record()["running_since"] == ""
+    assert played.record()["accuracy"] == ("99.50" if state == "completed" else "")
+    assert played.link.is_symlink() == (state == "completed")
+    played.job.end("exit code 0")
+    assert next(followed)["state"] == played.state() == state
+    assert not played.trainings.running("lenet")
+
+
+def test_a_model_that_cannot_take_its_place_is_said_and_kept(played):
+    played.trainings.start("lenet", "mnist")
+    played.link.mkdir(parents=True)
+    played.job.done(0.995, 0.99)
+    played.job.end("exit code 0")
+    assert played.state() == "failed"
+    note = played.trainings.record("lenet").note
+    assert "could not take the place of the old one (Is a directory)" in note
+    assert "/" not in note
+    assert played.record()["note"] == note
+    assert any(str(played.link) in line and str(played.job.version) in line for line in played.log)
+    assert played.job.version.exists()
+
+
+def test_a_model_put_there_by_hand_is_not_replaced(played):
+    played.link.mkdir(parents=True)
+    with pytest.raises(TrainingError, match="by hand"):
+        played.trainings.start("lenet", "mnist")
+    assert played.job is None
+    assert not played.trainings.running("lenet")
+
+
+def test_a_cancelled_training_is_told_as_such(played):
+    played.trainings.start("lenet", "mnist")
+    played.job.cancel = lambda: None
+    assert played.trainings.cancel("lenet")
+    played.job.tell({"op": "failed", "error": "the training was cancelled"})
+    played.job.end("exit code 1")
+    assert played.state() == "cancelled"
+    assert played.record()["running_since"] == ""
+    assert not played.trainings.cancel("lenet")

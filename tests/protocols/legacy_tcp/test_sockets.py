@@ -1,0 +1,493 @@
+"""The protocol over real sockets: the port and its clients share the test's own loop; models are stand-ins."""
+
+from __future__ import annotations
+
+import random
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from imageserver import metrics
+from imageserver.errors import LimitExceeded, ModelUnavailable, NotAllowed, Stopping, UnknownModel
+from imageserver.protocols.legacy_tcp.connection import Turns
+from imageserver.protocols.legacy_tcp.machine import Limits
+from imageserver.protocols.legacy_tcp.protocol import LegacyTcp, PortLimits
+from imageserver.transport import hub
+from tests.protocols.legacy_tcp.old_client import OldClient
+from tests.protocols.legacy_tcp.talking import file, padded
+
+PATIENCE = 60.0
+
+
+def model(code: str | None, state: str = "ready") -> SimpleNamespace:
+    return SimpleNamespace(manifest=SimpleNamespace(tcp_code=code), state=state)
+
+
+class Hall:
+    """Answers by the first byte of the picture: P and N by their letters; `answers` are what it does instead, first come."""
+
+    max_frame_bytes = 2**24
+
+    def __init__(self) -> None:
+        self.models: dict[str, Any] = {
+            "inception": model("INCE"),
+            "vgg": model("VGG!"),
+            "broken": model("MYCN", "failed"),
+            "faces": model(None),
+        }
+        self.answers: list[Callable[[], Mapping[str, Any]]] = []
+        self.asked: list[tuple[str, bytes]] = []
+        self.running = 0
+
+    @property
+    def engine(self) -> Hall:
+        return self
+
+    def prepare(self, name: str) -> None:
+        if self.models[name].state == "disabled":
+            raise ModelUnavailable("it is disabled")
+
+    def ask(self, name: str, data: memoryview, *, protocol: str, deadline: float) -> Mapping[str, Any]:
+        assert protocol == "legacy_tcp"
+        assert 0 <= deadline <= 15
+        self.asked.append((name, bytes(data[:64])))
+        if self.answers:
+            return self.answers.pop(0)()
+        hub.sleep(0)
+        if bytes(data[:1]) not in (b"P", b"N"):
+            return {"error": "this is no picture", "reason": "picture"}
+        return {"label": "pneumonia" if data[:1] == b"P" else "normal", "score": 1.0, "labels": []}
+
+
+class Running:
+    """A port with its clients."""
+
+    def __init__(self, limits: PortLimits | None = None, keys: Any = None) -> None:
+        self.hall = Hall()
+        self.lines: list[str] = []
+        self.port = LegacyTcp(self.hall, hub.listen("127.0.0.1", 0), limits, keys=keys, log=self.lines.append)
+        self.task = hub.spawn(self.port.serve)
+        self.gauge = metrics.CONNECTIONS.child("legacy_tcp")
+
+    def connect(self, piece: int = 0) -> OldClient:
+        return OldClient(hub.green(socket.create_connection(self.port.address)), piece)
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.port.stop(0.2)
+        self.task.wait()
+        until(lambda: self.gauge.value == 0)
+        assert self.port.buffered == 0
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    with Running() as found:
+        yield found
+
+
+def until(condition: Callable[[], Any]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        hub.sleep(0.005)
+
+
+def quick(**changes: Any) -> PortLimits:
+    times = {name: changes.pop(name) for name in ("silence", "pause", "file_time", "file_rate") if name in changes}
+    return PortLimits(protocol=Limits(**times), **changes)
+
+
+def count_of(metric: metrics.Metric, *labels: str) -> float:
+    return metric.child(*labels).value
+
+
+@pytest.mark.parametrize("piece", [0, 1, 3, 1000])
+def test_a_whole_conversation(running: Running, piece: int) -> None:
+    picture = b"P" + random.Random(piece).randbytes(5_000 if piece == 1 else 200_000)
+    with running.connect(piece) as client:
+        assert client.command(b"PRED") == b"1"
+        assert client.file(picture) == b"00"
+        assert client.command(b"PRED") == b"1"
+        assert client.command(b"MODE", b"ince") == b"00"
+        assert client.predict() == b"0P"
+        assert client.hash(picture) == b"00"
+        assert client.hash(picture + b"x") == b"04"
+        assert client.command(b"FILE", b"17000000zz") == b"02"
+        assert client.command(b"FILE", b"??????????") == b"02"
+        assert client.command(b"MODE", b"RESN") == b"03"
+        assert client.command(b"MODE", b"MYCN") == b"03"
+        assert client.predict() == b"0P"
+        assert client.command(b"MODE", b"VGG!") == b"00"
+        assert client.file(b"N") == b"00"
+        assert client.predict() == b"0N"
+        assert client.file(b"GIF89a") == b"00"
+        assert client.predict() == b"5"
+        assert client.bye() == b"0"
+    assert running.hall.asked == [("inception", picture[:64])] * 2 + [("vgg", b"N"), ("vgg", b"GIF89a")]
+
+
+@examples(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_any_pieces_give_the_same_replies(running: Running, data: st.DataObject) -> None:
+    picture = b"N" + data.draw(st.binary(max_size=3000))
+    rest = b"MODEVGG!" + file(picture) + b"PRED" + b"FILE" + b"zz20000000" + b"MODE????" + b"PREDBYE!"
+    with running.connect() as client:
+        while rest:
+            count = data.draw(st.integers(1, len(rest)))
+            client.send(rest[:count])
+            rest = rest[count:]
+            if data.draw(st.booleans()):
+                hub.sleep(0)
+        assert client.rest() == b"00000N02030N0"
+
+
+def test_half_closed_clients_get_every_reply(running: Running) -> None:
+    for last, reply in [(b"PRED", b"0P"), (b"PREDBYE", b"0P0"), (b"MODEVGG", b"00"), (b"PREDFI", b"0P")]:
+        with running.connect() as client:
+            client.send(b"MODEINCE" + file(b"P" * 100_000) + last)
+            client.sock.shutdown(socket.SHUT_WR)
+            assert client.rest() == b"0000" + reply
+
+
+def test_pauses_end_bye_and_vgg() -> None:
+    with Running(quick(pause=0.05)) as running, running.connect() as client:
+        assert client.command(b"MODE", b"VGG") == b"00"
+        client.send(b"!")
+        assert client.command(b"MODE", b"INCE") == b"00"
+        client.send(b"BYE")
+        assert client.rest() == b"0"
+
+
+def test_the_last_reply_survives_bytes_that_nobody_reads(running: Running) -> None:
+    with running.connect() as client:
+        client.send(b"MODEINCEBYE!" + b"x" * 100_000)
+        assert client.rest() == b"000"
+
+
+def test_an_unknown_command_closes_after_what_was_owed(running: Running) -> None:
+    before = count_of(metrics.TCP_CLOSED, "unknown command")
+    with running.connect() as client:
+        client.send(b"PREDMODEINCEQUIT")
+        assert client.rest() == b"100"
+    until(lambda: count_of(metrics.TCP_CLOSED, "unknown command") == before + 1)
+
+
+# ---- models that cannot answer ------------------------------------------------------------------------------------
+
+
+def failing(error: Exception) -> Callable[[], Mapping[str, Any]]:
+    def fail() -> Mapping[str, Any]:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        failing(ModelUnavailable("it did not answer within 15 s")),
+        failing(UnknownModel("there is none any more")),
+        failing(Stopping("the server is stopping")),
+        lambda: {"error": "the model answered with something that is no number", "reason": "model"},
+        lambda: {"label": "cat", "score": 1.0},
+        dict,
+    ],
+)
+def test_a_model_that_cannot_answer_gets_3_and_the_connection_goes_on(running: Running, answer: Callable[[], Any]) -> None:
+    running.hall.answers = [answer]
+    with running.connect() as client:
+        assert client.file(b"P") + client.command(b"MODE", b"INCE") == b"0000"
+        assert client.predict() == b"3"
+        assert client.predict() == b"0P"
+
+
+def test_where_the_engine_has_no_room_it_is_asked_again(running: Running) -> None:
+    running.hall.answers = [failing(LimitExceeded("256 requests wait already"))] * 2
+    with running.connect() as client:
+        assert client.file(b"P") + client.command(b"MODE", b"INCE") == b"0000"
+        assert client.predict() == b"0P"
+    assert len(running.hall.asked) == 3
+
+
+def test_where_it_never_has_room_the_reply_is_3_in_time() -> None:
+    with Running(quick(answer_time=0.6)) as running, running.connect() as client:
+        running.hall.answers = [failing(LimitExceeded("256 requests wait already"))] * 1000
+        assert client.file(b"P") + client.command(b"MODE", b"INCE") == b"0000"
+        assert client.predict() == b"3"
+        assert len(running.hall.asked) <= 4
+
+
+def test_one_model_that_hangs_takes_no_turns_of_another() -> None:
+    release = hub.Event()
+
+    def hang() -> Mapping[str, Any]:
+        release.wait(PATIENCE)
+        return {"label": "normal"}
+
+    with Running(quick(connections_per_host=0)) as running:
+        clients = [running.connect() for _ in range(60)]
+        running.hall.answers = [hang] * 60
+        for client in clients:
+            assert client.read(1) == b"?"
+            client.send(file(b"P") + b"MODEVGG!" + b"PRED")
+            assert client.read(4) == b"0000"
+        until(lambda: len(running.hall.asked) == 24)
+        hanging, running.hall.answers = running.hall.answers, []
+        with running.connect() as other:
+            assert other.file(b"P") + other.command(b"MODE", b"INCE") + other.predict() == b"00000P"
+        running.hall.answers = hanging
+        release.set()
+        for client in clients:
+            assert client.read(2) == b"0N"
+            client.sock.close()
+
+
+def test_a_model_that_is_disabled_or_gone_is_none(running: Running) -> None:
+    running.hall.models["inception"].state = "disabled"
+    del running.hall.models["vgg"]
+    with running.connect() as client:
+        assert client.command(b"MODE", b"INCE", b"MODE", b"VGG!", b"MODE", b"NONE") == b"030303"
+
+
+# ---- time ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sent", [b"", b"MO", b"MODE", b"FILE" + padded(50_000), b"FILE" + padded(50_000) + b"x" * 49_999])
+def test_silent_clients_are_closed_and_counted(sent: bytes) -> None:
+    before = count_of(metrics.TCP_CLOSED, "silent")
+    with Running(quick(silence=0.1)) as running, running.connect() as client:
+        client.send(sent)
+        assert client.rest() == {0: b"", 2: b"", 4: b"0"}.get(len(sent), b"00")
+    assert count_of(metrics.TCP_CLOSED, "silent") == before + 1
+
+
+def test_a_file_that_takes_too_long_is_closed_though_it_never_pauses() -> None:
+    before = count_of(metrics.TCP_CLOSED, "slow")
+    with Running(quick(silence=5, file_time=0.2, file_rate=1e9)) as running, running.connect() as client:
+        client.send(b"FILE" + padded(50_000))
+        drip = hub.spawn(dripping, client)
+        assert client.rest() == b"00"
+        drip.kill()
+    assert count_of(metrics.TCP_CLOSED, "slow") == before + 1
+
+
+def dripping(client: OldClient) -> None:
+    try:
+        while True:
+            client.sock.sendall(b"x")
+            hub.sleep(0.02)
+    except OSError:
+        pass  # closed, as it should be
+
+
+def test_a_client_that_reads_no_replies_is_closed() -> None:
+    before = count_of(metrics.TCP_CLOSED, "deaf")
+    limits = quick(silence=0.3)
+    with Running(limits) as running:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        sock.connect(running.port.address)
+        flood = hub.spawn(flooding, hub.green(sock), b"PRED" * 50_000)
+        until(lambda: count_of(metrics.TCP_CLOSED, "deaf") == before + 1)
+        flood.kill()
+        sock.close()
+
+
+def flooding(sock: Any, data: bytes) -> None:
+    try:
+        while True:
+            sock.sendall(data)
+    except OSError:
+        pass  # closed, as it should be
+
+
+def test_a_flood_leaves_others_their_turns(running: Running) -> None:
+    with running.connect() as flooder, running.connect() as client:
+        flood = hub.spawn(flooding, flooder.sock, b"PRED" * 10_000)
+        reader = hub.spawn(flooder.rest)
+        for _ in range(20):
+            assert client.command(b"MODE", b"INCE") == b"00"
+        reader.kill()
+        flood.kill()
+
+
+def test_clients_that_vanish_leave_nothing_behind(running: Running) -> None:
+    for sent in (b"", b"FI", b"FILE" + padded(100_000) + b"x" * 60_000, file(b"P") + b"MODEINCE" + b"PRED" * 3):
+        client = running.connect()
+        client.send(sent)
+        hub.sleep(0.01)
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes with a reset
+        client.sock.close()
+    until(lambda: running.gauge.value == 0)
+    assert running.port.buffered == 0
+
+
+def test_turns_come_in_order_and_so_many_at_a_time() -> None:
+    turns, going, by_turn = Turns(3), [], []
+
+    def go(number: int) -> None:
+        turns.take()
+        going.append(number)
+
+    for number in range(10):
+        hub.spawn(go, number)
+    while len(going) < 10:
+        before = len(going)
+        hub.sleep(0)
+        by_turn.append(len(going) - before)
+    assert going == list(range(10))
+    assert max(by_turn) == 3
+
+
+# ---- limits -------------------------------------------------------------------------------------------------------
+
+
+def test_connections_of_one_host_are_limited() -> None:
+    before = count_of(metrics.LIMITS_HIT, "tcp-max-per-host")
+    with Running(quick(connections_per_host=2)) as running:
+        with running.connect() as first, running.connect():
+            assert running.connect().rest() == b""
+            assert first.bye() == b"0"
+        until(lambda: running.gauge.value == 0)
+        with running.connect() as again:
+            assert again.bye() == b"0"
+    assert count_of(metrics.LIMITS_HIT, "tcp-max-per-host") == before + 1
+
+
+def test_connections_in_total_are_limited() -> None:
+    before = count_of(metrics.LIMITS_HIT, "tcp-max-connections")
+    with Running(quick(connections=1)) as running, running.connect() as first:
+        assert running.connect().rest() == b""
+        assert first.bye() == b"0"
+    assert count_of(metrics.LIMITS_HIT, "tcp-max-connections") == before + 1
+
+
+def test_files_are_limited_by_both_settings(running: Running) -> None:
+    running.hall.max_frame_bytes = 1000
+    with running.connect() as client:
+        assert client.command(b"FILE", padded(1001)) == b"02"
+        assert client.command(b"FILE", padded(1000)) == b"00"
+
+
+def test_files_of_all_connections_together_are_limited() -> None:
+    before = count_of(metrics.LIMITS_HIT, "tcp-max-total-bytes")
+    with Running(quick(total_bytes=100_000)) as running, running.connect() as first, running.connect() as second:
+        assert first.file(b"P" * 60_000) + first.command(b"PRED") == b"001"
+        assert running.port.buffered == 60_000
+        assert second.command(b"FILE", padded(60_000)) == b"02"
+        assert second.file(b"P" * 30_000) + second.command(b"PRED") == b"001"
+        assert running.port.buffered == 90_000
+        assert first.file(b"P" * 10) + first.command(b"PRED") == b"001"
+        assert running.port.buffered == 30_010
+        assert count_of(metrics.TCP_BUFFERED) == 30_010
+    assert count_of(metrics.LIMITS_HIT, "tcp-max-total-bytes") == before + 1
+
+
+def test_files_that_grow_beyond_it_together_cost_the_last_its_connection() -> None:
+    with Running(quick(total_bytes=100_000)) as running, running.connect() as first, running.connect() as second:
+        assert first.command(b"FILE", padded(60_000)) + second.command(b"FILE", padded(60_000)) == b"0000"
+        first.send(b"P" * 60_000)
+        assert first.command(b"PRED") == b"1"
+        second.send(b"P" * 60_000)
+        assert second.rest() == b""
+        assert first.command(b"MODE", b"INCE") == b"00"
+
+
+# ---- AUTH ---------------------------------------------------------------------------------------------------------
+
+
+class Keys:
+    """Takes the nonce itself, backwards, as its signature."""
+
+    def check(self, nonce: bytes, signature: bytes) -> None:
+        if signature != nonce[::-1]:
+            raise NotAllowed("the signature's key is not listed in the authorized_keys file")
+
+
+def test_auth() -> None:
+    with Running(keys=Keys()) as running:
+        with running.connect() as client:
+            assert client.command(b"MODE") == b"6"
+            assert client.command(b"AUTH") == b"0"
+            nonce = client.read(32)
+            assert client.command(padded(32) + nonce[::-1]) == b"0"
+            assert client.command(b"MODE", b"INCE") == b"00"
+            assert client.command(b"AUTH") == b"0"
+            again = client.read(32)
+            assert again != nonce
+            client.send(padded(32) + nonce[::-1])
+            assert client.rest() == b"6"
+        with running.connect() as client:
+            client.send(b"BYE!")
+            assert client.rest() == b"6"
+    assert running.lines == ["legacy TCP: 127.0.0.1 is refused: the signature's key is not listed in the authorized_keys file"]
+
+
+def test_auth_where_no_keys_are_known_is_refused(running: Running) -> None:
+    with running.connect() as client:
+        assert client.command(b"AUTH") == b"0"
+        client.read(32)
+        client.send(padded(4) + b"sign")
+        assert client.rest() == b"6"
+
+
+# ---- the end ------------------------------------------------------------------------------------------------------
+
+
+def test_stop_lets_running_models_answer_and_cuts_the_rest_off() -> None:
+    running = Running()
+    address = running.port.address
+    release = hub.Event()
+
+    def slow() -> Mapping[str, Any]:
+        release.wait(PATIENCE)
+        return {"label": "pneumonia"}
+
+    with running.connect() as idle, running.connect() as busy:
+        running.hall.answers = [slow]
+        busy.send(file(b"P") + b"MODEINCEPRED")
+        assert busy.read(4) == b"0000"
+        until(lambda: running.hall.asked)
+        stopping = hub.spawn(running.port.stop, PATIENCE)
+        assert idle.rest() == b""
+        release.set()
+        assert busy.read(2) == b"0P"
+        busy.sock.close()
+        stopping.wait()
+    running.task.wait()
+    assert running.gauge.value == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, timeout=5)
+
+
+# ---- anything -----------------------------------------------------------------------------------------------------
+
+
+def test_random_bytes_leave_it_serving() -> None:
+    chance = random.Random(11)
+    words = [b"FILE", b"MODE", b"PRED", b"HASH", b"AUTH", b"BYE", b"VGG", b"INCE", b"5zzzzzzzzz", b"99999zzzzz", b"\0", b"P" * 50]
+    with Running(quick(silence=0.05, pause=0.02, connections_per_host=0)) as running:
+        for number in range(400):
+            with running.connect() as client:
+                data = chance.randbytes(chance.randint(0, 60)) if number % 2 else b"".join(chance.choices(words, k=chance.randint(1, 9)))
+                try:
+                    client.send(data)
+                    if number % 3:
+                        client.sock.shutdown(socket.SHUT_WR)
+                    if number % 5:
+                        client.rest()
+                except ConnectionError:
+                    pass  # the server was quicker
+        until(lambda: running.gauge.value == 0)
+        with running.connect() as client:
+            assert client.file(b"N") + client.command(b"MODE", b"INCE") + client.predict() == b"00000N"

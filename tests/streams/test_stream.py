@@ -1,0 +1,240 @@
+"""Streams: the newest frame wins, rates are capped, every frame is accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from imageserver.errors import LimitExceeded, ModelUnavailable, Stopping
+from imageserver.inference.server.pool import Source, Work
+from imageserver.streams import stream as streams
+from imageserver.streams.stream import Frame, Hall, Listener, Prediction, Stream
+
+
+class Engine:
+    """Keeps who submitted; the test decides when something runs."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Source, str]] = []
+        self.refuse: Exception | None = None
+
+    def submit(self, source: Source, name: str) -> None:
+        if self.refuse:
+            raise self.refuse
+        self.waiting.append((source, name))
+
+    def prepare(self, name: str) -> None:
+        if self.refuse:
+            raise self.refuse
+
+    def turn(self) -> tuple[Source, Work | None]:
+        source, name = self.waiting.pop(0)
+        return source, source.take(name)
+
+
+class Client(Listener):
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, int]] = []
+        self.predictions: list[Prediction] = []
+
+    def predicted(self, stream: Stream, frame: Frame, prediction: Prediction) -> None:
+        self.heard.append(("predicted", frame.seq))
+        self.predictions.append(prediction)
+
+    def rejected(self, stream: Stream, frame: Frame, error: str) -> None:
+        self.heard.append((error, frame.seq))
+
+    def closed(self, stream: Stream) -> None:
+        self.heard.append(("closed", 0))
+
+
+class Later:
+    """Stands in for hub.call_later: the test moves time."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.calls: list[tuple[float, Callable[[], None]]] = []
+
+    def __call__(self, seconds: float, function: Callable[[], None]) -> Later:
+        self.calls.append((self.now + seconds, function))
+        return self
+
+    def cancel(self) -> None:
+        self.calls.clear()
+
+    def move(self, seconds: float) -> None:
+        self.now += seconds
+        due = [call for call in self.calls if call[0] <= self.now]
+        self.calls = [call for call in self.calls if call[0] > self.now]
+        for _when, function in due:
+            function()
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Later:
+    later = Later()
+    monkeypatch.setattr(streams.hub, "call_later", later)
+    monkeypatch.setattr(streams.time, "monotonic", lambda: later.now)
+    return later
+
+
+def hall_with(engine: Engine, **changes: Any) -> tuple[Hall, Stream, Client]:
+    hall = Hall(engine, max_frame_bytes=100)  # type: ignore[arg-type]
+    client = Client()
+    options = {"protocol": "test", "model": "m", "hz": 0.0, "rotate": 0, "listener": client, **changes}
+    return hall, hall.open("key", "alice", **options), client
+
+
+def test_a_newer_frame_replaces_the_waiting_one() -> None:
+    engine = Engine()
+    _hall, stream, client = hall_with(engine)
+    assert [stream.offer(b"1"), stream.offer(b"2"), stream.offer(b"3")] == [1, 2, 3]
+    assert len(engine.waiting) == 1, "a stream waits once, whatever its rate"
+    source, work = engine.turn()
+    assert work is not None
+    assert work.data == b"3"
+    source.answered(work, {"label": "x", "score": 1.0})
+    assert client.heard == [("predicted", 3)]
+    assert client.predictions[0]["dropped"] == 2
+    assert (client.predictions[0]["model"], client.predictions[0]["seq"]) == ("m", 3)
+
+
+def test_while_one_runs_one_waits_and_takes_the_next_turn() -> None:
+    engine = Engine()
+    _hall, stream, _client = hall_with(engine)
+    stream.offer(b"1")
+    source, work = engine.turn()
+    stream.offer(b"2")
+    stream.offer(b"3")
+    assert engine.waiting == [], "one frame of a stream runs at a time"
+    assert work is not None
+    source.answered(work, {"label": "x"})
+    source, work = engine.turn()
+    assert work is not None
+    assert work.data == b"3"
+    assert stream.dropped == 1
+
+
+def test_a_frame_lost_with_its_worker_is_counted_and_the_stream_goes_on() -> None:
+    engine = Engine()
+    _hall, stream, client = hall_with(engine)
+    stream.offer(b"1")
+    source, work = engine.turn()
+    assert work is not None
+    source.lost(work, "died")
+    assert stream.dropped == 1
+    stream.offer(b"2")
+    source, work = engine.turn()
+    assert work is not None
+    source.answered(work, {})
+    assert client.heard == [("predicted", 2)]
+
+
+def test_every_frame_is_accounted_for() -> None:
+    engine = Engine()
+    _hall, stream, _client = hall_with(engine)
+    for number in range(11):
+        stream.offer(b"x")
+        if number % 3 == 0 and engine.waiting:
+            source, work = engine.turn()
+            assert work is not None
+            source.answered(work, {"error": "no picture", "reason": "picture"} if number == 3 else {})
+    waiting = 1
+    assert stream.received == stream.answered_count + stream.refused + stream.dropped + waiting
+
+
+def test_a_picture_that_cannot_be_decoded_is_told_to_its_client_alone() -> None:
+    engine = Engine()
+    hall, stream, client = hall_with(engine)
+    watcher = Client()
+    hall.watch(watcher)
+    stream.offer(b"x")
+    source, work = engine.turn()
+    assert work is not None
+    source.answered(work, {"error": "no picture", "reason": "picture"})
+    assert client.heard == [("no picture", 1)]
+    assert watcher.heard == []
+
+
+def test_too_large_and_stopping_are_refused_but_counted() -> None:
+    engine = Engine()
+    hall, stream, _client = hall_with(engine)
+    with pytest.raises(LimitExceeded, match="101 bytes"):
+        stream.offer(bytes(101))
+    hall.stop()
+    with pytest.raises(Stopping):
+        stream.offer(b"x")
+    assert (stream.received, stream.refused, engine.waiting) == (2, 2, [])
+
+
+def test_a_disabled_model_refuses_and_the_stream_recovers_with_it() -> None:
+    engine = Engine()
+    _hall, stream, client = hall_with(engine)
+    engine.refuse = ModelUnavailable("the model 'm' is disabled")
+    with pytest.raises(ModelUnavailable):
+        stream.offer(b"1")
+    engine.refuse = None
+    stream.offer(b"2")
+    source, work = engine.turn()
+    stream.offer(b"3")
+    engine.refuse = ModelUnavailable("the model 'm' is disabled")
+    assert work is not None
+    source.answered(work, {})
+    assert client.heard == [("predicted", 2), ("the model 'm' is disabled", 3)]
+
+
+def test_the_rate_is_capped_over_two_intervals(time: Later) -> None:
+    engine = Engine()
+    _hall, stream, client = hall_with(engine, hz=2.0)
+    for _tenth in range(100):
+        stream.offer(b"x")
+        if engine.waiting:
+            source, work = engine.turn()
+            if work is not None:
+                source.answered(work, {})
+        time.move(0.1)
+    assert 20 <= len(client.heard) <= 21, "ten seconds at two a second, and the one that may run early"
+
+
+def test_changing_the_model_while_waiting_sends_the_frame_to_the_new_one() -> None:
+    engine = Engine()
+    _hall, stream, client = hall_with(engine)
+    stream.offer(b"1")
+    stream.configure(model="other")
+    assert engine.turn()[1] is None
+    source, work = engine.turn()
+    assert work is not None
+    source.answered(work, {})
+    assert client.predictions[0]["model"] == "other"
+
+
+def test_a_closed_stream_answers_nobody_and_leaves_the_hall() -> None:
+    engine = Engine()
+    hall, stream, client = hall_with(engine)
+    stream.offer(b"1")
+    source, work = engine.turn()
+    stream.offer(b"2")
+    stream.close()
+    stream.close()
+    assert work is not None
+    source.answered(work, {})
+    assert client.heard == [("closed", 0)]
+    assert (hall.streams, engine.waiting) == ({}, [])
+
+
+def test_a_watcher_that_leaves_hears_nothing_more() -> None:
+    engine = Engine()
+    hall, stream, _client = hall_with(engine)
+    watcher = Client()
+    leave = hall.watch(watcher)
+    stream.offer(b"1")
+    source, work = engine.turn()
+    assert work is not None
+    source.answered(work, {})
+    leave()
+    stream.offer(b"2")
+    source, work = engine.turn()
+    assert work is not None
+    source.answered(work, {})
+    assert watcher.heard == [("predicted", 1)]

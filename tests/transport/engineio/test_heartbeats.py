@@ -1,0 +1,96 @@
+"""The end of a heartbeat's time, by a clock of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from imageserver.transport import hub
+from imageserver.transport.engineio import v3, v4
+from imageserver.transport.engineio.packet import PING, PONG, Packet
+from imageserver.transport.engineio.server import EngineServer
+from imageserver.transport.engineio.session import Session
+from imageserver.transport.limits import SocketIOLimits
+
+LIMITS = SocketIOLimits(ping_interval=1000, ping_timeout=100)  # no timer of the loop comes before the test is over
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 5.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Case:
+    """A polling session of one generation whose client owes a heartbeat, and the time at which it must have come."""
+
+    def __init__(self, generation: int) -> None:
+        self.clock = Clock()
+        self.server = EngineServer(LIMITS, log=lambda _line: None, clock=self.clock)
+        self.session = Session(self.server, "s", v3 if generation == 3 else v4, False, {})
+        self.server.sessions["s"] = self.session
+        self.session.open(["websocket"])
+        self.clock.now += 1000
+        if generation == 4:
+            self.session._beat()
+        self.end = self.clock.now + 100
+        self.heartbeat = Packet(PING if generation == 3 else PONG)
+
+    def poll(self) -> hub.Task:
+        task = hub.spawn(self.session.verdict)
+        hub.sleep(0)
+        return task
+
+
+@pytest.fixture(params=[3, 4])
+def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+    one = Case(request.param)
+    yield one
+    one.session.close("transport close")
+
+
+def test_a_poll_in_good_time_does_not_wait(case: Case) -> None:
+    case.clock.now = case.end - 1
+    assert case.session.verdict()
+
+
+def test_a_poll_at_the_end_waits_for_the_heartbeat_behind_it(case: Case) -> None:
+    case.clock.now = case.end - 0.01
+    poll = case.poll()
+    assert poll
+    case.session.alive()
+    case.session.receive(case.heartbeat)
+    assert poll.wait() is True
+
+
+def test_a_poll_at_the_end_waits_for_the_end(case: Case) -> None:
+    case.clock.now = case.end - 0.01
+    poll = case.poll()
+    assert poll
+    case.clock.now = case.end
+    (case.session._expect_beat if case.session.generation == 3 else case.session._check_beat)(True)
+    assert poll.wait() is False
+    assert case.session.reason == "ping timeout"
+
+
+@pytest.mark.parametrize(("late", "counted"), [(0.0, 0.0), (0.02, 0.0), (7.0, 6.95)])
+def test_a_late_ping_gives_no_more_time_but_a_busy_loop_does(late: float, counted: float) -> None:
+    case = Case(3)
+    case.session.close("transport close")
+    clock, server = case.clock, case.server
+    session = Session(server, "t", v4, False, {})
+    server.sessions["t"] = session
+    session.open([])
+    due = clock.now + 1000
+    clock.now = due + late
+    session._beat()
+    assert session._left() == pytest.approx(due + counted + 100 - clock.now)
+    session.close("transport close")
+
+
+def test_a_body_on_its_way_counts_as_a_sign_of_life(case: Case) -> None:
+    case.clock.now = case.end + 1
+    case.session.posting = True
+    assert case.session.verdict()
