@@ -79,7 +79,18 @@ def main() -> int:
     frame = masked(1, HEADER) + masked(2, data)
     worst = 0.0
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(SRC / "ImageServer.py"), "-i", "127.0.0.1", "-p", "0", "--tcp-port", "off", "-m", "lenet"]
+        command = [
+            sys.executable,
+            str(SRC / "ImageServer.py"),
+            "-i",
+            "127.0.0.1",
+            "-p",
+            "0",
+            "--tcp-port",
+            "off",
+            "-m",
+            "lenet",
+        ]
         said = Path(folder, "said.txt")
         with said.open("wb") as output:
             server = subprocess.Popen([*command, "--data", folder], stdout=output, stderr=subprocess.STDOUT)
@@ -91,19 +102,26 @@ def main() -> int:
             port = int(said.read_text().partition("127.0.0.1:")[2].split()[0])
             process = psutil.Process(server.pid)
             print(f"{len(data):,} bytes a frame, median of {options.rounds} rounds\n")
-            print(f"{'clients':>8} {'answers/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'server µs':>10} {'workers µs':>11} {'ratio':>6}")
+            print(
+                f"{'clients':>8} {'answers/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'server µs':>10} {'workers µs':>11} {'ratio':>6}"
+            )
             for clients in CLIENTS:
                 loop(port, clients, 1.0, frame)
                 rows = []
                 for _ in range(options.rounds):
                     before = cost(process)
                     took = sorted(loop(port, clients, options.seconds, frame))
-                    ours, theirs = (1e6 * (now - then) / len(took) for now, then in zip(cost(process), before, strict=True))
+                    ours, theirs = (
+                        1e6 * (now - then) / len(took) for now, then in zip(cost(process), before, strict=True)
+                    )
                     p50, p99 = (1e3 * took[int(len(took) * share)] for share in (0.5, 0.99))
                     rows.append((len(took) / options.seconds, p50, p99, ours, theirs, ours / theirs))
                 rate, p50, p99, ours, theirs, ratio = (statistics.median(column) for column in zip(*rows, strict=True))
                 worst = max(worst, ratio)
-                print(f"{clients:>8} {rate:>10,.0f} {p50:>8.1f} {p99:>8.1f} {ours:>10.0f} {theirs:>11.0f} {ratio:>6.2f}", flush=True)
+                print(
+                    f"{clients:>8} {rate:>10,.0f} {p50:>8.1f} {p99:>8.1f} {ours:>10.0f} {theirs:>11.0f} {ratio:>6.2f}",
+                    flush=True,
+                )
         finally:
             server.terminate()
             server.wait(20)

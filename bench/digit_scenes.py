@@ -13,7 +13,13 @@ import numpy as np
 CAMERA = ((160, 120), (192, 144), (320, 240), (640, 480), (800, 600), (1024, 768), (1280, 960))
 """Sizes, width and height, that the Android app offers."""
 
-INKS = {"black": (25, 25, 30), "blue": (150, 60, 25), "red": (40, 35, 190), "green": (50, 110, 30), "pencil": (125, 122, 120)}
+INKS = {
+    "black": (25, 25, 30),
+    "blue": (150, 60, 25),
+    "red": (40, 35, 190),
+    "green": (50, 110, 30),
+    "pencil": (125, 122, 120),
+}
 """Ink colours, BGR."""
 
 
@@ -63,7 +69,10 @@ def scene(
         light *= 1 - shade * (0.5 + ((xx / width - 0.5) * np.cos(angle) + (yy / height - 0.5) * np.sin(angle)) * 0.7)
         light *= 1 - shade * 0.35 * ((xx / width - 0.5) ** 2 + (yy / height - 0.5) ** 2) * 2
     if shadow:
-        corners = np.array([[rng.uniform(-0.2, 0.7), -0.1], [1.3, -0.1], [1.3, 1.1], [rng.uniform(0.3, 1.1), 1.1]]) * (width, height)
+        corners = np.array([[rng.uniform(-0.2, 0.7), -0.1], [1.3, -0.1], [1.3, 1.1], [rng.uniform(0.3, 1.1), 1.1]]) * (
+            width,
+            height,
+        )
         cast = np.zeros((height, width), np.float32)
         cv2.fillPoly(cast, [corners.astype(np.int32)], 1.0)
         if rng.random() < 0.5:
@@ -118,10 +127,18 @@ SCENES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "green ink": lambda i, r: scene(i, r, colour="green", shade=0.3),
     "pencil": lambda i, r: scene(i, r, colour="pencil", shade=0.3, noise=4),
     "chalk": lambda i, r: scene(i, r, chalk=True, shade=0.3, noise=4),
-    "hard shadow": lambda i, r: scene(i, r, shadow=float(r.uniform(0.5, 0.75)), shade=0.3, noise=5, fill=float(r.uniform(0.6, 0.95))),
-    "all at once": lambda i, r: scene(i, r, shadow=0.4, shade=0.3, noise=8, blur=1, specks=2, table=True, ruled=0.1, tone=180),
-    "camera": lambda i, r: scene(i, r, size=CAMERA[int(r.integers(len(CAMERA)))], fill=float(r.uniform(0.65, 0.92)), shade=0.3, noise=4),
-    "camera, shadow": lambda i, r: scene(i, r, size=CAMERA[int(r.integers(3))], fill=0.8, shade=0.2, shadow=0.4, noise=4),
+    "hard shadow": lambda i, r: scene(
+        i, r, shadow=float(r.uniform(0.5, 0.75)), shade=0.3, noise=5, fill=float(r.uniform(0.6, 0.95))
+    ),
+    "all at once": lambda i, r: scene(
+        i, r, shadow=0.4, shade=0.3, noise=8, blur=1, specks=2, table=True, ruled=0.1, tone=180
+    ),
+    "camera": lambda i, r: scene(
+        i, r, size=CAMERA[int(r.integers(len(CAMERA)))], fill=float(r.uniform(0.65, 0.92)), shade=0.3, noise=4
+    ),
+    "camera, shadow": lambda i, r: scene(
+        i, r, size=CAMERA[int(r.integers(3))], fill=0.8, shade=0.2, shadow=0.4, noise=4
+    ),
 }
 
 

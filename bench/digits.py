@@ -24,6 +24,7 @@ bootstrap.provide_package()
 import cv2
 import numpy as np
 from digit_scenes import SCENES, cropped, pen, tidy
+
 from imageserver.inference.worker.decode import Limits, decode
 from imageserver.inference.worker.preprocessing.digit import PREPROCESSING, digit
 from imageserver.training.lenet.strokes import draw
@@ -55,7 +56,10 @@ def sources(given: argparse.Namespace, rng: np.random.Generator) -> dict[str, li
         found[name] = [(cropped(draw(i % 10, 168, rng, width=width)), i % 10) for i in range(given.count)]
     # The two that American writers do not know: a 1 with a long flag, a crossed 7.
     found["1 and 7"] = [
-        (cropped(draw((1, 7)[i % 2], 168, rng, variant=2 + i // 2 % 3 if i % 2 == 0 else 3 + i // 2 % 4)), (1, 7)[i % 2])
+        (
+            cropped(draw((1, 7)[i % 2], 168, rng, variant=2 + i // 2 % 3 if i % 2 == 0 else 3 + i // 2 % 4)),
+            (1, 7)[i % 2],
+        )
         for i in range(given.count)
     ]
     return found
@@ -80,10 +84,18 @@ def main() -> None:
         for name, pictures in {
             "28x28, light on dark": x,
             "28x28, dark on light": 255 - x,
-            "100x100 dark on light, cubic": [255 - cv2.resize(each, (100, 100), interpolation=cv2.INTER_CUBIC) for each in x],
-            "100x100 dark on light, linear": [255 - cv2.resize(each, (100, 100), interpolation=cv2.INTER_LINEAR) for each in x],
-            "100x100 dark on light, nearest": [255 - cv2.resize(each, (100, 100), interpolation=cv2.INTER_NEAREST) for each in x],
-            "100x100 dark on light, JPEG 75": [255 - cv2.resize(each, (100, 100), interpolation=cv2.INTER_CUBIC) for each in x],
+            "100x100 dark on light, cubic": [
+                255 - cv2.resize(each, (100, 100), interpolation=cv2.INTER_CUBIC) for each in x
+            ],
+            "100x100 dark on light, linear": [
+                255 - cv2.resize(each, (100, 100), interpolation=cv2.INTER_LINEAR) for each in x
+            ],
+            "100x100 dark on light, nearest": [
+                255 - cv2.resize(each, (100, 100), interpolation=cv2.INTER_NEAREST) for each in x
+            ],
+            "100x100 dark on light, JPEG 75": [
+                255 - cv2.resize(each, (100, 100), interpolation=cv2.INTER_CUBIC) for each in x
+            ],
         }.items():
             coding = (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 75]) if "JPEG" in name else (".png", [])
             seen = np.stack([door(cv2.imencode(coding[0], each, coding[1])[1].tobytes()) for each in pictures])
@@ -115,7 +127,11 @@ def main() -> None:
                     (given.failures / f"{stem}.jpg").write_bytes(files[i])
                     cv2.imwrite(str(given.failures / f"{stem}.png"), seen[i])
         print(line, flush=True)
-    print(f"{'mean':20}" + "".join(f"{sums[name] / len(rows):10.1%}" for name in names) + f"   {time.perf_counter() - start:.0f} s")
+    print(
+        f"{'mean':20}"
+        + "".join(f"{sums[name] / len(rows):10.1%}" for name in names)
+        + f"   {time.perf_counter() - start:.0f} s"
+    )
 
 
 if __name__ == "__main__":

@@ -63,7 +63,9 @@ def ages(cameras: list[Camera], frame: bytes, hz: float, seconds: float) -> list
 
     for camera in cameras:
         camera.predictions.clear()
-    threads = [threading.Thread(target=send, args=(camera, index / hz / len(cameras))) for index, camera in enumerate(cameras)]
+    threads = [
+        threading.Thread(target=send, args=(camera, index / hz / len(cameras))) for index, camera in enumerate(cameras)
+    ]
     for thread in threads:
         thread.start()
     time.sleep(1)
@@ -72,13 +74,19 @@ def ages(cameras: list[Camera], frame: bytes, hz: float, seconds: float) -> list
     stop.set()
     for thread in threads:
         thread.join()
-    return [found["age_ms"] for camera, count in zip(cameras, skipped, strict=True) for found in camera.predictions[count:]]
+    return [
+        found["age_ms"] for camera, count in zip(cameras, skipped, strict=True) for found in camera.predictions[count:]
+    ]
 
 
 def windows(name: str) -> int:
     """How many windows are open on the screen."""
     command = ["xdotool", "search", "--onlyvisible", "--name", "^bench"]
-    return len(subprocess.run(command, capture_output=True, text=True, env={**os.environ, "DISPLAY": name}, check=False).stdout.split())
+    return len(
+        subprocess.run(
+            command, capture_output=True, text=True, env={**os.environ, "DISPLAY": name}, check=False
+        ).stdout.split()
+    )
 
 
 def main() -> int:
@@ -92,7 +100,9 @@ def main() -> int:
     options = parser.parse_args()
     missing = [name for name in ("Xvfb", "xdotool") if shutil.which(name) is None]
     if missing or not (ROOT / ".venv-display").exists():
-        print(f"This needs {' and '.join(missing) or 'the environment of the windows'}: scripts/apt-packages.sh and make display.")
+        print(
+            f"This needs {' and '.join(missing) or 'the environment of the windows'}: scripts/apt-packages.sh and make display."
+        )
         return 0
     frame = photograph()
     with ExitStack() as stack:
@@ -109,13 +119,18 @@ def main() -> int:
         for cameras in servers.values():
             ages(cameras, frame, options.hz, 1)
         until(lambda: windows(name) == options.cameras, "the windows")
-        print(f"{options.cameras} cameras, {options.hz:g} frames/s each, 640x480, {len(frame) / 1000:.0f} KB, model {options.model}\n")
+        print(
+            f"{options.cameras} cameras, {options.hz:g} frames/s each, 640x480, {len(frame) / 1000:.0f} KB, model {options.model}\n"
+        )
         print(f"{'round':>5} {'without -d':>22} {'with -d':>22} {'ratio':>6}   (age p50, p95)")
         ratios = []
         for number in range(options.rounds):
             order = list(servers) if number % 2 == 0 else list(servers)[::-1]
             found = {kind: ages(servers[kind], frame, options.hz, options.seconds) for kind in order}
-            shown = {kind: f"{statistics.median(each):.1f}, {statistics.quantiles(each, n=20)[-1]:.1f} ms" for kind, each in found.items()}
+            shown = {
+                kind: f"{statistics.median(each):.1f}, {statistics.quantiles(each, n=20)[-1]:.1f} ms"
+                for kind, each in found.items()
+            }
             ratios.append(statistics.median(found["with -d"]) / statistics.median(found["without"]))
             print(f"{number + 1:>5} {shown['without']:>22} {shown['with -d']:>22} {ratios[-1]:>6.2f}", flush=True)
         open_windows = windows(name)

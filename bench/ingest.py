@@ -194,7 +194,10 @@ def reference() -> Reference | None:
     if node is None or npm is None:
         return None
     if not (HERE / "reference" / "node_modules").exists():
-        subprocess.run([npm, "ci", "--prefix", str(HERE / "reference"), "--no-audit", "--no-fund", "--loglevel", "error"], check=True)
+        subprocess.run(
+            [npm, "ci", "--prefix", str(HERE / "reference"), "--no-audit", "--no-fund", "--loglevel", "error"],
+            check=True,
+        )
     return Reference(node)
 
 
@@ -283,7 +286,9 @@ def main() -> int:
                 time.sleep(0.005)
         busy.sort()
         worst = busy[int(len(busy) * 0.99)]
-        print(f"the same beside {CLIENTS} clients that never pause: p50 {statistics.median(busy) * 1e3:.1f} ms, p99 {worst * 1e3:.1f} ms")
+        print(
+            f"the same beside {CLIENTS} clients that never pause: p50 {statistics.median(busy) * 1e3:.1f} ms, p99 {worst * 1e3:.1f} ms"
+        )
         took, each = idle(ours, options.idle)
         print(f"idle connections: 1,000 in {took:.2f} s; {options.idle:,} held, {each:.1f} KB resident each")
         mark(f"1,000 connections took {took:.1f} s, 5 is the mark", took < 5)

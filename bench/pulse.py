@@ -86,10 +86,14 @@ def main() -> int:
     print(f"{'':32} videos   told    MAE    p95  worst    off     ms")
     for name, (case, mark) in PULSES.items():
         if options.only in name:
-            missed |= not row(name, [pulsing(name, case, number, options.seed) for number in range(0, 11, options.every)], mark)
+            missed |= not row(
+                name, [pulsing(name, case, number, options.seed) for number in range(0, 11, options.every)], mark
+            )
     for name, case in NOTHING.items():
         if options.only in name:
-            cases = [replace(case, seed=options.seed + number, seconds=30, bpm=75) for number in range(0, 11, options.every)]
+            cases = [
+                replace(case, seed=options.seed + number, seconds=30, bpm=75) for number in range(0, 11, options.every)
+            ]
             missed |= not row(name, cases, 0.005)
     return 1 if options.check and missed else 0
 

@@ -28,8 +28,9 @@ import bootstrap
 bootstrap.provide_package()
 
 import psutil
-from imageserver.config.transports import RELAY_QUEUE_BYTES
 from tests.running import Server, until
+
+from imageserver.config.transports import RELAY_QUEUE_BYTES
 
 SECONDS = 2.0
 SEND_TIMEOUT = 3.0
@@ -65,7 +66,11 @@ def text(number: int, size: int) -> bytes:
 def frame(payload: bytes, masked: bool) -> bytes:
     """A text frame; a mask of zeros leaves the payload as it is."""
     bit = 0x80 if masked else 0
-    head = struct.pack(">BB", 0x81, bit | len(payload)) if len(payload) < 126 else struct.pack(">BBH", 0x81, bit | 126, len(payload))
+    head = (
+        struct.pack(">BB", 0x81, bit | len(payload))
+        if len(payload) < 126
+        else struct.pack(">BBH", 0x81, bit | 126, len(payload))
+    )
     return head + bytes(4 if masked else 0) + payload
 
 
@@ -124,15 +129,22 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--deaf", type=int, default=20)
     parser.add_argument("--texts", type=int, default=1000)
-    parser.add_argument("--bytes", type=int, nargs="*", default=[100, 1000, 8000], help="of a text (default: 100, 1000 and 8000)")
+    parser.add_argument(
+        "--bytes", type=int, nargs="*", default=[100, 1000, 8000], help="of a text (default: 100, 1000 and 8000)"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--check", action="store_true", help="fail when a mark is missed")
     options = parser.parse_args()
     missed = []
-    with tempfile.TemporaryDirectory() as folder, Server("--ws-send-timeout", str(SEND_TIMEOUT), data=Path(folder)) as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Server("--ws-send-timeout", str(SEND_TIMEOUT), data=Path(folder)) as server,
+    ):
         server.ready()
         process = psutil.Process(server.process.pid)
-        print(f"{options.clients} clients, {options.deaf} never read; {options.texts:,} texts; medians of {options.rounds} rounds\n")
+        print(
+            f"{options.clients} clients, {options.deaf} never read; {options.texts:,} texts; medians of {options.rounds} rounds\n"
+        )
         print(f"{'text':>8} {'all delivered':>14} {'texts/s':>10} {'deaf dropped':>13} {'resident memory, most':>22}")
         for size in options.bytes:
             delivered, dropped = [], []

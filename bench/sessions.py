@@ -103,7 +103,9 @@ def measure(server: Server, sessions: int, hz: float, seconds: float) -> float:
     for what, values in (("age", ages), ("round trip", trips), ("acknowledgement", acknowledged)):
         figures = "  ".join(f"p{rank * 100:g} {percentile(values, rank):6.1f} ms" for rank in (0.5, 0.9, 0.99))
         print(f"{sessions:>3} sessions  {what:<16} {figures}  max {max(values) * 1000:6.1f} ms")
-    print(f"{sessions:>3} sessions  {answered} of {round(sessions * hz * seconds)} frames answered, in order, none mixed up")
+    print(
+        f"{sessions:>3} sessions  {answered} of {round(sessions * hz * seconds)} frames answered, in order, none mixed up"
+    )
     return percentile(ages, 0.99)
 
 
@@ -114,7 +116,10 @@ def main() -> int:
     parser.add_argument("--hz", type=float, default=10.0, help="frames a second of each (default 10)")
     parser.add_argument("--seconds", type=float, default=20.0, help="(default 20)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, Server("--session-models", "sleeper,echoer", data=Path(folder)) as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Server("--session-models", "sleeper,echoer", data=Path(folder)) as server,
+    ):
         server.ready()
         measure(server, 8, options.hz, 1.0)  # every lane of the models is made
         print("measured:")

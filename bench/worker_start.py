@@ -1,6 +1,6 @@
 """How long a worker takes until a converted model serves, and what it holds in memory. Reference: importing TensorFlow alone.
 
-    python bench/worker_start.py [--model lenet] [--rounds 5] [--check]
+python bench/worker_start.py [--model lenet] [--rounds 5] [--check]
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import bootstrap
 bootstrap.provide_package()
 
 import psutil
-from imageserver.inference.convert import cache
 from tests.inference.worker.worker_process import MODELS, WorkerProcess
+
+from imageserver.inference.shared import conversion_cache
 
 MOST_TIME = 0.6
 """Mark: seconds of a worker over seconds of the import."""
@@ -35,7 +36,7 @@ IMPORT = "import tensorflow, os; print(int(open('/proc/self/statm').read().split
 def start_worker(model: str) -> tuple[float, float, str]:
     """Seconds until it is loaded, resident bytes then, its runtime."""
     start = time.perf_counter()
-    with WorkerProcess(cache.cache_folder(), "--threads", "1") as worker:
+    with WorkerProcess(conversion_cache.cache_folder(), "--threads", "1") as worker:
         loaded = worker.load(MODELS / model)
         seconds = time.perf_counter() - start
         if loaded["op"] != "loaded":
@@ -46,7 +47,9 @@ def start_worker(model: str) -> tuple[float, float, str]:
 def import_tensorflow() -> tuple[float, float]:
     start = time.perf_counter()
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run([sys.executable, "-c", IMPORT], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, env=environment
+    )
     return time.perf_counter() - start, float(done.stdout)
 
 
@@ -64,7 +67,9 @@ def main() -> int:
     memory = max(worker[1] for worker, _other in pairs)
     reference = statistics.median(other[0] for _worker, other in pairs)
     ratio = seconds / reference
-    print(f"a worker with {options.model} ({pairs[0][0][2]}): ready after {seconds:.2f} s, {memory / 1e6:.0f} MB resident")
+    print(
+        f"a worker with {options.model} ({pairs[0][0][2]}): ready after {seconds:.2f} s, {memory / 1e6:.0f} MB resident"
+    )
     print(f"importing TensorFlow alone: {reference:.2f} s, {pairs[0][1][1] / 1e6:.0f} MB")
     print(f"ratio of time: {ratio:.2f} (mark: {MOST_TIME}); memory mark: {MOST_MEMORY / 1e6:.0f} MB")
     return int(options.check and (ratio > MOST_TIME or memory > MOST_MEMORY))

@@ -23,13 +23,14 @@ bootstrap.provide_package()
 import cv2
 import numpy as np
 import psutil
-from imageserver.inference.convert import cache
+from skimage import data
+from tests.inference.worker.worker_process import MODELS, WorkerProcess
+
+from imageserver.inference.shared import conversion_cache
 from imageserver.inference.worker import decode as images
 from imageserver.inference.worker import loader
 from imageserver.inference.worker.decode import Limits
 from imageserver.inference.worker.preprocessing import base
-from skimage import data
-from tests.inference.worker.worker_process import MODELS, WorkerProcess
 
 MOST = 1.6
 """Mark: processor time of a picture in a batch of 8, over that of decoding the picture in full and in colour."""
@@ -73,12 +74,14 @@ def main() -> int:
     jpeg = picture()
     encoded = np.frombuffer(jpeg, np.uint8)
     ratios, costs = [], []
-    with WorkerProcess(cache.cache_folder(), "--threads", "1") as worker:
+    with WorkerProcess(conversion_cache.cache_folder(), "--threads", "1") as worker:
         loaded = worker.load(MODELS / options.model)
         if loaded["op"] != "loaded":
             sys.exit(f"{options.model}: {loaded['error']}")
         for batch in (1, 2, 4):
-            print(f"batch of {batch}: {in_worker(worker, options.model, jpeg, batch):.2f} ms of processor time a picture")
+            print(
+                f"batch of {batch}: {in_worker(worker, options.model, jpeg, batch):.2f} ms of processor time a picture"
+            )
         for _round in range(options.rounds):
             # In turn, so that both meet the same neighbours on this machine.
             costs.append(in_worker(worker, options.model, jpeg, 8))
@@ -92,7 +95,7 @@ def main() -> int:
 
 def steps(model: str, jpeg: bytes) -> None:
     """Print what each step costs by itself, in this process."""
-    serving = loader.load(MODELS / model, loader.Means(cache.cache_folder(), 1, Limits(), print))
+    serving = loader.load(MODELS / model, loader.Means(conversion_cache.cache_folder(), 1, Limits(), print))
     wanted = serving.manifest.input
     prepared = base.find(wanted.preprocessing)
     view = memoryview(bytearray(jpeg))

@@ -105,7 +105,13 @@ def run(options: argparse.Namespace) -> int:
         once = not (options.loop or options.count or options.seconds)
         with (
             open_source(options.source, repeat=not once, note=report.note) as source,
-            Link(options.server, credentials(options), options.model, options.timeout, Trust(options.ca, options.insecure)) as link,
+            Link(
+                options.server,
+                credentials(options),
+                options.model,
+                options.timeout,
+                Trust(options.ca, options.insecure),
+            ) as link,
         ):
             try:
                 if once and isinstance(source, Pictures):
@@ -153,19 +159,35 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         epilog=f"Pictures given once are sent one at a time, none is dropped. {PASSWORD_VARIABLE} or a prompt can give the password, too.",
         allow_abbrev=False,
     )
-    parser.add_argument("source", nargs="+", help="number of a webcam (0 is the first), a video, a folder of pictures, or pictures")
-    parser.add_argument("-s", "--server", default="127.0.0.1:8080", metavar="ADDRESS", help="host:port or URL (default %(default)s)")
+    parser.add_argument(
+        "source", nargs="+", help="number of a webcam (0 is the first), a video, a folder of pictures, or pictures"
+    )
+    parser.add_argument(
+        "-s", "--server", default="127.0.0.1:8080", metavar="ADDRESS", help="host:port or URL (default %(default)s)"
+    )
     parser.add_argument("-u", "--user", metavar="NAME", help="name to authenticate with")
     parser.add_argument("--password", metavar="WORD", help="password; here other people of this machine can see it")
-    parser.add_argument("--ca", metavar="FILE", help="certificate to trust, PEM: the server's own when it is self-signed; means HTTPS")
+    parser.add_argument(
+        "--ca", metavar="FILE", help="certificate to trust, PEM: the server's own when it is self-signed; means HTTPS"
+    )
     parser.add_argument("--insecure", action="store_true", help="trust any certificate; means HTTPS")
     parser.add_argument("-m", "--model", metavar="NAME", help="model to ask for (default: the server's)")
-    parser.add_argument("--hz", type=positive, default=10.0, metavar="N", help="frames a second to send at most (default %(default)g)")
+    parser.add_argument(
+        "--hz", type=positive, default=10.0, metavar="N", help="frames a second to send at most (default %(default)g)"
+    )
     parser.add_argument("--loop", action="store_true", help="begin again at the end, until Ctrl-C")
     parser.add_argument("--count", type=int, default=0, metavar="N", help="stop after N frames; the source repeats")
     parser.add_argument("--seconds", type=positive, metavar="N", help="stop after N seconds; the source repeats")
-    parser.add_argument("--timeout", type=positive, default=30.0, metavar="N", help="seconds to wait for an answer (default %(default)g)")
-    parser.add_argument("--json", action="store_true", help="print every prediction, and at the end the summary, as a line of JSON")
+    parser.add_argument(
+        "--timeout",
+        type=positive,
+        default=30.0,
+        metavar="N",
+        help="seconds to wait for an answer (default %(default)g)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print every prediction, and at the end the summary, as a line of JSON"
+    )
     return parser.parse_args(arguments)
 
 

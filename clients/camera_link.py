@@ -55,7 +55,9 @@ TRUST = Trust()
 class Link:
     """Use as a context. `login` is name and password, `model` the one to ask for; None: the server's defaults."""
 
-    def __init__(self, server: str, login: tuple[str, str] | None, model: str | None, timeout: float, trust: Trust = TRUST) -> None:
+    def __init__(
+        self, server: str, login: tuple[str, str] | None, model: str | None, timeout: float, trust: Trust = TRUST
+    ) -> None:
         self._url = url_of(server, secure=trust != TRUST)
         self._trust = trust
         self._login, self._model, self._timeout = login, model, timeout
@@ -133,7 +135,9 @@ class Link:
                 self._configure(self._model)
         except (socketio.exceptions.SocketIOError, queue.Empty):
             self._close()
-            raise Unreachable(f"{self._url} took the connection but did not answer within {self._timeout:g} s.") from None
+            raise Unreachable(
+                f"{self._url} took the connection but did not answer within {self._timeout:g} s."
+            ) from None
 
     def _authenticate(self, login: tuple[str, str], verdicts: queue.Queue[bool]) -> None:
         self._client.emit("authenticate", (*login, CALLBACK))
@@ -145,7 +149,11 @@ class Link:
         reply = json.loads(self._client.call("configure", {"model": model}, timeout=self._timeout))
         if not reply.get("success"):
             self._close()
-            raise Refused(f"The server does not take the model {model!r}: {reply.get('error', 'it gives no reason')}.".replace("..", "."))
+            raise Refused(
+                f"The server does not take the model {model!r}: {reply.get('error', 'it gives no reason')}.".replace(
+                    "..", "."
+                )
+            )
 
     def _tls(self) -> dict[str, Any]:
         """What Socket.IO's client has to be told of certificates."""

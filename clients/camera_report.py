@@ -42,7 +42,9 @@ class Report:
         """Print what came, and settle every frame up to this one: an older one without an answer was dropped."""
         name, sent_at = self._names.get(answer.seq, ("?", answer.at))
         # A refusal may overtake the prediction of an earlier frame, a prediction never.
-        settled = [seq for seq in self._names if seq == answer.seq or (seq < answer.seq and answer.prediction is not None)]
+        settled = [
+            seq for seq in self._names if seq == answer.seq or (seq < answer.seq and answer.prediction is not None)
+        ]
         self._dropped += len(settled) - (answer.seq in settled)
         for seq in settled:
             del self._names[seq]
@@ -53,12 +55,17 @@ class Report:
             return
         self._ages.append(float(answer.prediction["age_ms"]))
         self._round_trips.append(round_trip)
-        self._print({**answer.prediction, "file": name, "round_trip_ms": round(round_trip, 1)}, f"{name}: {describe(answer.prediction)}")
+        self._print(
+            {**answer.prediction, "file": name, "round_trip_ms": round(round_trip, 1)},
+            f"{name}: {describe(answer.prediction)}",
+        )
 
     def gave_up(self, timeout: float) -> None:
         """The frames still waiting get no answer any more."""
         for name, _sent_at in self._names.values():
-            self._print({"file": name, "error": f"no answer within {timeout:g} s"}, f"{name}: no answer within {timeout:g} s")
+            self._print(
+                {"file": name, "error": f"no answer within {timeout:g} s"}, f"{name}: no answer within {timeout:g} s"
+            )
         self.forget_waiting()
 
     def forget_waiting(self) -> None:
@@ -80,9 +87,15 @@ class Report:
             "round_trip_ms": percentiles(self._round_trips),
         }
         counts = f"{self._sent} sent, {len(self._ages)} answered, {self._dropped} dropped"
-        counts += "".join(f", {count} {what}" for what, count in (("refused", self._errors), ("lost", self._lost)) if count)
+        counts += "".join(
+            f", {count} {what}" for what, count in (("refused", self._errors), ("lost", self._lost)) if count
+        )
         counts += f", {self.skipped} not sent for want of network speed" if self.skipped else ""
-        times = [f"{what} {_spread(values)}" for what, values in (("age", self._ages), ("round trip", self._round_trips)) if values]
+        times = [
+            f"{what} {_spread(values)}"
+            for what, values in (("age", self._ages), ("round trip", self._round_trips))
+            if values
+        ]
         self._print({"summary": figures}, "; ".join([counts, *times]))
 
     def exit_code(self, expected: int = 1) -> int:
@@ -97,7 +110,10 @@ def describe(prediction: dict[str, Any]) -> str:
     """A prediction in a few words: the label and how sure, or each box found."""
     boxes = prediction.get("boxes")
     if boxes is not None:
-        found = [f"{box['label']} {percent(box['score'])} at {box['x']},{box['y']}, {box['width']}x{box['height']}" for box in boxes]
+        found = [
+            f"{box['label']} {percent(box['score'])} at {box['x']},{box['y']}, {box['width']}x{box['height']}"
+            for box in boxes
+        ]
         what = "; ".join(found) or "nothing found"
     elif prediction.get("label") is not None:
         what = f"{prediction['label']} {percent(prediction['score'])}"

@@ -56,10 +56,14 @@ def open_source(words: Sequence[str], repeat: bool, note: Callable[[str], None])
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted((file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")), key=natural)
+            inside = sorted(
+                (file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")), key=natural
+            )
             files += [file for file in inside if is_picture(file)]
             if passed := [file.name for file in inside if not is_picture(file)]:
-                note(f"Passed over in {path}, since no pictures: {', '.join(passed[:5])}{' …' if len(passed) > 5 else ''}")
+                note(
+                    f"Passed over in {path}, since no pictures: {', '.join(passed[:5])}{' …' if len(passed) > 5 else ''}"
+                )
         elif is_picture(path):
             files.append(path)
         else:

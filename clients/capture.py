@@ -40,7 +40,9 @@ class CameraError(Exception):
     """No picture can be taken: one sentence."""
 
 
-def wait_for_snap(server: str, room: str = "", login: Login | None = None, timeout: float | None = None, trust: Trust = TRUST) -> bool:
+def wait_for_snap(
+    server: str, room: str = "", login: Login | None = None, timeout: float | None = None, trust: Trust = TRUST
+) -> bool:
     """Wait until somebody in the room says `snap`; False when `timeout` seconds pass before. Unreachable."""
     with Room(server, room, login, trust) as relay:
         return any(text.strip().lower() == "snap" for text in relay.texts(timeout))
@@ -98,7 +100,9 @@ def capture(
         raise Unreachable(f"{url}: its certificate is not trusted: {UNTRUSTED}") from None
     except requests.RequestException as error:
         raise Unreachable(f"{url} cannot be reached ({type(error).__name__})") from None
-    found: dict[str, Any] = answer.json() if answer.headers.get("Content-Type", "").startswith("application/json") else {}
+    found: dict[str, Any] = (
+        answer.json() if answer.headers.get("Content-Type", "").startswith("application/json") else {}
+    )
     if answer.status_code != 200:
         raise Unreachable(f"{url} answers {answer.status_code}: {found.get('error', answer.reason)}")
     return found
@@ -128,7 +132,13 @@ def run(options: argparse.Namespace, login: Login | None) -> None:
 def shoot(options: argparse.Namespace, login: Login | None) -> None:
     """One picture; what goes wrong is printed, and the next snap is another chance."""
     source = int(options.source) if options.source.isdigit() else options.source
-    chosen = {"settle": options.settle, "model": options.model, "room": options.room, "folder": options.folder, "trust": options.trust}
+    chosen = {
+        "settle": options.settle,
+        "model": options.model,
+        "room": options.room,
+        "folder": options.folder,
+        "trust": options.trust,
+    }
     try:
         answer = capture(options.server, options.id, source, login=login, **chosen)
     except (CameraError, Unreachable) as error:
@@ -138,14 +148,26 @@ def shoot(options: argparse.Namespace, login: Login | None) -> None:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="capture.py", description="Waits for snap, takes a picture, and puts it on the server.")
+    parser = argparse.ArgumentParser(
+        prog="capture.py", description="Waits for snap, takes a picture, and puts it on the server."
+    )
     add_options(parser)
     parser.add_argument("--id", type=int, metavar="N", default=1, help="this device's number (default 1)")
-    parser.add_argument("--source", metavar="SOURCE", default="0", help="number of the camera, or a picture or video file (default 0)")
-    parser.add_argument("--settle", type=float, metavar="S", default=SETTLE, help="seconds for the camera to settle (default %(default)g)")
+    parser.add_argument(
+        "--source", metavar="SOURCE", default="0", help="number of the camera, or a picture or video file (default 0)"
+    )
+    parser.add_argument(
+        "--settle",
+        type=float,
+        metavar="S",
+        default=SETTLE,
+        help="seconds for the camera to settle (default %(default)g)",
+    )
     parser.add_argument("-m", "--model", metavar="NAME", help="model to ask for (default: the server's)")
     parser.add_argument("--room", metavar="ROOM", default="", help="room to listen in (default: the common one)")
-    parser.add_argument("--folder", type=Path, metavar="DIR", default=Path(), help=f"where {PICTURE} is saved (default: here)")
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", default=Path(), help=f"where {PICTURE} is saved (default: here)"
+    )
     parser.add_argument("--count", type=int, metavar="N", help="stop after N pictures")
     options = parser.parse_args(arguments)
     options.trust = trust_of(parser, options)

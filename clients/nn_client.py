@@ -86,7 +86,12 @@ class Server:
     """An ImageServer: `host`, `host:port` or a URL; HTTPS with `https://`, or when `ca` or `insecure` is given."""
 
     def __init__(
-        self, server: str, login: tuple[str, str] = LOGIN, *, ca: str | os.PathLike[str] | None = None, insecure: bool = False
+        self,
+        server: str,
+        login: tuple[str, str] = LOGIN,
+        *,
+        ca: str | os.PathLike[str] | None = None,
+        insecure: bool = False,
     ) -> None:
         self.url = url_of(server, secure=bool(ca) or insecure)
         token = base64.b64encode(":".join(login).encode()).decode()
@@ -103,7 +108,9 @@ class Server:
             handlers.append(urllib.request.HTTPSHandler(context=context))
         self._opener = urllib.request.build_opener(*handlers)
 
-    def ask(self, network: str, operation: str = "about", argument: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+    def ask(
+        self, network: str, operation: str = "about", argument: str | os.PathLike[str] | None = None
+    ) -> dict[str, Any]:
         """See `ask` above."""
         if network == "list_nn":
             return self._json("GET", "/list_nn")
@@ -113,7 +120,9 @@ class Server:
         if operation == "status":
             return self._json("GET", f"{path}/train/status")
         if operation == "train":
-            return self._json("GET", f"{path}/train?training_sample={urllib.parse.quote(str(argument or 'mnist'), safe='')}")
+            return self._json(
+                "GET", f"{path}/train?training_sample={urllib.parse.quote(str(argument or 'mnist'), safe='')}"
+            )
         if operation == "cancel":
             return self._json("POST", f"{path}/train/cancel", b"")
         if operation != "classify":
@@ -161,7 +170,9 @@ class Server:
                 raise Unreachable(f"{self.url}: {why}") from error
             if isinstance(error.reason, ssl.SSLError):
                 why = "write http:// before the address and leave out --ca and --insecure, or start the server with -s"
-                raise Unreachable(f"{self.url} does not speak HTTPS ({error.reason.reason or error.reason}): {why}") from error
+                raise Unreachable(
+                    f"{self.url} does not speak HTTPS ({error.reason.reason or error.reason}): {why}"
+                ) from error
             raise Unreachable(f"there is no server at {self.url}: {error.reason}") from error
         except (OSError, http.client.HTTPException) as error:
             hint = "" if self.url.startswith("https:") else "; if it speaks HTTPS, write https:// before the address"
@@ -224,7 +235,10 @@ def watch(server: Server, network: str) -> int:
             else:
                 print(bar, flush=True)
         else:
-            print(f"{chr(10) if wide and event['state'] != 'preparing' else ''}{event['state']}: {event['text']}", flush=True)
+            print(
+                f"{chr(10) if wide and event['state'] != 'preparing' else ''}{event['state']}: {event['text']}",
+                flush=True,
+            )
         last = event["state"]
     if not last or last in RUNNING:
         print(end="\n" if wide else "")
@@ -234,7 +248,9 @@ def watch(server: Server, network: str) -> int:
 
 def samples() -> list[Path]:
     """The sample digits."""
-    return sorted(path for path in SAMPLES.glob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"))
+    return sorted(
+        path for path in SAMPLES.glob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+    )
 
 
 def choose_sample(read: Callable[[str], str]) -> Path:
@@ -251,7 +267,9 @@ def choose_sample(read: Callable[[str], str]) -> Path:
     return Path(typed).expanduser()
 
 
-def perform(server: Server, network: str, operation: str, argument: str | Path | None, read: Callable[[str], str]) -> int:
+def perform(
+    server: Server, network: str, operation: str, argument: str | Path | None, read: Callable[[str], str]
+) -> int:
     """One operation, with what people see of it; returns the exit code."""
     if operation == "classify" and argument is None:
         argument = choose_sample(read)
@@ -304,8 +322,15 @@ def split(words: Sequence[str]) -> tuple[str, str, str, str | None]:
         return server, "", "", None
     if rest == ["list_nn"]:
         return server, "list_nn", "about", None
-    if len(rest) < 2 or rest[1] not in OPERATIONS or len(rest) > 3 or (len(rest) == 3 and rest[1] not in ("classify", "train")):
-        raise Wrong(f"{' '.join(rest)!r} is not understood: it takes list_nn, or lenet and one of {', '.join(OPERATIONS)}; -h tells more")
+    if (
+        len(rest) < 2
+        or rest[1] not in OPERATIONS
+        or len(rest) > 3
+        or (len(rest) == 3 and rest[1] not in ("classify", "train"))
+    ):
+        raise Wrong(
+            f"{' '.join(rest)!r} is not understood: it takes list_nn, or lenet and one of {', '.join(OPERATIONS)}; -h tells more"
+        )
     if rest[1] == "train" and rest[2:] not in ([], ["mnist"], ["other"]):
         raise Wrong(f"a training takes mnist or other, not {rest[2]!r}")
     return server, rest[0], rest[1], rest[2] if len(rest) == 3 else None
@@ -314,11 +339,17 @@ def split(words: Sequence[str]) -> tuple[str, str, str, str | None]:
 def main(arguments: Sequence[str] | None = None, read: Callable[[str], str] = input) -> int:
     """The program; returns its exit code."""
     usage = "%(prog)s [host:port] [list_nn | lenet about | lenet classify [file] | lenet status | lenet train [other] | lenet cancel]"
-    parser = argparse.ArgumentParser(prog="nn_client.py", usage=usage, description="Ask an ImageServer's neural networks by name.")
+    parser = argparse.ArgumentParser(
+        prog="nn_client.py", usage=usage, description="Ask an ImageServer's neural networks by name."
+    )
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--login", default=LOGIN[0], metavar="NAME", help="user name (default %(default)s)")
-    parser.add_argument("--password", help=f"default ${PASSWORD_VARIABLE}; else {LOGIN[1]} for {LOGIN[0]}, and asked for other users")
-    parser.add_argument("--ca", metavar="FILE", help="certificate to trust, PEM: the server's own when it is self-signed; means HTTPS")
+    parser.add_argument(
+        "--password", help=f"default ${PASSWORD_VARIABLE}; else {LOGIN[1]} for {LOGIN[0]}, and asked for other users"
+    )
+    parser.add_argument(
+        "--ca", metavar="FILE", help="certificate to trust, PEM: the server's own when it is self-signed; means HTTPS"
+    )
     parser.add_argument("--insecure", action="store_true", help="trust any certificate; means HTTPS")
     options = parser.parse_intermixed_args(arguments)
     try:
@@ -332,7 +363,9 @@ def main(arguments: Sequence[str] | None = None, read: Callable[[str], str] = in
         print(f"nn_client.py: {error}", file=sys.stderr)
         return 1
     except (Wrong, EOFError) as error:
-        print(f"nn_client.py: {error if isinstance(error, Wrong) else 'there is no input to choose by'}", file=sys.stderr)
+        print(
+            f"nn_client.py: {error if isinstance(error, Wrong) else 'there is no input to choose by'}", file=sys.stderr
+        )
         return 2
     except Unreachable as error:
         print(f"nn_client.py: {error}", file=sys.stderr)

@@ -67,7 +67,10 @@ class Report:
         self._names[self._sent] = frame.name
         if refused is not None:
             self._refused += 1
-            self._print({"file": frame.name, "seq": self._sent, "error": refused}, f"{self._sent} {frame.name}: refused: {refused}")
+            self._print(
+                {"file": frame.name, "seq": self._sent, "error": refused},
+                f"{self._sent} {frame.name}: refused: {refused}",
+            )
 
     def heard(self, heard: Heard) -> None:
         """A prediction came."""
@@ -80,7 +83,9 @@ class Report:
         self._answered += 1
         self._ages.append(float(found.get("age_ms", 0.0)))
         name = self._names.get(found["seq"], "?")
-        self._print({**found, "file": name}, f"{found['seq']} {name}: {describe(found)} ({found.get('age_ms', 0):.0f} ms)")
+        self._print(
+            {**found, "file": name}, f"{found['seq']} {name}: {describe(found)} ({found.get('age_ms', 0):.0f} ms)"
+        )
 
     def summary(self) -> None:
         """Print the figures."""
@@ -94,7 +99,9 @@ class Report:
         text = f"{self._sent} sent, {self._answered} answered, {self._refused} refused"
         text += "".join(f"; {name} failed {count} times" for name, count in self._errors.items())
         if self._ages:
-            text += "; age " + ", ".join(f"{name} {value:.0f} ms" for name, value in (percentiles(self._ages) or {}).items())
+            text += "; age " + ", ".join(
+                f"{name} {value:.0f} ms" for name, value in (percentiles(self._ages) or {}).items()
+            )
         self._print({"summary": figures}, text)
 
     def exit_code(self) -> int:
@@ -198,18 +205,36 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         epilog=f"Without a source: {FIVE} photographs. {KEY_VARIABLE} can give the key, {PASSWORD_VARIABLE} or a prompt the password.",
         allow_abbrev=False,
     )
-    parser.add_argument("source", nargs="*", help="number of a webcam (0 is the first), a video, a folder of pictures, or pictures")
-    parser.add_argument("-s", "--server", default="127.0.0.1:8080", metavar="ADDRESS", help="host:port or URL (default %(default)s)")
-    parser.add_argument("-k", "--key", metavar="KEY", help="the server's key for sessions; here other people of this machine can see it")
+    parser.add_argument(
+        "source", nargs="*", help="number of a webcam (0 is the first), a video, a folder of pictures, or pictures"
+    )
+    parser.add_argument(
+        "-s", "--server", default="127.0.0.1:8080", metavar="ADDRESS", help="host:port or URL (default %(default)s)"
+    )
+    parser.add_argument(
+        "-k", "--key", metavar="KEY", help="the server's key for sessions; here other people of this machine can see it"
+    )
     parser.add_argument("-u", "--user", metavar="NAME", help="name to authenticate with")
     parser.add_argument("--password", metavar="WORD", help="password; here other people of this machine can see it")
-    parser.add_argument("--ca", metavar="FILE", help="certificate to trust, PEM: the server's own when it is self-signed; means HTTPS")
+    parser.add_argument(
+        "--ca", metavar="FILE", help="certificate to trust, PEM: the server's own when it is self-signed; means HTTPS"
+    )
     parser.add_argument("--insecure", action="store_true", help="trust any certificate; means HTTPS")
-    parser.add_argument("--hz", type=positive, metavar="N", help="frames a second (default: pictures at random intervals, others 10)")
+    parser.add_argument(
+        "--hz", type=positive, metavar="N", help="frames a second (default: pictures at random intervals, others 10)"
+    )
     parser.add_argument("--count", type=int, default=0, metavar="N", help="stop after N frames; the source repeats")
     parser.add_argument("--seconds", type=positive, metavar="N", help="stop after N seconds; the source repeats")
-    parser.add_argument("--timeout", type=positive, default=15.0, metavar="N", help="seconds to wait for an answer (default %(default)g)")
-    parser.add_argument("--json", action="store_true", help="print every answer, and at the end the summary, as a line of JSON")
+    parser.add_argument(
+        "--timeout",
+        type=positive,
+        default=15.0,
+        metavar="N",
+        help="seconds to wait for an answer (default %(default)g)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print every answer, and at the end the summary, as a line of JSON"
+    )
     options = parser.parse_args(arguments)
     options.key = options.key if options.key is not None else os.environ.get(KEY_VARIABLE)
     if not options.source:

@@ -48,7 +48,9 @@ class SessionLink:
         try:
             client.connect(self._url, transports=["websocket"], auth=self._auth or None, wait_timeout=self._timeout)
         except (socketio.exceptions.ConnectionError, ValueError, OSError) as error:
-            said = next((reason["message"] for reason in reasons if isinstance(reason, dict) and "message" in reason), None)
+            said = next(
+                (reason["message"] for reason in reasons if isinstance(reason, dict) and "message" in reason), None
+            )
             if said is not None:
                 raise Refused(f"The server does not let you in: {said}.") from None
             raise Unreachable(unanswered(self._url, error)) from None

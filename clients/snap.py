@@ -53,11 +53,15 @@ def snap(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="snap.py", description="Asks capture devices for a picture, shows what was found.")
+    parser = argparse.ArgumentParser(
+        prog="snap.py", description="Asks capture devices for a picture, shows what was found."
+    )
     add_options(parser)
     parser.add_argument("--room", metavar="ROOM", default="", help="room of the devices (default: the common one)")
     parser.add_argument("--pictures", type=int, metavar="N", default=1, help="pictures to wait for (default 1)")
-    parser.add_argument("--wait", type=float, metavar="S", default=WAIT, help="seconds to wait for them (default %(default)g)")
+    parser.add_argument(
+        "--wait", type=float, metavar="S", default=WAIT, help="seconds to wait for them (default %(default)g)"
+    )
     options = parser.parse_args(arguments)
     login = (options.user, os.environ.get("CAMERA_PASSWORD", "")) if options.user else None
     try:

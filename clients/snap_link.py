@@ -43,9 +43,13 @@ def trust_of(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Tr
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that both programs have: where the server is, who asks, whom to trust."""
-    parser.add_argument("-s", "--server", metavar="ADDRESS", default="127.0.0.1:8080", help="host:port or URL (default %(default)s)")
+    parser.add_argument(
+        "-s", "--server", metavar="ADDRESS", default="127.0.0.1:8080", help="host:port or URL (default %(default)s)"
+    )
     parser.add_argument("-u", "--user", metavar="NAME", help="user; the password comes from CAMERA_PASSWORD")
-    parser.add_argument("--ca", metavar="FILE", help="certificate to trust, PEM: the server's own when it is self-signed; means HTTPS")
+    parser.add_argument(
+        "--ca", metavar="FILE", help="certificate to trust, PEM: the server's own when it is self-signed; means HTTPS"
+    )
     parser.add_argument("--insecure", action="store_true", help="trust any certificate; means HTTPS")
 
 
@@ -66,15 +70,25 @@ class Room:
 
     def __init__(self, server: str, room: str = "", login: tuple[str, str] | None = None, trust: Trust = TRUST) -> None:
         url = "ws" + base_url(server, trust).removeprefix("http") + "/ws" + (f"/{room}" if room else "")
-        tls = {"cert_reqs": ssl.CERT_NONE, "check_hostname": False} if trust.insecure else {"ca_certs": trust.ca} if trust.ca else {}
+        tls = (
+            {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
+            if trust.insecure
+            else {"ca_certs": trust.ca}
+            if trust.ca
+            else {}
+        )
         try:
             self._ws = websocket.create_connection(url, timeout=OPEN_WITHIN, header=headers(login), sslopt=tls)
         except websocket.WebSocketBadStatusException as error:
             if error.status_code != 401:
                 raise Unreachable(f"{url} answers {error.status_code}") from None
             if login is None:
-                raise Unreachable(f"{url} wants a user's name and password: give --user, and the password in CAMERA_PASSWORD") from None
-            raise Unreachable(f"{url} does not let {login[0]!r} in: the name, or the password in CAMERA_PASSWORD, is wrong") from None
+                raise Unreachable(
+                    f"{url} wants a user's name and password: give --user, and the password in CAMERA_PASSWORD"
+                ) from None
+            raise Unreachable(
+                f"{url} does not let {login[0]!r} in: the name, or the password in CAMERA_PASSWORD, is wrong"
+            ) from None
         except ssl.SSLCertVerificationError:
             raise Unreachable(f"{url}: its certificate is not trusted: {UNTRUSTED}") from None
         except (OSError, websocket.WebSocketException) as error:

@@ -68,11 +68,15 @@ class Xray:
             self._socket = socket.create_connection(self._address, self._timeout)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
-            raise Unreachable(f"no server at {self._address[0]}:{self._address[1]}: {error.strerror or error}") from error
+            raise Unreachable(
+                f"no server at {self._address[0]}:{self._address[1]}: {error.strerror or error}"
+            ) from error
         try:
             greeting = self._read(1)
             if greeting != b"?":
-                raise Unreachable(f"what listens at {self._address[0]}:{self._address[1]} says {greeting!r}, so it is no X-ray server")
+                raise Unreachable(
+                    f"what listens at {self._address[0]}:{self._address[1]} says {greeting!r}, so it is no X-ray server"
+                )
             if self._key is not None:
                 self._authenticate(self._key)
         except BaseException:
@@ -80,7 +84,9 @@ class Xray:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if kind is None:
                 with contextlib.suppress(Unreachable):  # all is said already
@@ -111,7 +117,9 @@ class Xray:
             self._mode = code
         reply = self._command(b"PRED")
         if reply == "0":
-            return WORDS.get(self._read(1).decode("latin-1")) or _raise(Unreachable("the server answered with neither P nor N"))
+            return WORDS.get(self._read(1).decode("latin-1")) or _raise(
+                Unreachable("the server answered with neither P nor N")
+            )
         sentences = {
             "1": "no picture was sent",
             "3": f"the model {code} cannot answer now: try again",
@@ -125,7 +133,9 @@ class Xray:
         signature = sign(self._read(NONCE_BYTES), key)
         self._write(str(len(signature)).ljust(10, "z").encode())
         if self._command(signature) != "0":
-            raise Refused(f"the server does not know the key {key}: have its public key added to the server's authorized_keys")
+            raise Refused(
+                f"the server does not know the key {key}: have its public key added to the server's authorized_keys"
+            )
 
     def _command(self, data: bytes) -> str:
         self._write(data)
@@ -151,7 +161,9 @@ class Xray:
 
 
 def _refusal(reply: str) -> Refused:
-    return Refused("the server admits known apps only: sign with --sign KEY" if reply == "6" else f"the server answered {reply!r}")
+    return Refused(
+        "the server admits known apps only: sign with --sign KEY" if reply == "6" else f"the server answered {reply!r}"
+    )
 
 
 def _raise(error: Exception) -> str:
@@ -197,7 +209,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--server", default="127.0.0.1", metavar="HOST:PORT", help=f"(default 127.0.0.1:{PORT})")
     parser.add_argument("--sign", type=Path, metavar="KEY", help="SSH private key of an app that the server knows")
     parser.add_argument("--check", action="store_true", help="make sure that each picture arrived as it was sent")
-    parser.add_argument("--timeout", type=float, default=30.0, metavar="S", help="seconds to wait for the server (default 30)")
+    parser.add_argument(
+        "--timeout", type=float, default=30.0, metavar="S", help="seconds to wait for the server (default 30)"
+    )
     options = parser.parse_args(arguments)
     try:
         pictures = [(path, path.read_bytes()) for path in options.pictures]

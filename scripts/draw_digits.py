@@ -40,7 +40,9 @@ def picture(label: int, rng: np.random.Generator) -> np.ndarray:
     paper = np.array((226, 238, 242)) + rng.normal(0, 3, 3)
     fibres = cv2.resize(rng.normal(0, 1.2, (side // 4, side // 4)), (side, side), interpolation=cv2.INTER_CUBIC)
     # Ink is uneven along the stroke, as a ball pen's is.
-    cover = ink * np.clip(0.9 + 0.06 * cv2.resize(rng.normal(0, 1, (12, 12)), (side, side), interpolation=cv2.INTER_CUBIC), 0.6, 1)
+    cover = ink * np.clip(
+        0.9 + 0.06 * cv2.resize(rng.normal(0, 1, (12, 12)), (side, side), interpolation=cv2.INTER_CUBIC), 0.6, 1
+    )
     colour = np.array(INKS[label % len(INKS)])
     mixed = ((paper + fibres[..., None]) * (1 - cover[..., None]) + colour * cover[..., None]) * light[..., None]
     return np.clip(np.round(mixed), 0, 255).astype(np.uint8)
@@ -54,7 +56,9 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     for label in range(10):
         cv2.imwrite(
-            str(given.out / f"{label}.png"), picture(label, np.random.default_rng([given.seed, label])), [cv2.IMWRITE_PNG_COMPRESSION, 9]
+            str(given.out / f"{label}.png"),
+            picture(label, np.random.default_rng([given.seed, label])),
+            [cv2.IMWRITE_PNG_COMPRESSION, 9],
         )
 
 

@@ -44,7 +44,9 @@ def ensure_environment(needed: tuple[str, ...] = NEEDED) -> None:
         if os.access(python, os.X_OK):
             os.environ[_MARK] = "1"
             os.execv(python, [python, *getattr(sys, "orig_argv", ["", *sys.argv])[1:]])
-    print(f"The packages that this program needs are not installed: run `make run` in {_PROJECT} once.", file=sys.stderr)
+    print(
+        f"The packages that this program needs are not installed: run `make run` in {_PROJECT} once.", file=sys.stderr
+    )
     sys.exit(2)
 
 

@@ -67,3 +67,14 @@ class TrainingError(ImageServerError):
 
 class Stopping(ImageServerError):
     """The server is going down and takes nothing new."""
+
+
+def describe(error: BaseException) -> str:
+    """Type, text and origin of an exception for the log, never for a client: "ValueError: no number (worker.py:120)"."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    origin = "unknown origin"
+    if trace is not None:
+        origin = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
+    return f"{type(error).__name__}: {error} ({origin})"

@@ -23,12 +23,18 @@ KINDS = ("Session", "_Frame", "Line", "Call")
 def state(_environ: Any, start_response: Any) -> list[bytes]:
     gc.collect()
     things = gc.get_objects()
-    ours = [type(thing).__name__ for thing in things if type(thing).__module__ in ("imageserver.streams.session", "imageserver.inference.server.stateful.queues")]
+    ours = [
+        type(thing).__name__
+        for thing in things
+        if type(thing).__module__ in ("imageserver.streams.session", "imageserver.inference.server.stateful.queues")
+    ]
     found = {kind: ours.count(kind) for kind in KINDS}
     with open("/proc/self/statm") as statm:
         resident = int(statm.read().split()[1]) * resource.getpagesize()
     descriptors = len(os.listdir("/proc/self/fd"))
-    body = json.dumps({"left": found, "objects": len(things), "resident": resident, "descriptors": descriptors}).encode()
+    body = json.dumps(
+        {"left": found, "objects": len(things), "resident": resident, "descriptors": descriptors}
+    ).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]
 

@@ -64,7 +64,9 @@ def test_every_door_gives_the_same_score(server: Server, model: str) -> None:
             body = {"image": base64.b64encode(picture).decode()}
             by_rest = requests.post(f"{server.url}/{model}/classify", json=body, auth=auth, timeout=PATIENCE).json()
             as_image = {"Content-Type": "image/png"}
-            raw = requests.post(f"{server.url}/{model}/classify", data=picture, headers=as_image, auth=auth, timeout=PATIENCE).json()
+            raw = requests.post(
+                f"{server.url}/{model}/classify", data=picture, headers=as_image, auth=auth, timeout=PATIENCE
+            ).json()
             put = requests.put(f"{server.url}/snippets/1/", data=picture, params={"model": model}, timeout=PATIENCE)
             by_snap = put.json()["prediction"]
 

@@ -22,7 +22,9 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(ROOT / program), *arguments], capture_output=True, text=True, timeout=110, check=False)
+    return subprocess.run(
+        [sys.executable, str(ROOT / program), *arguments], capture_output=True, text=True, timeout=110, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,19 @@ def test_and_served(written: Path, tmp_path: Path) -> None:
         assert re.match(r"astronaut\.jpg: dark 100\.0% \(brightness, \d+ ms\)\n", ended.stdout)
         server.wait_for('"label": "dark"')
         picture = f"{PHOTOS}/coffee.jpg"
-        ended = run("clients/session.py", picture, "--count", "3", "--hz", "50", "--server", address, "--key", "sesame", "--json")
+        ended = run(
+            "clients/session.py",
+            picture,
+            "--count",
+            "3",
+            "--hz",
+            "50",
+            "--server",
+            address,
+            "--key",
+            "sesame",
+            "--json",
+        )
         assert ended.returncode == 0, ended.stderr
         assert "moves_most" in ended.stdout
 

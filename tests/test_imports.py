@@ -1,10 +1,10 @@
-"""Who may import whom: the arrows of docs/architecture.md, read from the source of every module.
+"""Who may import whom, and how the rooms may be filled: the plan of docs/architecture.md, read from the source.
 
-Imports inside functions count like those at the top: a lazy import crosses the process wall as well as any.
+Imports inside functions and those for types count like any other: a lazy import crosses the process wall as well.
 """
 
 import ast
-import re
+import collections
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +15,28 @@ ROOT = Path(__file__).resolve().parent.parent
 SRC = ROOT / "src"
 LOOP = {"eventlet", "engineio", "socketio", "greenlet"}
 RUNTIMES = {"tensorflow", "keras", "openvino", "cv2"}
-PROTOCOLS = {"camstream", "sessions", "legacy_tcp", "rest", "snap"}
-"""Each may grow further modules that begin with its name: `rest_openapi`, or a package."""
+
+ABOVE_THE_WALL = (
+    {"ImageServer", "userdb", "legacy_tcp"},
+    {"app"},
+    {"protocols.camstream", "protocols.sessions", "protocols.http", "protocols.legacy_tcp", "protocols.snap"}
+    | {"protocols.events", "monitoring", "display", "pages", "sinks", "sources"},
+    {"web"},
+    {"streams", "accounts"},
+    {"inference.server", "config"},
+)
+"""Rooms, from the highest floor to the lowest: each imports from lower floors only. Rooms of one floor do not know each other."""
+
+BELOW_THE_WALL = (
+    {"training_set"},
+    {"training", "inference.add_model", "inference.try_model"},
+    {"inference.prepare"},
+    {"inference.convert"},
+    {"inference.worker"},
+    {"inference.toolkit", "inference.old_names", "inference"},
+)
+SHARED = ({"transport"}, {"inference.shared"}, {"errors", "metrics", "limits", "bootstrap"})
+"""What both stacks stand on; `transport` is the upper one's alone."""
 
 
 def name_of(path):
@@ -26,10 +46,11 @@ def name_of(path):
 
 MODULES = {name_of(path): path for path in sorted(SRC.rglob("*.py"))}
 MODULES.pop("", None)
+FOLDERS = {name for name, path in MODULES.items() if path.name == "__init__.py"}
 
 
 def imports_of(path):
-    """Every name that a file imports, `from a import b` as both `a` and `a.b`, those for type checking alone as well.
+    """Every name that a file imports, `from a import b` as both `a` and `a.b`.
 
     The package's own are named from src/ on: `imageserver.config.table` is `config.table`.
     """
@@ -41,13 +62,24 @@ def imports_of(path):
             assert node.level == 0, f"{path} has a relative import; write it from imageserver on"
             found.add(node.module)
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return {name.removeprefix("imageserver.") for name in found}
+    return {name.removeprefix("imageserver.") if name.startswith("imageserver.") else f"/{name}" for name in found}
 
 
 IMPORTS = {name: imports_of(path) for name, path in MODULES.items()}
-OURS = {name: {target for target in targets if target in MODULES} for name, targets in IMPORTS.items()}
-OUR_ROOTS = {target.split(".")[0] for target in MODULES}
-FOREIGN = {name: {target.split(".")[0] for target in targets} - OUR_ROOTS for name, targets in IMPORTS.items()}
+OURS = {name: {target for target in targets if target in MODULES} - {name} for name, targets in IMPORTS.items()}
+FOREIGN = {
+    name: {target[1:].split(".")[0] for target in targets if target[0] == "/"} for name, targets in IMPORTS.items()
+}
+
+
+def room_of(name):
+    """`protocols` and `inference` are houses of several rooms; elsewhere a room is a folder of src/, or a file in it."""
+    first, *rest = name.split(".")
+    return f"{first}.{rest[0]}" if rest and first in ("protocols", "inference") else first
+
+
+def floors(stack):
+    return {room: height for height, rooms in enumerate((*stack, *SHARED)) for room in rooms}
 
 
 def reached_from(*starts):
@@ -63,75 +95,63 @@ def reached_from(*starts):
     return ways
 
 
-def leaves():
-    """The modules that docs/architecture.md lets both sides import."""
-    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-    paragraph = re.search(r"Leaves that either side may import: (.*?)\. `tests", text, re.DOTALL)
-    return set(re.findall(r"`([a-z_.]+)`", paragraph[1]))
+@pytest.mark.parametrize("name", MODULES)
+def test_arrows_run_downwards(name):
+    stack = ABOVE_THE_WALL if room_of(name) in floors(ABOVE_THE_WALL) else BELOW_THE_WALL
+    height = floors(stack)
+    room = room_of(name)
+    assert room in height or name == "protocols", (
+        f"src/{room} has no floor yet: give it one in this file and in docs/architecture.md"
+    )
+    for target in OURS[name]:
+        other = room_of(target)
+        if other != room and target not in ("protocols", "inference"):
+            assert other in height, f"{name} imports {target}, on the other side of the process wall"
+            assert height[room] < height[other], f"{name} imports {target}, which stands above or beside it"
 
 
-def protocol_of(name):
-    return next((protocol for protocol in PROTOCOLS if name.split(".")[0] == protocol or name.startswith(protocol + "_")), None)
+def test_no_circles():
+    """Types included: two modules that need each other are one module, or want a third."""
+    done, path = set(), []
+
+    def visit(name):
+        if name in path:
+            pytest.fail(" → ".join([*path[path.index(name) :], name]))
+        if name not in done:
+            path.append(name)
+            for target in OURS[name] - FOLDERS:
+                visit(target)
+            path.pop()
+            done.add(name)
+
+    for name in MODULES:
+        visit(name)
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_only_transport_knows_the_loop(name):
-    if not name.startswith("transport"):
+    if room_of(name) != "transport":
         assert not FOREIGN[name] & LOOP, f"{name} imports {FOREIGN[name] & LOOP}: use transport.hub"
-
-
-@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("transport")])
-def test_transport_stands_alone(name):
-    outside = {target for target in OURS[name] if not target.startswith("transport")} - {"errors", "metrics", "addresses"}
-    assert not outside, f"{name} imports {outside}, which stand above or beside it"
 
 
 def test_no_runtime_in_the_server_process():
     for name, way in reached_from("ImageServer").items():
-        assert not FOREIGN[name] & RUNTIMES, f"the server process would load {FOREIGN[name] & RUNTIMES} by {' → '.join(way)}"
-
-
-def test_below_the_wall_nothing_from_above():
-    server = reached_from("ImageServer")
-    for name, way in reached_from("inference.worker").items():
-        assert name not in server or name in leaves() or name == "inference", (
-            f"{' → '.join(way)} crosses the wall, since the server imports {' → '.join(server[name])}; "
-            "it is none of the leaves that docs/architecture.md names"
+        assert not FOREIGN[name] & RUNTIMES, (
+            f"the server process would load {FOREIGN[name] & RUNTIMES} by {' → '.join(way)}"
         )
-        assert not FOREIGN[name] & LOOP
-
-
-@pytest.mark.parametrize("name", [name for name in MODULES if protocol_of(name)])
-def test_protocols_do_not_know_each_other(name):
-    others = {target for target in OURS[name] if protocol_of(target) not in (None, protocol_of(name))}
-    assert not others, f"{name} imports {others}"
-
-
-@pytest.mark.parametrize("name", [name for name in MODULES if protocol_of(name)])
-def test_protocols_know_nothing_below_streams(name):
-    # Training is no stream: rest.py starts and watches jobs of inference.training itself.
-    allowed = leaves() | {"inference", "inference.training"}
-    below = {target for target in OURS[name] if target.startswith("inference") and target not in allowed}
-    assert not below, f"{name} imports {below}: streams.py stands between"
-
-
-def test_the_hall_knows_no_protocol_and_the_engine_nothing_above_itself():
-    above = {name for name in MODULES if protocol_of(name)} | {"events", "display", "ImageServer"}
-    above |= {name for name in MODULES if name.startswith("dashboard")}
-    assert not set(reached_from("streams")) & above
-    engine = reached_from("inference.engine")
-    assert not set(engine) & (above | {"streams"})
-    assert not [name for name in engine if name.startswith("transport.") and name != "transport.hub"]
-
-
-@pytest.mark.parametrize("name", ["errors", "metrics", "addresses", "bootstrap", "setting_kinds", "setting_sources", "settings", "userdb"])
-def test_what_everything_stands_on(name):
-    assert not [target for target in reached_from(name) if target.startswith(("transport", "inference", "streams"))]
 
 
 def test_pure_modules_have_no_sockets():
-    pure = {"inference.wire", "inference.batching", "inference.pictures"}
-    pure |= {name for name in MODULES if name.endswith(("_v3", "_v4", "_packet", "_frames", "_machine"))}
+    """A wire format is bytes in, events out."""
+    pure = {
+        name
+        for name in MODULES
+        if name.split(".")[-1] in ("v3", "v4", "packet", "packets", "frames", "machine", "wire")
+    }
+    pure = {name for name in pure if name != "protocols.http.v2"} | {
+        "inference.server.batching",
+        "inference.shared.image_header",
+    }
     for name in pure & set(MODULES):
         assert not FOREIGN[name] & {"socket", "select", "asyncio", "threading", *LOOP}, name
 
@@ -143,8 +163,10 @@ def primitives():
     return [socket.socket, socket.create_connection, socket.getaddrinfo, ssl.SSLSocket, select.select, select.epoll, time.sleep,
             threading.Thread, threading.Lock, threading.RLock, threading.local, threading.get_ident, threading.current_thread]
 before = primitives()
+import bootstrap
+bootstrap.provide_package()
 for name in sys.argv[1:]:
-    importlib.import_module(name)
+    importlib.import_module(f"imageserver.{name}")
 assert before == primitives()
 if "eventlet" in sys.modules:
     from eventlet import patcher
@@ -162,8 +184,7 @@ def import_in_a_fresh_process(*names):
 
 
 def test_importing_the_server_patches_nothing_and_loads_no_runtime():
-    names = [name for name in reached_from("ImageServer") if name != "transport" and name != "inference"]
-    assert not import_in_a_fresh_process(*names) & RUNTIMES
+    assert not import_in_a_fresh_process(*reached_from("ImageServer")) & RUNTIMES
 
 
 def test_importing_anything_patches_nothing():
@@ -171,7 +192,7 @@ def test_importing_anything_patches_nothing():
 
 
 def test_a_worker_starts_without_tensorflow():
-    assert not import_in_a_fresh_process("inference.worker") & {"tensorflow", "keras", *LOOP}
+    assert not import_in_a_fresh_process("inference.worker.main") & {"tensorflow", "keras", *LOOP}
 
 
 TEXTS = [path for path in sorted(SRC.rglob("*")) if path.suffix in (".py", ".js", ".css", ".html")]
@@ -187,3 +208,17 @@ def test_no_file_is_longer_than_400_lines(path):
 def test_every_module_says_what_it_is(name):
     tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
     assert ast.get_docstring(tree) or not tree.body, f"{name} has no docstring"
+
+
+def test_every_folder_is_a_package():
+    """Or the wheel would lack it."""
+    folders = {path.parent for path in SRC.rglob("*.py")}
+    assert not [folder for folder in folders if not (folder / "__init__.py").is_file()]
+
+
+@pytest.mark.parametrize("folder", sorted(FOLDERS))
+def test_folders_instead_of_prefixes(folder):
+    members = [path.stem for path in MODULES[folder].parent.glob("*.py") if path.name != "__init__.py"]
+    assert len(members) <= 12, f"src/{folder} holds {len(members)} modules; at most a dozen fit a room"
+    counts = collections.Counter(member.split("_")[0] for member in members)
+    assert not [prefix for prefix, count in counts.items() if count > 1], f"a prefix in src/{folder} wants a folder"

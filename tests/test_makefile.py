@@ -46,14 +46,23 @@ def project(tmp_path):
 def install(project, environment, *locks):
     (project / environment / "bin").mkdir(parents=True)
     (project / environment / "bin/python").symlink_to(sys.executable)
-    lines = [f"requirements/{lock}.lock {sha256((project / f'requirements/{lock}.lock').read_bytes()).hexdigest()}\n" for lock in locks]
+    lines = [
+        f"requirements/{lock}.lock {sha256((project / f'requirements/{lock}.lock').read_bytes()).hexdigest()}\n"
+        for lock in locks
+    ]
     (project / environment / ".installed").write_text("".join(lines))
 
 
 def start(project, *words):
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
     return subprocess.Popen(
-        ["make", *words], cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        ["make", *words],
+        cwd=project,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -72,7 +81,8 @@ def test_run_passes_options_and_prepares_once(project):
 
 
 @pytest.mark.parametrize(
-    ("number", "whom"), [(signal.SIGTERM, "make alone"), (signal.SIGTERM, "the group"), (signal.SIGINT, "the group, as Ctrl-C does")]
+    ("number", "whom"),
+    [(signal.SIGTERM, "make alone"), (signal.SIGTERM, "the group"), (signal.SIGINT, "the group, as Ctrl-C does")],
 )
 def test_run_hands_signals_to_the_server_and_makes_no_noise(project, number, whom):
     with start(project, "run") as process:
@@ -107,7 +117,10 @@ def test_a_changed_lock_is_installed(project):
     assert (code, err) == (0, "")
     assert out.splitlines()[0].startswith("Installing requirements/run.lock into .venv")
     assert "--require-hashes" in out and "-r requirements/run.lock" in out
-    assert sorted(line.split()[0] for line in record.read_text().splitlines()) == ["requirements/dev.lock", "requirements/run.lock"]
+    assert sorted(line.split()[0] for line in record.read_text().splitlines()) == [
+        "requirements/dev.lock",
+        "requirements/run.lock",
+    ]
     assert run(project, "environment") == (0, "", "")
 
 
@@ -120,7 +133,9 @@ def test_a_failed_installation_says_so_and_is_tried_again(project):
     for _ in range(2):
         code, _out, err = run(project, "environment")
         assert code != 0
-        assert err.startswith("The packages of requirements/run.lock could not be installed into .venv: see pip's message above.")
+        assert err.startswith(
+            "The packages of requirements/run.lock could not be installed into .venv: see pip's message above."
+        )
 
 
 @pytest.mark.parametrize(
@@ -161,7 +176,9 @@ def test_a_broken_environment_is_made_anew(project):
 
 def test_help_lists_the_targets():
     out = run(ROOT, "help")[1]
-    assert {"help", "run", "test", "test-long", "lint", "docs", "bench", "lock", "clean"} <= {line.split()[1] for line in out.splitlines()}
+    assert {"help", "run", "test", "test-long", "lint", "docs", "bench", "lock", "clean"} <= {
+        line.split()[1] for line in out.splitlines()
+    }
 
 
 def pins(name):
@@ -172,7 +189,10 @@ def pins(name):
 def test_the_locks_agree():
     """dev.lock goes on top of run.lock in one folder; gpu.lock differs in TensorFlow alone."""
     assert pins("run") <= pins("dev")
-    assert {name for name, *_rest in pins("run") ^ pins("gpu") if not name.startswith("nvidia")} == {"tensorflow", "tensorflow-cpu"}
+    assert {name for name, *_rest in pins("run") ^ pins("gpu") if not name.startswith("nvidia")} == {
+        "tensorflow",
+        "tensorflow-cpu",
+    }
 
 
 @pytest.mark.parametrize("name", ["run", "dev", "gpu", "display"])

@@ -7,8 +7,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from imageserver.inference.toolkit.face_tracking import Face, cascade
 from numpy.typing import NDArray
+
+from imageserver.inference.toolkit.face_tracking import Face, cascade
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -66,7 +67,9 @@ class Eyes:
     def _look(self, frame: Pixels, face: Face) -> None:
         """Ask the cascade for both eyes in the upper half of the face."""
         square = _cut(frame, face, (0.0, 0.1), (1.0, 0.55), (FACE_SIDE, round(0.55 * FACE_SIDE)))
-        found = cascade(OPEN_EYES).detectMultiScale(square, scaleFactor=1.1, minNeighbors=2, minSize=(20, 20), maxSize=(64, 64))
+        found = cascade(OPEN_EYES).detectMultiScale(
+            square, scaleFactor=1.1, minNeighbors=2, minSize=(20, 20), maxSize=(64, 64)
+        )
         places = _pair([(x + width / 2, y + height / 2) for x, y, width, height in found])
         self.found_open = places is not None
         if places is not None and len(self._places) < LOOKS:
@@ -98,10 +101,16 @@ def _pair(centres: list[tuple[float, float]]) -> NDArray[np.float64] | None:
     return best
 
 
-def _cut(frame: Pixels, face: Face, corner: tuple[float, float], extent: tuple[float, float], size: tuple[int, int]) -> NDArray[Any]:
+def _cut(
+    frame: Pixels, face: Face, corner: tuple[float, float], extent: tuple[float, float], size: tuple[int, int]
+) -> NDArray[Any]:
     """Grey (height, width) of `size` (width, height): the part of the face's unit square from `corner`, `extent` large."""
     placing = face.matrix[:, :2] * (np.array(extent) / size)
     offset = face.matrix[:, :2] @ corner + face.matrix[:, 2] + placing @ [0.5, 0.5]
     matrix = np.hstack([placing, offset[:, np.newaxis]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.cvtColor(cv2.warpAffine(frame, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), cv2.COLOR_RGB2GRAY))
+    return np.asarray(
+        cv2.cvtColor(
+            cv2.warpAffine(frame, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), cv2.COLOR_RGB2GRAY
+        )
+    )

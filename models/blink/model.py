@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.toolkit.face_tracking import FaceTracker
-from numpy.typing import NDArray
 
 from .eyes import Eyes
 
@@ -168,4 +169,7 @@ class Watch:
 
 
 def _answer(watched: float, closed: float, blinks: float) -> dict[str, Any]:
-    return {"blinks_per_minute": round(60 * blinks / watched, 1), "fatigue": round(min(1.0, closed / watched / DROWSY / 2), 3)}
+    return {
+        "blinks_per_minute": round(60 * blinks / watched, 1),
+        "fatigue": round(min(1.0, closed / watched / DROWSY / 2), 3),
+    }

@@ -16,8 +16,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from imageserver.inference.shared.manifest import Manifest
 from numpy.typing import NDArray
+
+from imageserver.inference.shared.manifest import Manifest
 
 WORKING_SIDE = 320
 SMALLEST_FACE = 32
@@ -31,7 +32,9 @@ class Model:
         path = Path(cv2.data.haarcascades) / "haarcascade_frontalface_alt2.xml"
         self._cascade = cv2.CascadeClassifier(str(path))
         if self._cascade.empty():
-            raise FileNotFoundError(f"this OpenCV ({cv2.__version__}) comes without {path.name}; install opencv-python-headless 4")
+            raise FileNotFoundError(
+                f"this OpenCV ({cv2.__version__}) comes without {path.name}; install opencv-python-headless 4"
+            )
 
     def predict(self, batch: list[NDArray[np.uint8]]) -> list[dict[str, Any]]:
         return [self._find(picture[:, :, 0]) for picture in batch]
@@ -52,7 +55,9 @@ class Model:
                 "label": "face",
                 "score": round(count / (count + LEAST_WINDOWS), 5),
             }
-            for (x, y, width, height), count in zip(np.asarray(found).tolist(), np.asarray(windows).tolist(), strict=True)
+            for (x, y, width, height), count in zip(
+                np.asarray(found).tolist(), np.asarray(windows).tolist(), strict=True
+            )
         ]
         boxes.sort(key=lambda box: -box["score"])
         boxes = boxes[:MOST_FACES]

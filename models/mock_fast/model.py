@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from imageserver.inference.shared.manifest import Manifest
 
 

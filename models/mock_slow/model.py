@@ -4,8 +4,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from imageserver.inference.shared.manifest import Manifest
 from PIL import Image
+
+from imageserver.inference.shared.manifest import Manifest
 
 SECONDS = 0.5
 """For each frame; the time limit in model.toml must be larger."""

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.toolkit.face_tracking import FaceTracker
-from numpy.typing import NDArray
 
 from . import pos
 from .skin import SkinSampler

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from imageserver.inference.toolkit.face_tracking import Face
 from numpy.typing import NDArray
+
+from imageserver.inference.toolkit.face_tracking import Face
 
 Pixels = NDArray[np.uint8]
 Weights = NDArray[np.float32]
@@ -27,7 +28,9 @@ def _geometry() -> tuple[Weights, NDArray[np.bool_], Weights]:
     mouth = ((across - 0.5) / 0.24) ** 2 + ((down - 0.78) / 0.11) ** 2 < 1
     nostrils = ((across - 0.5) / 0.14) ** 2 + ((down - 0.64) / 0.06) ** 2 < 1
     sure = (down > 0.48) & (down < 0.66) & (np.abs(across - 0.5) < 0.28)
-    regions = np.stack([side & height for height in (down < 0.36, down >= 0.36) for side in (across < 0.5, across >= 0.5)], axis=2)
+    regions = np.stack(
+        [side & height for height in (down < 0.36, down >= 0.36) for side in (across < 0.5, across >= 0.5)], axis=2
+    )
     return (oval & ~eyes & ~mouth & ~nostrils).astype(np.float32), sure & ~nostrils, regions.astype(np.float32)
 
 
@@ -61,7 +64,9 @@ class SkinSampler:
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
             face_alone = cv2.warpAffine(part, placing, (_SIDE, _SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE)
             self._weights = choose(face_alone)[..., np.newaxis] * _REGIONS
-        weights = cv2.warpAffine(self._weights, placing, (part.shape[1], part.shape[0]), flags=cv2.INTER_LINEAR).reshape(-1, REGIONS)
+        weights = cv2.warpAffine(
+            self._weights, placing, (part.shape[1], part.shape[0]), flags=cv2.INTER_LINEAR
+        ).reshape(-1, REGIONS)
         areas = weights.sum(axis=0, dtype=np.float64)
         expected = self._weights.sum(axis=(0, 1), dtype=np.float64) * abs(float(np.linalg.det(placing[:, :2])))
         if areas.sum() < 0.6 * expected.sum() or areas.sum() < 1:
@@ -78,7 +83,9 @@ def _cut(frame: Pixels, face: Face) -> tuple[Pixels, NDArray[np.float64]] | None
     matrix = face.matrix
     corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) @ matrix[:, :2].T + matrix[:, 2]
     left, top = (max(0, int(np.floor(value))) for value in corners.min(axis=0))
-    right, bottom = (min(int(np.ceil(value)) + 1, most) for value, most in zip(corners.max(axis=0), (width, height), strict=True))
+    right, bottom = (
+        min(int(np.ceil(value)) + 1, most) for value, most in zip(corners.max(axis=0), (width, height), strict=True)
+    )
     if right - left < 4 or bottom - top < 4:
         return None
     part = frame[top:bottom, left:right]

@@ -3,9 +3,10 @@
 After Huang, Liu, van der Maaten and Weinberger, "Densely Connected Convolutional Networks", 2017.
 """
 
-from imageserver.inference.toolkit import xray_layers
-from imageserver.inference.toolkit.xray_layers import Tensor, convolution, normalised, plain
 from keras import Model, layers
+
+from imageserver.inference.toolkit.xray import layers as xray_layers
+from imageserver.inference.toolkit.xray.layers import Tensor, convolution, normalised, plain
 
 GROWTH = 14
 

@@ -4,9 +4,10 @@ After Szegedy et al., "Going Deeper with Convolutions", 2015, with the factorise
 "Rethinking the Inception Architecture for Computer Vision", 2016.
 """
 
-from imageserver.inference.toolkit import xray_layers
-from imageserver.inference.toolkit.xray_layers import Tensor, convolution
 from keras import Model, layers
+
+from imageserver.inference.toolkit.xray import layers as xray_layers
+from imageserver.inference.toolkit.xray.layers import Tensor, convolution
 
 
 def module(x: Tensor, filters: int) -> Tensor:

@@ -4,9 +4,10 @@ Local contrast is the picture less its surroundings, over their deviation: infil
 says it whatever the exposure. The weighing is squeeze-and-excitation (Hu, Shen and Sun, 2018).
 """
 
-from imageserver.inference.toolkit import xray_layers
-from imageserver.inference.toolkit.xray_layers import Tensor, convolution
 from keras import Model, layers, ops
+
+from imageserver.inference.toolkit.xray import layers as xray_layers
+from imageserver.inference.toolkit.xray.layers import Tensor, convolution
 
 
 def local_contrast(x: Tensor) -> Tensor:

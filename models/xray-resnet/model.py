@@ -3,9 +3,10 @@
 After He, Zhang, Ren and Sun, "Identity Mappings in Deep Residual Networks", 2016 (activation before convolution).
 """
 
-from imageserver.inference.toolkit import xray_layers
-from imageserver.inference.toolkit.xray_layers import Tensor, normalised, plain
 from keras import Model, layers
+
+from imageserver.inference.toolkit.xray import layers as xray_layers
+from imageserver.inference.toolkit.xray.layers import Tensor, normalised, plain
 
 
 def block(x: Tensor, filters: int, stride: int) -> Tensor:

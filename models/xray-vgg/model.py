@@ -3,9 +3,10 @@
 After Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2015.
 """
 
-from imageserver.inference.toolkit import xray_layers
-from imageserver.inference.toolkit.xray_layers import Tensor, convolution
 from keras import Model, layers
+
+from imageserver.inference.toolkit.xray import layers as xray_layers
+from imageserver.inference.toolkit.xray.layers import Tensor, convolution
 
 
 def body(x: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 After Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
 """
 
-from imageserver.inference.toolkit import xray_layers
-from imageserver.inference.toolkit.xray_layers import Tensor, convolution, plain
 from keras import Model, layers
+
+from imageserver.inference.toolkit.xray import layers as xray_layers
+from imageserver.inference.toolkit.xray.layers import Tensor, convolution, plain
 
 
 def separable(x: Tensor, filters: int) -> Tensor:

@@ -22,7 +22,9 @@ def main(arguments: Sequence[str]) -> int:
     """Do what `arguments` say; returns the exit code, 2 with one sentence on standard error when it cannot be done."""
     given = _parser().parse_args(arguments)
     try:
-        options = [word for name in ("users", "data") if getattr(given, name) for word in (f"--{name}", getattr(given, name))]
+        options = [
+            word for name in ("users", "data") if getattr(given, name) for word in (f"--{name}", getattr(given, name))
+        ]
         found = table.read(options, os.environ)
         _run(given, UserDB(found.users))
         _warn_of_model(getattr(given, "model", None), found.models)
@@ -38,7 +40,10 @@ def main(arguments: Sequence[str]) -> int:
 def _warn_of_model(name: str | None, models: Path) -> None:
     """A user may come before the model does, so this is no error."""
     if name and not (models / name.strip()).is_dir():
-        print(f"There is no model {name.strip()!r} in {models}: until there is, the server's own default is used.", file=sys.stderr)
+        print(
+            f"There is no model {name.strip()!r} in {models}: until there is, the server's own default is used.",
+            file=sys.stderr,
+        )
 
 
 def _run(given: argparse.Namespace, users: UserDB) -> None:
@@ -49,7 +54,9 @@ def _run(given: argparse.Namespace, users: UserDB) -> None:
     # Said before the password is asked for.
     if given.command == "add":
         if user is not None:
-            raise SettingError(f"there is a user {given.name!r} already: change it with passwd or set, or remove it first")
+            raise SettingError(
+                f"there is a user {given.name!r} already: change it with passwd or set, or remove it first"
+            )
         new = _changed(User(given.name), given)
         users.add(new.name, _password(), new.roles, new.model, new.hz, new.rotate)
         print(f"Added to {users.path}: {_line(new)}")
@@ -116,7 +123,9 @@ def _password() -> str:
     if not sys.stdin.isatty():
         line = sys.stdin.readline().rstrip("\r\n")
         if not line:
-            raise SettingError("there is no password on standard input: run this in a terminal, or pipe the password into it")
+            raise SettingError(
+                "there is no password on standard input: run this in a terminal, or pipe the password into it"
+            )
         return line
     password = getpass.getpass("Password: ")
     if getpass.getpass("Once more: ") != password:
@@ -138,15 +147,23 @@ def _parser() -> argparse.ArgumentParser:
     name = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     name.add_argument("name", metavar="NAME")
     defaults = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    defaults.add_argument("--roles", metavar="ROLES", help=f"of {', '.join(ROLES)}, with commas between (a new user: camera)")
+    defaults.add_argument(
+        "--roles", metavar="ROLES", help=f"of {', '.join(ROLES)}, with commas between (a new user: camera)"
+    )
     defaults.add_argument("--model", metavar="NAME", help="model for this user's streams; '' for the server's default")
-    defaults.add_argument("--hz", metavar="N", help="most frames a second processed of each stream, 0 no cap; '' for the server's default")
-    defaults.add_argument("--rotate", type=int, choices=ROTATIONS, help="clockwise degrees that turn this user's pictures upright")
+    defaults.add_argument(
+        "--hz", metavar="N", help="most frames a second processed of each stream, 0 no cap; '' for the server's default"
+    )
+    defaults.add_argument(
+        "--rotate", type=int, choices=ROTATIONS, help="clockwise degrees that turn this user's pictures upright"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="add|passwd|remove|list|set")
     commands.add_parser("add", parents=[name, defaults, where], help="a new user", allow_abbrev=False)
     commands.add_parser("passwd", parents=[name, where], help="a new password for a user", allow_abbrev=False)
     commands.add_parser("remove", parents=[name, where], help="let a user in no more", allow_abbrev=False)
-    commands.add_parser("set", parents=[name, defaults, where], help="change a user's roles and defaults", allow_abbrev=False)
+    commands.add_parser(
+        "set", parents=[name, defaults, where], help="change a user's roles and defaults", allow_abbrev=False
+    )
     listing = commands.add_parser("list", parents=[where], help="show all users", allow_abbrev=False)
     listing.add_argument("--json", action="store_true", help="as JSON")
     return parser

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import argon2
+
 from imageserver.errors import SettingError
 
 ROLES = ("camera", "viewer", "admin")
@@ -86,13 +87,17 @@ class UserDB:
         except argon2.exceptions.VerifyMismatchError:
             return None
         except argon2.exceptions.InvalidHashError:
-            raise SettingError(f"the stored password of {name!r} is damaged: set it anew with  python3 src/userdb.py passwd") from None
+            raise SettingError(
+                f"the stored password of {name!r} is damaged: set it anew with  python3 src/userdb.py passwd"
+            ) from None
         if found is None or not fits:
             return None
         if self._hasher.check_needs_rehash(stored):
             renewed = self._hasher.hash(password)
             with self._connection() as connection:
-                connection.execute("UPDATE users SET password = ? WHERE name = ? AND password = ?", (renewed, name, stored))
+                connection.execute(
+                    "UPDATE users SET password = ? WHERE name = ? AND password = ?", (renewed, name, stored)
+                )
         return found[0]
 
     def get(self, name: str) -> User | None:
@@ -124,7 +129,9 @@ class UserDB:
             try:
                 connection.execute("INSERT INTO users VALUES (?, ?, ?, ?, ?, ?)", (user.name, stored, *_columns(user)))
             except sqlite3.IntegrityError:
-                raise SettingError(f"there is a user {user.name!r} already: change it with passwd or set, or remove it first") from None
+                raise SettingError(
+                    f"there is a user {user.name!r} already: change it with passwd or set, or remove it first"
+                ) from None
         return user
 
     def passwd(self, name: str, password: str) -> None:
@@ -156,7 +163,10 @@ class UserDB:
         columns = "name, password, roles, model, hz, rotate"
         with self._connection() as connection:
             rows = connection.execute(f"SELECT {columns} FROM users {condition or 'ORDER BY name'}", values).fetchall()  # noqa: S608
-        return [(User(name, frozenset(roles.split()), model, hz, rotate), stored) for name, stored, roles, model, hz, rotate in rows]
+        return [
+            (User(name, frozenset(roles.split()), model, hz, rotate), stored)
+            for name, stored, roles, model, hz, rotate in rows
+        ]
 
     @contextlib.contextmanager
     def _connection(self, create: bool = False) -> Iterator[sqlite3.Connection]:
@@ -188,7 +198,9 @@ class Verifier:
     each time.
     """
 
-    def __init__(self, users: UserDB, seconds: float = 60.0, most: int = 1024, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, users: UserDB, seconds: float = 60.0, most: int = 1024, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._users, self._seconds, self._most, self._clock = users, seconds, most, clock
         self._key = secrets.token_bytes(32)
         self._until: OrderedDict[bytes, float] = OrderedDict()
@@ -227,12 +239,21 @@ class Verifier:
 def checked(user: User) -> User:
     """`user` when all of it is allowed, else SettingError."""
     name = user.name
-    if not name or len(name) > MAX_NAME or not name.isprintable() or not _encodable(name) or name != name.strip() or ":" in name:
+    if (
+        not name
+        or len(name) > MAX_NAME
+        or not name.isprintable()
+        or not _encodable(name)
+        or name != name.strip()
+        or ":" in name
+    ):
         rule = f"it takes 1 to {MAX_NAME} visible characters, no colon, no space at either end"
         raise SettingError(f"{name!r} cannot be a user's name: {rule}")
     unknown = user.roles.difference(ROLES)
     if unknown or not user.roles:
-        raise SettingError(f"{', '.join(sorted(unknown)) or 'no role'!r} cannot be a user's roles: they are {', '.join(ROLES)}")
+        raise SettingError(
+            f"{', '.join(sorted(unknown)) or 'no role'!r} cannot be a user's roles: they are {', '.join(ROLES)}"
+        )
     if user.model is not None and not (user.model and user.model.isprintable() and " " not in user.model):
         raise SettingError(f"{user.model!r} cannot be the name of a model")
     if user.hz is not None and not 0 <= user.hz <= 1000:
@@ -266,7 +287,9 @@ def _columns(user: User) -> tuple[str, str | None, float | None, int]:
 
 def _unmatchable(hasher: argon2.PasswordHasher) -> str:
     """A hash that no password has and that takes as long to verify as those of `hasher`."""
-    salt, tag = (base64.b64encode(secrets.token_bytes(size)).rstrip(b"=").decode() for size in (hasher.salt_len, hasher.hash_len))
+    salt, tag = (
+        base64.b64encode(secrets.token_bytes(size)).rstrip(b"=").decode() for size in (hasher.salt_len, hasher.hash_len)
+    )
     return f"$argon2id$v=19$m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}${salt}${tag}"
 
 

@@ -97,7 +97,9 @@ class Logins:
                 raise LimitExceeded("too many logins wait at this moment; try again in a few seconds")
             if self._must_wait(address):
                 metrics.LIMITS_HIT.inc("login-attempts")
-                raise LimitExceeded(f"{self._attempts} logins from {address} were refused within a minute; try again in a minute")
+                raise LimitExceeded(
+                    f"{self._attempts} logins from {address} were refused within a minute; try again in a minute"
+                )
             self._waiting += 1
             try:
                 with self._turns:

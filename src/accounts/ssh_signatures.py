@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+
 from imageserver.errors import NotAllowed, SettingError
 
 PublicKey = ed25519.Ed25519PublicKey | rsa.RSAPublicKey | ec.EllipticCurvePublicKey
@@ -28,7 +29,11 @@ SMALLEST_RSA = 2048  # bits
 LARGEST_RSA = 16384  # bits; the time of a check grows with their square
 MAX_FILE = 2**20  # bytes of an authorized_keys file
 _ARMOR = re.compile(rb"-----BEGIN SSH SIGNATURE-----\r?\n([A-Za-z0-9+/=\s]+)-----END SSH SIGNATURE-----\s*")
-_CURVES: dict[str, hashes.HashAlgorithm] = {"secp256r1": hashes.SHA256(), "secp384r1": hashes.SHA384(), "secp521r1": hashes.SHA512()}
+_CURVES: dict[str, hashes.HashAlgorithm] = {
+    "secp256r1": hashes.SHA256(),
+    "secp384r1": hashes.SHA384(),
+    "secp521r1": hashes.SHA512(),
+}
 _RSA_HASHES: dict[bytes, hashes.HashAlgorithm] = {b"rsa-sha2-256": hashes.SHA256(), b"rsa-sha2-512": hashes.SHA512()}
 
 _NARROWING = ("cert-authority", "expiry-time", "from", "principals")
@@ -66,7 +71,9 @@ def _verify(blob: bytes, message: bytes, namespace: bytes, keys: Collection[byte
     if hash_name not in (b"sha256", b"sha512"):
         raise ValueError(f"it hashes with {hash_name[:40]!r}, not sha256 or sha512")
     digest = hashlib.new(hash_name.decode(), message).digest()
-    signed = MAGIC + b"".join(struct.pack(">I", len(field)) + field for field in (namespace, reserved, hash_name, digest))
+    signed = MAGIC + b"".join(
+        struct.pack(">I", len(field)) + field for field in (namespace, reserved, hash_name, digest)
+    )
     reader = _Reader(inner)
     algorithm, numbers = reader.string(), reader.string()
     reader.done()
@@ -102,7 +109,9 @@ def load_key(encoded: bytes) -> PublicKey:
         if not SMALLEST_RSA <= key.key_size <= LARGEST_RSA:
             raise ValueError(f"an RSA key of {key.key_size} bits, where {SMALLEST_RSA} to {LARGEST_RSA} are taken")
         return key
-    plain = kind == b"ssh-ed25519" or kind.startswith(b"ecdsa-sha2-nistp")  # signatures of hardware tokens (sk-…) differ
+    plain = kind == b"ssh-ed25519" or kind.startswith(
+        b"ecdsa-sha2-nistp"
+    )  # signatures of hardware tokens (sk-…) differ
     if plain and isinstance(key, ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey):
         return key
     raise ValueError(f"keys of the kind {kind.decode(errors='replace')!r} are not taken")
@@ -153,7 +162,10 @@ def _key_of_line(line: str) -> bytes:
     if at is None:
         raise ValueError("there is no key in it")
     if at == 1:
-        names = [re.split("=", option, maxsplit=1)[0].lower() for option in re.findall(r'(?:[^,"]|"(?:\\.|[^"\\])*")+', words[0])]
+        names = [
+            re.split("=", option, maxsplit=1)[0].lower()
+            for option in re.findall(r'(?:[^,"]|"(?:\\.|[^"\\])*")+', words[0])
+        ]
         narrowing = [name for name in names if name in _NARROWING]
         if narrowing:
             raise ValueError(f"its option {narrowing[0]} cannot be honoured here")
@@ -182,7 +194,9 @@ class AuthorizedKeys:
             self._refresh()
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            raise SettingError(f"--tcp-authorized-keys: {path} cannot be read ({reason}): name a file as ssh uses it") from error
+            raise SettingError(
+                f"--tcp-authorized-keys: {path} cannot be read ({reason}): name a file as ssh uses it"
+            ) from error
         if not self._keys:
             log(f"{path} lists no key, so nobody can authenticate: add a line with a public key for each app")
 

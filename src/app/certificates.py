@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
 from imageserver.config import addresses
 from imageserver.errors import SettingError
 
@@ -46,12 +47,20 @@ def context(cert: Path | None, key: Path | None, *, project: Path, data: Path, l
     try:
         made.load_cert_chain(cert, key, password=_no_password)
     except FileNotFoundError as error:
-        raise SettingError(f"there is no certificate {cert} or no key {key or cert}: name existing files with --cert and --key") from error
+        raise SettingError(
+            f"there is no certificate {cert} or no key {key or cert}: name existing files with --cert and --key"
+        ) from error
     except PermissionError as error:
-        raise SettingError(f"{cert} or {key or cert} may not be read by this user: change its owner or rights") from error
+        raise SettingError(
+            f"{cert} or {key or cert} may not be read by this user: change its owner or rights"
+        ) from error
     except (ssl.SSLError, OSError, SettingError) as error:
         which = f"{cert} and {key}" if key else str(cert)
-        wanted = "they must be a PEM certificate and its key" if key else "name its key with --key, or put both into this file, as PEM"
+        wanted = (
+            "they must be a PEM certificate and its key"
+            if key
+            else "name its key with --key, or put both into this file, as PEM"
+        )
         raise SettingError(f"{which} cannot be used: {_reason(error)}; {wanted}") from error
     log(f"TLS certificate {cert}, SHA-256 {fingerprint(cert)}")
     return made
@@ -74,7 +83,9 @@ def fingerprint(cert: Path) -> str:
     return found.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
-def self_signed(folder: Path, log: Log, names: Iterable[str] | None = None, now: datetime.datetime | None = None) -> tuple[Path, Path]:
+def self_signed(
+    folder: Path, log: Log, names: Iterable[str] | None = None, now: datetime.datetime | None = None
+) -> tuple[Path, Path]:
     """Certificate and key in `folder`; made when they are missing or expire within `RENEW_DAYS`. SettingError.
 
     `names`: host names and addresses, by default this machine's. `now` with a time zone.
@@ -90,7 +101,9 @@ def self_signed(folder: Path, log: Log, names: Iterable[str] | None = None, now:
         if found.not_valid_after_utc > now + datetime.timedelta(days=RENEW_DAYS):
             missing = sorted(set(wanted) - _names_in(found))
             if missing:
-                log(f"the certificate {cert} does not name {', '.join(missing)}: remove it to have a new one made that does")
+                log(
+                    f"the certificate {cert} does not name {', '.join(missing)}: remove it to have a new one made that does"
+                )
             return cert, key
         log(f"the certificate {cert} expires: a new one is made")
     try:
@@ -129,9 +142,20 @@ def _make(cert: Path, key: Path, names: list[str], now: datetime.datetime) -> No
     public = private.public_key()
     host = next((name for name in names if name != "localhost"), "localhost")
     subject = x509.Name(
-        [x509.NameAttribute(NameOID.COMMON_NAME, host[:64]), x509.NameAttribute(NameOID.ORGANIZATION_NAME, "ImageServer, self-signed")]
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, host[:64]),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "ImageServer, self-signed"),
+        ]
     )
-    unused = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "crl_sign", "encipher_only", "decipher_only")
+    unused = (
+        "content_commitment",
+        "key_encipherment",
+        "data_encipherment",
+        "key_agreement",
+        "crl_sign",
+        "encipher_only",
+        "decipher_only",
+    )
     usage = dict.fromkeys(unused, False)
     made = (
         x509.CertificateBuilder()

@@ -43,7 +43,12 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds")
-        line = {"time": time, "level": record.levelname.lower(), "message": super().format(record), "pid": record.process}
+        line = {
+            "time": time,
+            "level": record.levelname.lower(),
+            "message": super().format(record),
+            "pid": record.process,
+        }
         return json.dumps(line)
 
 

@@ -20,8 +20,8 @@ from imageserver.config.table import Settings
 from imageserver.display.windows import Windows
 from imageserver.errors import ImageServerError, SettingError, UnknownModel
 from imageserver.inference.server.engine import Engine
-from imageserver.inference.server.registry import Registry
 from imageserver.inference.server.stateful.models import StatefulModels
+from imageserver.inference.shared.registry import Registry
 from imageserver.monitoring import prometheus
 from imageserver.monitoring.health import Health
 from imageserver.monitoring.reports import ResultsFile, StatusLines
@@ -36,7 +36,7 @@ from imageserver.protocols.snap.relay import PREFIX as RELAY
 from imageserver.protocols.snap.relay import Relay
 from imageserver.protocols.snap.store import SnapStore
 from imageserver.streams.session import Sessions
-from imageserver.streams.stream import Hall
+from imageserver.streams.stream import Streams
 from imageserver.transport import hub
 from imageserver.transport.http.server import HttpServer
 from imageserver.transport.socketio.server import SocketIOServer
@@ -69,7 +69,7 @@ class ImageServer:
             log=LOG.info,
             warn=LOG.warning,
         )
-        self.hall = Hall(self.engine, max_frame_bytes=settings.max_frame_bytes)
+        self.streams = Streams(self.engine, max_frame_bytes=settings.max_frame_bytes)
         self.logins = Logins(
             self.users,
             required=settings.auth,
@@ -80,7 +80,7 @@ class ImageServer:
         )
         self.results = ResultsFile(str(settings.results)) if settings.results else None
         if self.results:
-            self.hall.watch(self.results)
+            self.streams.watch(self.results)
         proxies = [str(network) for network in settings.trusted_proxy]
         limits = transports.http(settings)
         context = tls if settings.tls else None
@@ -89,8 +89,10 @@ class ImageServer:
         if tls is not None and settings.https_port is not None:
             secure = _listen(settings.ip, settings.https_port)
             self.https = https.beside(self.http, secure, settings, tls, log=LOG.warning)
-        self.socketio = SocketIOServer(transports.socketio(settings), cors_origins=settings.cors_origin, log=LOG.warning)
-        camstream = CamStream(self.hall, self.logins, self.socketio, Defaults(settings.model, settings.hz))
+        self.socketio = SocketIOServer(
+            transports.socketio(settings), cors_origins=settings.cors_origin, log=LOG.warning
+        )
+        camstream = CamStream(self.streams, self.logins, self.socketio, Defaults(settings.model, settings.hz))
         self.stateful = StatefulModels(
             self.engine.check,
             arguments=_worker_arguments(settings),
@@ -114,15 +116,19 @@ class ImageServer:
         self.relay = Relay(self.logins, transports.relay(settings), send_timeout=settings.ws_send_timeout)
         store = SnapStore(settings.data / "snippets", history=settings.snippet_history, max_bytes=settings.snippet_disk)
         self.http.route(RELAY, self.relay)
-        self.http.route("/snippets", Snap(self.hall, self.logins, store, self.relay, settings.model, log=LOG.warning))
+        self.http.route(
+            "/snippets", Snap(self.streams, self.logins, store, self.relay, settings.model, log=LOG.warning)
+        )
         self.http.route("/metrics", prometheus.Page(self.logins, self._refresh_gauges))
-        self.rest = Rest(self.hall, self.logins, jobs, not_ready=self._not_ready, log=LOG.warning)
+        self.rest = Rest(self.streams, self.logins, jobs, not_ready=self._not_ready, log=LOG.warning)
         self.http.route("", self.rest)
         self.windows: Windows | None = None
         notifier = systemd.Notifier.from_environment(os.environ)
-        self.service = systemd.Service(notifier, problem=self._not_ready, coming=self._is_loading, alive=lambda: all(self._serving))
+        self.service = systemd.Service(
+            notifier, problem=self._not_ready, coming=self._is_loading, alive=lambda: all(self._serving)
+        )
         self._tcp_warnings: list[str] = []
-        self.legacy_tcp = legacy_tcp_port.build(settings, self.hall, log=LOG.info, warn=self._tcp_warnings.append)
+        self.legacy_tcp = legacy_tcp_port.build(settings, self.streams, log=LOG.info, warn=self._tcp_warnings.append)
 
     def run(self) -> int:
         """Serve until a signal says stop; returns the exit code."""
@@ -139,7 +145,7 @@ class ImageServer:
         hub.spawn(self._await_default)
         hub.spawn(prometheus.measure_lag)
         hub.spawn(self.service.run)
-        hub.spawn(StatusLines(self.hall, LOG.info).run)
+        hub.spawn(StatusLines(self.streams, LOG.info).run)
         self._stopping.wait()
         return self._stop()
 
@@ -151,7 +157,9 @@ class ImageServer:
         except UnknownModel as error:
             raise SettingError(f"--model and --preload: {error}") from error
         if named[settings.model].stateful:
-            raise SettingError(f"--model: {settings.model!r} keeps state from frame to frame, so it is for sessions: --session-models")
+            raise SettingError(
+                f"--model: {settings.model!r} keeps state from frame to frame, so it is for sessions: --session-models"
+            )
         self._check_session_models()
         self.engine.start([name for name, manifest in named.items() if not manifest.stateful])
         for name in settings.preload:
@@ -163,9 +171,13 @@ class ImageServer:
         known = self.engine.models
         for name in self._settings.session_models:
             if name not in known:
-                raise SettingError(f"--session-models: there is no model {name!r}; there are: {', '.join(sorted(known))}")
+                raise SettingError(
+                    f"--session-models: there is no model {name!r}; there are: {', '.join(sorted(known))}"
+                )
             if not known[name].manifest.stateful:
-                raise SettingError(f"--session-models: the model {name!r} keeps no state from frame to frame; -m takes it")
+                raise SettingError(
+                    f"--session-models: the model {name!r} keeps no state from frame to frame; -m takes it"
+                )
         if not self._settings.session_models:
             self.sessions.models = tuple(name for name in SESSION_MODELS if name in known)
 
@@ -188,11 +200,13 @@ class ImageServer:
             if path is not None and not path.exists():
                 LOG.warning("%s: there is no %s, so trainings that need it are refused until it is there", option, path)
         if settings.auth and not self.users.any():
-            LOG.warning("nobody can log in yet: add a user with  python3 src/userdb.py add NAME --users %s", settings.users)
+            LOG.warning(
+                "nobody can log in yet: add a user with  python3 src/userdb.py add NAME --users %s", settings.users
+            )
         if not settings.auth and not addresses.is_loopback(host):
             LOG.warning("anybody who reaches this address may send frames; -a asks for a user and password")
         if settings.display:
-            self.windows = Windows(self.hall, LOG.warning)
+            self.windows = Windows(self.streams, LOG.warning)
 
     def _await_default(self) -> None:
         """Say which models are ready, once all that load at start have loaded or failed."""
@@ -206,14 +220,16 @@ class ImageServer:
         model = self.engine.models.get(self._settings.model)
         if model is not None and model.state == "ready":
             return None
-        return f"the default model {self._settings.model!r} is {model.state if model else 'gone: its folder was removed'}"
+        return (
+            f"the default model {self._settings.model!r} is {model.state if model else 'gone: its folder was removed'}"
+        )
 
     def _is_loading(self) -> bool:
         model = self.engine.models.get(self._settings.model)
         return model is not None and model.state in ("absent", "loading")
 
     def _refresh_gauges(self) -> None:
-        metrics.STREAMS.child().value = len(self.hall.streams)
+        metrics.STREAMS.child().value = len(self.streams.open_streams)
         metrics.SESSIONS.child().value = len(self.sessions.open_sessions)
         for name, model in self.engine.models.items():
             metrics.WAITING.child(name).value = len(model.waiting)
@@ -231,7 +247,7 @@ class ImageServer:
     def _stop(self) -> int:
         end = time.monotonic() + STOP_WITHIN
         self.service.stopping()
-        self.hall.stop()
+        self.streams.stop()
         self.rest.trainings.stop()
         self.sessions.stop(1.0)
         self.engine.stop(STOP_WITHIN - 1.0)
@@ -255,10 +271,14 @@ def _listen(ip: str, port: int) -> hub.Socket:
         return hub.listen(ip, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise SettingError(f"port {port} on {ip} is in use: stop what uses it, or choose another with -p (0 = any free one)") from error
+            raise SettingError(
+                f"port {port} on {ip} is in use: stop what uses it, or choose another with -p (0 = any free one)"
+            ) from error
         if error.errno == errno.EACCES:
             raise SettingError(f"port {port} may not be used by this user: choose one from 1024 on with -p") from error
-        raise SettingError(f"{ip}:{port} cannot be listened on ({error.strerror}): give an address of this machine with -i") from error
+        raise SettingError(
+            f"{ip}:{port} cannot be listened on ({error.strerror}): give an address of this machine with -i"
+        ) from error
 
 
 def _users(settings: Settings) -> UserDB:
@@ -276,7 +296,14 @@ def _users(settings: Settings) -> UserDB:
 
 def _worker_arguments(settings: Settings) -> list[str]:
     threads = max(1, (os.cpu_count() or 1) // settings.workers)
-    return ["--threads", str(threads), "--max-bytes", str(settings.max_frame_bytes), "--max-pixels", str(settings.max_pixels)]
+    return [
+        "--threads",
+        str(threads),
+        "--max-bytes",
+        str(settings.max_frame_bytes),
+        "--max-pixels",
+        str(settings.max_pixels),
+    ]
 
 
 def main(arguments: list[str]) -> int:

@@ -48,7 +48,10 @@ class Notifier:
         """Send lines such as "READY=1". Never blocks and never raises: systemd may be busy or gone, and the server goes on."""
         if self.address:
             text = "\n".join(line.replace("\n", " ") for line in assignments)
-            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+            with (
+                contextlib.suppress(OSError),
+                socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock,
+            ):
                 sock.sendto(text.encode(errors="replace"), self.address.replace("@", "\0", 1))
 
 

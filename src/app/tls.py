@@ -24,12 +24,16 @@ def context(settings: Settings, *, log: Log) -> ssl.SSLContext | None:
         return None
     if settings.tls:
         log("only https is spoken here: the Android apps in the field need plain http; --https-port N serves both")
-    from imageserver.app import certificates  # its library takes a tenth of the start, which a server without TLS need not wait for
+    from imageserver.app import (
+        certificates,  # its library takes a tenth of the start, which a server without TLS need not wait for
+    )
 
     return certificates.context(settings.cert, settings.key, project=PROJECT, data=settings.data, log=log)
 
 
-def beside(plain: HttpServer, listener: hub.Socket, settings: Settings, context: ssl.SSLContext, *, log: Log) -> HttpServer:
+def beside(
+    plain: HttpServer, listener: hub.Socket, settings: Settings, context: ssl.SSLContext, *, log: Log
+) -> HttpServer:
     """A server for the same applications as `plain`, over TLS."""
     proxies = [str(network) for network in settings.trusted_proxy]
     secure = HttpServer(listener, transports.http(settings), trusted_proxies=proxies, log=log, ssl_context=context)

@@ -32,7 +32,9 @@ def lan_address() -> str | None:
 
 def own() -> list[str]:
     """The addresses by which others may know this machine: that of `lan_address`, and IPv4 of every interface."""
-    return list(dict.fromkeys(found for found in (lan_address(), *_interface_addresses()) if found and not is_loopback(found)))
+    return list(
+        dict.fromkeys(found for found in (lan_address(), *_interface_addresses()) if found and not is_loopback(found))
+    )
 
 
 def _interface_addresses() -> Iterator[str]:

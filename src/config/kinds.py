@@ -103,7 +103,9 @@ def size(low: int, high: int) -> Kind:
             raise ValueError(text)
         return value
 
-    return Kind("BYTES", f"a size from {show_size(low)} to {show_size(high)}, such as 1500000, 512K or 16M", parse, show_size)
+    return Kind(
+        "BYTES", f"a size from {show_size(low)} to {show_size(high)}, such as 1500000, 512K or 16M", parse, show_size
+    )
 
 
 def show_size(value: int) -> str:
@@ -126,7 +128,12 @@ def duration(low: float, high: float) -> Kind:
             raise ValueError(text)
         return value
 
-    return Kind("TIME", f"a time from {show_seconds(low)} to {show_seconds(high)}, such as 10, 10s or 250ms", parse, show_seconds)
+    return Kind(
+        "TIME",
+        f"a time from {show_seconds(low)} to {show_seconds(high)}, such as 10, 10s or 250ms",
+        parse,
+        show_seconds,
+    )
 
 
 def show_seconds(value: float) -> str:
@@ -186,7 +193,9 @@ def _path(text: str, folder: Path) -> Path:
 PATH = Kind("PATH", "the path of a file", _path)
 FOLDER = Kind("DIR", "the path of a folder", _path)
 OUTPUT = Kind(
-    "FILE", "the path of a file, or - for standard output", lambda text, folder: STANDARD_OUTPUT if text == "-" else _path(text, folder)
+    "FILE",
+    "the path of a file, or - for standard output",
+    lambda text, folder: STANDARD_OUTPUT if text == "-" else _path(text, folder),
 )
 
 

@@ -106,7 +106,9 @@ def from_command_line(table: Sequence[Setting], arguments: Sequence[str], folder
         if word == "-" or not word.startswith("-"):
             positionals += 1
             if positionals > 1:
-                raise SettingError(f"{word!r} is one word too many: beside the options only one {POSITIONAL} is taken (see -h).")
+                raise SettingError(
+                    f"{word!r} is one word too many: beside the options only one {POSITIONAL} is taken (see -h)."
+                )
             found += _from_positional(by_flag, word, folder)
         elif word in by_flag:
             give(word, by_flag[word], None)
@@ -116,10 +118,14 @@ def from_command_line(table: Sequence[Setting], arguments: Sequence[str], folder
             found.append(Given(negated[word], "no", word, folder))
         elif not word.startswith("--") and word[:2] in by_flag and by_flag[word[:2]].kind is not FLAG:
             give(word[:2], by_flag[word[:2]], word[2:])  # -p9000
-        elif re.fullmatch("-[A-Za-z]+", word) and all((row := by_flag.get("-" + letter)) and row.kind is FLAG for letter in word[1:]):
+        elif re.fullmatch("-[A-Za-z]+", word) and all(
+            (row := by_flag.get("-" + letter)) and row.kind is FLAG for letter in word[1:]
+        ):
             found += [Given(by_flag["-" + letter], "yes", "-" + letter, folder) for letter in word[1:]]  # -ad
         else:
-            raise SettingError(f"There is no option {flag}{_nearest(flag, [*by_flag, *negated, '--help'])} (-h lists them all).")
+            raise SettingError(
+                f"There is no option {flag}{_nearest(flag, [*by_flag, *negated, '--help'])} (-h lists them all)."
+            )
     return found
 
 
@@ -127,9 +133,15 @@ def _from_positional(by_flag: Mapping[str, Setting], word: str, folder: Path) ->
     try:
         host, port = addresses.split(word)
     except ValueError:
-        raise SettingError(f"{word!r} is not of the form {POSITIONAL}: write 0.0.0.0:8080 or [::1]:8080, say.") from None
+        raise SettingError(
+            f"{word!r} is not of the form {POSITIONAL}: write 0.0.0.0:8080 or [::1]:8080, say."
+        ) from None
     parts = (("--ip", host), ("--port", port))
-    return [Given(by_flag[flag], text, f"{POSITIONAL} {word!r}: the {flag[2:]}", folder) for flag, text in parts if text is not None]
+    return [
+        Given(by_flag[flag], text, f"{POSITIONAL} {word!r}: the {flag[2:]}", folder)
+        for flag, text in parts
+        if text is not None
+    ]
 
 
 def from_environment(table: Sequence[Setting], environment: Mapping[str, str], place: str, folder: Path) -> list[Given]:
@@ -140,7 +152,9 @@ def from_environment(table: Sequence[Setting], environment: Mapping[str, str], p
         if variable.startswith(PREFIX):
             if variable not in by_variable:
                 nearest = _nearest(variable, by_variable)
-                raise SettingError(f"There is no setting for the variable {variable}{place}{nearest}; correct or unset it.")
+                raise SettingError(
+                    f"There is no setting for the variable {variable}{place}{nearest}; correct or unset it."
+                )
             if text.strip():  # compose files set what is missing to nothing
                 found.append(Given(by_variable[variable], text, variable + place, folder))
     return found
@@ -163,7 +177,8 @@ def _env_lines(text: str, path: Path) -> Iterator[tuple[str, str]]:
         if not line or line.startswith("#") or not line.startswith(PREFIX):
             continue
         found = re.fullmatch(
-            r"""(?P<name>\w+)\s*=\s*(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>[^']*)'|(?P<bare>[^'"\s#](?:.*?))?)\s*(?:\s#.*)?""", line
+            r"""(?P<name>\w+)\s*=\s*(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>[^']*)'|(?P<bare>[^'"\s#](?:.*?))?)\s*(?:\s#.*)?""",
+            line,
         )
         if found is None:
             raise SettingError(f'Line {number} of {path} is not of the form NAME=value or NAME="value"; correct it.')
@@ -264,7 +279,11 @@ def usage(table: Sequence[Setting], program: str, intro: str, width: int = 100) 
 
 
 def _options(row: Setting) -> str:
-    text = ", ".join(row.flags) if row.flags[0].startswith("-") and not row.flags[0].startswith("--") else "    " + ", ".join(row.flags)
+    text = (
+        ", ".join(row.flags)
+        if row.flags[0].startswith("-") and not row.flags[0].startswith("--")
+        else "    " + ", ".join(row.flags)
+    )
     return f"{text} {row.kind.metavar}".rstrip()
 
 
@@ -275,7 +294,11 @@ def markdown(table: Sequence[Setting], title: str, intro: str) -> str:
         lines += ["", f"## {group}", "", "| option | default | what it does | variable |", "| --- | --- | --- | --- |"]
         for row in table:
             if row.group == group:
-                options = ", ".join(f"`{flag}`" for flag in row.flags) + (f" `{row.kind.metavar}`" if row.kind.metavar else "")
+                options = ", ".join(f"`{flag}`" for flag in row.flags) + (
+                    f" `{row.kind.metavar}`" if row.kind.metavar else ""
+                )
                 takes = "" if row.kind is FLAG else f" Takes {row.kind.expects}."
-                lines.append(f"| {options} | {row.default_shown} | {row.help}.{takes} | `{row.variable}` |".replace("..", "."))
+                lines.append(
+                    f"| {options} | {row.default_shown} | {row.help}.{takes} | `{row.variable}` |".replace("..", ".")
+                )
     return "\n".join(lines) + "\n"

@@ -80,7 +80,9 @@ class Display:
         pixels = self._cv2.imdecode(self._numpy.frombuffer(picture, self._numpy.uint8), self._cv2.IMREAD_COLOR)
         if pixels is not None:
             if title not in self._open:
-                self._cv2.namedWindow(title, self._cv2.WINDOW_NORMAL | self._cv2.WINDOW_KEEPRATIO | self._cv2.WINDOW_GUI_NORMAL)
+                self._cv2.namedWindow(
+                    title, self._cv2.WINDOW_NORMAL | self._cv2.WINDOW_KEEPRATIO | self._cv2.WINDOW_GUI_NORMAL
+                )
                 row, column = divmod(len(self._open), COLUMNS)
                 self._cv2.moveWindow(title, column * STEP[0], row * STEP[1])
                 self._open.add(title)
@@ -184,7 +186,13 @@ def main() -> int:
         import cv2
         import numpy
     except ImportError as error:
-        send(control, {"op": "failed", "error": f"OpenCV for windows cannot be loaded ({error}): run `make display`, and install libgl1"})
+        send(
+            control,
+            {
+                "op": "failed",
+                "error": f"OpenCV for windows cannot be loaded ({error}): run `make display`, and install libgl1",
+            },
+        )
         return 1
     if why := problem(cv2):
         send(control, {"op": "failed", "error": why})

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from imageserver.inference.server.child_process import Picture
-from imageserver.streams.stream import Frame, Hall, Listener, Prediction, Stream
+from imageserver.streams.stream import Frame, Listener, Prediction, Stream, Streams
 from imageserver.transport import hub
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -45,9 +45,9 @@ class _Window:
 
 
 class Windows(Listener):
-    """Watches the hall; construct and it begins. `log` takes the one line that says why there are no windows."""
+    """Watches the streams; construct and it begins. `log` takes the one line that says why there are no windows."""
 
-    def __init__(self, hall: Hall, log: Callable[[str], None], python: Path = PYTHON) -> None:
+    def __init__(self, streams: Streams, log: Callable[[str], None], python: Path = PYTHON) -> None:
         self._log, self._clock = log, time.monotonic
         self._windows: dict[str, _Window] = {}
         self._to_close: deque[str] = deque()
@@ -70,7 +70,7 @@ class Windows(Listener):
             )
         hub.spawn(self._read)
         hub.spawn(self._write)
-        self._leave = hall.watch(self)
+        self._leave = streams.watch(self)
 
     @property
     def pid(self) -> int | None:
@@ -83,7 +83,7 @@ class Windows(Listener):
         if self._process is not None:
             self._process.terminate()
 
-    # ---- what the hall says (streams.Listener) ----------------------------------------------------------------
+    # ---- what the streams says (streams.Listener) ----------------------------------------------------------------
 
     def predicted(self, stream: Stream, frame: Frame, prediction: Prediction) -> None:
         window = self._windows.get(stream.key)

@@ -26,8 +26,7 @@ if not __package__:
     bootstrap.start(("tensorflow", "openvino", "cv2"))
 
 from imageserver.errors import ImageServerError, ModelError
-from imageserver.inference.convert import cache
-from imageserver.inference.shared import manifest, weights
+from imageserver.inference.shared import conversion_cache, manifest, weights
 
 SURER = 1.5
 """By what factor another reading of a picture has to be surer to be worth a line."""
@@ -48,21 +47,40 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="add_model", description="Add a Keras model that classifies pictures to the server's models.")
-    parser.add_argument("model", type=Path, help="a .keras file, the folder of a SavedModel, or an .h5 file with --allow-h5")
+    parser = argparse.ArgumentParser(
+        prog="add_model", description="Add a Keras model that classifies pictures to the server's models."
+    )
+    parser.add_argument(
+        "model", type=Path, help="a .keras file, the folder of a SavedModel, or an .h5 file with --allow-h5"
+    )
     parser.add_argument("--labels", type=Path, help="text file with a label in each line, or JSON as Keras has it")
     parser.add_argument("--try", type=Path, dest="picture", help="a picture to classify afterwards")
     parser.add_argument("--name", help="the model's name (default: from the file's)")
     parser.add_argument("--title", help="what people read (default: the name)")
-    parser.add_argument("--range", type=_range, metavar="LOW,HIGH", help="what the pixel values 0 to 255 become: 0,1 or -1,1 or 0,255")
+    parser.add_argument(
+        "--range", type=_range, metavar="LOW,HIGH", help="what the pixel values 0 to 255 become: 0,1 or -1,1 or 0,255"
+    )
     parser.add_argument("--order", choices=("rgb", "bgr"), help="the order of the colours (default: rgb)")
-    parser.add_argument("--preprocessing", choices=("stretch", "crop", "letterbox"), default="stretch", help="how pictures get its size")
+    parser.add_argument(
+        "--preprocessing", choices=("stretch", "crop", "letterbox"), default="stretch", help="how pictures get its size"
+    )
     parser.add_argument("--size", type=_size, metavar="WIDTHxHEIGHT", help="for models that take any size")
-    parser.add_argument("--max-batch", type=int, default=8, help="pictures that run together at most (default: %(default)s)")
-    parser.add_argument("--allow-h5", action="store_true", help="convert an .h5 file; only if you trust whoever made it")
+    parser.add_argument(
+        "--max-batch", type=int, default=8, help="pictures that run together at most (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--allow-h5", action="store_true", help="convert an .h5 file; only if you trust whoever made it"
+    )
     parser.add_argument("--replace", action="store_true", help="replace a model of the same name")
-    parser.add_argument("--models", type=Path, default=SOURCE.parent / "models", help="the models folder (default: the project's)")
-    parser.add_argument("--models-cache", type=Path, default=cache.cache_folder(), help="for converted models (default: %(default)s)")
+    parser.add_argument(
+        "--models", type=Path, default=SOURCE.parent / "models", help="the models folder (default: the project's)"
+    )
+    parser.add_argument(
+        "--models-cache",
+        type=Path,
+        default=conversion_cache.cache_folder(),
+        help="for converted models (default: %(default)s)",
+    )
     return parser
 
 
@@ -122,11 +140,15 @@ def _build(options: argparse.Namespace, folder: Path) -> None:
         if findings.scales_itself and options.range != [0.0, 255.0]:
             findings.warnings.append("the model scales its pixels itself, so it most likely wants --range 0,255")
         findings.values = {"range": options.range}
-        findings.warnings = [text for text in findings.warnings if "--range" not in text or "scales its pixels itself" in text]
+        findings.warnings = [
+            text for text in findings.warnings if "--range" not in text or "scales its pixels itself" in text
+        ]
     if options.order is not None:
         findings.values["order"] = options.order
     if options.model.suffix in (".h5", ".hdf5"):
-        findings.warnings.append("an .h5 file can hold code, which this conversion leaves out; what is served is the converted .keras file")
+        findings.warnings.append(
+            "an .h5 file can hold code, which this conversion leaves out; what is served is the converted .keras file"
+        )
     if not is_keras:
         shutil.copytree(options.model, folder / "saved_model")
     elif options.model.suffix == ".keras":
@@ -222,7 +244,10 @@ def _other_readings(found: Any, options: argparse.Namespace, result: Any) -> lis
     from imageserver.inference.worker.predictor import Job, Network
 
     now = found.manifest.input
-    others = [(f"--range {low},{high}", replace(now, range=(low, high), mean=(), std=())) for low, high in ((0, 1), (-1, 1), (0, 255))]
+    others = [
+        (f"--range {low},{high}", replace(now, range=(low, high), mean=(), std=()))
+        for low, high in ((0, 1), (-1, 1), (0, 255))
+    ]
     if now.channels == 3:
         order = "bgr" if now.order == "rgb" else "rgb"
         others.append((f"--order {order}", replace(now, order=order)))
@@ -231,7 +256,9 @@ def _other_readings(found: Any, options: argparse.Namespace, result: Any) -> lis
         network = Network(replace(found.manifest, input=other), found.backend, *found.means)
         said = network.run([Job(memoryview(options.picture.read_bytes()), 0)])[0]
         if said.get("label") != result["label"] and said.get("score", 0.0) > SURER * result["score"]:
-            advice.append(f"With {option} it would be {said['label']} ({said['score']:.4f}): if that is right, repeat with --replace.")
+            advice.append(
+                f"With {option} it would be {said['label']} ({said['score']:.4f}): if that is right, repeat with --replace."
+            )
     return advice
 
 

@@ -28,7 +28,7 @@ NEW_NAMES = {
     "inference.recipes": "imageserver.training",
     "inference.recipes.lenet_training": "imageserver.training.lenet.training",
     "inference.recipes.xray_figures": "imageserver.training.xray.figures",
-    "inference.recipes.xray_layers": "imageserver.inference.toolkit.xray_layers",
+    "inference.recipes.xray_layers": "imageserver.inference.toolkit.xray.layers",
     "inference.recipes.xray_training": "imageserver.training.xray.training",
     "inference.xray": "imageserver.inference.worker.preprocessing.xray",
 }
@@ -37,7 +37,9 @@ NEW_NAMES = {
 class OldNames(MetaPathFinder, Loader):
     """Finds the modules of `NEW_NAMES`; importing an old name gives the very module of the new one."""
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if fullname not in NEW_NAMES:
             return None
         return ModuleSpec(fullname, self, is_package=fullname in ("inference", "inference.recipes"))

@@ -18,10 +18,9 @@ if not __package__:
     bootstrap.start()
 
 from imageserver.errors import ImageServerError
-from imageserver.inference.convert import cache as converted
-from imageserver.inference.server.registry import Registry
-from imageserver.inference.shared import lifetime, weights
+from imageserver.inference.shared import conversion_cache, lifetime, weights
 from imageserver.inference.shared.manifest import Manifest
+from imageserver.inference.shared.registry import Registry
 
 MODELS = Path(__file__).resolve().parent.parent.parent / "models"
 
@@ -31,7 +30,7 @@ def prepare(manifest: Manifest, cache: Path) -> str:
     if manifest.runtime.runtime not in ("auto", "openvino") or manifest.runtime.weights is None:
         return ""
     digest = weights.check(manifest)
-    if converted.find(converted.place(cache, manifest, digest)) is not None:
+    if conversion_cache.find(conversion_cache.place(cache, manifest, digest)) is not None:
         return ""
     start = time.monotonic()
     from imageserver.inference.convert.convert import convert
@@ -43,9 +42,16 @@ def prepare(manifest: Manifest, cache: Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="prepare", description="Convert models to OpenVINO ahead of time; says which needed it.")
+    parser = argparse.ArgumentParser(
+        prog="prepare", description="Convert models to OpenVINO ahead of time; says which needed it."
+    )
     parser.add_argument("--models", type=Path, default=MODELS, help="the models folder (default: the project's)")
-    parser.add_argument("--models-cache", type=Path, default=converted.cache_folder(), help="where they are kept (default: %(default)s)")
+    parser.add_argument(
+        "--models-cache",
+        type=Path,
+        default=conversion_cache.cache_folder(),
+        help="where they are kept (default: %(default)s)",
+    )
     parser.add_argument("--folder", type=Path, help="only the model in this folder; exit code 1 when it does not work")
     parser.add_argument("--parent", type=int, help="end when the process of this number does")
     options = parser.parse_args(argv)

@@ -26,11 +26,12 @@ if not __package__:
     bootstrap.start(("cv2", "numpy"))
 
 import numpy as np
+from numpy.typing import NDArray
+
 from imageserver.errors import ImageServerError, ModelError, PictureError
 from imageserver.inference.shared import manifest as manifests
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.worker import results
-from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 Frames = Iterator[tuple[int, Pixels]]
@@ -55,10 +56,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="try_model", description="Run one model on pictures or a video, without a server.")
+    parser = argparse.ArgumentParser(
+        prog="try_model", description="Run one model on pictures or a video, without a server."
+    )
     parser.add_argument("model", type=Path, help="the model's folder, with its model.toml")
     parser.add_argument("source", help="a video, a folder of pictures, a picture, or a camera's number")
-    parser.add_argument("--fps", type=_rate, help="frames a second: of pictures (default: 10), or instead of what a video says of itself")
+    parser.add_argument(
+        "--fps",
+        type=_rate,
+        help="frames a second: of pictures (default: 10), or instead of what a video says of itself",
+    )
     parser.add_argument("--limit", type=int, help="stop after this many frames")
     parser.add_argument("--quiet", action="store_true", help="print the last result only")
     return parser
@@ -97,7 +104,10 @@ def try_model(options: argparse.Namespace) -> None:
     if not costs:
         raise PictureError(f"there are no frames in {options.source!r}")
     first, middle, slowest = (value * 1000 for value in (costs[0], float(np.median(costs)), max(costs)))
-    print(f"{len(costs)} frames; ms a frame: {middle:.1f} median, {slowest:.1f} slowest, {first:.1f} the first", file=sys.stderr)
+    print(
+        f"{len(costs)} frames; ms a frame: {middle:.1f} median, {slowest:.1f} slowest, {first:.1f} the first",
+        file=sys.stderr,
+    )
 
 
 def frames(source: str, rate: float | None = None) -> Frames:
@@ -128,7 +138,9 @@ def _video(source: str, rate: float | None) -> Frames:
     camera = source.isdecimal() and not Path(source).exists()
     capture = cv2.VideoCapture(int(source) if camera else source)
     if not capture.isOpened():
-        raise PictureError(f"{source!r} cannot be opened: {'there is no such camera' if camera else 'it is no video that OpenCV can read'}")
+        raise PictureError(
+            f"{source!r} cannot be opened: {'there is no such camera' if camera else 'it is no video that OpenCV can read'}"
+        )
     began = time.monotonic()
     try:
         for number in itertools.count():
@@ -174,11 +186,14 @@ class _Open:
 
     def _load_stateless(self, manifest: Manifest) -> None:
         import cv2
-        from imageserver.inference.convert.cache import cache_folder
+
+        from imageserver.inference.shared.conversion_cache import cache_folder
         from imageserver.inference.worker import decode, loader
         from imageserver.inference.worker.predictor import Job
 
-        means = loader.Means(cache_folder(), os.cpu_count() or 1, decode.Limits(), lambda text: print(text, file=sys.stderr))
+        means = loader.Means(
+            cache_folder(), os.cpu_count() or 1, decode.Limits(), lambda text: print(text, file=sys.stderr)
+        )
         serving = loader.load(manifest.folder, means)
 
         def run(timestamp: int, frame: Pixels) -> dict[str, Any] | None:
@@ -202,7 +217,9 @@ def _checked(found: Any) -> dict[str, Any] | None:
     if found is None:
         return None
     if not isinstance(found, dict):
-        raise ModelError(f"the model returned {type(found).__name__}; it must return a dictionary, or None for nothing to say")
+        raise ModelError(
+            f"the model returned {type(found).__name__}; it must return a dictionary, or None for nothing to say"
+        )
     try:
         plain: dict[str, Any] = results.plain(found)
     except TypeError as error:

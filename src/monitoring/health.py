@@ -21,11 +21,16 @@ class Health:
             status, answer = "200 OK", {"status": "live"}
         elif path == "/health/ready":
             problem = self._ready()
-            status, answer = ("200 OK", {"status": "ready"}) if problem is None else ("503 Service Unavailable", {"error": problem})
+            status, answer = (
+                ("200 OK", {"status": "ready"}) if problem is None else ("503 Service Unavailable", {"error": problem})
+            )
         else:
             status, answer = "404 Not Found", {"error": "there is nothing here; try /health/live or /health/ready"}
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             status, answer = "405 Method Not Allowed", {"error": "only GET and HEAD"}
         body = json.dumps(answer).encode()
-        start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")])
+        start_response(
+            status,
+            [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")],
+        )
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import prometheus_client
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector, CollectorRegistry
+
 from imageserver import metrics
 from imageserver.accounts.login import Logins
 from imageserver.errors import ImageServerError, NotAllowed
-from imageserver.protocols.http import basic_auth
 from imageserver.transport import hub
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.registry import Collector, CollectorRegistry
+from imageserver.web import basic_auth
 
 LAG_EVERY = 0.5
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
@@ -43,7 +44,9 @@ class Page(Collector):
             return [b"only GET and HEAD\n"]
         self._refresh()
         body = prometheus_client.generate_latest(self._registry)
-        start_response("200 OK", [("Content-Type", prometheus_client.CONTENT_TYPE_LATEST), ("Content-Length", str(len(body)))])
+        start_response(
+            "200 OK", [("Content-Type", prometheus_client.CONTENT_TYPE_LATEST), ("Content-Length", str(len(body)))]
+        )
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     def collect(self) -> Iterator[Family]:

@@ -13,7 +13,7 @@ from typing import TextIO
 
 from imageserver import metrics
 from imageserver.errors import SettingError
-from imageserver.streams.stream import Frame, Hall, Listener, Prediction, Stream
+from imageserver.streams.stream import Frame, Listener, Prediction, Stream, Streams
 from imageserver.transport import hub
 
 EVERY = 5.0
@@ -28,8 +28,8 @@ class _Counts:
 class StatusLines:
     """While frames come, a line for each stream every `EVERY` seconds: user, rates, size, last label, age."""
 
-    def __init__(self, hall: Hall, log: Callable[[str], None]) -> None:
-        self._hall, self._log = hall, log
+    def __init__(self, streams: Streams, log: Callable[[str], None]) -> None:
+        self._streams, self._log = streams, log
         self._before: dict[str, _Counts] = {}
 
     def run(self) -> None:
@@ -44,9 +44,11 @@ class StatusLines:
 
     def lines(self, seconds: float) -> list[str]:
         """The lines for the `seconds` since the last call; none for a stream that got no frame in them."""
-        counts = {key: _Counts(stream.received, stream.answered_count) for key, stream in self._hall.streams.items()}
+        counts = {
+            key: _Counts(stream.received, stream.answered_count) for key, stream in self._streams.open_streams.items()
+        }
         found = []
-        for key, stream in self._hall.streams.items():
+        for key, stream in self._streams.open_streams.items():
             before = self._before.get(key, _Counts())
             if counts[key].received > before.received:
                 rate_in = (counts[key].received - before.received) / seconds
@@ -65,7 +67,9 @@ def describe(stream: Stream, rate_in: float, rate_out: float) -> str:
     if last:
         if "size" in last:
             parts.append("{}x{}".format(*last["size"]))
-        parts.append(f"{last['model']}: {last.get('label', '-')}" + (f" {last['score']:.2f}" if "score" in last else ""))
+        parts.append(
+            f"{last['model']}: {last.get('label', '-')}" + (f" {last['score']:.2f}" if "score" in last else "")
+        )
         parts.append(f"age {last['age_ms']:.0f} ms")
     return ", ".join(parts)
 
@@ -84,7 +88,9 @@ class ResultsFile(Listener):
         try:
             self._file: TextIO = sys.stdout if path == "-" else open(path, "a", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
-            raise SettingError(f"--results {path}: {error.strerror}; give a file that can be written, or - for standard output") from error
+            raise SettingError(
+                f"--results {path}: {error.strerror}; give a file that can be written, or - for standard output"
+            ) from error
         self._lines: queue.Queue[str | None] = queue.Queue(self.MOST_WAITING)
         self._thread = threading.Thread(target=self._write, name="results", daemon=True)
         self._thread.start()

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from imageserver.accounts.database import ROLES, User
 from imageserver.accounts.login import Logins
 from imageserver.errors import ImageServerError, LimitExceeded
-from imageserver.streams.stream import Frame, Hall, Listener, Prediction, Stream
+from imageserver.streams.stream import Frame, Listener, Prediction, Stream, Streams
 from imageserver.transport import hub
 
 PROTOCOL = "camstream"
@@ -57,8 +57,8 @@ class _Client:
 class CamStream(Listener):
     """The protocol; `events` are its handlers, called as handler(sid, *args) in each connection's own order."""
 
-    def __init__(self, hall: Hall, logins: Logins, clients: Clients, defaults: Defaults) -> None:
-        self._hall, self._logins, self._clients, self._defaults = hall, logins, clients, defaults
+    def __init__(self, streams: Streams, logins: Logins, clients: Clients, defaults: Defaults) -> None:
+        self._streams, self._logins, self._clients, self._defaults = streams, logins, clients, defaults
         self._connected: dict[str, _Client] = {}
         self.events: dict[str, Callable[..., Any]] = {
             "authenticate": self.authenticate,
@@ -77,7 +77,9 @@ class CamStream(Listener):
 
     # ---- events -----------------------------------------------------------------------------------------------
 
-    def authenticate(self, sid: str, username: Any = None, password: Any = None, callback_event: Any = None, *_more: Any) -> None:
+    def authenticate(
+        self, sid: str, username: Any = None, password: Any = None, callback_event: Any = None, *_more: Any
+    ) -> None:
         client = self._client(sid)
         answer = callback_event if isinstance(callback_event, str) and callback_event else "onAuthentication"
         user = self._user(sid, username, password)
@@ -102,7 +104,9 @@ class CamStream(Listener):
         elif not isinstance(picture, (bytes, bytearray, memoryview)):
             stream.received += 1
             stream.refuse("picture")
-            self._reject(sid, stream.received, "a frame must be the bytes of a picture file, sent as one binary argument")
+            self._reject(
+                sid, stream.received, "a frame must be the bytes of a picture file, sent as one binary argument"
+            )
         else:
             try:
                 stream.offer(picture)
@@ -126,7 +130,9 @@ class CamStream(Listener):
         model, hz = options.get("model"), options.get("hz")
         if model is not None and not isinstance(model, str):
             return _failure(f"model must be a model's name, not {model!r}")
-        if hz is not None and not (isinstance(hz, (int, float)) and not isinstance(hz, bool) and math.isfinite(hz) and hz >= 0):
+        if hz is not None and not (
+            isinstance(hz, (int, float)) and not isinstance(hz, bool) and math.isfinite(hz) and hz >= 0
+        ):
             return _failure(f"hz must be a number of frames a second, 0 for no cap, not {hz!r}")
         try:
             client.stream.configure(model=model, hz=None if hz is None else self._capped(hz))
@@ -148,7 +154,7 @@ class CamStream(Listener):
         """The client of this connection; made at its first CamStream event."""
         client = self._connected.get(sid)
         if client is None:
-            stream = self._hall.open(
+            stream = self._streams.open(
                 sid, sid, protocol=PROTOCOL, model=self._defaults.model, hz=self._defaults.hz, rotate=0, listener=self
             )
             client = self._connected[sid] = _Client(stream, allowed=not self._logins.required)
@@ -171,7 +177,9 @@ class CamStream(Listener):
         try:
             stream.configure(model=user.model, hz=None if user.hz is None else self._capped(user.hz))
         except ImageServerError as error:
-            self._reject(stream.key, stream.received, f"your default model cannot be used, so the server's own is: {error}")
+            self._reject(
+                stream.key, stream.received, f"your default model cannot be used, so the server's own is: {error}"
+            )
 
     def _capped(self, hz: float) -> float:
         """What a client asks for, within what the operator allows (0: no cap)."""

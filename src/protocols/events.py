@@ -69,4 +69,9 @@ class Events:
 
     def _unknown(self, event: str, _sid: str, *_args: Any) -> str:
         """The acknowledgement of an event that nobody here knows; one that asks for none hears nothing."""
-        return json.dumps({"success": False, "error": f"there is no event {event[:64]!r}; there are: {', '.join(sorted(self._known))}"})
+        return json.dumps(
+            {
+                "success": False,
+                "error": f"there is no event {event[:64]!r}; there are: {', '.join(sorted(self._known))}",
+            }
+        )

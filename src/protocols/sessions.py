@@ -86,7 +86,9 @@ class Sessions:
                 return _failure(f"{len(own)} sessions of this connection are still ending: wait for a last prediction")
             user = self._user(sid)
             if user is None:
-                return _failure("authenticate first, or connect with the key of this server: strangers cannot start a session")
+                return _failure(
+                    "authenticate first, or connect with the key of this server: strangers cannot start a session"
+                )
             session = self._sessions.open(sid, user.name, rotate=user.rotate, timestamp=timestamp, hearer=self)
             self._of.setdefault(sid, []).append(session)
         except (ImageServerError, ValueError) as error:
@@ -148,7 +150,9 @@ def _split(message: Any) -> tuple[int, memoryview]:
     if not isinstance(message, (bytes, bytearray, memoryview)):
         raise ValueError(f"send one binary argument that begins with 8 bytes of time, not {type(message).__name__}")
     if len(message) < _TIME.size:
-        raise ValueError(f"the message has {len(message)} bytes; it begins with 8 bytes of time, milliseconds in little endian")
+        raise ValueError(
+            f"the message has {len(message)} bytes; it begins with 8 bytes of time, milliseconds in little endian"
+        )
     (timestamp,) = _TIME.unpack_from(message)
     return timestamp, memoryview(message)[_TIME.size :]
 

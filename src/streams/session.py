@@ -1,6 +1,6 @@
 """Sessions as streams: every frame, in order, to several stateful models at once, and one merged answer for each.
 
-The third verb of the hall beside `offer` and `ask` (streams.py): `append`. Models run independently; a frame's
+The third verb of the streams beside `offer` and `ask` (streams.py): `append`. Models run independently; a frame's
 prediction goes out when those that take part in it have answered or the merge deadline has passed, always in the
 order of the frames. What a model says too late goes out with the next prediction.
 """
@@ -73,7 +73,9 @@ class Session:
         self._missing: dict[str, str] = {}
         self._order = owner.models
         if not self._order:
-            raise ModelUnavailable("this server has no models for sessions; its operator names them with --session-models")
+            raise ModelUnavailable(
+                "this server has no models for sessions; its operator names them with --session-models"
+            )
         for name in self._order:
             try:
                 self._lines[name] = owner.stateful.open(name, self._sid, timestamp, self)
@@ -300,7 +302,9 @@ class Sessions:
         while not self.stopping:
             hub.sleep(min(1.0, self._idle / 4))
             now = self.clock()
-            for session in [session for session in self.open_sessions if not session.over and now - session.last_heard > self._idle]:
+            for session in [
+                session for session in self.open_sessions if not session.over and now - session.last_heard > self._idle
+            ]:
                 metrics.LIMITS_HIT.inc("session-idle")
                 session.end()
 

@@ -1,8 +1,8 @@
-"""The hall: every source of frames in the server, whatever protocol it speaks.
+"""Streams: every source of frames in the server, whatever protocol it speaks.
 
-A `Stream` is one source of frames, with one verb: `offer` (the newest frame wins). The `Hall` keeps the streams, and
+A `Stream` is one source of frames, with one verb: `offer` (the newest frame wins). `Streams` keeps them all, and
 has the other verb, `ask` (one picture, one answer). Results go to whoever subscribed: the stream's own client first,
-then everybody who watches the hall (results file, windows, pages).
+then everybody who watches them all (results file, windows, pages).
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ class Stream:
     """One source of frames. At most one frame runs and one waits; a newer frame replaces the waiting one.
 
     `hz` is the most frames a second that are processed (0: no cap), `rotate` the clockwise turn in degrees that makes
-    the frames upright. Made by `Hall.open`.
+    the frames upright. Made by `Streams.open`.
     """
 
     def __init__(
         self,
-        hall: Hall,
+        streams: Streams,
         key: str,
         user: str,
         *,
@@ -76,7 +76,7 @@ class Stream:
         self.model, self.rotate = model, rotate
         self.received = self.answered_count = self.replaced = self.lost_count = self.refused = 0
         self.last_prediction: Prediction = {}
-        self._hall = hall
+        self._streams = streams
         self._listener = listener
         self._hz = hz
         self._next_due = 0.0
@@ -102,16 +102,18 @@ class Stream:
         self.received += 1
         self._metric_received.value += 1
         self._metric_bytes.value += len(data)
-        if len(data) > self._hall.max_frame_bytes:
+        if len(data) > self._streams.max_frame_bytes:
             self.refuse("too large")
-            raise LimitExceeded(f"a frame has {len(data)} bytes; at most {self._hall.max_frame_bytes} are allowed")
-        if self._hall.stopping:
+            raise LimitExceeded(f"a frame has {len(data)} bytes; at most {self._streams.max_frame_bytes} are allowed")
+        if self._streams.stopping:
             self.refuse("stopping")
             raise Stopping("the server is stopping")
         if self._waiting is not None:
             self.replaced += 1
             self._metric_replaced.value += 1
-        self._waiting = Frame(data, self.received, timestamp if timestamp is not None else int(time.time() * 1000), time.monotonic())
+        self._waiting = Frame(
+            data, self.received, timestamp if timestamp is not None else int(time.time() * 1000), time.monotonic()
+        )
         if not self._scheduled:
             try:
                 self._schedule()
@@ -129,7 +131,7 @@ class Stream:
     def configure(self, *, model: str | None = None, hz: float | None = None) -> None:
         """Change model or rate from the next frame on. UnknownModel, ModelUnavailable: nothing is changed."""
         if model is not None and model != self.model:
-            self._hall.engine.prepare(model)
+            self._streams.engine.prepare(model)
             self.model = model
         if hz is not None:
             self._hz = hz
@@ -142,7 +144,7 @@ class Stream:
             self._waiting = None
             if self._timer is not None:
                 self._timer.cancel()
-            self._hall.forget(self)
+            self._streams.forget(self)
             self._listener.closed(self)
 
     # ---- the engine's side (pool.Source) ----------------------------------------------------------------------
@@ -194,7 +196,7 @@ class Stream:
         }
         self.last_prediction = prediction
         self._listener.predicted(self, frame, prediction)
-        self._hall.publish(self, frame, prediction)
+        self._streams.publish(self, frame, prediction)
 
     def _schedule(self) -> None:
         """Queue at the engine, now or when the rate allows it."""
@@ -202,7 +204,7 @@ class Stream:
         if wait > 0:
             self._timer = hub.call_later(wait, self._due)
         else:
-            self._hall.engine.submit(self, self.model)
+            self._streams.engine.submit(self, self.model)
         self._scheduled = True
 
     def _due(self) -> None:
@@ -216,7 +218,7 @@ class Stream:
             return
         try:
             if rate_allows:
-                self._hall.engine.submit(self, self.model)
+                self._streams.engine.submit(self, self.model)
                 self._scheduled = True
             else:
                 self._schedule()
@@ -226,25 +228,27 @@ class Stream:
             self._listener.rejected(self, frame, str(error))
 
 
-class Hall:
+class Streams:
     """All streams of the server, and single requests beside them."""
 
     def __init__(self, engine: Engine, *, max_frame_bytes: int) -> None:
         self.engine = engine
         self.max_frame_bytes = max_frame_bytes
-        self.streams: dict[str, Stream] = {}
+        self.open_streams: dict[str, Stream] = {}
         self.stopping = False
         self._watchers: list[Listener] = []
 
-    def open(self, key: str, user: str, *, protocol: str, model: str, hz: float, rotate: int, listener: Listener) -> Stream:
+    def open(
+        self, key: str, user: str, *, protocol: str, model: str, hz: float, rotate: int, listener: Listener
+    ) -> Stream:
         """A new stream; `key` is unique in the server (a connection's id), `user` the name that people see."""
         stream = Stream(self, key, user, protocol=protocol, model=model, hz=hz, rotate=rotate, listener=listener)
-        self.streams[key] = stream
+        self.open_streams[key] = stream
         return stream
 
     def forget(self, stream: Stream) -> None:
         """Called by the stream when it closes."""
-        self.streams.pop(stream.key, None)
+        self.open_streams.pop(stream.key, None)
         for watcher in self._watchers:
             watcher.closed(stream)
 
@@ -259,7 +263,14 @@ class Hall:
             watcher.predicted(stream, frame, prediction)
 
     def ask(
-        self, model: str, data: Picture, *, protocol: str, form: str = wire.FORM_IMAGE, rotate: int = 0, deadline: float = 30.0
+        self,
+        model: str,
+        data: Picture,
+        *,
+        protocol: str,
+        form: str = wire.FORM_IMAGE,
+        rotate: int = 0,
+        deadline: float = 30.0,
     ) -> wire.Result:
         """One picture, one answer; waits green. See `Engine.ask` for what it raises; LimitExceeded for too many bytes."""
         metrics.FRAMES_RECEIVED.inc(protocol)

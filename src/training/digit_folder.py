@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from imageserver.errors import ImageServerError, TrainingError
 from imageserver.inference.worker import decode
 from imageserver.inference.worker.decode import Limits
@@ -67,7 +68,9 @@ def read(folder: Path, limits: Limits | None = None) -> Found:
                 skipped.append((name, f"it is the same picture as {before[1]}"))
             else:
                 skipped.append((name, f"it is the same picture as {before[1]}, under another digit"))
-    return Found(_divide(pictures, {content: label for content, (label, _name) in known.items()}, len(skipped)), skipped)
+    return Found(
+        _divide(pictures, {content: label for content, (label, _name) in known.items()}, len(skipped)), skipped
+    )
 
 
 def _files(folder: Path) -> list[Path]:

@@ -26,8 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imageserver.errors import ImageServerError, TrainingError
-from imageserver.inference.convert import cache
-from imageserver.inference.shared import wire
+from imageserver.inference.shared import conversion_cache, wire
 from imageserver.inference.worker.main import bind_life_to_parent, set_environment
 
 if TYPE_CHECKING:
@@ -74,7 +73,9 @@ def mnist(given: Path | None) -> Path:
     """Where MNIST is: the file `given`, else Keras's cache, else a download into it. TrainingError says what to provide."""
     if given is not None:
         if not given.is_file():
-            raise TrainingError(f"the file {given.name} named by --mnist is not there: provide it, or leave the setting out")
+            raise TrainingError(
+                f"the file {given.name} named by --mnist is not there: provide it, or leave the setting out"
+            )
         return given
     cached = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets" / "mnist.npz"
     if not cached.is_file():
@@ -123,7 +124,9 @@ def plan(samples: int, threads: int) -> Options:
         return Options(threads=threads)
     if samples < TEACHERS_FROM:
         return Options(samples=samples, teachers=0, threads=threads)
-    return Options(samples=samples, teacher_samples=samples * Options.teacher_samples // Options.samples, threads=threads)
+    return Options(
+        samples=samples, teacher_samples=samples * Options.teacher_samples // Options.samples, threads=threads
+    )
 
 
 def accuracy(folder: Path, data: Data, means: Means) -> float:
@@ -188,7 +191,9 @@ def run(options: argparse.Namespace, job: Job) -> None:
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="training_job", description="A training job of ImageServer; the server starts it.")
+    parser = argparse.ArgumentParser(
+        prog="training_job", description="A training job of ImageServer; the server starts it."
+    )
     parser.add_argument("--control", type=int, required=True, help="file descriptor of the socket to the server")
     parser.add_argument("--model", required=True, choices=["lenet"])
     parser.add_argument("--folder", type=Path, required=True, help="folder of the model that serves")
@@ -197,7 +202,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pictures", type=Path, help="folder of labelled pictures, in place of MNIST")
     parser.add_argument("--samples", type=int, default=0, help="pictures shown in training; 0: as many as is good")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--models-cache", type=Path, default=cache.cache_folder())
+    parser.add_argument("--models-cache", type=Path, default=conversion_cache.cache_folder())
     return parser.parse_args(argv)
 
 

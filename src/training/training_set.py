@@ -25,10 +25,14 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what is wrong with a picture is said below, once
     import numpy as np
+
     from imageserver.training import digit_folder
 
     if not options.folder.is_dir():
-        print(f"training_set.py: there is no folder {options.folder}: give one with files such as 7_81491.jpg", file=sys.stderr)
+        print(
+            f"training_set.py: there is no folder {options.folder}: give one with files such as 7_81491.jpg",
+            file=sys.stderr,
+        )
         return 2
     try:
         found = digit_folder.read(options.folder)
@@ -45,10 +49,15 @@ def main(argv: list[str] | None = None) -> int:
     if options.output is not None:
         part = options.output.with_name(f".{options.output.name}.{os.getpid()}.npz")
         try:
-            np.savez_compressed(part, x_train=data.x_train, y_train=data.y_train, x_test=data.x_test, y_test=data.y_test)
+            np.savez_compressed(
+                part, x_train=data.x_train, y_train=data.y_train, x_test=data.x_test, y_test=data.y_test
+            )
             part.replace(options.output)
         except OSError as error:
-            print(f"training_set.py: {options.output} cannot be written: {error.strerror}; name another file by -o", file=sys.stderr)
+            print(
+                f"training_set.py: {options.output} cannot be written: {error.strerror}; name another file by -o",
+                file=sys.stderr,
+            )
             return 2
         finally:
             part.unlink(missing_ok=True)

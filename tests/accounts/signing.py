@@ -40,7 +40,12 @@ def sign(
 ) -> bytes:
     """An SSHSIG blob; `signed_…` go into what is signed in place of what the blob says, `claim` is the key it names."""
     digest = hashlib.new(hash_name, message).digest()
-    inside = (signed_namespace or namespace).encode(), reserved if signed_reserved is None else signed_reserved, hash_name.encode(), digest
+    inside = (
+        (signed_namespace or namespace).encode(),
+        reserved if signed_reserved is None else signed_reserved,
+        hash_name.encode(),
+        digest,
+    )
     signed = b"SSHSIG" + b"".join(map(ssh_string, inside))
     if isinstance(key, ed25519.Ed25519PrivateKey):
         name, signature = b"ssh-ed25519", key.sign(signed)

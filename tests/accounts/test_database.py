@@ -12,6 +12,7 @@ from pathlib import Path
 
 import argon2
 import pytest
+
 from imageserver.accounts import database
 from imageserver.accounts.database import ROLES, User, UserDB, Verifier
 from imageserver.errors import SettingError
@@ -114,7 +115,13 @@ def test_an_unknown_user_costs_what_a_known_one_does(tmp_path):
     users = UserDB(tmp_path / "users.db", hasher)
     assert users.check("nobody", "x") is None  # before there is a file
     users.add("alice", "secret")
-    for name, password in (("alice", "secret"), ("alice", "wrong"), ("bob", "secret"), ("alice", "x" * 5000), ("\ud800", "\ud800")):
+    for name, password in (
+        ("alice", "secret"),
+        ("alice", "wrong"),
+        ("bob", "secret"),
+        ("alice", "x" * 5000),
+        ("\ud800", "\ud800"),
+    ):
         users.check(name, password)
     assert len(hasher.verified) == 6
     assert len({str(parameters) for parameters in hasher.verified}) == 1
@@ -168,7 +175,9 @@ def test_two_see_each_others_changes(tmp_path):
 def test_a_file_that_is_no_database(tmp_path):
     path = tmp_path / "users.db"
     path.write_bytes(b"not SQLite, but long enough to be taken for something" * 100)
-    with pytest.raises(SettingError, match=r"^the user database /.*users\.db cannot be used \(file is not a database\): check"):
+    with pytest.raises(
+        SettingError, match=r"^the user database /.*users\.db cannot be used \(file is not a database\): check"
+    ):
         UserDB(path, CHEAP).check("alice", "x")
     (tmp_path / "folder").mkdir()
     with pytest.raises(SettingError, match="cannot be used"):
@@ -220,7 +229,11 @@ class TestVerifier:
         assert verifier.recall("alice", "secret") is None and not hashed
         assert verifier.check("alice", "secret").name == "alice" and len(hashed) == 1
         now[0] = 59.9
-        assert verifier.check("alice", "secret").name == "alice" and verifier.recall("alice", "secret") and len(hashed) == 1
+        assert (
+            verifier.check("alice", "secret").name == "alice"
+            and verifier.recall("alice", "secret")
+            and len(hashed) == 1
+        )
         now[0] = 60.0
         assert verifier.recall("alice", "secret") is None
         assert verifier.check("alice", "secret") and len(hashed) == 2
@@ -278,7 +291,10 @@ def test_the_command(tmp_path):
     assert command("set", "alice", *where, "--model", "", "--hz", "", "--rotate", "0").stdout == "alice camera,admin\n"
     done = command("set", "alice", *where, "--model", "lennet")
     assert (done.returncode, done.stdout) == (0, "alice camera,admin --model lennet\n")
-    assert done.stderr == f"There is no model 'lennet' in {ROOT / 'models'}: until there is, the server's own default is used.\n"
+    assert (
+        done.stderr
+        == f"There is no model 'lennet' in {ROOT / 'models'}: until there is, the server's own default is used.\n"
+    )
     assert command("remove", "alice", *where).returncode == 0
     done = command("list", *where)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", f"No users in {tmp_path}/users.db.\n")
@@ -287,8 +303,16 @@ def test_the_command(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "typed", "sentence"),
     [
-        (("add", "a:b"), "x", "'a:b' cannot be a user's name: it takes 1 to 128 visible characters, no colon, no space at either end"),
-        (("add", "bob"), "", "there is no password on standard input: run this in a terminal, or pipe the password into it"),
+        (
+            ("add", "a:b"),
+            "x",
+            "'a:b' cannot be a user's name: it takes 1 to 128 visible characters, no colon, no space at either end",
+        ),
+        (
+            ("add", "bob"),
+            "",
+            "there is no password on standard input: run this in a terminal, or pipe the password into it",
+        ),
         (("add", "alice"), "x", "there is a user 'alice' already: change it with passwd or set, or remove it first"),
         (("passwd", "bob"), "x", "there is no user 'bob'; list shows them all"),
         (("remove", "bob"), "", "there is no user 'bob'; list shows them all"),

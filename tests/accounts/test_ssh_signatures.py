@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from tests.accounts.signing import sign, ssh_string
+
 from imageserver.accounts import ssh_signatures
 from imageserver.accounts.ssh_signatures import AuthorizedKeys, parse_authorized_keys, verify
 from imageserver.errors import NotAllowed, SettingError
-from tests.accounts.signing import sign, ssh_string
 
 KEYGEN = shutil.which("ssh-keygen")
 NONCE = bytes(range(32))
@@ -56,7 +57,9 @@ def test_what_ssh_keygen_signs(tmp_path: Path, kind: str) -> None:
     name, _dash, bits = kind.partition("-")
     key = tmp_path / "key"
     subprocess.run([KEYGEN, "-q", "-t", name, *(["-b", bits] if bits else []), "-N", "", "-f", key], check=True)
-    made = subprocess.run([KEYGEN, "-q", "-Y", "sign", "-n", "imageserver", "-f", key], input=NONCE, capture_output=True, check=True).stdout
+    made = subprocess.run(
+        [KEYGEN, "-q", "-Y", "sign", "-n", "imageserver", "-f", key], input=NONCE, capture_output=True, check=True
+    ).stdout
     listed, left_out = parse_authorized_keys((tmp_path / "key.pub").read_text())
     assert not left_out
     verify(made, NONCE, "imageserver", listed)
@@ -75,7 +78,11 @@ def test_another_nonce_key_or_namespace(keys, kind):
         (sign(private, NONCE, namespace="file"), {public}, "namespace"),
         (sign(private, NONCE), {keys["other"][1]}, "not listed"),
         (sign(private, NONCE), set(), "not listed"),
-        (sign(private, NONCE, claim=keys["other"][1]), {keys["other"][1]}, "algorithm" if kind != "ed25519" else "does not fit"),
+        (
+            sign(private, NONCE, claim=keys["other"][1]),
+            {keys["other"][1]},
+            "algorithm" if kind != "ed25519" else "does not fit",
+        ),
         (sign(private, NONCE, signed_namespace="file"), {public}, "does not fit"),
         (sign(private, NONCE, reserved=b"x", signed_reserved=b"y"), {public}, "does not fit"),
         (sign(private, NONCE, hash_name="sha1"), {public}, "sha1"),
@@ -93,7 +100,10 @@ def test_what_is_reserved_is_signed_too_and_otherwise_ignored(keys):
 
 def test_a_short_rsa_key_does_not_count(keys):
     private, public, line = keys["rsa-1024"]
-    assert parse_authorized_keys(line) == ({}, ["line 1 is left out: an RSA key of 1024 bits, where 2048 to 16384 are taken"])
+    assert parse_authorized_keys(line) == (
+        {},
+        ["line 1 is left out: an RSA key of 1024 bits, where 2048 to 16384 are taken"],
+    )
     with pytest.raises(NotAllowed, match="1024"):
         verify(sign(private, NONCE), NONCE, "imageserver", {public})
 
@@ -127,7 +137,10 @@ def test_anything_else_is_refused_in_a_sentence(keys):
         b"-----BEGIN SSH SIGNATURE-----\n" + b"\n" * 16000,
     ]
     strange += [head + chance.randbytes(chance.randint(0, 200)) for _ in range(300)]
-    strange += [head + ssh_string(public) + ssh_string(b"imageserver") + chance.randbytes(chance.randint(0, 80)) for _ in range(300)]
+    strange += [
+        head + ssh_string(public) + ssh_string(b"imageserver") + chance.randbytes(chance.randint(0, 80))
+        for _ in range(300)
+    ]
     for blob in strange:
         with pytest.raises(NotAllowed) as refused:
             verify(blob, NONCE, "imageserver", {public})
@@ -154,7 +167,9 @@ ssh-dss {base64.b64encode(ssh_string(b"ssh-dss") + ssh_string(b"x")).decode()}
 """
     listed, left_out = parse_authorized_keys(text)
     assert listed == {keys["ed25519"][1]: 3, keys["rsa"][1]: 4, keys["ecdsa-256"][1]: 5}
-    assert [sentence.split(":")[0] for sentence in left_out] == [f"line {number} is left out" for number in range(6, 13)]
+    assert [sentence.split(":")[0] for sentence in left_out] == [
+        f"line {number} is left out" for number in range(6, 13)
+    ]
     assert "from cannot be honoured" in left_out[0]
     assert "cert-authority" in left_out[1]
 

@@ -1,6 +1,7 @@
 """Files for --cert and --key that are none: the operator reads which one and what to do, no words of OpenSSL's code."""
 
 import pytest
+
 from imageserver.app import certificates
 from imageserver.errors import SettingError
 
@@ -10,7 +11,11 @@ from imageserver.errors import SettingError
     [
         ("cert.pem", None, r"cert\.pem cannot be used: there is no certificate, or no key; name its key with --key"),
         ("text.pem", None, r"text\.pem cannot be used: there is no certificate, or no key; name its key with --key"),
-        ("text.pem", "key.pem", r"text\.pem and \S+key\.pem cannot be used: there is no certificate, or no key; they must be"),
+        (
+            "text.pem",
+            "key.pem",
+            r"text\.pem and \S+key\.pem cannot be used: there is no certificate, or no key; they must be",
+        ),
         ("folder", "key.pem", r"folder and \S+key\.pem cannot be used: Is a directory; they must be"),
     ],
 )
@@ -19,4 +24,6 @@ def test_files_that_are_no_certificate_and_key(tmp_path, cert, key, words):
     (tmp_path / "text.pem").write_text("no certificate")
     (tmp_path / "folder").mkdir()
     with pytest.raises(SettingError, match=words):
-        certificates.context(tmp_path / cert, tmp_path / key if key else None, project=tmp_path, data=tmp_path, log=lambda _: None)
+        certificates.context(
+            tmp_path / cert, tmp_path / key if key else None, project=tmp_path, data=tmp_path, log=lambda _: None
+        )

@@ -11,6 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+
 from imageserver.app import certificates, tls
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
@@ -117,7 +118,9 @@ def test_what_cannot_be_used_is_said_in_a_sentence(tmp_path):
     other = certificates.self_signed(tmp_path / "other", lambda _: None, NAMES)[1]
     (tmp_path / "text.pem").write_text("no certificate")
     private = serialization.load_pem_private_key(key.read_bytes(), None)
-    (tmp_path / "locked.pem").write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+    (tmp_path / "locked.pem").write_bytes(
+        private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    )
     for wrong_cert, wrong_key, words in (
         (tmp_path / "absent.pem", key, "there is no certificate"),
         (cert, tmp_path / "absent.pem", "there is no certificate"),

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import requests
 import websocket
-from imageserver.accounts.database import ROLES, UserDB
 from tests.protocols.legacy_tcp.old_client import OldClient
 from tests.running import PATIENCE, Camera, Server, until
+
+from imageserver.accounts.database import ROLES, UserDB
 
 PASSWORD, WRONG = "correct horse é battery", "wr0ng-guess/+?=&staple"
 KEY, WRONG_KEY = "k3y-of-the-sessions/%", "another-k3y/+="
@@ -65,14 +66,24 @@ def misuse_socketio(server: Server, picture: bytes) -> None:
     with Camera(server) as camera:
         assert not camera.login("alice", WRONG)
         camera.send(picture)
-    for auth in ({"key": WRONG_KEY}, {"user": "alice", "password": WRONG}, {"key": KEY}, [PASSWORD], {"key": {"key": KEY}}):
+    for auth in (
+        {"key": WRONG_KEY},
+        {"user": "alice", "password": WRONG},
+        {"key": KEY},
+        [PASSWORD],
+        {"key": {"key": KEY}},
+    ):
         polling = f"{server.url}/socket.io/?EIO=4&transport=polling"
         with requests.Session() as session:
             sid = json.loads(session.get(polling, timeout=PATIENCE).text[1:])["sid"]
             session.post(f"{polling}&sid={sid}", data="40" + json.dumps(auth), timeout=PATIENCE)
             assert session.get(f"{polling}&sid={sid}", timeout=PATIENCE).text, "in, refused or ended, it is answered"
             session.post(f"{polling}&sid={sid}", data="1", timeout=PATIENCE)
-    for query in (f"EIO=3&key={quote(WRONG_KEY, safe='')}", f"EIO=3&key={quote(KEY, safe='')}", f"EIO=5&password={quote(PASSWORD)}"):
+    for query in (
+        f"EIO=3&key={quote(WRONG_KEY, safe='')}",
+        f"EIO=3&key={quote(KEY, safe='')}",
+        f"EIO=5&password={quote(PASSWORD)}",
+    ):
         requests.get(f"{server.url}/socket.io/?transport=polling&{query}", timeout=PATIENCE)
     requests.post(f"{server.url}/socket.io/?transport=polling&EIO=4&sid={KEY}", data=picture, timeout=PATIENCE)
 
@@ -89,7 +100,13 @@ def misuse_http(server: Server, picture: bytes) -> None:
             ask("GET", f"/list_nn?password={quote(PASSWORD)}", auth=auth)
             ask("POST", "/echo/classify", auth=auth, json={"image": text})
             ask("POST", "/echo/classify", auth=auth, json={"image": text[:-3]})
-            ask("POST", "/echo/classify", auth=auth, data='{"image": "' + text, headers={"Content-Type": "application/json"})
+            ask(
+                "POST",
+                "/echo/classify",
+                auth=auth,
+                data='{"image": "' + text,
+                headers={"Content-Type": "application/json"},
+            )
             ask("POST", "/crash/classify", auth=auth, data=picture, headers={"Content-Type": "image/png"})
             ask("POST", "/v2/models/echo/infer", auth=auth, json={"inputs": [{"name": text, "data": [PASSWORD]}]})
             ask("PUT", "/snippets/1/", auth=auth, data=picture)
@@ -108,7 +125,11 @@ def misuse_sockets(server: Server, picture: bytes) -> None:
     secure = int(server.wait_for(r"https as well, on https://.*:(\d+)")[1])
     legacy = int(server.wait_for(r"legacy TCP listening on .*:(\d+)")[1])
     for port in (server.port, secure, legacy):
-        for data in (picture, f"GET /list_nn HTTP/1.1\r\nAuthorization: {KEY}\r\nHost: a b\r\n\r\n".encode(), KEY.encode() * 100):
+        for data in (
+            picture,
+            f"GET /list_nn HTTP/1.1\r\nAuthorization: {KEY}\r\nHost: a b\r\n\r\n".encode(),
+            KEY.encode() * 100,
+        ):
             with socket.create_connection(("127.0.0.1", port), PATIENCE) as sock, contextlib.suppress(OSError):
                 sock.sendall(data)
                 sock.shutdown(socket.SHUT_WR)
@@ -126,7 +147,19 @@ def test_nothing_of_them_is_in_what_a_busy_server_writes(tmp_path: Path, options
     picture = cv2.imencode(".png", noise)[1].tobytes()
     users = UserDB(tmp_path / "users.db")
     users.add("alice", PASSWORD, ROLES)
-    arguments = ["-a", "--log-level", "debug", "--session-key", KEY, "--https-port", "0", "--tcp-port", "0", "--login-attempts", "1000"]
+    arguments = [
+        "-a",
+        "--log-level",
+        "debug",
+        "--session-key",
+        KEY,
+        "--https-port",
+        "0",
+        "--tcp-port",
+        "0",
+        "--login-attempts",
+        "1000",
+    ]
     with Server(*arguments, *options, data=tmp_path) as server:
         server.ready()
         misuse_socketio(server, picture)

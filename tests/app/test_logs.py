@@ -9,8 +9,9 @@ import re
 from pathlib import Path
 
 import pytest
-from imageserver.app import logs
 from tests.running import Camera, Server, picture
+
+from imageserver.app import logs
 
 
 def record(message: str, level: int = logging.INFO) -> logging.LogRecord:

@@ -18,7 +18,18 @@ PROGRAM = str(ROOT / "src" / "ImageServer.py")
 
 
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, PROGRAM, "--data", str(folder), "--tcp-port", "off", "--models", str(TEST_MODELS), "-m", "echo"]
+    program = [
+        sys.executable,
+        PROGRAM,
+        "--data",
+        str(folder),
+        "--tcp-port",
+        "off",
+        "--models",
+        str(TEST_MODELS),
+        "-m",
+        "echo",
+    ]
     return subprocess.run([*program, *arguments], capture_output=True, text=True, timeout=60, cwd=folder, check=False)
 
 
@@ -137,7 +148,10 @@ def test_a_killed_worker_costs_nobody_the_connection(tmp_path: Path) -> None:
             os.kill(worker, signal.SIGKILL)
             server.wait_for(rf"process {worker}\) ended by signal SIGKILL")
             counts = [len(camera.predictions) for camera in (first, second)]
-            until(lambda: all(len(c.predictions) > n for c, n in zip((first, second), counts, strict=True)), "predictions to resume")
+            until(
+                lambda: all(len(c.predictions) > n for c, n in zip((first, second), counts, strict=True)),
+                "predictions to resume",
+            )
         finally:
             stop.set()
             for thread in threads:
@@ -178,7 +192,11 @@ def test_lines_about_streams_come_while_frames_come(tmp_path: Path) -> None:
 
 def test_it_starts_from_anywhere_with_any_python(tmp_path: Path) -> None:
     """The system's python3 has none of the packages; the program finds the project's environment itself."""
-    system = next(path for path in ("/usr/bin/python3", "/usr/local/bin/python3", sys.executable) if Path(path).exists())
-    ended = subprocess.run([system, PROGRAM, "-h"], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    system = next(
+        path for path in ("/usr/bin/python3", "/usr/local/bin/python3", sys.executable) if Path(path).exists()
+    )
+    ended = subprocess.run(
+        [system, PROGRAM, "-h"], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False
+    )
     assert ended.returncode == 0, ended.stderr
     assert "--preload" in ended.stdout

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.running import Server, until
+
 from imageserver.app import systemd as sd_notify
 from imageserver.app.systemd import Notifier, Service
-from tests.running import Server, until
 
 
 class Systemd:
@@ -81,7 +82,9 @@ def test_a_model_that_fails_at_the_start_gets_no_more_time(systemd: tuple[str, S
     assert manager.take() == ["STATUS=the default model 'echo' is failed"]
 
 
-def test_the_watchdog_hears_nothing_while_the_model_is_out_of_order_for_long_or_nobody_listens(systemd: tuple[str, Systemd]) -> None:
+def test_the_watchdog_hears_nothing_while_the_model_is_out_of_order_for_long_or_nobody_listens(
+    systemd: tuple[str, Systemd],
+) -> None:
     address, manager = systemd
     server = Imagined(address, watchdog=30)
     server.problem = ""
@@ -90,7 +93,9 @@ def test_the_watchdog_hears_nothing_while_the_model_is_out_of_order_for_long_or_
     server.now = sd_notify.PATIENCE
     manager.take()
     server.service.look()
-    assert manager.take() == ["STATUS=the default model 'echo' is disabled", "WATCHDOG=1"], "a reload is no reason to restart"
+    assert manager.take() == ["STATUS=the default model 'echo' is disabled", "WATCHDOG=1"], (
+        "a reload is no reason to restart"
+    )
     server.now += 1
     server.service.look()
     assert manager.take() == []
@@ -146,7 +151,9 @@ def test_a_real_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, systemd:
     assert "STOPPING=1" in manager.lines()
 
 
-def test_a_real_server_whose_model_does_not_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, systemd: tuple[str, Systemd]) -> None:
+def test_a_real_server_whose_model_does_not_load(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, systemd: tuple[str, Systemd]
+) -> None:
     address, manager = systemd
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     with Server(data=tmp_path, model="chest-broken") as server:

@@ -51,7 +51,13 @@ def receiveImage(sid, picture):
     elif model == "deaf" or (model == "slow" and seq % 3):
         stream["dropped"] += 1
     else:
-        answer = {"model": model, "timestamp": int(time.time() * 1000), "age_ms": 1.5, "seq": seq, "dropped": stream["dropped"]}
+        answer = {
+            "model": model,
+            "timestamp": int(time.time() * 1000),
+            "age_ms": 1.5,
+            "seq": seq,
+            "dropped": stream["dropped"],
+        }
         if model == "faces":
             answer["boxes"] = [{"x": 1, "y": 2, "width": 30, "height": 40, "label": "face", "score": 0.875}]
         else:

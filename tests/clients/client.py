@@ -7,7 +7,9 @@ import threading
 import engineio
 import socketio
 
-ELDER = engineio.__version__.startswith("3.") if hasattr(engineio, "__version__") else not hasattr(socketio, "SimpleClient")
+ELDER = (
+    engineio.__version__.startswith("3.") if hasattr(engineio, "__version__") else not hasattr(socketio, "SimpleClient")
+)
 
 
 def pattern(size):
@@ -60,7 +62,13 @@ def main():
     assert custom.take() == [{"token": "abc"}]
 
     values = ["", "ünïcödé € 😀 \u2028", 0, 1.5, -7, None, True, [], {}, [1, ["two", {"three": 3}]]]
-    values += [pattern(0), pattern(1), pattern(65536), pattern(1500000), {"a": [pattern(3), {"b": pattern(4)}], "c": "d"}]
+    values += [
+        pattern(0),
+        pattern(1),
+        pattern(65536),
+        pattern(1500000),
+        {"a": [pattern(3), {"b": pattern(4)}], "c": "d"},
+    ]
     for value in values:
         expected = None if ELDER and value == b"" else value  # that client takes empty binary for nothing
         client.emit("message", (value, "end"))

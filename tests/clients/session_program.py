@@ -23,7 +23,11 @@ def png(grey, width=64, height=48):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     rows = (b"\0" + bytes([grey]) * width) * height
-    parts = (b"IHDR", struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    parts = (
+        (b"IHDR", struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
 
 
@@ -46,7 +50,9 @@ def main():
     client.on("prediction", hear)
     url = "http://127.0.0.1:" + port
     if ELDER:
-        client.connect(url + ("?key=" + key if key else ""), transports=transports.split(","))  # it does not wait for the verdict
+        client.connect(
+            url + ("?key=" + key if key else ""), transports=transports.split(",")
+        )  # it does not wait for the verdict
     else:
         try:
             client.connect(url, transports=transports.split(","), auth={"key": key} if key else None, wait_timeout=60)
@@ -60,8 +66,14 @@ def main():
     refusals = [call("frame", 1, png(3)), call("session_end", 1), call("nothing_like_it", 1)]
     start = call("session_start", 1000)
     if start["success"]:
-        refusals += [call("session_start", 1), call("frame", 1, b"no picture"), json.loads(client.call("frame", b"1234567", timeout=60))]
-        acknowledged = [call("frame", 2000 + number, png(10 * number)) for number in range(FRAMES)] + [call("session_end", 9000)]
+        refusals += [
+            call("session_start", 1),
+            call("frame", 1, b"no picture"),
+            json.loads(client.call("frame", b"1234567", timeout=60)),
+        ]
+        acknowledged = [call("frame", 2000 + number, png(10 * number)) for number in range(FRAMES)] + [
+            call("session_end", 9000)
+        ]
         assert all(answer == {"success": True} for answer in acknowledged), acknowledged
         with come:
             assert come.wait_for(lambda: predictions and "frame" not in predictions[-1], 60), predictions

@@ -76,7 +76,10 @@ def test_several_pictures_in_the_order_given_and_again(folder):
         (["none.jpg"], "There is no file or folder {folder}/none.jpg."),
         (["empty"], "There are no pictures in {folder}/empty."),
         (["README.txt"], "{folder}/README.txt is neither a picture nor a video that OpenCV can read."),
-        (["1.jpg", "README.txt"], "{folder}/README.txt is no JPEG, PNG, BMP, TIFF or WebP picture; a video must be the only source."),
+        (
+            ["1.jpg", "README.txt"],
+            "{folder}/README.txt is no JPEG, PNG, BMP, TIFF or WebP picture; a video must be the only source.",
+        ),
     ],
 )
 def test_what_is_no_source(folder, names, sentence, capfd):
@@ -139,12 +142,18 @@ def test_percentiles(values, expected):
     [
         ({"label": "7", "score": 0.996}, "7 99.6% (m, 12 ms)"),
         ({"boxes": []}, "nothing found (m, 12 ms)"),
-        ({"boxes": [{"x": 1, "y": 2, "width": 3, "height": 4, "label": "face", "score": 0.5}]}, "face 50.0% at 1,2, 3x4 (m, 12 ms)"),
+        (
+            {"boxes": [{"x": 1, "y": 2, "width": 3, "height": 4, "label": "face", "score": 0.5}]},
+            "face 50.0% at 1,2, 3x4 (m, 12 ms)",
+        ),
         ({"HR": 71, "HR_quality": 0.5}, "HR 71, HR_quality 0.5 (m, 12 ms)"),
     ],
 )
 def test_a_prediction_in_words(prediction, text):
-    assert camera_report.describe({"model": "m", "age_ms": 12.3, "seq": 1, "dropped": 0, "timestamp": 5, **prediction}) == text
+    assert (
+        camera_report.describe({"model": "m", "age_ms": 12.3, "seq": 1, "dropped": 0, "timestamp": 5, **prediction})
+        == text
+    )
 
 
 def test_counting(capsys):
@@ -215,7 +224,9 @@ def lines_of(out):
 def test_each_picture_of_a_folder_gets_its_answer(server, folder):
     code, out, err = run(folder, "-m", "digits", "--server", f"127.0.0.1:{server.port}", "--hz", 1000)
     assert (code, err) == (0, f"Passed over in {folder}, since no pictures: README.txt\n")
-    assert [line.split(" (")[0] for line in out.splitlines()[:10]] == [f"{number + 1}.jpg: {number} 99.6%" for number in range(10)]
+    assert [line.split(" (")[0] for line in out.splitlines()[:10]] == [
+        f"{number + 1}.jpg: {number} 99.6%" for number in range(10)
+    ]
     assert out.splitlines()[10].startswith("10 sent, 10 answered, 0 dropped; age p50 2 ms")
 
 
@@ -223,7 +234,9 @@ def test_for_machines(server, folder):
     code, out, err = run(folder / "3.jpg", "--server", f"http://127.0.0.1:{server.port}", "--json")
     prediction, summary = lines_of(out)
     assert (code, err) == (0, "")
-    assert prediction["file"] == "3.jpg" and prediction["boxes"][0]["label"] == "face" and prediction["round_trip_ms"] > 0
+    assert (
+        prediction["file"] == "3.jpg" and prediction["boxes"][0]["label"] == "face" and prediction["round_trip_ms"] > 0
+    )
     assert summary["summary"]["sent"] == summary["summary"]["answered"] == 1
 
 
@@ -287,7 +300,15 @@ def test_login(server, folder):
 
 def test_the_password_is_asked_for_on_a_terminal(server, folder):
     ours, theirs = pty.openpty()
-    program = [sys.executable, str(ROOT / "clients/camera.py"), folder / "1.jpg", "--server", f"127.0.0.1:{server.port}", "--user", "alice"]
+    program = [
+        sys.executable,
+        str(ROOT / "clients/camera.py"),
+        folder / "1.jpg",
+        "--server",
+        f"127.0.0.1:{server.port}",
+        "--user",
+        "alice",
+    ]
     with subprocess.Popen(program, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
         os.close(theirs)
         screen = b""

@@ -12,7 +12,11 @@ import pytest
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parents[1] / "build"
 
-TRANSPORTS = {"polling": ("polling", "polling"), "websocket": ("websocket", "websocket"), "upgrade": ("polling,websocket", "websocket")}
+TRANSPORTS = {
+    "polling": ("polling", "polling"),
+    "websocket": ("websocket", "websocket"),
+    "upgrade": ("polling,websocket", "websocket"),
+}
 
 
 def run(command: list[str], way: str) -> None:

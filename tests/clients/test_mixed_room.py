@@ -13,7 +13,7 @@ PATH = "/socket.io/"
 DATA = bytes(range(256))
 HEADER = '51-["shouted",{"_placeholder":true,"num":0},"end"]'
 JOIN = '42["join","room"]'
-SHOUT = '4' + HEADER.replace('"shouted"', '"shout","room"')
+SHOUT = "4" + HEADER.replace('"shouted"', '"shout","room"')
 
 
 @pytest.fixture

@@ -39,7 +39,16 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("counted")
     models = models_folder(folder)
     write_model(models, "counter", COUNTER, "every_frame = true\n")
-    arguments = ("--session-models", "counter", "--session-key", "sesame", "--user", "alice:secret", "--merge-deadline", "30s")
+    arguments = (
+        "--session-models",
+        "counter",
+        "--session-key",
+        "sesame",
+        "--user",
+        "alice:secret",
+        "--merge-deadline",
+        "30s",
+    )
     with Server(*arguments, models=models, data=folder) as server:
         yield server.ready()
 
@@ -72,7 +81,10 @@ def test_pictures_for_people_at_random_intervals_by_user(keyed: Server, tmp_path
     assert ended.returncode == 1, "one was refused"
     found = ended.stdout.splitlines()
     assert found[0].startswith("1 1.png: count 1 (")
-    assert any(line.startswith("2 2.png: nothing; counter: the model failed in forward_single_frame (ValueError)") for line in found)
+    assert any(
+        line.startswith("2 2.png: nothing; counter: the model failed in forward_single_frame (ValueError)")
+        for line in found
+    )
     assert any(line.startswith("3 3.png: refused: ") for line in found)
     assert found[-2] == "at the end: frames 1"
     assert found[-1].startswith("3 sent, 2 answered, 1 refused; counter failed 1 times; age ")
@@ -95,7 +107,19 @@ def test_what_goes_wrong_is_a_sentence(keyed: Server, arguments: list[str], code
 
 
 def test_ctrl_c_ends_the_session_first(keyed: Server) -> None:
-    command = [sys.executable, PROGRAM, "--server", f"127.0.0.1:{keyed.port}", "--key", "sesame", "--seconds", "99", "--hz", "20", "--json"]
+    command = [
+        sys.executable,
+        PROGRAM,
+        "--server",
+        f"127.0.0.1:{keyed.port}",
+        "--key",
+        "sesame",
+        "--seconds",
+        "99",
+        "--hz",
+        "20",
+        "--json",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -106,4 +130,7 @@ def test_ctrl_c_ends_the_session_first(keyed: Server) -> None:
         assert process.wait(60) == 130
         assert "Traceback" not in process.stderr.read()
     assert rest[-2]["frames"] >= 1
-    until(lambda: "imageserver_sessions 0" in keyed.get("/metrics")[1].decode() or keyed.get("/metrics")[0] != 200, "no session left")
+    until(
+        lambda: "imageserver_sessions 0" in keyed.get("/metrics")[1].decode() or keyed.get("/metrics")[0] != 200,
+        "no session left",
+    )

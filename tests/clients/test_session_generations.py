@@ -27,7 +27,11 @@ def run(server: Server, generation: int, transports: str, key: str) -> subproces
     if not python.exists():
         pytest.skip(f"{python} is missing: tests/environments.sh makes it")
     return subprocess.run(
-        [str(python), str(PROGRAM), str(server.port), transports, key], capture_output=True, text=True, timeout=110, check=False
+        [str(python), str(PROGRAM), str(server.port), transports, key],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
     )
 
 
@@ -40,7 +44,9 @@ def test_a_session_from_start_to_end(keyed: Server, generation: int, transports:
     assert found["start"] == {"success": True}
     assert len(found["refusals"]) == 6
     for refusal, words in zip(
-        found["refusals"], ["no session runs", "no session runs", "nothing_like_it", "runs already", "picture", "7 bytes"], strict=True
+        found["refusals"],
+        ["no session runs", "no session runs", "nothing_like_it", "runs already", "picture", "7 bytes"],
+        strict=True,
     ):
         assert refusal["success"] is False
         assert words in refusal["error"]

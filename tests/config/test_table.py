@@ -10,6 +10,7 @@ import typing
 from pathlib import Path
 
 import pytest
+
 from imageserver.config import addresses, kinds, sources, table
 from imageserver.config.kinds import STANDARD_OUTPUT, Credential
 from imageserver.config.table import HelpAsked, Settings
@@ -81,14 +82,16 @@ def test_command_line(read, words, expected):
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("1000000", 1_000_000), ("512K", 2**19), ("16M", 2**24), ("1.5 MiB", 3 * 2**19), ("4mb", 2**22), ("1024b", 1024)]
+    ("text", "value"),
+    [("1000000", 1_000_000), ("512K", 2**19), ("16M", 2**24), ("1.5 MiB", 3 * 2**19), ("4mb", 2**22), ("1024b", 1024)],
 )
 def test_sizes(read, text, value):
     assert read("--max-frame-bytes", text).max_frame_bytes == value
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("10", 10), ("2.5", 2.5), ("250ms", 0.25), ("10s", 10), ("2min", 120), ("1h", 3600), ("2m", 120), (".5", 0.5)]
+    ("text", "value"),
+    [("10", 10), ("2.5", 2.5), ("250ms", 0.25), ("10s", 10), ("2min", 120), ("1h", 3600), ("2m", 120), (".5", 0.5)],
 )
 def test_times(read, text, value):
     assert read("--header-time", text).header_time == value
@@ -106,12 +109,16 @@ def test_precedence_and_paths(read, tmp_path):
         'port = 1\nhz = 1\nmodel = "toml"\nlog-level = "error"\nauth = true\ndata = "state"\nmax_pixels = 7\npreload = ["a", "b"]\n'
         'cors-origin = ["https://a.example", "https://b.example"]\n'
     )
-    (read.project / ".env").write_text("IMAGESERVER_PORT=2\nIMAGESERVER_HZ=2\nIMAGESERVER_LOG_LEVEL=warning\nOTHER=`x\n")
+    (read.project / ".env").write_text(
+        "IMAGESERVER_PORT=2\nIMAGESERVER_HZ=2\nIMAGESERVER_LOG_LEVEL=warning\nOTHER=`x\n"
+    )
     (read.here / ".env").write_text(
-        "# ours\n\nexport IMAGESERVER_LOG_LEVEL = \"debug\"  # loud\n"
+        '# ours\n\nexport IMAGESERVER_LOG_LEVEL = "debug"  # loud\n'
         "IMAGESERVER_RESULTS='out file.jsonl'\nIMAGESERVER_USER=\"a:b\\nc:d e\"\n"
     )
-    found = read("-p", "4", "--config", str(config), IMAGESERVER_PORT="3", IMAGESERVER_HZ="3", IMAGESERVER_MODEL="", PATH="/bin")
+    found = read(
+        "-p", "4", "--config", str(config), IMAGESERVER_PORT="3", IMAGESERVER_HZ="3", IMAGESERVER_MODEL="", PATH="/bin"
+    )
     assert (found.port, found.hz, found.log_level, found.model) == (4, 3.0, "debug", "toml")
     assert found.auth and found.max_pixels == 7 and found.preload == ("a", "b")
     assert found.cors_origin == ("https://a.example", "https://b.example")
@@ -160,8 +167,14 @@ def test_config_may_be_named_anywhere_but_in_itself(read):
         ("--workers 1.5", "--workers is '1.5', but it takes a whole number from 0 to 256."),
         ("--auth=perhaps", "--auth is 'perhaps', but it takes yes or no."),
         ("--log-level loud", "--log-level is 'loud', but it takes one of debug, info, warning, error."),
-        ("--max-frame-bytes 1T", "--max-frame-bytes is '1T', but it takes a size from 1K to 32M, such as 1500000, 512K or 16M."),
-        ("--max-frame-bytes 33M", "--max-frame-bytes is '33M', but it takes a size from 1K to 32M, such as 1500000, 512K or 16M."),
+        (
+            "--max-frame-bytes 1T",
+            "--max-frame-bytes is '1T', but it takes a size from 1K to 32M, such as 1500000, 512K or 16M.",
+        ),
+        (
+            "--max-frame-bytes 33M",
+            "--max-frame-bytes is '33M', but it takes a size from 1K to 32M, such as 1500000, 512K or 16M.",
+        ),
         ("--header-time 3d", "--header-time is '3d', but it takes a time from 50ms to 1h, such as 10, 10s or 250ms."),
         ("--header-time 0", "--header-time is '0', but it takes a time from 50ms to 1h, such as 10, 10s or 250ms."),
         ("--user secret", "--user is not as it should be, but it takes a name, a colon and a password."),
@@ -187,13 +200,19 @@ def test_mistakes_on_the_command_line(read, words, sentence):
 def test_mistakes_in_the_environment(read):
     with pytest.raises(SettingError, match="^IMAGESERVER_PORT is 'x', but it takes a whole number from 0 to 65,535.$"):
         read(IMAGESERVER_PORT="x")
-    with pytest.raises(SettingError, match=r"^There is no setting for the variable IMAGESERVER_PRT; did you mean IMAGESERVER_PORT\?;"):
+    with pytest.raises(
+        SettingError, match=r"^There is no setting for the variable IMAGESERVER_PRT; did you mean IMAGESERVER_PORT\?;"
+    ):
         read(IMAGESERVER_PRT="1")
     (read.here / ".env").write_text("IMAGESERVER_HZ=fast\n")
-    with pytest.raises(SettingError, match=r"^IMAGESERVER_HZ in /.*/here/\.env is 'fast', but it takes a number from 0 to 1000\.$"):
+    with pytest.raises(
+        SettingError, match=r"^IMAGESERVER_HZ in /.*/here/\.env is 'fast', but it takes a number from 0 to 1000\.$"
+    ):
         read()
     (read.here / ".env").write_text("\nIMAGESERVER_HZ\n")
-    with pytest.raises(SettingError, match=r'^Line 2 of /.*/here/\.env is not of the form NAME=value or NAME="value"; correct it\.$'):
+    with pytest.raises(
+        SettingError, match=r'^Line 2 of /.*/here/\.env is not of the form NAME=value or NAME="value"; correct it\.$'
+    ):
         read()
 
 
@@ -202,7 +221,10 @@ def test_mistakes_in_the_environment(read):
     [
         ("port = 'x'", "port in FILE is 'x', but it takes a whole number from 0 to 65,535."),
         ("port = true", "port in FILE is 'yes', but it takes a whole number from 0 to 65,535."),
-        ("port = 1979-05-27", "port in FILE is datetime.date(1979, 5, 27), but it takes a whole number from 0 to 65,535."),
+        (
+            "port = 1979-05-27",
+            "port in FILE is datetime.date(1979, 5, 27), but it takes a whole number from 0 to 65,535.",
+        ),
         ("prot = 1", "The key prot of FILE is no setting; did you mean port?; correct or remove it."),
         ("[server]\nport = 1", "The table [server] of FILE is no setting; correct or remove it."),
         ("port = ", "FILE cannot be read: Invalid value (at end of document)."),
@@ -229,7 +251,9 @@ def test_localaddr(read, monkeypatch):
     assert read("-i", "localaddr").ip == "192.168.7.7"
     assert read("localaddr:0") == dataclasses.replace(Settings(), ip="192.168.7.7", port=0)
     monkeypatch.setattr(addresses, "lan_address", lambda: None)
-    with pytest.raises(SettingError, match=r"^-i is 'localaddr': this machine has no LAN address at present; connect it"):
+    with pytest.raises(
+        SettingError, match=r"^-i is 'localaddr': this machine has no LAN address at present; connect it"
+    ):
         read("-i", "localaddr")
 
 
@@ -256,7 +280,11 @@ def test_help(read, word):
 
 
 def test_help_on_a_terminal_exits_with_0():
-    program = [sys.executable, "-c", "import bootstrap; bootstrap.provide_package(); from imageserver.config import table; table.load(['-h'])"]
+    program = [
+        sys.executable,
+        "-c",
+        "import bootstrap; bootstrap.provide_package(); from imageserver.config import table; table.load(['-h'])",
+    ]
     done = subprocess.run(program, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: ImageServer.py [options] [address:port]\n")

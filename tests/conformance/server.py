@@ -51,7 +51,9 @@ def socketio() -> SocketIOServer:
             def greet() -> None:
                 server.emit("auth", auth or {}, to=sid, namespace=namespace)
 
-            if "HTTP_UPGRADE" in environ:  # the suite's client misses a message that its library reads in one go with the one before
+            if (
+                "HTTP_UPGRADE" in environ
+            ):  # the suite's client misses a message that its library reads in one go with the one before
                 hub.spawn_later(GREETING_SECONDS, greet)
             else:
                 greet()

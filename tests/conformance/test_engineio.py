@@ -105,7 +105,7 @@ def test_binary_payload_of_generation_3(peer: Peer) -> None:
 def test_jsonp(peer: Peer) -> None:
     answer = peer.request("GET", PATH, EIO=3, transport="polling", j=7)
     assert answer.headers["content-type"] == "text/javascript; charset=UTF-8"
-    assert answer.text.startswith("___eio[7](\"")
+    assert answer.text.startswith('___eio[7]("')
     text = json.loads(answer.text[len("___eio[7](") : -len(");")])
     sid = json.loads(text[text.index("{") :])["sid"]
     query = {"EIO": 3, "transport": "polling", "sid": sid, "j": 8}
@@ -133,7 +133,7 @@ def test_overlapping_polls_close(peer: Peer, version: int) -> None:
 
 def test_overlapping_posts_close(peer: Peer, version: int) -> None:
     session = Polling(peer, version)
-    head = f"POST {session.url[session.url.index('/engine.io'):]} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\n\r\n4he"
+    head = f"POST {session.url[session.url.index('/engine.io') :]} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\n\r\n4he"
     with socket.create_connection(("127.0.0.1", peer.port), 10) as slow:
         slow.sendall(head.encode())
         time.sleep(0.05)
@@ -144,7 +144,9 @@ def test_overlapping_posts_close(peer: Peer, version: int) -> None:
 def test_cancelled_poll_closes(peer: Peer, version: int) -> None:
     session = Polling(peer, version)
     with socket.create_connection(("127.0.0.1", peer.port), 10) as cancelled:
-        cancelled.sendall(f"GET {session.url[session.url.index('/engine.io'):]} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        cancelled.sendall(
+            f"GET {session.url[session.url.index('/engine.io') :]} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        )
         time.sleep(0.05)
     assert session.post(framed(version, "4hello")).status_code == 400
 
@@ -330,6 +332,9 @@ def test_vanished_websocket_leaves_nothing(peer: Peer, version: int) -> None:
     sid = json.loads(ws.recv()[1:])["sid"]
     ws.shutdown()
     end = time.monotonic() + 10
-    while peer.request("GET", PATH, EIO=version, transport="polling", sid=sid).status_code != 400 and time.monotonic() < end:
+    while (
+        peer.request("GET", PATH, EIO=version, transport="polling", sid=sid).status_code != 400
+        and time.monotonic() < end
+    ):
         time.sleep(0.01)
     assert peer.request("GET", PATH, EIO=version, transport="polling", sid=sid).status_code == 400

@@ -113,7 +113,9 @@ def test_b64_belongs_to_the_session(peer: Peer, version: int) -> None:
     ("GET", "/nowhere", {}, 404),
     ("GET", "/" + "x" * 9000, {}, 414),
 ])  # fmt: skip
-def test_every_answer_has_a_content_type(peer: Peer, method: str, path: str, query: dict[str, Any], status: int) -> None:
+def test_every_answer_has_a_content_type(
+    peer: Peer, method: str, path: str, query: dict[str, Any], status: int
+) -> None:
     answer = peer.request(method, path, **query)
     assert answer.status_code == status
     assert answer.headers["content-type"]

@@ -157,12 +157,14 @@ def test_events(joined: Client, sent: list[str | bytes], answers: list[str | byt
 def test_events_of_the_elder(elder: Client, sent: list[str | bytes], answers: list[str | bytes]) -> None:
     for _ in range(3):
         elder.send(*(b"\x04" + message if isinstance(message, bytes) else message for message in sent))
-        assert [elder.recv() for _ in answers] == [b"\x04" + item if isinstance(item, bytes) else item for item in answers]
+        assert [elder.recv() for _ in answers] == [
+            b"\x04" + item if isinstance(item, bytes) else item for item in answers
+        ]
 
 
 @pytest.mark.parametrize("number", [1, 7, 300])
 def test_numbered_headers_seen_before(joined: Client, number: int) -> None:
-    joined.send('40/custom,')
+    joined.send("40/custom,")
     joined.recv(), joined.recv()
     for step in range(4):
         for place in ("", "/custom,"):

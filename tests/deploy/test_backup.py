@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import requests
-from imageserver.accounts.database import ROLES, UserDB
 from tests.running import PATIENCE, ROOT, Server, picture
+
+from imageserver.accounts.database import ROLES, UserDB
 
 AUTH = ("alice", "secret")
 

@@ -23,7 +23,11 @@ HADOLINT = ROOT / "build" / "hadolint" / "bin" / "hadolint"
 def instructions() -> list[tuple[str, str]]:
     """Each as (name, rest), in order."""
     text = re.sub(r"(?m)^\s*#.*\n", "", FILE.read_text())
-    return [(line.split()[0], line.split(maxsplit=1)[1]) for line in re.sub(r"\\\n\s*", "", text).splitlines() if line.strip()]
+    return [
+        (line.split()[0], line.split(maxsplit=1)[1])
+        for line in re.sub(r"\\\n\s*", "", text).splitlines()
+        if line.strip()
+    ]
 
 
 def last_stage() -> list[tuple[str, str]]:
@@ -59,10 +63,14 @@ def test_hadolint_finds_nothing() -> None:
 
 def test_it_is_run_by_nobody_special_and_watched() -> None:
     names = [name for name, _rest in last_stage()]
-    assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", given("USER")[-1]), "a number, so that `runAsNonRoot` of Kubernetes can tell"
+    assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", given("USER")[-1]), (
+        "a number, so that `runAsNonRoot` of Kubernetes can tell"
+    )
     assert names.index("USER") < names.index("ENTRYPOINT")
     assert names.count("HEALTHCHECK") == 1
-    assert json.loads(given("ENTRYPOINT")[0]) == ["python", "src/ImageServer.py"], "no shell between Docker's signals and the server"
+    assert json.loads(given("ENTRYPOINT")[0]) == ["python", "src/ImageServer.py"], (
+        "no shell between Docker's signals and the server"
+    )
     ports = {variables()["IMAGESERVER_PORT"], variables()["IMAGESERVER_TCP_PORT"]}
     assert ports == set(given("EXPOSE")[0].split())
     assert given("VOLUME") == [variables()["IMAGESERVER_DATA"]]
@@ -70,9 +78,22 @@ def test_it_is_run_by_nobody_special_and_watched() -> None:
 
 def test_what_goes_in_is_what_is_needed(tmp_path: Path) -> None:
     """No password, no data: of everything that may lie in the project only this reaches Docker."""
-    for name in (".env", "data/users.db", "ssl/key.pem", ".git/config", ".venv/bin/python", "tests/running.py", "src/__pycache__/a.pyc"):
+    for name in (
+        ".env",
+        "data/users.db",
+        "ssl/key.pem",
+        ".git/config",
+        ".venv/bin/python",
+        "tests/running.py",
+        "src/__pycache__/a.pyc",
+    ):
         assert not sent(ROOT / name), name
-    for name in ("src/ImageServer.py", "src/inference/worker/main.py", "models/faces/model.toml", "requirements/run.lock"):
+    for name in (
+        "src/ImageServer.py",
+        "src/inference/worker/main.py",
+        "models/faces/model.toml",
+        "requirements/run.lock",
+    ):
         assert sent(ROOT / name), name
     for name, rest in instructions():
         if name == "COPY" and "--from" not in rest:
@@ -96,7 +117,12 @@ def test_its_steps_make_a_server_that_is_healthy(tmp_path: Path) -> None:
     shutil.copytree(TEST_MODELS, home / "models")  # the shipped ones would be converted first
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("IMAGESERVER_")}
     environment = {**inherited, **variables(), "PATH": os.environ["PATH"], "XDG_CACHE_HOME": str(tmp_path)}
-    environment |= {"IMAGESERVER_DATA": str(state), "IMAGESERVER_PORT": "0", "IMAGESERVER_TCP_PORT": "0", "IMAGESERVER_IP": "127.0.0.1"}
+    environment |= {
+        "IMAGESERVER_DATA": str(state),
+        "IMAGESERVER_PORT": "0",
+        "IMAGESERVER_TCP_PORT": "0",
+        "IMAGESERVER_IP": "127.0.0.1",
+    }
     entry = json.loads(given("ENTRYPOINT")[0])
     health = json.loads(given("HEALTHCHECK")[0].partition("CMD ")[2])
     assert (entry[0], health[0]) == ("python", "python")
@@ -107,7 +133,12 @@ def test_its_steps_make_a_server_that_is_healthy(tmp_path: Path) -> None:
         return subprocess.run(command, capture_output=True, text=True, cwd=home, env=here, timeout=60, check=False)
 
     process = subprocess.Popen(
-        [sys.executable, *entry[1:], "-m", "echo"], cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, *entry[1:], "-m", "echo"],
+        cwd=home,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     try:
         assert process.stdout is not None
@@ -128,9 +159,13 @@ def test_its_steps_make_a_server_that_is_healthy(tmp_path: Path) -> None:
 
 def test_the_health_check_tells_what_is_wrong_and_speaks_tls(tmp_path: Path) -> None:
     def check(**given_: str) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("IMAGESERVER_")} | given_
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("IMAGESERVER_")
+        } | given_
         command = [sys.executable, ROOT / "deploy/healthcheck.py"]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60, check=False)
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60, check=False
+        )
 
     with Server("--https-port", "0", data=tmp_path, model="chest-broken") as server:
         server.wait_for("models ready: none")

@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 import requests
 import websocket
-from imageserver.app import certificates
 from tests.running import PATIENCE, ROOT, Server, picture, until
+
+from imageserver.app import certificates
 
 NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 pytestmark = pytest.mark.skipif(NGINX is None, reason="needs nginx (scripts/apt-packages.sh)")
@@ -136,18 +137,28 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize(("scheme", "transports"), [("http", "polling,websocket"), ("https", "polling"), ("https", "websocket")])
+@pytest.mark.parametrize(
+    ("scheme", "transports"), [("http", "polling,websocket"), ("https", "polling"), ("https", "websocket")]
+)
 @pytest.mark.parametrize("environment", ["clients-python4", "clients-python5"])
-def test_cameras_of_both_generations(nginx: Nginx, frames: list[Path], environment: str, scheme: str, transports: str) -> None:
+def test_cameras_of_both_generations(
+    nginx: Nginx, frames: list[Path], environment: str, scheme: str, transports: str
+) -> None:
     python = ROOT / "build" / environment / "bin" / "python"
     if not python.exists():
         pytest.skip("needs tests/clients/environment.sh")
     command = [python, Path(__file__).with_name("proxied.py"), nginx.url(scheme), transports, *frames]
     bundle = {name: str(nginx.certificate) for name in ("REQUESTS_CA_BUNDLE", "WEBSOCKET_CLIENT_CA_BUNDLE")}
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=100, env={**os.environ, **bundle}, check=False)
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, timeout=100, env={**os.environ, **bundle}, check=False
+    )
     assert done.returncode == 0, done.stderr + nginx.said
     found = json.loads(done.stdout)
-    assert (found["login"], found["labels"][:1], found["transport"]) == ([True], ["77"], transports.rsplit(",", maxsplit=1)[-1])
+    assert (found["login"], found["labels"][:1], found["transport"]) == (
+        [True],
+        ["77"],
+        transports.rsplit(",", maxsplit=1)[-1],
+    )
     assert 120 < int(found["labels"][1]) < 135
     assert "picture" in found["labels"][2]
 
@@ -206,7 +217,10 @@ def test_a_web_page_of_the_same_origin_is_let_in(nginx: Nginx) -> None:
 
 def test_the_log_names_who_is_behind_nginx_and_not_who_they_claim_to_be(nginx: Nginx, server: Server) -> None:
     for scheme, connection in (
-        ("plain", http.client.HTTPConnection("127.0.0.1", nginx.port, source_address=("127.0.0.2", 0), timeout=PATIENCE)),
+        (
+            "plain",
+            http.client.HTTPConnection("127.0.0.1", nginx.port, source_address=("127.0.0.2", 0), timeout=PATIENCE),
+        ),
         (
             "tls",
             http.client.HTTPSConnection(

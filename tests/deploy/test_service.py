@@ -15,7 +15,9 @@ import pytest
 from tests.running import ROOT
 
 UNIT = ROOT / "deploy" / "imageserver.service"
-needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd's programs (scripts/apt-packages.sh)")
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="needs systemd's programs (scripts/apt-packages.sh)"
+)
 
 
 def install(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -46,10 +48,24 @@ def test_it_is_put_in_place_enabled_and_explained(tmp_path: Path) -> None:
         assert re.search(rf"sudo systemctl {words}\b", done.stdout)
     assert stat.S_IMODE((tmp_path / "etc/imageserver/imageserver.toml").stat().st_mode) == 0o640
     assert (tmp_path / "etc/sysusers.d/imageserver.conf").exists()
-    helped = subprocess.run([home / ".venv/bin/python", home / "src/ImageServer.py", "-h"], capture_output=True, text=True, timeout=60)
+    helped = subprocess.run(
+        [home / ".venv/bin/python", home / "src/ImageServer.py", "-h"], capture_output=True, text=True, timeout=60
+    )
     assert "--log-json" in helped.stdout
     assert sorted(path.name for path in home.iterdir()) == sorted(
-        [".venv", "LICENSE", "Makefile", "README.md", "clients", "deploy", "docs", "models", "requirements", "scripts", "src"]
+        [
+            ".venv",
+            "LICENSE",
+            "Makefile",
+            "README.md",
+            "clients",
+            "deploy",
+            "docs",
+            "models",
+            "requirements",
+            "scripts",
+            "src",
+        ]
     )
 
     # An upgrade: what the operator wrote stays, what an older version had goes.
@@ -74,7 +90,9 @@ def test_a_strange_prefix_is_refused(tmp_path: Path, prefix: str) -> None:
 
 def test_a_home_is_refused_where_it_would_run(tmp_path: Path) -> None:
     script = ROOT / "scripts/install-service.sh"
-    done = subprocess.run([script], capture_output=True, text=True, env={**os.environ, "PREFIX": "/home/x", "DESTDIR": ""}, timeout=60)
+    done = subprocess.run(
+        [script], capture_output=True, text=True, env={**os.environ, "PREFIX": "/home/x", "DESTDIR": ""}, timeout=60
+    )
     assert done.returncode == 2
     assert "the service does not see homes" in done.stderr
 
@@ -101,11 +119,21 @@ def test_it_is_hardened() -> None:
 def test_its_command_is_one_that_the_server_takes(tmp_path: Path) -> None:
     """The words of ExecStart and the file that it names, with the folders elsewhere."""
     (command,) = re.findall(r"(?m)^ExecStart=\S+ \S+/ImageServer.py (.*)$", UNIT.read_text())
-    (tmp_path / "imageserver.toml").write_text(re.sub(r"(?m)^# (?=[a-z-]+ = )", "", (ROOT / "deploy/imageserver.toml").read_text()))
-    words = command.replace("/etc/imageserver", str(tmp_path)).replace("/var/lib/imageserver", str(tmp_path / "state")).split()
+    (tmp_path / "imageserver.toml").write_text(
+        re.sub(r"(?m)^# (?=[a-z-]+ = )", "", (ROOT / "deploy/imageserver.toml").read_text())
+    )
+    words = (
+        command.replace("/etc/imageserver", str(tmp_path))
+        .replace("/var/lib/imageserver", str(tmp_path / "state"))
+        .split()
+    )
     from imageserver.config import table
 
     (tmp_path / "state").mkdir()
     found = table.read(words, {}, folder=tmp_path, project=tmp_path)
     assert (found.data, found.users) == (tmp_path / "state", tmp_path / "state" / "users.db")
-    assert (found.auth, found.log_json, [str(network) for network in found.trusted_proxy]) == (True, True, ["127.0.0.1/32"])
+    assert (found.auth, found.log_json, [str(network) for network in found.trusted_proxy]) == (
+        True,
+        True,
+        ["127.0.0.1/32"],
+    )

@@ -15,7 +15,9 @@ from tests.running import ROOT, Camera, Server, alive, children, picture, until
 def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     read, write = os.pipe()
     process = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x800x24", "-nolisten", "tcp"], pass_fds=(write,), stderr=subprocess.DEVNULL
+        ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x800x24", "-nolisten", "tcp"],
+        pass_fds=(write,),
+        stderr=subprocess.DEVNULL,
     )
     os.close(write)
     with os.fdopen(read) as pipe:
@@ -110,8 +112,12 @@ def test_a_killed_server_leaves_no_window(screen: str, tmp_path: Path) -> None:
         until(lambda: not alive(process) and not titles(), "the display's end")
 
 
-@pytest.mark.parametrize(("name", "words"), [("", "there is no screen here: set DISPLAY"), (":9999", "DISPLAY=:9999 does not answer")])
-def test_without_a_screen_one_line_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, words: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "words"), [("", "there is no screen here: set DISPLAY"), (":9999", "DISPLAY=:9999 does not answer")]
+)
+def test_without_a_screen_one_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, words: str
+) -> None:
     monkeypatch.setenv("DISPLAY", name)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with Server("-d", data=tmp_path) as server, Camera(server.ready()) as camera:

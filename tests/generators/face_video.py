@@ -60,7 +60,9 @@ def video(case: Case, first_ms: int = 1_700_000_000_000) -> Iterator[tuple[int, 
     phases = random.uniform(0, 2 * np.pi, 8)
     count = round(case.seconds * case.fps)
     # A camera's timer has an error for each frame, which does not add up.
-    times = np.arange(count) / case.fps + np.clip(random.normal(0, case.jitter / 1000, count), -0.45 / case.fps, 0.45 / case.fps)
+    times = np.arange(count) / case.fps + np.clip(
+        random.normal(0, case.jitter / 1000, count), -0.45 / case.fps, 0.45 / case.fps
+    )
     phase, before = float(phases[0]), 0.0
     for moment in times:
         rate = case.bpm(float(moment)) if callable(case.bpm) else case.bpm
@@ -100,7 +102,11 @@ def _render(case: Case, scene: Scene, moment: float, beat: float, phases: NDArra
     frame = picture * gain
     if case.motion:
         frame = cv2.warpAffine(frame, matrix, case.size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    light = 1 + case.drift * np.sin(2 * np.pi * 0.05 * moment + phases[6]) + case.flicker[0] * np.sin(2 * np.pi * case.flicker[1] * moment)
+    light = (
+        1
+        + case.drift * np.sin(2 * np.pi * 0.05 * moment + phases[6])
+        + case.flicker[0] * np.sin(2 * np.pi * case.flicker[1] * moment)
+    )
     colour = 1 + case.tint * np.sin(2 * np.pi * 0.04 * moment + phases[7]) * np.array([1.0, 0.0, -1.0])
     result: Floats = (frame * (light * colour).astype(np.float32)).astype(np.float32)
     return result
@@ -155,10 +161,21 @@ def drawn(skin: str, size: tuple[int, int]) -> Scene:
     tone = np.array(SKINS[skin], np.float32)
     x, y = canvas[0] // 2, canvas[1] // 2
 
-    def oval(picture: Floats, across: float, down: float, wide: float, tall: float, colour: Any, start: int = 0, stop: int = 360) -> None:
+    def oval(
+        picture: Floats,
+        across: float,
+        down: float,
+        wide: float,
+        tall: float,
+        colour: Any,
+        start: int = 0,
+        stop: int = 360,
+    ) -> None:
         centre = (round(x + across * scale), round(y + down * scale))
         colour = tuple(float(value) for value in np.broadcast_to(np.asarray(colour, np.float32), 3))
-        cv2.ellipse(picture, centre, (round(wide * scale), round(tall * scale)), 0, start, stop, colour, -1, cv2.LINE_AA)
+        cv2.ellipse(
+            picture, centre, (round(wide * scale), round(tall * scale)), 0, start, stop, colour, -1, cv2.LINE_AA
+        )
 
     def paint(shut: bool) -> Floats:
         picture = wall.copy()
@@ -167,7 +184,9 @@ def drawn(skin: str, size: tuple[int, int]) -> Scene:
         oval(picture, 0, -30, 98, 118, (45, 35, 30))  # hair
         oval(picture, 0, 5, 82, 108, tone)
         rows, columns = np.mgrid[: canvas[1], : canvas[0]].astype(np.float32)
-        round_head = 1 - 0.35 * np.clip(((columns - x + 15 * scale) / (90 * scale)) ** 2 + ((rows - y) / (125 * scale)) ** 2, 0, 1)
+        round_head = 1 - 0.35 * np.clip(
+            ((columns - x + 15 * scale) / (90 * scale)) ** 2 + ((rows - y) / (125 * scale)) ** 2, 0, 1
+        )
         picture *= round_head[..., np.newaxis]
         for side in (-1, 1):
             oval(picture, side * 34, -18, 25, 17, tone * 0.72)  # the socket's shadow

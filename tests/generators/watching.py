@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from imageserver.inference.shared import manifest
 from imageserver.inference.worker.model_api import load_code
 

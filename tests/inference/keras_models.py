@@ -17,10 +17,11 @@ import h5py
 import keras
 import numpy as np
 import tensorflow as tf
-from imageserver.inference import prepare
-from imageserver.inference.shared import weights
 from keras import layers
 from keras.src.legacy.saving import legacy_h5_format
+
+from imageserver.inference import prepare
+from imageserver.inference.shared import weights
 
 MANIFEST = """
 kind = "classification"
@@ -43,7 +44,11 @@ weights = "{weights}"
 
 def network(*first, channels=3, classes=3, activation="softmax"):
     """A tiny classifier of pictures of 12x10 pixels."""
-    inner = [layers.Conv2D(4, 3, activation="relu"), layers.GlobalMaxPooling2D(), layers.Dense(classes, activation=activation, name="last")]
+    inner = [
+        layers.Conv2D(4, 3, activation="relu"),
+        layers.GlobalMaxPooling2D(),
+        layers.Dense(classes, activation=activation, name="last"),
+    ]
     model = keras.Sequential([keras.Input((10, 12, channels)), *first, *inner])
     for weight in model.weights:  # large weights, so that scores differ from picture to picture
         weight.assign(np.random.default_rng(1).normal(size=weight.shape).astype(np.float32))
@@ -113,7 +118,9 @@ def main(root, mobilenet):
         (path / file).write_bytes((mobilenet / file).read_bytes())
     keras.utils.set_random_seed(1)
     large = keras.applications.MobileNetV2(weights=None)
-    features = keras.Model(large.input, large.layers[-2].output)(np.random.default_rng(3).uniform(-1, 1, (2, 224, 224, 3)))
+    features = keras.Model(large.input, large.layers[-2].output)(
+        np.random.default_rng(3).uniform(-1, 1, (2, 224, 224, 3))
+    )
     last = large.layers[-1]  # random weights give every class 0.001; these make them differ
     last.kernel.assign(np.random.default_rng(4).normal(size=last.kernel.shape) * 3 / float(tf.norm(features[0])))
     file = path / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5"

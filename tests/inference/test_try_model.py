@@ -8,11 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from imageserver.inference import try_model
 from tests.generators.watching import MODELS
 
+from imageserver.inference import try_model
+
 SOURCE = Path(try_model.__file__)
-MANIFEST = 'kind = "custom"\n[input]\nwidth = 8\nheight = 8\npreprocessing = "none"\n[runtime]\nruntime = "python"\n[state]\n'
+MANIFEST = (
+    'kind = "custom"\n[input]\nwidth = 8\nheight = 8\npreprocessing = "none"\n[runtime]\nruntime = "python"\n[state]\n'
+)
 
 BODY = """
 class Model:
@@ -77,7 +80,10 @@ def test_a_model_without_state_gets_each_picture(pictures: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ("class Model:\n    def start(self, sid, timestamp): ...", "has no class Model with start, forward_single_frame and end"),
+        (
+            "class Model:\n    def start(self, sid, timestamp): ...",
+            "has no class Model with start, forward_single_frame and end",
+        ),
         ("x = 1", "has no class Model with start, forward_single_frame and end"),
         ("def broken(:", "does not load: SyntaxError"),
     ],

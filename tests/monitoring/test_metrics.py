@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import requests
-from imageserver import metrics
-from imageserver.monitoring import prometheus
 from prometheus_client.parser import text_string_to_metric_families
 from tests.running import ROOT, Camera, Server, picture, until
+
+from imageserver import metrics
+from imageserver.monitoring import prometheus
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,9 @@ def test_frames_are_counted_by_what_became_of_them(server: Server) -> None:
         return now[name] - before.get(name, 0)
 
     assert grown("imageserver_frames_received_total{protocol=camstream}") == 10
-    processed, replaced = (grown(f"imageserver_frames_{what}_total{{protocol=camstream}}") for what in ("processed", "replaced"))
+    processed, replaced = (
+        grown(f"imageserver_frames_{what}_total{{protocol=camstream}}") for what in ("processed", "replaced")
+    )
     assert processed + replaced == 8
     assert replaced >= 4, "one ran, one waited"
     assert grown("imageserver_frames_refused_total{protocol=camstream}{reason=picture}") == 1
@@ -80,7 +83,10 @@ def test_lost_frames_and_restarts_are_counted(tmp_path: Path) -> None:
     with Server(data=tmp_path) as server, Camera(server.ready()) as camera:
         camera.configure(model="crash")
         camera.send(picture())
-        until(lambda: figures(server).get("imageserver_frames_lost_total{protocol=camstream}{reason=worker died}"), "the loss")
+        until(
+            lambda: figures(server).get("imageserver_frames_lost_total{protocol=camstream}{reason=worker died}"),
+            "the loss",
+        )
         assert figures(server)["imageserver_worker_restarts_total"] >= 1
 
 
@@ -90,4 +96,6 @@ def test_with_auth_figures_are_for_viewers(tmp_path: Path) -> None:
         refused = requests.get(server.url + "/metrics", timeout=30)
         assert (refused.status_code, refused.headers["WWW-Authenticate"].split()[0]) == (401, "Basic")
         assert requests.get(server.url + "/metrics", auth=("eve", "wrong"), timeout=30).status_code == 401
-        assert "imageserver_logins_total" in requests.get(server.url + "/metrics", auth=("eve", "secret"), timeout=30).text
+        assert (
+            "imageserver_logins_total" in requests.get(server.url + "/metrics", auth=("eve", "secret"), timeout=30).text
+        )

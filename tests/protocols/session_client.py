@@ -34,7 +34,9 @@ class Client(Camera):
 
     def last_word(self) -> dict[str, Any]:
         """The prediction after `session_end`: the only one without a frame."""
-        found: dict[str, Any] = until(lambda: next((one for one in self.predictions if "frame" not in one), None), "the last word")
+        found: dict[str, Any] = until(
+            lambda: next((one for one in self.predictions if "frame" not in one), None), "the last word"
+        )
         return found
 
 

@@ -18,7 +18,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server("-a", "--user", "alice:wonder:land", "--user", "bob:builder", data=tmp_path_factory.mktemp("data")) as running:
+    with Server(
+        "-a", "--user", "alice:wonder:land", "--user", "bob:builder", data=tmp_path_factory.mktemp("data")
+    ) as running:
         yield running.ready()
 
 

@@ -41,7 +41,9 @@ def test_frames_become_merged_predictions_in_order_and_the_end_says_the_last_wor
             assert prediction["seq"] == number
             assert prediction["success"] is True
             assert prediction["frame"] == {"size": [64, 48], "mode": "RGB"}
-            assert prediction["common"] == ("echoer" if "echoer_number" in prediction else "sleeper"), "the later model wins"
+            assert prediction["common"] == ("echoer" if "echoer_number" in prediction else "sleeper"), (
+                "the later model wins"
+            )
         last = predictions[5]
         assert (last["sleeper_frames"], last["sleeper_left"], last["timestamp"]) == (5, 0, 9000)
         assert client.start() == {"success": True}, "the connection can begin another"
@@ -142,7 +144,10 @@ def test_a_killed_worker_costs_its_frame_and_the_session_goes_on(server: Server)
 
 
 def test_a_model_over_its_time_limit_is_reported_and_replaced(tmp_path: Path) -> None:
-    with Server("--session-models", "echoer", "--merge-deadline", "30s", data=tmp_path) as server, Client(server) as client:
+    with (
+        Server("--session-models", "echoer", "--merge-deadline", "30s", data=tmp_path) as server,
+        Client(server) as client,
+    ):
         client.start()
         client.frame(HANG, 1)
         assert "took longer than 1 s" in client.wait(1)[0]["errors"]["echoer"]
@@ -151,7 +156,10 @@ def test_a_model_over_its_time_limit_is_reported_and_replaced(tmp_path: Path) ->
 
 
 def test_a_late_model_is_left_out_and_heard_with_the_next_frame(tmp_path: Path) -> None:
-    with Server("--session-models", "sleeper", "--merge-deadline", "0", data=tmp_path) as server, Client(server) as client:
+    with (
+        Server("--session-models", "sleeper", "--merge-deadline", "0", data=tmp_path) as server,
+        Client(server) as client,
+    ):
         client.start()
 
         def spoken() -> dict[str, Any] | None:
@@ -187,7 +195,10 @@ def test_a_lost_connection_ends_its_session_at_the_model(server: Server) -> None
 
 
 def test_idle_sessions_end_and_workers_end_with_the_server(tmp_path: Path) -> None:
-    with Server("--session-models", "sleeper", "--session-idle", "3s", data=tmp_path) as server, Client(server) as client:
+    with (
+        Server("--session-models", "sleeper", "--session-idle", "3s", data=tmp_path) as server,
+        Client(server) as client,
+    ):
         client.start()
         client.frame(1, 1)
         until(lambda: client.predictions and "sleeper_frames" in client.predictions[-1], "the last word")
@@ -251,10 +262,16 @@ def begin(client: socketio.Client) -> bool:
 
 
 def test_a_key_lets_in_a_wrong_one_does_not_and_none_must_authenticate(tmp_path: Path) -> None:
-    with Server("--session-models", "sleeper", "--session-key", "sesame", "--user", "alice:secret", data=tmp_path) as server:
+    with Server(
+        "--session-models", "sleeper", "--session-key", "sesame", "--user", "alice:secret", data=tmp_path
+    ) as server:
         for wrong in ("open", "", 5, ["sesame"], "\ud800"):
             assert refusal(server, {"key": wrong}) == "the key is wrong"
-        for auth, allowed in [({"key": "sesame"}, True), (None, False), ({"user": "alice", "password": "secret"}, True)]:
+        for auth, allowed in [
+            ({"key": "sesame"}, True),
+            (None, False),
+            ({"user": "alice", "password": "secret"}, True),
+        ]:
             client = keyed(server, auth)
             assert begin(client) is allowed
             client.disconnect()
@@ -268,7 +285,10 @@ def test_a_key_lets_in_a_wrong_one_does_not_and_none_must_authenticate(tmp_path:
 
 
 def test_with_auth_a_session_needs_a_user(tmp_path: Path) -> None:
-    with Server("-a", "--session-models", "sleeper", "--user", "alice:secret", data=tmp_path) as server, Client(server) as client:
+    with (
+        Server("-a", "--session-models", "sleeper", "--user", "alice:secret", data=tmp_path) as server,
+        Client(server) as client,
+    ):
         assert client.start()["success"] is False
         assert client.login("alice", "secret") is True
         assert client.start()["success"] is True

@@ -39,7 +39,9 @@ def assert_on_the_face(result):
     assert box["width"] < 0.3 * width
 
 
-@pytest.mark.parametrize("size", [(512, 512), (160, 120), (192, 144), (320, 240), (640, 480), (1280, 960), (3000, 3000)])
+@pytest.mark.parametrize(
+    "size", [(512, 512), (160, 120), (192, 144), (320, 240), (640, 480), (1280, 960), (3000, 3000)]
+)
 def test_a_box_on_the_face_at_any_size(worker, size):
     [result] = worker.run("faces", [photograph(size)])
     assert result["size"] == list(size)
@@ -65,7 +67,9 @@ def test_a_batch_and_no_face(worker):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)).save(noise, "PNG")
     cat = io.BytesIO()
     Image.fromarray(data.chelsea()).save(cat, "PNG")
-    first, nothing, cats, tiny = worker.run("faces", [photograph(), noise.getvalue(), cat.getvalue(), photograph((3, 2), form="PNG")])
+    first, nothing, cats, tiny = worker.run(
+        "faces", [photograph(), noise.getvalue(), cat.getvalue(), photograph((3, 2), form="PNG")]
+    )
     assert_on_the_face(first)
     for result in (nothing, cats, tiny):
         assert (result["label"], result["score"], result["labels"], result["boxes"]) == ("none", 0.0, [], [])

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 from bench.digit_scenes import SCENES, cropped
-from imageserver.training.lenet.strokes import draw
 from tests.inference.worker.worker_process import MODELS, ROOT, WorkerProcess
+
+from imageserver.training.lenet.strokes import draw
 
 FOLDER = MODELS / "lenet"
 SAMPLES = ROOT / "clients" / "samples" / "digits"

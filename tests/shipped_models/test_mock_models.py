@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from imageserver.inference.shared import manifest
 from tests.generators.watching import MODELS, open_model
+
+from imageserver.inference.shared import manifest
 
 FRAME = np.full((12, 16, 3), 100, np.uint8)
 
@@ -32,6 +33,9 @@ def test_mock_slow_sleeps_half_a_second_and_takes_pillow_images(monkeypatch: pyt
     monkeypatch.setattr("time.sleep", slept.append)
     model = open_model("mock_slow")
     model.start("a", 0)
-    assert model.forward_single_frame("a", image.fromarray(FRAME), 1) == {"mock_slow_frames": 1, "mock_slow_size": [16, 12]}
+    assert model.forward_single_frame("a", image.fromarray(FRAME), 1) == {
+        "mock_slow_frames": 1,
+        "mock_slow_size": [16, 12],
+    }
     assert slept == [0.5]
     assert model.end("a", 2) == {"mock_slow_frames": 1}

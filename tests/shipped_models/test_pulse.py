@@ -81,12 +81,21 @@ def test_a_room_without_a_face_has_none_even_when_it_pulsates() -> None:
     seen = watch(open_model("pulse"), video(Case(face="none", strength=0.02, seconds=10)))
     assert {answer["HR_reason"] for _, answer in seen.answers} == {"no face is seen"}
     assert seen.values("HR") == []
-    assert seen.end == {"HR": None, "HR_spread": None, "HR_quality": 0.0, "HR_window_s": 0.0, "HR_reason": "no face is seen"}
+    assert seen.end == {
+        "HR": None,
+        "HR_spread": None,
+        "HR_quality": 0.0,
+        "HR_window_s": 0.0,
+        "HR_reason": "no face is seen",
+    }
 
 
 def test_sessions_side_by_side_do_not_mix() -> None:
     model = open_model("pulse")
-    runs = {str(bpm): list(video(Case(bpm=bpm, seconds=11, size=(160, 120), strength=0.02, seed=bpm))) for bpm in (60, 90, 120)}
+    runs = {
+        str(bpm): list(video(Case(bpm=bpm, seconds=11, size=(160, 120), strength=0.02, seed=bpm)))
+        for bpm in (60, 90, 120)
+    }
     for sid, frames in runs.items():
         model.start(sid, frames[0][0])
     answers: dict[str, Any] = {}
@@ -164,14 +173,21 @@ def test_another_face_starts_the_window_anew_and_says_so(person: Any, stub: Stub
     last(see(person, 0, 12))
     stub.number = 2
     answers = list(see(person, 12, 20))
-    assert all(answer["HR"] is None and answer["HR_reason"] == "there are not 8 s of the face yet" for answer in answers)
+    assert all(
+        answer["HR"] is None and answer["HR_reason"] == "there are not 8 s of the face yet" for answer in answers
+    )
     assert last(see(person, 20, 21))["HR"] is not None
 
 
 def test_a_face_that_leaves_takes_its_rate_along_and_may_look_away_for_a_moment(person: Any, stub: Stub) -> None:
     last(see(person, 0, 12))
     stub.there = False
-    assert last(see(person, 12, 12.5)) == {"HR": None, "HR_quality": 0.0, "HR_window_s": 11.9, "HR_reason": "no face is seen"}
+    assert last(see(person, 12, 12.5)) == {
+        "HR": None,
+        "HR_quality": 0.0,
+        "HR_window_s": 11.9,
+        "HR_reason": "no face is seen",
+    }
     stub.there = True
     assert last(see(person, 12.5, 14))["HR"] == pytest.approx(80, abs=1)
     stub.there = False

@@ -11,7 +11,9 @@ SKIN = np.array([190.0, 135.0, 105.0])
 SHARES = np.full(4, 0.25)
 
 
-def colours(bpm: float, seconds: float = 12, noise: float = 0.0, light: float = 0.0, strength: float = 0.01, seed: int = 1) -> np.ndarray:
+def colours(
+    bpm: float, seconds: float = 12, noise: float = 0.0, light: float = 0.0, strength: float = 0.01, seed: int = 1
+) -> np.ndarray:
     """(n, 4, 3) at pos.RATE: four regions with one pulse, noise of their own and one light."""
     random = np.random.default_rng(seed)
     time = np.arange(int(seconds * pos.RATE)) / pos.RATE

@@ -126,7 +126,10 @@ def test_nothing_stays_of_sessions_that_were_started_and_dropped(tmp_path: Path,
         assert drop_many(server, count) >= count
         after = server.settled()
         # Timers that were cancelled go with their time, so this may take half a minute.
-        until(lambda: server.state()["objects"] - warm["objects"] < count / 10, "an end of objects: not even one of each tenth session")
+        until(
+            lambda: server.state()["objects"] - warm["objects"] < count / 10,
+            "an end of objects: not even one of each tenth session",
+        )
         assert after["resident"] < warm["resident"] * 1.1
         assert after["descriptors"] <= warm["descriptors"] + 2
         assert worker.memory_info().rss < hoard * 1.1, "each session that stayed would hold 200 KB"

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from imageserver.errors import LimitExceeded, ModelUnavailable, Stopping
 from imageserver.inference.server.pool import Source, Work
 from imageserver.streams import stream as streams
-from imageserver.streams.stream import Frame, Hall, Listener, Prediction, Stream
+from imageserver.streams.stream import Frame, Listener, Prediction, Stream, Streams
 
 
 class Engine:
@@ -79,16 +80,16 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Later:
     return later
 
 
-def hall_with(engine: Engine, **changes: Any) -> tuple[Hall, Stream, Client]:
-    hall = Hall(engine, max_frame_bytes=100)  # type: ignore[arg-type]
+def streams_with(engine: Engine, **changes: Any) -> tuple[Streams, Stream, Client]:
+    streams = Streams(engine, max_frame_bytes=100)  # type: ignore[arg-type]
     client = Client()
     options = {"protocol": "test", "model": "m", "hz": 0.0, "rotate": 0, "listener": client, **changes}
-    return hall, hall.open("key", "alice", **options), client
+    return streams, streams.open("key", "alice", **options), client
 
 
 def test_a_newer_frame_replaces_the_waiting_one() -> None:
     engine = Engine()
-    _hall, stream, client = hall_with(engine)
+    _streams, stream, client = streams_with(engine)
     assert [stream.offer(b"1"), stream.offer(b"2"), stream.offer(b"3")] == [1, 2, 3]
     assert len(engine.waiting) == 1, "a stream waits once, whatever its rate"
     source, work = engine.turn()
@@ -102,7 +103,7 @@ def test_a_newer_frame_replaces_the_waiting_one() -> None:
 
 def test_while_one_runs_one_waits_and_takes_the_next_turn() -> None:
     engine = Engine()
-    _hall, stream, _client = hall_with(engine)
+    _streams, stream, _client = streams_with(engine)
     stream.offer(b"1")
     source, work = engine.turn()
     stream.offer(b"2")
@@ -118,7 +119,7 @@ def test_while_one_runs_one_waits_and_takes_the_next_turn() -> None:
 
 def test_a_frame_lost_with_its_worker_is_counted_and_the_stream_goes_on() -> None:
     engine = Engine()
-    _hall, stream, client = hall_with(engine)
+    _streams, stream, client = streams_with(engine)
     stream.offer(b"1")
     source, work = engine.turn()
     assert work is not None
@@ -133,7 +134,7 @@ def test_a_frame_lost_with_its_worker_is_counted_and_the_stream_goes_on() -> Non
 
 def test_every_frame_is_accounted_for() -> None:
     engine = Engine()
-    _hall, stream, _client = hall_with(engine)
+    _streams, stream, _client = streams_with(engine)
     for number in range(11):
         stream.offer(b"x")
         if number % 3 == 0 and engine.waiting:
@@ -146,9 +147,9 @@ def test_every_frame_is_accounted_for() -> None:
 
 def test_a_picture_that_cannot_be_decoded_is_told_to_its_client_alone() -> None:
     engine = Engine()
-    hall, stream, client = hall_with(engine)
+    streams, stream, client = streams_with(engine)
     watcher = Client()
-    hall.watch(watcher)
+    streams.watch(watcher)
     stream.offer(b"x")
     source, work = engine.turn()
     assert work is not None
@@ -159,10 +160,10 @@ def test_a_picture_that_cannot_be_decoded_is_told_to_its_client_alone() -> None:
 
 def test_too_large_and_stopping_are_refused_but_counted() -> None:
     engine = Engine()
-    hall, stream, _client = hall_with(engine)
+    streams, stream, _client = streams_with(engine)
     with pytest.raises(LimitExceeded, match="101 bytes"):
         stream.offer(bytes(101))
-    hall.stop()
+    streams.stop()
     with pytest.raises(Stopping):
         stream.offer(b"x")
     assert (stream.received, stream.refused, engine.waiting) == (2, 2, [])
@@ -170,7 +171,7 @@ def test_too_large_and_stopping_are_refused_but_counted() -> None:
 
 def test_a_disabled_model_refuses_and_the_stream_recovers_with_it() -> None:
     engine = Engine()
-    _hall, stream, client = hall_with(engine)
+    _streams, stream, client = streams_with(engine)
     engine.refuse = ModelUnavailable("the model 'm' is disabled")
     with pytest.raises(ModelUnavailable):
         stream.offer(b"1")
@@ -186,7 +187,7 @@ def test_a_disabled_model_refuses_and_the_stream_recovers_with_it() -> None:
 
 def test_the_rate_is_capped_over_two_intervals(time: Later) -> None:
     engine = Engine()
-    _hall, stream, client = hall_with(engine, hz=2.0)
+    _streams, stream, client = streams_with(engine, hz=2.0)
     for _tenth in range(100):
         stream.offer(b"x")
         if engine.waiting:
@@ -199,7 +200,7 @@ def test_the_rate_is_capped_over_two_intervals(time: Later) -> None:
 
 def test_changing_the_model_while_waiting_sends_the_frame_to_the_new_one() -> None:
     engine = Engine()
-    _hall, stream, client = hall_with(engine)
+    _streams, stream, client = streams_with(engine)
     stream.offer(b"1")
     stream.configure(model="other")
     assert engine.turn()[1] is None
@@ -211,7 +212,7 @@ def test_changing_the_model_while_waiting_sends_the_frame_to_the_new_one() -> No
 
 def test_a_closed_stream_answers_nobody_and_leaves_the_hall() -> None:
     engine = Engine()
-    hall, stream, client = hall_with(engine)
+    streams, stream, client = streams_with(engine)
     stream.offer(b"1")
     source, work = engine.turn()
     stream.offer(b"2")
@@ -220,14 +221,14 @@ def test_a_closed_stream_answers_nobody_and_leaves_the_hall() -> None:
     assert work is not None
     source.answered(work, {})
     assert client.heard == [("closed", 0)]
-    assert (hall.streams, engine.waiting) == ({}, [])
+    assert (streams.open_streams, engine.waiting) == ({}, [])
 
 
 def test_a_watcher_that_leaves_hears_nothing_more() -> None:
     engine = Engine()
-    hall, stream, _client = hall_with(engine)
+    streams, stream, _client = streams_with(engine)
     watcher = Client()
-    leave = hall.watch(watcher)
+    leave = streams.watch(watcher)
     stream.offer(b"1")
     source, work = engine.turn()
     assert work is not None

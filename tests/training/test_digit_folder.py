@@ -6,11 +6,12 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from tests.running import ROOT
+
 from imageserver.errors import TrainingError
 from imageserver.training import digit_folder, training_set
 from imageserver.training.lenet import data as lenet_data
 from imageserver.training.lenet.strokes import draw
-from tests.running import ROOT
 
 
 def sheet(label, seed):
@@ -77,7 +78,10 @@ def test_too_few_pictures_or_none_are_refused(folder, tmp_path):
 def test_the_command_reports_and_writes_what_mnist_looks_like(folder, tmp_path):
     output = tmp_path / "digits.npz"
     done = subprocess.run(
-        [sys.executable, ROOT / "src/training_set.py", folder, "-o", output], capture_output=True, text=True, timeout=100
+        [sys.executable, ROOT / "src/training_set.py", folder, "-o", output],
+        capture_output=True,
+        text=True,
+        timeout=100,
     )
     assert done.returncode == 0, done.stderr
     for name, reason in SKIPPED.items():

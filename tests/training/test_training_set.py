@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+
 from imageserver.training import training_set
 from imageserver.training.lenet.strokes import draw
 
@@ -21,7 +22,10 @@ def pictures(tmp_path):
 def test_a_folder_that_is_not_there(tmp_path, capsys):
     absent = str(tmp_path / "absent")
     assert training_set.main([absent]) == 2
-    assert capsys.readouterr().err == f"training_set.py: there is no folder {absent}: give one with files such as 7_81491.jpg\n"
+    assert (
+        capsys.readouterr().err
+        == f"training_set.py: there is no folder {absent}: give one with files such as 7_81491.jpg\n"
+    )
 
 
 @pytest.mark.parametrize("output", ["absent/digits.npz", "pictures"])

@@ -21,7 +21,10 @@ class Served(Peer):
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(SERVER), json.dumps(options)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-W", "ignore", str(SERVER), json.dumps(options)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()

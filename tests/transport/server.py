@@ -21,6 +21,7 @@ import bootstrap
 bootstrap.provide_package()
 
 import greenlet
+
 from imageserver import errors, metrics
 from imageserver.transport import hub
 from imageserver.transport.http.server import HttpLimits, HttpServer
@@ -60,7 +61,9 @@ def stream(_environ: Any, start_response: Any) -> Any:
 
 
 def no_delay(environ: Any, start_response: Any) -> list[bytes]:
-    return reply(start_response, environ["transport.connection"].sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+    return reply(
+        start_response, environ["transport.connection"].sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    )
 
 
 def broken(_environ: Any, _start_response: Any) -> list[bytes]:
@@ -86,7 +89,9 @@ def echo(ws: WebSocket, _environ: Any) -> None:
 
 
 def socketio() -> SocketIOServer:
-    server = SocketIOServer(SocketIOLimits(**OPTIONS.get("socketio", {})), cors_origins=OPTIONS.get("origins", ()), log=say)
+    server = SocketIOServer(
+        SocketIOLimits(**OPTIONS.get("socketio", {})), cors_origins=OPTIONS.get("origins", ()), log=say
+    )
 
     def connected(_sid: str, _environ: Any, auth: Any) -> None:
         if auth == {"wait": 1}:
@@ -139,8 +144,20 @@ def main() -> None:
         gc.collect()
         bridge = sockets._bridge
         members = sum(len(members) for members in bridge._members.values())
-        leftovers = [len(bridge.where), len(bridge.environ), len(bridge._waiting), len(bridge._deadlines), len(bridge._held), members]
-        leftovers += [len(bridge.manager.rooms), len(bridge.manager._rooms_of), len(bridge.eio.sessions), len(bridge.eio._farewells)]
+        leftovers = [
+            len(bridge.where),
+            len(bridge.environ),
+            len(bridge._waiting),
+            len(bridge._deadlines),
+            len(bridge._held),
+            members,
+        ]
+        leftovers += [
+            len(bridge.manager.rooms),
+            len(bridge.manager._rooms_of),
+            len(bridge.eio.sessions),
+            len(bridge.eio._farewells),
+        ]
         with open("/proc/self/statm") as statm:
             resident = int(statm.read().split()[1]) * resource.getpagesize()
         return reply(start_response, {
@@ -153,9 +170,18 @@ def main() -> None:
             "resident": resident,
         })  # fmt: skip
 
-    server = HttpServer(listener, HttpLimits(**OPTIONS.get("http", {})), trusted_proxies=OPTIONS.get("proxies", ()), log=say)
+    server = HttpServer(
+        listener, HttpLimits(**OPTIONS.get("http", {})), trusted_proxies=OPTIONS.get("proxies", ()), log=say
+    )
     server.route("", echo_request)
-    apps = {"/refuse": refuse, "/stream": stream, "/broken": broken, "/slow": slow, "/state": state, "/socket.io/": sockets}
+    apps = {
+        "/refuse": refuse,
+        "/stream": stream,
+        "/broken": broken,
+        "/slow": slow,
+        "/state": state,
+        "/socket.io/": sockets,
+    }
     apps["/no-delay"], apps["/large"] = no_delay, large
     for path, app in apps.items():
         server.route(path, app)

@@ -18,7 +18,13 @@ from tests.transport.sio import PATH, Sio
 Serve = Callable[..., Any]
 
 FRAME = random.Random(1).randbytes(40_000)
-LIMITS = {"ping_interval": 0.5, "ping_timeout": 0.5, "connect_seconds": 1, "attachments_seconds": 1, "close_seconds": 0.3}
+LIMITS = {
+    "ping_interval": 0.5,
+    "ping_timeout": 0.5,
+    "connect_seconds": 1,
+    "attachments_seconds": 1,
+    "close_seconds": 0.3,
+}
 
 
 def over_websocket(served: Any, dice: random.Random) -> None:

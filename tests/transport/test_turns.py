@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from imageserver.transport import hub
 from imageserver.transport.http.server import HttpLimits, HttpServer
 from imageserver.transport.hub import TURN_SECONDS

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from imageserver.errors import ModelError
-from imageserver.inference.convert import cache as converted
-from imageserver.inference.convert.cache import Entry, Report
+from imageserver.inference.shared import conversion_cache
+from imageserver.inference.shared.conversion_cache import Entry, Report
 from imageserver.inference.shared.manifest import Input, Manifest
 from imageserver.inference.worker import results
 from imageserver.inference.worker.backends.keras import first_line, import_quietly, load_function
 from imageserver.inference.worker.backends.openvino import OpenVINO
-from numpy.typing import NDArray
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 2e-2}
 PROBES = 8
@@ -31,13 +32,13 @@ def convert(manifest: Manifest, weights_digest: str, cache: Path) -> Entry:
 
     ModelError when the model does not load; OSError when the cache cannot be written.
     """
-    folder = converted.place(cache, manifest, weights_digest)
+    folder = conversion_cache.place(cache, manifest, weights_digest)
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (cache / f".{folder.name}.lock").open("w") as lock:
         # Several workers start at once and want the same model: one converts, the others find it done.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        entry = converted.find(folder) or _convert(manifest, folder)
-        converted.prune(cache, manifest.name)
+        entry = conversion_cache.find(folder) or _convert(manifest, folder)
+        conversion_cache.prune(cache, manifest.name)
         Path(lock.name).unlink(missing_ok=True)
     return entry
 
@@ -47,16 +48,16 @@ def _convert(manifest: Manifest, folder: Path) -> Entry:
     function = load_function(manifest)
     import openvino
 
-    with converted.making(folder) as made:
+    with conversion_cache.making(folder) as made:
         try:
             model = _to_openvino(function)
         except ModelError as error:
             # Kept like a model that differs, so that it is not tried again at every start.
             report = Report(False, str(error), 0.0)
         else:
-            openvino.save_model(model, made / converted.MODEL, compress_to_fp16=False)
-            report = _compare(manifest, function, made / converted.MODEL)
-        converted.write_report(made, report)
+            openvino.save_model(model, made / conversion_cache.MODEL, compress_to_fp16=False)
+            report = _compare(manifest, function, made / conversion_cache.MODEL)
+        conversion_cache.write_report(made, report)
     return Entry(folder, report)
 
 
@@ -85,10 +86,14 @@ def _compare(manifest: Manifest, function: Any, path: Path) -> Report:
 def judge(original: NDArray[Any], other: NDArray[Any], tolerance: float) -> Report:
     """Compare scores (n, classes) of both. Scores that are no probabilities count relative to the largest."""
     if original.shape != other.shape or not np.isfinite(other).all():
-        return Report(False, "the converted model gives something else", float("inf") if original.shape == other.shape else 0.0)
+        return Report(
+            False, "the converted model gives something else", float("inf") if original.shape == other.shape else 0.0
+        )
     difference = float(np.abs(original - other).max() / max(1.0, float(np.abs(original).max())))
     if difference > tolerance:
-        return Report(False, f"the converted model differs by {difference:.2g} where {tolerance:g} is allowed", difference)
+        return Report(
+            False, f"the converted model differs by {difference:.2g} where {tolerance:g} is allowed", difference
+        )
     if original.shape[1] > 1 and (original.argmax(axis=1) != other.argmax(axis=1)).any():
         return Report(False, "the converted model gives other labels", difference)
     return Report(True, "", difference)
@@ -104,7 +109,10 @@ def probes(wanted: Input) -> NDArray[np.float32]:
     across = np.linspace(0, 255, width)[np.newaxis, :, np.newaxis]
     down = np.linspace(0, 255, height)[:, np.newaxis, np.newaxis]
     shape = (height, width, channels)
-    coarse = [resize(random.integers(0, 256, (side, side, channels), np.uint8), width, height).reshape(shape) for side in (2, 4, 8)]
+    coarse = [
+        resize(random.integers(0, 256, (side, side, channels), np.uint8), width, height).reshape(shape)
+        for side in (2, 4, 8)
+    ]
     pictures = [np.zeros(1), np.full(1, 255.0), across, down, random.integers(0, 256, shape), *coarse]
     batch = np.stack([np.broadcast_to(picture, shape) for picture in pictures]).astype(np.float32)
     scaling = Scaling(wanted)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from imageserver.errors import ModelError
 from imageserver.inference.worker.backends.keras import first_line, import_quietly
-from numpy.typing import NDArray
 
 SCALING_LAYERS = ("Rescaling", "Normalization", "TrueDivide", "Subtract", "Multiply")
 LOOKED_AT = 5
@@ -113,7 +114,9 @@ def inspect(name: str, model: Any, is_keras: bool, size: tuple[int, int] | None)
         key, spec = next(iter(specs.items()))
         call = lambda batch: next(iter(model(**{key: tf.cast(batch, spec.dtype)}).values()))  # noqa: E731
     if len(shapes) != 1 or len(shapes[0]) != 4:
-        raise ModelError(f"{name} takes {shapes or 'nothing to be seen'}; needed is one input: (batch, height, width, channels)")
+        raise ModelError(
+            f"{name} takes {shapes or 'nothing to be seen'}; needed is one input: (batch, height, width, channels)"
+        )
     layout = "nchw" if shapes[0][1] in (1, 3) and shapes[0][3] not in (1, 3) else "nhwc"
     height, width, channels = shapes[0][1:] if layout == "nhwc" else (*shapes[0][2:], shapes[0][1])
     if size is not None:
@@ -122,14 +125,20 @@ def inspect(name: str, model: Any, is_keras: bool, size: tuple[int, int] | None)
         raise ModelError(f"{name} takes pictures of any size; say which with --size WIDTHxHEIGHT")
     if channels not in (1, 3):
         raise ModelError(f"{name} takes {channels} channels; supported are 1 (grey) and 3 (colour)")
-    output = np.asarray(call(tf.zeros((1, height, width, channels) if layout == "nhwc" else (1, channels, height, width))))
+    output = np.asarray(
+        call(tf.zeros((1, height, width, channels) if layout == "nhwc" else (1, channels, height, width)))
+    )
     if output.ndim != 2:
-        raise ModelError(f"{name} gives an array of shape {output.shape} for one picture; a classifier gives one row of scores")
+        raise ModelError(
+            f"{name} gives an array of shape {output.shape} for one picture; a classifier gives one row of scores"
+        )
     findings = Findings(call, height, width, channels, layout, output.shape[1])
     if is_keras:
         _look_for_scaling(findings, model)
     else:
-        findings.warnings.append("a SavedModel does not show its layers: 0 to 1 is assumed as the range of pixel values; see --range")
+        findings.warnings.append(
+            "a SavedModel does not show its layers: 0 to 1 is assumed as the range of pixel values; see --range"
+        )
     return findings
 
 
@@ -146,7 +155,9 @@ def _look_for_scaling(findings: Findings, model: Any) -> None:
     layers = list(_layers(model))
     flat = [layer for layer in layers if not getattr(layer, "layers", None)]
     scaling = next((layer for layer in flat[:LOOKED_AT] if type(layer).__name__ in SCALING_LAYERS), None)
-    names = " ".join([str(model.name), *(str(layer.name) for layer in layers if getattr(layer, "layers", None))]).lower()
+    names = " ".join(
+        [str(model.name), *(str(layer.name) for layer in layers if getattr(layer, "layers", None))]
+    ).lower()
     known = next(((title, values) for part, title, values in FAMILIES if part in names.replace("_", "")), None)
     if scaling is not None:
         findings.scales_itself = True
@@ -157,7 +168,9 @@ def _look_for_scaling(findings: Findings, model: Any) -> None:
         title, values = known
         findings.values = {key: value for key, value in values.items() if findings.channels == 3 or key == "range"}
         findings.scales_itself = title in ("EfficientNet", "MobileNetV3", "ConvNeXt")
-        findings.warnings.append(f"it looks like a {title}: pixels are prepared as keras.applications does for it; see --range and --order")
+        findings.warnings.append(
+            f"it looks like a {title}: pixels are prepared as keras.applications does for it; see --range and --order"
+        )
     else:
         findings.warnings.append(
             "nothing in the model scales its pixels, so 0 to 1 is assumed; if it was trained on 0 to 255 or -1 to 1, say so with --range"
@@ -170,11 +183,17 @@ def look_at_scores(findings: Findings, batch: NDArray[np.float32]) -> None:
 
     scores = np.asarray(findings.call(tf.constant(batch)), np.float32)
     if not np.isfinite(scores).all():
-        findings.warnings.append("it gives values that are no numbers on test pictures; its range of pixel values is probably another")
+        findings.warnings.append(
+            "it gives values that are no numbers on test pictures; its range of pixel values is probably another"
+        )
         return
     if scores.min() >= 0.0 and scores.max() <= 1.0 + 1e-4:
         if findings.classes > 1 and np.abs(scores.sum(axis=1) - 1.0).max() > 1e-3:
-            findings.warnings.append("its scores do not add up to 1, as if each label stood alone; they are taken as they are")
+            findings.warnings.append(
+                "its scores do not add up to 1, as if each label stood alone; they are taken as they are"
+            )
         return
     findings.activation = "softmax" if findings.classes > 1 else "sigmoid"
-    findings.warnings.append(f"it ends without a softmax (its scores are no probabilities): {findings.activation} is applied after it")
+    findings.warnings.append(
+        f"it ends without a softmax (its scores are no probabilities): {findings.activation} is applied after it"
+    )

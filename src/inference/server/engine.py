@@ -16,9 +16,9 @@ from imageserver.inference.server import crash_limit
 from imageserver.inference.server.batching import Waiting
 from imageserver.inference.server.child_process import Picture
 from imageserver.inference.server.pool import Log, Model, Pool, Source, Work
-from imageserver.inference.server.registry import Registry
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
+from imageserver.inference.shared.registry import Registry
 from imageserver.transport import hub
 
 SCAN_EVERY = 2.0
@@ -48,7 +48,15 @@ class Engine:
         self._max_requests = max_requests
         self._log, self._warn, self._clock = log, warn, clock
         self.models: dict[str, Model] = {}
-        self._pool = Pool(self.models, self, workers=workers, arguments=worker_arguments, time_limit=time_limit, warn=warn, clock=clock)
+        self._pool = Pool(
+            self.models,
+            self,
+            workers=workers,
+            arguments=worker_arguments,
+            time_limit=time_limit,
+            warn=warn,
+            clock=clock,
+        )
         self._requests = 0
         self._stopping = False
         self._changed = hub.Event()
@@ -102,12 +110,16 @@ class Engine:
         if model.manifest.stateful:
             raise ModelUnavailable(f"the model {name!r} keeps state from frame to frame, so it runs in sessions only")
         if model.state != "ready":
-            if model.state == "disabled" or (model.state == "failed" and self._clock() - model.failed_at < RETRY_FAILED_AFTER):
+            if model.state == "disabled" or (
+                model.state == "failed" and self._clock() - model.failed_at < RETRY_FAILED_AFTER
+            ):
                 raise ModelUnavailable(model.trouble)
             self._want(model)
         return model
 
-    def ask(self, name: str, data: Picture, *, form: str = wire.FORM_IMAGE, rotate: int = 0, deadline: float = 30.0) -> wire.Result:
+    def ask(
+        self, name: str, data: Picture, *, form: str = wire.FORM_IMAGE, rotate: int = 0, deadline: float = 30.0
+    ) -> wire.Result:
         """One picture, one answer; waits green for at most `deadline` seconds.
 
         A worker that dies under it costs one more try. Raises UnknownModel, ModelUnavailable (also when the deadline

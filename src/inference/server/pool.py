@@ -191,7 +191,9 @@ class Pool:
         """Hand over one batch if a model is due and a worker has room, else set a timer for the next due time."""
         now = self._clock()
         soonest: float | None = None
-        for model in sorted((model for model in self._models.values() if len(model.waiting)), key=lambda model: model.waiting.since):
+        for model in sorted(
+            (model for model in self._models.values() if len(model.waiting)), key=lambda model: model.waiting.since
+        ):
             worker = self._room(model)
             due = model.waiting.due_in(now)
             if worker is None or due is None:

@@ -106,7 +106,11 @@ class Trainings:
     def running(self, name: str) -> str:
         """A sentence on the training of `name` that runs; "" when none does."""
         training = self._trainings.get(name)
-        return f"{name} is being trained: {training.event['text']}" if training is not None and training.process is not None else ""
+        return (
+            f"{name} is being trained: {training.event['text']}"
+            if training is not None and training.process is not None
+            else ""
+        )
 
     def start(self, name: str, sample: str) -> None:
         """Start a training; returns once its data was found. TrainingError: one runs, or the data cannot be used."""
@@ -118,16 +122,29 @@ class Trainings:
         if self._stopping:
             raise TrainingError("the server is stopping")
         if sample not in self._sources:
-            raise TrainingError("there is no folder of labelled pictures here: the operator can name one by --training-data")
+            raise TrainingError(
+                "there is no folder of labelled pictures here: the operator can name one by --training-data"
+            )
         manifest = self._find(name)
         if (place := self.models / name).exists() and not place.is_symlink():
-            raise TrainingError(f"the data folder holds a {name} put there by hand, which no training replaces: the operator can move it")
+            raise TrainingError(
+                f"the data folder holds a {name} put there by hand, which no training replaces: the operator can move it"
+            )
         previous = self._trainings.get(name)
         training = self._trainings[name] = _Training(previous.record if previous else self._read(name))
         version = self.models / ".versions" / name / time.strftime("%Y%m%d-%H%M%S", time.localtime(self._now())) / name
         training.record.running_since = self._timestamp()
         training.process = TrainingProcess(
-            ["--model", name, "--folder", str(manifest.folder), "--version", str(version), *self._sources[sample], *self._arguments],
+            [
+                "--model",
+                name,
+                "--folder",
+                str(manifest.folder),
+                "--version",
+                str(version),
+                *self._sources[sample],
+                *self._arguments,
+            ],
             lambda message: self._on_message(name, training, version, message),
             lambda exit_text: self._on_exit(name, training, exit_text),
         )
@@ -209,9 +226,13 @@ class Trainings:
     def _finish(self, name: str, training: _Training, version: Path, accuracy: float, former: float | None) -> None:
         """Swap, or keep aside what is clearly worse. `former`: the serving model's accuracy on the same pictures."""
         record, percent = training.record, f"{accuracy * 100:.2f}"
-        compared = f"{percent} % of the held-out pictures" + (f", the model before {former * 100:.2f} %" if former is not None else "")
+        compared = f"{percent} % of the held-out pictures" + (
+            f", the model before {former * 100:.2f} %" if former is not None else ""
+        )
         if former is not None and accuracy < former - WORSE:
-            record.note = f"the training completed at {self._timestamp()} gets {compared}: it was kept aside and does not serve"
+            record.note = (
+                f"the training completed at {self._timestamp()} gets {compared}: it was kept aside and does not serve"
+            )
             self._log(f"training of {name}: the new model gets {compared}; it is kept aside in {version}")
             training.outcome = ("kept aside", record.note)
         else:
@@ -220,7 +241,9 @@ class Trainings:
                 hub.in_thread(_point, link, version)
             except OSError as error:
                 training.failure = f"the new model could not take the place of the old one ({error.strerror}); the server's log says more"
-                self._log(f"training of {name}: {link} cannot be made a link to {version} ({error.strerror}): make it writable, or link it")
+                self._log(
+                    f"training of {name}: {link} cannot be made a link to {version} ({error.strerror}): make it writable, or link it"
+                )
                 return
             record.accuracy, record.datetime, record.note = percent, self._timestamp(), ""
             self._log(f"training of {name}: the new model gets {compared}; it serves from now on, from {version}")
@@ -234,7 +257,10 @@ class Trainings:
         if training.outcome is None:
             begun, state = record.running_since, "failed"
             if training.cancelled:
-                record.note, state = f"the training begun at {begun} was cancelled; the model from before serves", "cancelled"
+                record.note, state = (
+                    f"the training begun at {begun} was cancelled; the model from before serves",
+                    "cancelled",
+                )
             elif training.failure:
                 record.note = f"the training begun at {begun} came to nothing: {training.failure}"
             else:
@@ -272,7 +298,9 @@ class Trainings:
         try:
             hub.in_thread(write)
         except OSError as error:
-            self._log(f"training of {name}: its status cannot be kept ({error.strerror}): make {self._records} writable")
+            self._log(
+                f"training of {name}: its status cannot be kept ({error.strerror}): make {self._records} writable"
+            )
 
     def _timestamp(self) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._now()))

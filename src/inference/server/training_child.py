@@ -23,7 +23,9 @@ CANCEL_WITHIN = 10.0
 class TrainingProcess:
     """Starts on construction. `on_message(message)` for each of its messages, then `on_exit(how)` once; both in a green thread."""
 
-    def __init__(self, arguments: list[str], on_message: Callable[[dict[str, Any]], None], on_exit: Callable[[str], None]) -> None:
+    def __init__(
+        self, arguments: list[str], on_message: Callable[[dict[str, Any]], None], on_exit: Callable[[str], None]
+    ) -> None:
         self._on_message, self._on_exit = on_message, on_exit
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

@@ -58,7 +58,9 @@ def read(data: Data) -> Header:
         elif start.startswith(b"BM"):
             header = _bmp(memoryview(data))
         else:
-            raise PictureError("the bytes are no JPEG, PNG, BMP, TIFF or WebP picture" if start else "the picture is empty (0 bytes)")
+            raise PictureError(
+                "the bytes are no JPEG, PNG, BMP, TIFF or WebP picture" if start else "the picture is empty (0 bytes)"
+            )
     except (struct.error, IndexError) as error:
         raise PictureError(f"the picture ends within its header ({len(data)} bytes)") from error
     if header.width < 1 or header.height < 1:

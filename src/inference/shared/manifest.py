@@ -163,17 +163,28 @@ def read(folder: Path) -> Manifest:
 def check_name(file: Path, name: str) -> None:
     """ManifestError when no model may be called `name`."""
     if name in RESERVED:
-        raise ManifestError(f"{file}: a model may not be called {name!r}, because that is a route of the server: rename its folder")
+        raise ManifestError(
+            f"{file}: a model may not be called {name!r}, because that is a route of the server: rename its folder"
+        )
     if not _NAME.fullmatch(name):
-        raise ManifestError(f"{file}: the folder's name {name!r} is the model's, and may hold only a-z, 0-9, - and _ (at most 63)")
+        raise ManifestError(
+            f"{file}: the folder's name {name!r} is the model's, and may hold only a-z, 0-9, - and _ (at most 63)"
+        )
 
 
 def _check_together(root: _Table, manifest: Manifest) -> None:
     """What no key can be wrong about alone."""
     runtime = manifest.runtime
     if manifest.members:
-        if manifest.kind != "classification" or runtime.weights is not None or manifest.stateful or not manifest.output.labels:
-            raise root.wrong("ensemble", "averages the scores of its members: it needs output.labels, no weights, no state")
+        if (
+            manifest.kind != "classification"
+            or runtime.weights is not None
+            or manifest.stateful
+            or not manifest.output.labels
+        ):
+            raise root.wrong(
+                "ensemble", "averages the scores of its members: it needs output.labels, no weights, no state"
+            )
         return
     if runtime.runtime == "python":
         if not manifest.code.is_file():
@@ -182,12 +193,18 @@ def _check_together(root: _Table, manifest: Manifest) -> None:
     if manifest.stateful:
         raise root.wrong("state", 'a model that keeps state is code: it needs runtime.runtime = "python"')
     if manifest.kind != "classification":
-        raise root.wrong("kind", f'{manifest.kind!r} needs runtime.runtime = "python" and a {CODE} that says what was found')
+        raise root.wrong(
+            "kind", f'{manifest.kind!r} needs runtime.runtime = "python" and a {CODE} that says what was found'
+        )
     if runtime.weights is None:
-        raise root.wrong("runtime.weights", f"missing: the file or SavedModel folder that {runtime.runtime!r} is to load")
+        raise root.wrong(
+            "runtime.weights", f"missing: the file or SavedModel folder that {runtime.runtime!r} is to load"
+        )
     if runtime.weights.suffix not in (".keras", "") and not manifest.code.is_file():
         name = runtime.weights.name
-        raise root.wrong("runtime.weights", f"{name!r} holds weights only: {CODE} with a function build() is needed beside {FILE}")
+        raise root.wrong(
+            "runtime.weights", f"{name!r} holds weights only: {CODE} with a function build() is needed beside {FILE}"
+        )
 
 
 def _input(table: _Table) -> Input:
@@ -235,7 +252,11 @@ def _output(table: _Table, folder: Path) -> Output:
     if classes and len(labels) != classes:
         raise table.wrong("classes", f"is {classes}, but there are {len(labels)} labels")
     threshold = table.number("threshold", 0.0, 1.0, None)
-    parsed = Output(labels=labels, activation=table.choice("activation", ("none", "softmax", "sigmoid"), "none"), threshold=threshold)
+    parsed = Output(
+        labels=labels,
+        activation=table.choice("activation", ("none", "softmax", "sigmoid"), "none"),
+        threshold=threshold,
+    )
     table.done()
     return parsed
 
@@ -393,7 +414,12 @@ class _Table:
     def done(self) -> None:
         for key in self._data:
             near = difflib.get_close_matches(key, self._asked, 1)
-            raise self.wrong(key, f"unknown key; did you mean {near[0]!r}?" if near else f"unknown key; known are {', '.join(self._asked)}")
+            raise self.wrong(
+                key,
+                f"unknown key; did you mean {near[0]!r}?"
+                if near
+                else f"unknown key; known are {', '.join(self._asked)}",
+            )
 
 
 def _is_number(value: object) -> bool:

@@ -66,7 +66,9 @@ def from_base64(text: str) -> bytes:
         compact = text if text.isascii() and not any(space in text for space in " \n\r\t") else "".join(text.split())
         return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise PictureError("the image is no standard base64: send that alone, with nothing such as data: before it") from None
+        raise PictureError(
+            "the image is no standard base64: send that alone, with nothing such as data: before it"
+        ) from None
 
 
 def from_multipart(data: Bytes, boundary: str) -> bytes:

@@ -19,7 +19,9 @@ def check(manifest: Manifest) -> str:
     try:
         found = digest(runtime.weights)
     except OSError as error:
-        raise ModelError(f"the weights {runtime.weights.name!r} of the model {manifest.name!r} cannot be read: {error.strerror}") from error
+        raise ModelError(
+            f"the weights {runtime.weights.name!r} of the model {manifest.name!r} cannot be read: {error.strerror}"
+        ) from error
     if runtime.sha256 is not None and found != runtime.sha256:
         raise ModelError(
             f"the weights {runtime.weights.name!r} of the model {manifest.name!r} have the SHA-256 {found}, not the one in {FILE}: "

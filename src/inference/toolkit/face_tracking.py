@@ -18,8 +18,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from imageserver.errors import ModelError
 from numpy.typing import NDArray
+
+from imageserver.errors import ModelError
 
 Pixels = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
@@ -81,7 +82,9 @@ def _load_cascade(name: str) -> Any:
     path = Path(cv2.__file__).parent / "data" / name
     found = cv2.CascadeClassifier(str(path)) if hasattr(cv2, "CascadeClassifier") else None
     if found is None or found.empty():
-        raise ModelError(f"OpenCV {cv2.__version__} does not bring the cascade {name}: install opencv-python-headless 4.x")
+        raise ModelError(
+            f"OpenCV {cv2.__version__} does not bring the cascade {name}: install opencv-python-headless 4.x"
+        )
     return found
 
 
@@ -197,7 +200,16 @@ def _make_key(grey: Pixels, box: Matrix) -> _Key | None:
     """None where the picture has too little structure to be followed."""
     oval = np.zeros(grey.shape, np.uint8)
     centre, side = _apply(box, np.array([[0.5, 0.5]]))[0], _side(box)
-    cv2.ellipse(oval, (round(centre[0]), round(centre[1])), (max(1, round(0.42 * side)), max(1, round(0.5 * side))), 0, 0, 360, 255, -1)
+    cv2.ellipse(
+        oval,
+        (round(centre[0]), round(centre[1])),
+        (max(1, round(0.42 * side)), max(1, round(0.5 * side))),
+        0,
+        0,
+        360,
+        255,
+        -1,
+    )
     # Far apart and with little contrast, rather than all on the eyes.
     points = cv2.goodFeaturesToTrack(grey, _POINTS, 0.005, max(2.0, side / 16), mask=oval, blockSize=5)
     if points is None or len(points) < _FEWEST:
@@ -228,13 +240,17 @@ def _flow(key: _Key, grey: Pixels) -> tuple[Matrix, float] | None:
     part, corner = _surroundings(grey, guess.mean(axis=0), (key.part.shape[1], key.part.shape[0]))
     start = (guess - corner).astype(np.float32)
     before = key.points - np.asarray(key.corner, np.float32)
-    found, status, _ = cv2.calcOpticalFlowPyrLK(key.part, part, before, start, flags=cv2.OPTFLOW_USE_INITIAL_FLOW, **_LUCAS_KANADE)
+    found, status, _ = cv2.calcOpticalFlowPyrLK(
+        key.part, part, before, start, flags=cv2.OPTFLOW_USE_INITIAL_FLOW, **_LUCAS_KANADE
+    )
     points = found + np.asarray(corner, np.float32)
     good = status.reshape(-1) == 1
     if good.sum() < _FEWEST:
         return None
     cv2.setRNGSeed(1)  # RANSAC draws at random; the same frames must give the same numbers
-    matrix, inliers = cv2.estimateAffinePartial2D(key.points[good], points[good], ransacReprojThreshold=1.0, maxIters=200)
+    matrix, inliers = cv2.estimateAffinePartial2D(
+        key.points[good], points[good], ransacReprojThreshold=1.0, maxIters=200
+    )
     if matrix is None or inliers is None:
         return None
     agreeing = int(inliers.sum())
@@ -268,7 +284,9 @@ def _apply(matrix: Matrix, points: NDArray[Any]) -> NDArray[np.float64]:
 
 def _compose(second: Matrix, first: Matrix) -> Matrix:
     """The matrix of `first`, then `second`."""
-    result: Matrix = np.hstack([second[:, :2] @ first[:, :2], (second[:, :2] @ first[:, 2] + second[:, 2])[:, np.newaxis]])
+    result: Matrix = np.hstack(
+        [second[:, :2] @ first[:, :2], (second[:, :2] @ first[:, 2] + second[:, 2])[:, np.newaxis]]
+    )
     return result
 
 

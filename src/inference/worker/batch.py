@@ -39,7 +39,10 @@ def run(serving: Serving, slot: memoryview, items: Sequence[wire.Item]) -> list[
     at = 0
     for index, answer, head_size in answers:
         if at + len(answer) > len(slot):
-            results[index] = {"error": f"the answer would have {len(answer)} bytes; ask for fewer pictures at once", "reason": "body"}
+            results[index] = {
+                "error": f"the answer would have {len(answer)} bytes; ask for fewer pictures at once",
+                "reason": "body",
+            }
             continue
         slot[at : at + len(answer)] = answer
         results[index] = {"answer": {"at": at, "size": len(answer), "head": head_size}}

@@ -19,10 +19,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from imageserver.errors import LimitExceeded, PictureError
 from imageserver.inference.shared import image_header
 from imageserver.inference.shared.image_header import Data, Header
-from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 
@@ -72,7 +73,9 @@ def decode(data: Data, *, channels: int, least: int, rotate: int = 0, limits: Li
         raise LimitExceeded(f"the picture has {len(data)} bytes, more than the {limits.max_bytes} allowed")
     header = image_header.read(data)
     if header.width * header.height > limits.max_pixels:
-        raise LimitExceeded(f"the picture has {header.width}x{header.height} pixels, more than the {limits.max_pixels} allowed")
+        raise LimitExceeded(
+            f"the picture has {header.width}x{header.height} pixels, more than the {limits.max_pixels} allowed"
+        )
     check_complete(header, data)
     scale = _scale(header, least)
     flags = cv2.IMREAD_UNCHANGED if header.alpha else _FLAGS[channels, scale]
@@ -81,9 +84,13 @@ def decode(data: Data, *, channels: int, least: int, rotate: int = 0, limits: Li
     except cv2.error:
         pixels = None
     if pixels is None:
-        raise PictureError(f"the {header.kind.upper()} picture of {len(data)} bytes cannot be decoded: it is damaged or of a rare variant")
+        raise PictureError(
+            f"the {header.kind.upper()} picture of {len(data)} bytes cannot be decoded: it is damaged or of a rare variant"
+        )
     # OpenCV turns a TIFF upright by itself, whatever the flags say, and every other kind never with these.
-    stored, orientation = (header.upright, 1) if header.kind == "tiff" else ((header.width, header.height), header.orientation)
+    stored, orientation = (
+        (header.upright, 1) if header.kind == "tiff" else ((header.width, header.height), header.orientation)
+    )
     if pixels.shape[:2] != (-(-stored[1] // scale), -(-stored[0] // scale)):
         raise PictureError(f"the {header.kind.upper()} picture contradicts itself about its size")
     if header.alpha:
@@ -103,7 +110,9 @@ def check_complete(header: Header, data: Data) -> None:
         if scans.rfind(b"\xff\xd9") < 0:
             raise PictureError(f"the JPEG is cut short: it has {size} bytes and no end")
         if header.many_scans and scans.count(b"\xff\xda") > MAX_SCANS:
-            raise PictureError(f"the JPEG has more than {MAX_SCANS} scans; save it as baseline or with the usual progression")
+            raise PictureError(
+                f"the JPEG has more than {MAX_SCANS} scans; save it as baseline or with the usual progression"
+            )
     elif header.kind == "png":
         _check_chunks(data)
     elif header.kind == "webp":

@@ -48,8 +48,12 @@ def stateful(manifest: Manifest) -> StatefulModel:
     if manifest.runtime.weights is not None:
         weights.check(manifest)
     model_class = getattr(load_code(manifest), "Model", None)
-    if not callable(model_class) or not all(hasattr(model_class, name) for name in ("start", "forward_single_frame", "end")):
-        raise ModelError(f"{manifests.CODE} of the model {manifest.name!r} has no class Model with start, forward_single_frame and end")
+    if not callable(model_class) or not all(
+        hasattr(model_class, name) for name in ("start", "forward_single_frame", "end")
+    ):
+        raise ModelError(
+            f"{manifests.CODE} of the model {manifest.name!r} has no class Model with start, forward_single_frame and end"
+        )
     try:
         model: StatefulModel = model_class(manifest.folder, manifest)
     except Exception as error:
@@ -61,7 +65,9 @@ def _warm(serving: Serving) -> None:
     try:
         serving.warm()
     except Exception as error:
-        raise ModelError(f"the model {serving.manifest.name!r} fails on a blank picture: {type(error).__name__}: {error}") from error
+        raise ModelError(
+            f"the model {serving.manifest.name!r} fails on a blank picture: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _code(manifest: Manifest, means: Means) -> Serving:
@@ -98,7 +104,9 @@ def _member(ensemble: Manifest, manifest: Manifest, means: Means) -> Network:
     if manifest.members or manifest.stateful or manifest.runtime.runtime == "python":
         raise ModelError(f"the model {manifest.name!r} is no network of its own")
     if sorted(manifest.output.labels) != sorted(ensemble.output.labels):
-        raise ModelError(f"the model {manifest.name!r} has the labels {list(manifest.output.labels)}, not those of the ensemble")
+        raise ModelError(
+            f"the model {manifest.name!r} has the labels {list(manifest.output.labels)}, not those of the ensemble"
+        )
     return _network(manifest, means)
 
 

@@ -23,8 +23,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imageserver.inference.convert import cache
-from imageserver.inference.shared import lifetime, wire
+from imageserver.errors import ImageServerError, describe
+from imageserver.inference.shared import conversion_cache, lifetime, wire
 
 if TYPE_CHECKING:
     from imageserver.inference.worker.loader import Means
@@ -98,7 +98,6 @@ class Worker:
                 return  # the socket is gone, and with it the server
 
     def _load(self, name: str, folder: Path) -> None:
-        from imageserver.errors import ImageServerError
         from imageserver.inference.worker import loader
 
         start = time.monotonic()
@@ -116,22 +115,32 @@ class Worker:
         gc.freeze()
         ctypes.CDLL(None).malloc_trim(0)  # loading and warming up leave tens of MB behind that nobody will use again
         seconds = round(time.monotonic() - start, 3)
-        self._send({"op": "loaded", "model": name, "runtime": serving.runtime, "seconds": seconds, "warnings": serving.warnings})
+        self._send(
+            {
+                "op": "loaded",
+                "model": name,
+                "runtime": serving.runtime,
+                "seconds": seconds,
+                "warnings": serving.warnings,
+            }
+        )
 
     def _failed(self, name: str, sentence: str, cause: BaseException | None) -> None:
         if cause is not None:
-            from imageserver.inference.worker.predictor import place
-
-            self._note(f"{name}: {type(cause).__name__}: {cause} ({place(cause)})")
+            self._note(f"{name}: {describe(cause)}")
         self._send({"op": "failed", "model": name, "error": " ".join(sentence.split())[:1000]})
 
 
 def parser() -> argparse.ArgumentParser:
     """What every worker's command line holds."""
-    parser = argparse.ArgumentParser(prog="worker", description="A worker process of ImageServer; the server starts it.")
+    parser = argparse.ArgumentParser(
+        prog="worker", description="A worker process of ImageServer; the server starts it."
+    )
     parser.add_argument("--control", type=int, required=True, help="file descriptor of the socket to the server")
     parser.add_argument("--arena", type=int, required=True, help="file descriptor of the shared memory")
-    parser.add_argument("--models-cache", type=Path, default=cache.cache_folder(), help="folder of converted models")
+    parser.add_argument(
+        "--models-cache", type=Path, default=conversion_cache.cache_folder(), help="folder of converted models"
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads that this worker may keep busy")
     parser.add_argument("--max-bytes", type=int, default=16 * 2**20, help="largest picture, in bytes")
     parser.add_argument("--max-pixels", type=int, default=50_000_000, help="largest picture, in pixels")
@@ -158,7 +167,9 @@ def set_environment(threads: int, max_pixels: int) -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ.setdefault(name, str(threads))
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(max_pixels)
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # a broken picture is its sender's business, not ten lines of our log
+    os.environ.setdefault(
+        "OPENCV_LOG_LEVEL", "SILENT"
+    )  # a broken picture is its sender's business, not ten lines of our log
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -167,6 +178,7 @@ def make_means(options: argparse.Namespace, note: Note) -> Means:
     from concurrent.futures import ThreadPoolExecutor
 
     import cv2
+
     from imageserver.inference.worker.decode import Limits
     from imageserver.inference.worker.loader import Means
 

@@ -18,10 +18,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+from numpy.typing import NDArray
+
 from imageserver.errors import ModelError
 from imageserver.inference import old_names
 from imageserver.inference.shared.manifest import CODE, Manifest
-from numpy.typing import NDArray
 
 
 class StatelessModel(Protocol):
@@ -64,7 +65,9 @@ def load_code(manifest: Manifest) -> ModuleType:
     """Run the model's model.py and return it as a module of a new name. ModelError when it is missing or raises."""
     # A new name for each load: the former version goes on serving while this one is tried.
     name = f"imageserver_model_{manifest.name.replace('-', '_')}_{next(_numbers)}"
-    spec = importlib.util.spec_from_file_location(name, manifest.code, submodule_search_locations=[str(manifest.folder)])
+    spec = importlib.util.spec_from_file_location(
+        name, manifest.code, submodule_search_locations=[str(manifest.folder)]
+    )
     if spec is None or spec.loader is None or not manifest.code.is_file():
         raise ModelError(f"the model {manifest.name!r} needs the file {CODE} in its folder")
     old_names.install()
@@ -74,5 +77,7 @@ def load_code(manifest: Manifest) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise ModelError(f"{CODE} of the model {manifest.name!r} does not load: {type(error).__name__}: {error}") from error
+        raise ModelError(
+            f"{CODE} of the model {manifest.name!r} does not load: {type(error).__name__}: {error}"
+        ) from error
     return module

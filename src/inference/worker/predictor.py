@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from imageserver.errors import LimitExceeded, PictureError
+from numpy.typing import NDArray
+
+from imageserver.errors import LimitExceeded, PictureError, describe
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Input, Manifest
 from imageserver.inference.worker import decode as images
@@ -17,7 +19,6 @@ from imageserver.inference.worker import results
 from imageserver.inference.worker.decode import Limits, Picture
 from imageserver.inference.worker.model_api import StatelessModel
 from imageserver.inference.worker.preprocessing import base
-from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Note = Callable[[str], None]
@@ -71,8 +72,12 @@ class Serving:
 
     def warm(self) -> None:
         """Run once at every size that will be used, so that no request pays for what happens only once."""
-        blank = np.zeros((self.manifest.input.height, self.manifest.input.width, self.manifest.input.channels), np.uint8)
-        for size in reversed(batch_sizes(self.manifest.batch.max_batch)):  # the largest first: the others fit into its memory
+        blank = np.zeros(
+            (self.manifest.input.height, self.manifest.input.width, self.manifest.input.channels), np.uint8
+        )
+        for size in reversed(
+            batch_sizes(self.manifest.batch.max_batch)
+        ):  # the largest first: the others fit into its memory
             self._infer([blank] * size)
 
     def run(self, jobs: list[Job]) -> list[wire.Result]:
@@ -94,7 +99,9 @@ class Serving:
         if job.picture is not None:
             return
         try:
-            job.picture = images.decode(job.data, channels=self._channels, least=self._least, rotate=job.rotate, limits=self._limits)
+            job.picture = images.decode(
+                job.data, channels=self._channels, least=self._least, rotate=job.rotate, limits=self._limits
+            )
         except (PictureError, LimitExceeded, ValueError) as error:
             job.error = str(error)
         except MemoryError:
@@ -110,7 +117,7 @@ class Serving:
             if len(jobs) > 1:
                 # One picture that the model cannot bear must not cost its neighbours their answers.
                 return [self._answer([job])[0] for job in jobs]
-            self.note(f"{self.manifest.name}: {type(error).__name__}: {error} ({place(error)})")
+            self.note(f"{self.manifest.name}: {describe(error)}")
             return [{"error": f"the model {self.manifest.name!r} failed on this picture", "reason": "model"}]
 
     def _predict(self, decoded: list[Picture]) -> list[wire.Result]:
@@ -127,14 +134,19 @@ class Serving:
 class Network(Serving):
     """A neural network: fixed shapes in, scores out."""
 
-    def __init__(self, manifest: Manifest, backend: Backend, limits: Limits, note: Note, pool: ThreadPoolExecutor | None) -> None:
+    def __init__(
+        self, manifest: Manifest, backend: Backend, limits: Limits, note: Note, pool: ThreadPoolExecutor | None
+    ) -> None:
         super().__init__(manifest, limits, note, pool)
         self.runtime = backend.text
         self.backend = backend
         self.means = (limits, note, pool)
         wanted, batch = manifest.input, manifest.batch
         self._scaling = Scaling(wanted)
-        self._sizes = [next(size for size in batch_sizes(batch.max_batch) if size >= count) for count in range(1, batch.max_batch + 1)]
+        self._sizes = [
+            next(size for size in batch_sizes(batch.max_batch) if size >= count)
+            for count in range(1, batch.max_batch + 1)
+        ]
         self._buffer = np.zeros((batch.max_batch, wanted.height, wanted.width, wanted.channels), np.float32)
 
     def scores(self, decoded: list[Picture]) -> Array:
@@ -164,7 +176,9 @@ class Network(Serving):
 class Code(Serving):
     """A model that is code: it gets the arrays as they are and says itself what it found."""
 
-    def __init__(self, manifest: Manifest, model: StatelessModel, limits: Limits, note: Note, pool: ThreadPoolExecutor | None) -> None:
+    def __init__(
+        self, manifest: Manifest, model: StatelessModel, limits: Limits, note: Note, pool: ThreadPoolExecutor | None
+    ) -> None:
         super().__init__(manifest, limits, note, pool)
         self._model = model
         self._scaling = Scaling(manifest.input)
@@ -189,7 +203,11 @@ class Code(Serving):
         else:
             arrays = [self._scaling.arrange(array[np.newaxis])[0] for array in arrays]
         found = results.plain(self._model.predict(arrays))
-        if not isinstance(found, list) or len(found) != len(arrays) or not all(isinstance(entry, dict) for entry in found):
+        if (
+            not isinstance(found, list)
+            or len(found) != len(arrays)
+            or not all(isinstance(entry, dict) for entry in found)
+        ):
             raise TypeError(f"predict must return a list of {len(arrays)} dictionaries, a result for each picture")
         return found
 
@@ -223,14 +241,6 @@ class Scaling:
         if self._first:
             batch = batch.transpose(0, 3, 1, 2)
         return np.ascontiguousarray(batch)
-
-
-def place(error: BaseException) -> str:
-    """File and line of the innermost call: what its author needs, in one line of log."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "no place"
 
 
 def note_to_stderr(pid: int) -> Note:

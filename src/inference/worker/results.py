@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Output
-from numpy.typing import NDArray
 
 TOP = 5
 """Labels in an answer."""
@@ -87,7 +88,9 @@ def plain(value: Any) -> Any:
     raise TypeError(f"a result holds a {type(value).__name__}, which JSON cannot")
 
 
-def map_boxes(boxes: list[Any], to_picture: Callable[[float, float], tuple[float, float]], size: tuple[int, int]) -> list[Any]:
+def map_boxes(
+    boxes: list[Any], to_picture: Callable[[float, float], tuple[float, float]], size: tuple[int, int]
+) -> list[Any]:
     """Boxes in pixels of the model's array to pixels of the upright picture, cut at its borders; those outside are left out."""
     width, height = size
     mapped = []

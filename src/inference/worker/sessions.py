@@ -45,9 +45,8 @@ class Lane:
                 self._owner.send({"op": "outcome", "id": call["id"], **self._outcome(call)})
 
     def _outcome(self, call: wire.Message) -> dict[str, Any]:
-        from imageserver.errors import ImageServerError
+        from imageserver.errors import ImageServerError, describe
         from imageserver.inference.worker import results
-        from imageserver.inference.worker.predictor import place
 
         owner = self._owner
         method = "forward_single_frame" if call["op"] == "frame" else call["op"]
@@ -72,7 +71,7 @@ class Lane:
         except ImageServerError as error:
             return {"error": str(error)}
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a model's code may raise anything, and must not end other sessions
-            owner.means.note(f"{owner.manifest.name}: {type(error).__name__}: {error} ({place(error)})")
+            owner.means.note(f"{owner.manifest.name}: {describe(error)}")
             return {"error": f"the model failed in {method} ({type(error).__name__})"}
 
 
@@ -100,7 +99,9 @@ class SessionWorker:
             return
         self._lanes[0] = Lane(self, 0, first)
         seconds = round(time.monotonic() - begun, 3)
-        self.send({"op": "loaded", "model": self.manifest.name, "runtime": "python", "seconds": seconds, "warnings": []})
+        self.send(
+            {"op": "loaded", "model": self.manifest.name, "runtime": "python", "seconds": seconds, "warnings": []}
+        )
         unpacker = wire.Unpacker()
         while data := self._control.recv(65536):
             for message in unpacker.feed(data):
@@ -124,7 +125,9 @@ class SessionWorker:
         start = lane * self._slot_bytes
         data = self._arena[start : start + call["size"]]
         # No model input is given: a stateful model sees the frame as it came.
-        pixels = decode.decode(data, channels=3, least=sys.maxsize, rotate=call["rotate"], limits=self.means.limits).pixels
+        pixels = decode.decode(
+            data, channels=3, least=sys.maxsize, rotate=call["rotate"], limits=self.means.limits
+        ).pixels
         if self.manifest.state is not None and self.manifest.state.frame == "pil":
             from PIL import Image
 

@@ -23,14 +23,15 @@ from typing import Any
 
 import cv2
 import numpy as np
-from imageserver.errors import PictureError
+from numpy.typing import NDArray
+
+from imageserver.errors import PictureError, describe
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.request_bodies import BodyError, Bytes, from_base64, parse_json
 from imageserver.inference.worker import results
 from imageserver.inference.worker.backends.ensemble import Ensemble
 from imageserver.inference.worker.decode import Picture
-from imageserver.inference.worker.predictor import Job, Network, Serving, place
-from numpy.typing import NDArray
+from imageserver.inference.worker.predictor import Job, Network, Serving
 
 Array = NDArray[Any]
 
@@ -75,7 +76,13 @@ def infer(serving: Serving, data: memoryview, head: int) -> tuple[bytes, int] | 
         request = parse_json(data[: head or len(data)])
         given, identity = read_input(request, data[head:] if head else None)
         outputs = _run(serving, given)
-        return write(serving.manifest.name, identity, outputs, read_wanted(request, tuple(outputs)), serving.manifest.output.labels)
+        return write(
+            serving.manifest.name,
+            identity,
+            outputs,
+            read_wanted(request, tuple(outputs)),
+            serving.manifest.output.labels,
+        )
     except BodyError as error:
         return {"error": str(error), "reason": "body"}
     except _Failed as failed:
@@ -95,7 +102,12 @@ def read_input(request: Any, binary: Bytes | None) -> tuple[Input, str | None]:
         raise BodyError("id and the input's name must be texts")
     tensor = inputs[0]
     shape, datatype = tensor.get("shape"), tensor.get("datatype")
-    if not isinstance(shape, list) or not shape or len(shape) > 8 or not all(type(side) is int and 0 < side < 2**31 for side in shape):
+    if (
+        not isinstance(shape, list)
+        or not shape
+        or len(shape) > 8
+        or not all(type(side) is int and 0 < side < 2**31 for side in shape)
+    ):
         raise BodyError("shape must be a list of whole numbers above 0")
     if datatype not in TYPES:
         raise BodyError(f"the datatype must be one of {', '.join(TYPES)}, not {str(datatype)[:32]!r}")
@@ -151,7 +163,9 @@ def array(given: Input) -> Array:
     elif len(given.data) == count * kind.itemsize:
         tensor = np.frombuffer(given.data, kind)
     else:
-        raise BodyError(f"a {given.datatype} tensor of shape {given.shape} has {count * kind.itemsize} bytes, not {len(given.data)}")
+        raise BodyError(
+            f"a {given.datatype} tensor of shape {given.shape} has {count * kind.itemsize} bytes, not {len(given.data)}"
+        )
     if kind.kind == "f" and not np.isfinite(tensor).all():
         raise BodyError("FP32 data must be finite numbers of 32 bits")
     return tensor.reshape(given.shape)
@@ -202,7 +216,9 @@ def _run(serving: Serving, given: Input) -> dict[str, Array]:
         raise BodyError(f"the request holds {given.shape[0]} pictures; this model takes at most {most} at once")
     if given.datatype == "FP32":
         if not isinstance(serving, Network):
-            raise BodyError(f"the model {serving.manifest.name!r} is code and takes pictures: send UINT8 pixels or BYTES")
+            raise BodyError(
+                f"the model {serving.manifest.name!r} is code and takes pictures: send UINT8 pixels or BYTES"
+            )
         return _of_scores(serving, lambda: serving.scores_of_tensor(_fitting(array(given), serving)))
     if given.datatype == "BYTES":
         jobs = [Job(memoryview(element), 0) for element in _files(given)]
@@ -235,25 +251,38 @@ def _of_scores(serving: Serving, run: Any) -> dict[str, Array]:
     except BodyError:
         raise
     except Exception as error:
-        serving.note(f"{serving.manifest.name}: {type(error).__name__}: {error} ({place(error)})")
-        raise _Failed({"error": f"the model {serving.manifest.name!r} failed on this tensor", "reason": "model"}) from error
+        serving.note(f"{serving.manifest.name}: {describe(error)}")
+        raise _Failed(
+            {"error": f"the model {serving.manifest.name!r} failed on this tensor", "reason": "model"}
+        ) from error
     if not np.isfinite(scores).all():
         raise _Failed({"error": "the model answered with something that is no number", "reason": "model"})
-    return {"scores": scores.astype("<f4"), "label": _texts([_label(output.labels, index) for index in scores.argmax(axis=1).tolist()])}
+    return {
+        "scores": scores.astype("<f4"),
+        "label": _texts([_label(output.labels, index) for index in scores.argmax(axis=1).tolist()]),
+    }
 
 
 def _fitting(tensor: Array, serving: Network) -> Array:
     wanted = serving.manifest.input
-    expected = (wanted.channels, wanted.height, wanted.width) if wanted.layout == "nchw" else (wanted.height, wanted.width, wanted.channels)
+    expected = (
+        (wanted.channels, wanted.height, wanted.width)
+        if wanted.layout == "nchw"
+        else (wanted.height, wanted.width, wanted.channels)
+    )
     if tensor.shape[1:] != expected:
-        raise BodyError(f"an FP32 tensor for this model has the shape [n, {', '.join(map(str, expected))}], not {list(tensor.shape)}")
+        raise BodyError(
+            f"an FP32 tensor for this model has the shape [n, {', '.join(map(str, expected))}], not {list(tensor.shape)}"
+        )
     return tensor
 
 
 def pixels(tensor: Array, channels: int) -> list[Picture]:
     """Upright pictures from uint8 (n, height, width, 1 or 3), made grey or RGB as the model takes. BodyError."""
     if tensor.ndim != 4 or tensor.shape[3] not in (1, 3):
-        raise BodyError(f"a UINT8 tensor has the shape [n, height, width, channels] with 1 or 3 channels, not {list(tensor.shape)}")
+        raise BodyError(
+            f"a UINT8 tensor has the shape [n, height, width, channels] with 1 or 3 channels, not {list(tensor.shape)}"
+        )
     found = []
     for each in tensor:
         each = np.ascontiguousarray(each)
@@ -275,7 +304,9 @@ def _texts(texts: list[str]) -> Array:
 # ---- the answer -------------------------------------------------------------------------------------------------
 
 
-def write(name: str, identity: str | None, outputs: dict[str, Array], wanted: list[Wanted], labels: tuple[str, ...]) -> tuple[bytes, int]:
+def write(
+    name: str, identity: str | None, outputs: dict[str, Array], wanted: list[Wanted], labels: tuple[str, ...]
+) -> tuple[bytes, int]:
     """The answer's bytes, and how many of them are JSON when binary tensors follow (else 0)."""
     described: list[dict[str, Any]] = []
     parts: list[bytes] = []
@@ -284,7 +315,11 @@ def write(name: str, identity: str | None, outputs: dict[str, Array], wanted: li
         if want.classes:
             tensor = _classes(tensor, min(want.classes, tensor.shape[1]), labels)
         text = tensor.dtype == object
-        about: dict[str, Any] = {"name": want.name, "datatype": "BYTES" if text else "FP32", "shape": list(tensor.shape)}
+        about: dict[str, Any] = {
+            "name": want.name,
+            "datatype": "BYTES" if text else "FP32",
+            "shape": list(tensor.shape),
+        }
         flat = tensor.ravel().tolist()
         if not want.binary:
             about["data"] = [value.decode() for value in flat] if text else flat
@@ -293,7 +328,12 @@ def write(name: str, identity: str | None, outputs: dict[str, Array], wanted: li
             about["parameters"] = {"binary_data_size": len(part)}
             parts.append(part)
         described.append(about)
-    head = {"model_name": name, "model_version": VERSION, **({"id": identity} if identity is not None else {}), "outputs": described}
+    head = {
+        "model_name": name,
+        "model_version": VERSION,
+        **({"id": identity} if identity is not None else {}),
+        "outputs": described,
+    }
     encoded = _encode(head).encode()
     return b"".join([encoded, *parts]), len(encoded) if parts else 0
 

@@ -62,14 +62,26 @@ def operation(
     def declare(view: View) -> View:
         summary, _, description = inspect.cleandoc(view.__doc__ or "").partition("\n\n")
         view.operation = Operation(  # type: ignore[attr-defined]
-            method, paths, tag, " ".join(summary.split()).rstrip("."), description, answers, credentials, role, body, query, models
+            method,
+            paths,
+            tag,
+            " ".join(summary.split()).rstrip("."),
+            description,
+            answers,
+            credentials,
+            role,
+            body,
+            query,
+            models,
         )
         return view
 
     return declare
 
 
-def document(operations: Sequence[Operation], *, models: Mapping[Models, Sequence[str]], most: int, server: str) -> dict[str, Any]:
+def document(
+    operations: Sequence[Operation], *, models: Mapping[Models, Sequence[str]], most: int, server: str
+) -> dict[str, Any]:
     """The document. `models`: names by what they can do; `most`: bytes of a body; `server`: its URL without a final slash."""
     paths: dict[str, dict[str, Any]] = {}
     for each in operations:
@@ -112,7 +124,9 @@ def _operation(each: Operation, path: str, models: Sequence[str], most: int) -> 
     if description:
         described["description"] = description.strip()
     variables = _VARIABLE.findall(path)
-    parameters = [_path_parameter(variable, models) for variable in variables] + [schemas.QUERY[name] for name in each.query]
+    parameters = [_path_parameter(variable, models) for variable in variables] + [
+        schemas.QUERY[name] for name in each.query
+    ]
     if parameters:
         described["parameters"] = parameters
     if each.body:

@@ -12,24 +12,27 @@ from typing import TYPE_CHECKING, Any
 
 import flask
 from flask import Flask, Response, g, request
-from imageserver import metrics
-from imageserver.accounts.database import User
-from imageserver.accounts.login import Logins
-from imageserver.errors import ImageServerError
-from imageserver.inference.server.training import Trainings
-from imageserver.inference.shared import wire
-from imageserver.inference.shared.manifest import RESERVED, Manifest
-from imageserver.protocols.http import openapi, page, requests
-from imageserver.protocols.http.openapi import Operation, operation
-from imageserver.protocols.http.requests import Interrupted, Refused, answer
-from imageserver.protocols.http.training import RestTraining
-from imageserver.protocols.http.v2 import RestV2
-from imageserver.streams.stream import Hall
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter
 
+from imageserver import metrics
+from imageserver.accounts.database import User
+from imageserver.accounts.login import Logins
+from imageserver.errors import ImageServerError, describe
+from imageserver.inference.server.training import Trainings
+from imageserver.inference.shared import wire
+from imageserver.inference.shared.manifest import RESERVED, Manifest
+from imageserver.protocols.http import openapi, page
+from imageserver.protocols.http.openapi import Operation, operation
+from imageserver.protocols.http.training import RestTraining
+from imageserver.protocols.http.v2 import RestV2
+from imageserver.streams.stream import Streams
+from imageserver.web import requests
+from imageserver.web.requests import Interrupted, Refused, answer
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
     from imageserver.inference.server.pool import Model
 
 PROTOCOL = "rest"
@@ -59,7 +62,7 @@ class Rest:
 
     def __init__(
         self,
-        hall: Hall,
+        streams: Streams,
         logins: Logins,
         trainings: Trainings,
         *,
@@ -67,8 +70,8 @@ class Rest:
         log: Callable[[str], None],
         home: str = "/docs",
     ) -> None:
-        self.hall, self.trainings, self.not_ready = hall, trainings, not_ready
-        self.most = min(requests.MAX_BODY, hall.max_frame_bytes)
+        self.streams, self.trainings, self.not_ready = streams, trainings, not_ready
+        self.most = min(requests.MAX_BODY, streams.max_frame_bytes)
         self._logins, self._log, self._home = logins, log, home
         app = Flask(__name__, static_folder=None)
         # What no handler expects goes up to `__call__`; an interrupted body on to the transport.
@@ -106,10 +109,17 @@ class Rest:
     @operation("GET", "/list_nn", tag="Networks", answers={200: "TextList"}, credentials="always")
     def list_nn(self) -> Response:
         """The networks there are, a line for each, with its path."""
-        models = self.hall.engine.models
+        models = self.streams.engine.models
         return answer({"text": [f"{models[name].manifest.title} url:/{name}" for name in sorted(models)]})
 
-    @operation("GET", "/<model:name>", "/<model:name>/about", tag="Networks", answers={200: "Text", 404: "Error"}, credentials="always")
+    @operation(
+        "GET",
+        "/<model:name>",
+        "/<model:name>/about",
+        tag="Networks",
+        answers={200: "Text", 404: "Error"},
+        credentials="always",
+    )
     def about(self, name: str) -> Response:
         """What the network is, in words."""
         manifest = self.manifest(name)
@@ -137,7 +147,7 @@ class Rest:
         data = self.body()
         form = requests.picture_form()
         user: User = g.user
-        result = self.hall.ask(name, data, protocol=PROTOCOL, form=form, rotate=user.rotate)
+        result = self.streams.ask(name, data, protocol=PROTOCOL, form=form, rotate=user.rotate)
         self.refuse_failed(name, result, picture_status=415)
         return answer(classification(manifest, result))
 
@@ -155,7 +165,7 @@ class Rest:
         return Response(page.render(self._document()), mimetype="text/html", headers=headers)
 
     def _document(self) -> dict[str, Any]:
-        every = dict(sorted(self.hall.engine.models.items()))
+        every = dict(sorted(self.streams.engine.models.items()))
         models: dict[openapi.Models, list[str]] = {
             "all": list(every),
             "pictures": [name for name, model in every.items() if _takes_pictures(model)],
@@ -167,7 +177,7 @@ class Rest:
 
     def manifest(self, name: str) -> Manifest:
         """The manifest of a model that exists. UnknownModel."""
-        return self.hall.engine.check(name)
+        return self.streams.engine.check(name)
 
     def refuse_while_training(self, name: str) -> None:
         """Refuse with 406 while `name` is being trained."""
@@ -190,7 +200,7 @@ class Rest:
             return
         reason = result["reason"]
         if reason == "model":
-            model = self.hall.engine.models.get(name)
+            model = self.streams.engine.models.get(name)
             ready = model is not None and model.state == "ready"
             raise Refused(500, result["error"]) if ready else Refused(503, result["error"], Retry_After="5")
         raise Refused(400 if reason == "body" else picture_status, result["error"])
@@ -240,13 +250,17 @@ class Rest:
         return requests.refuse(refused)
 
     def _log_failure(self, method: str, path: str, error: Exception) -> None:
-        self._log(f"{method} {path[:200]!r} failed: {requests.place(error)}")
+        self._log(f"{method} {path[:200]!r} failed: {describe(error)}")
 
 
 def _takes_pictures(model: Model) -> bool:
     """Whether it would answer now: it keeps no state, has its weights, and has not failed."""
     weights = model.manifest.runtime.weights
-    return not model.manifest.stateful and model.state not in ("failed", "disabled") and (weights is None or weights.exists())
+    return (
+        not model.manifest.stateful
+        and model.state not in ("failed", "disabled")
+        and (weights is None or weights.exists())
+    )
 
 
 def classification(manifest: Manifest, result: wire.Result) -> dict[str, Any]:

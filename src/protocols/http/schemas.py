@@ -25,7 +25,12 @@ EXAMPLE = _png(_ONE)
 
 
 def _object(properties: dict[str, Any], required: list[str] | None = None, **more: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties) if required is None else required, **more}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties) if required is None else required,
+        **more,
+    }
 
 
 def _list(items: Any, **more: Any) -> dict[str, Any]:
@@ -56,15 +61,31 @@ SCHEMAS: dict[str, Any] = {
                 _object({"x": _WHOLE, "y": _WHOLE, "width": _WHOLE, "height": _WHOLE, "label": _TEXT, "score": _SCORE}),
                 description="detections, in pixels of the upright picture",
             ),
-            "size": _list(_WHOLE, minItems=2, maxItems=2, description="width and height of the upright picture in pixels"),
+            "size": _list(
+                _WHOLE, minItems=2, maxItems=2, description="width and height of the upright picture in pixels"
+            ),
         },
         required=[],
     ),
-    "Picture": _object({"image": {"type": "string", "contentEncoding": "base64", "description": "a picture file; may have line breaks"}}),
+    "Picture": _object(
+        {
+            "image": {
+                "type": "string",
+                "contentEncoding": "base64",
+                "description": "a picture file; may have line breaks",
+            }
+        }
+    ),
     "TrainingStatus": _object(
         {
-            "accuracy": {"type": "string", "description": "percent of the held-out part that the model gets right, such as 99.32"},
-            "datetime": {"type": "string", "description": "when that training was completed, local time, such as 2018-11-21 17:39:08"},
+            "accuracy": {
+                "type": "string",
+                "description": "percent of the held-out part that the model gets right, such as 99.32",
+            },
+            "datetime": {
+                "type": "string",
+                "description": "when that training was completed, local time, such as 2018-11-21 17:39:08",
+            },
             "note": {"type": "string", "description": "what became of a later training that does not serve"},
         },
         required=["accuracy", "datetime"],
@@ -74,7 +95,9 @@ SCHEMAS: dict[str, Any] = {
     "Ready": _object({"ready": {"type": "boolean"}}, required=["ready"]),
     "ModelReady": _object({"name": _TEXT, "ready": {"type": "boolean"}, "error": _TEXT}, required=[]),
     "ModelList": _object({"models": _list(_TEXT)}),
-    "TensorDescription": _object({"name": _TEXT, "datatype": _TEXT, "shape": _list({"type": "integer", "description": "-1: any"})}),
+    "TensorDescription": _object(
+        {"name": _TEXT, "datatype": _TEXT, "shape": _list({"type": "integer", "description": "-1: any"})}
+    ),
     "Model": _object(
         {
             "name": _TEXT,
@@ -113,7 +136,13 @@ SCHEMAS: dict[str, Any] = {
             "id": _TEXT,
             "outputs": _list(
                 _object(
-                    {"name": _TEXT, "datatype": _TEXT, "shape": _list(_WHOLE), "data": {"type": "array"}, "parameters": {"type": "object"}},
+                    {
+                        "name": _TEXT,
+                        "datatype": _TEXT,
+                        "shape": _list(_WHOLE),
+                        "data": {"type": "array"},
+                        "parameters": {"type": "object"},
+                    },
                     required=["name", "datatype", "shape"],
                 )
             ),
@@ -129,7 +158,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "Picture": {
         "application/json": {"schema": _ref("Picture"), "example": {"image": _FILE}},
         **{f"image/{kind}": _BINARY for kind in ("jpeg", "png", "bmp", "tiff", "webp")},
-        "multipart/form-data": {"schema": _object({"image": {"type": "string", "contentMediaType": "application/octet-stream"}})},
+        "multipart/form-data": {
+            "schema": _object({"image": {"type": "string", "contentMediaType": "application/octet-stream"}})
+        },
     },
     "InferRequest": {
         "application/json": {

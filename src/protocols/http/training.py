@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
+
 from imageserver import metrics
 from imageserver.config.table import Settings
 from imageserver.errors import TrainingError
 from imageserver.inference.server.training import Trainings
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.protocols.http.openapi import operation
-from imageserver.protocols.http.requests import Refused, answer
+from imageserver.web.requests import Refused, answer
 
 if TYPE_CHECKING:
     from imageserver.protocols.http.rest import Rest
@@ -90,7 +91,12 @@ class RestTraining:
         return answer(found | {"note": record.note} if record.note else found)
 
     @operation(
-        "GET", "/<model:name>/train/events", tag=_TAG, answers={200: "Events", 405: "Error"}, credentials="always", models="trainable"
+        "GET",
+        "/<model:name>/train/events",
+        tag=_TAG,
+        answers={200: "Events", 405: "Error"},
+        credentials="always",
+        models="trainable",
     )
     def events(self, name: str) -> Response:
         """What happens in the training, as server-sent events, until it ends.

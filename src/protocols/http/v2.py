@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, g, request
+
 from imageserver.errors import ModelError
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.protocols.http import openapi
 from imageserver.protocols.http.openapi import operation
-from imageserver.protocols.http.requests import Refused, answer
 from imageserver.transport import hub
+from imageserver.web.requests import Refused, answer
 
 if TYPE_CHECKING:
     from imageserver.protocols.http.rest import Rest
@@ -37,12 +38,14 @@ class RestV2:
 
     def __init__(self, rest: Rest) -> None:
         self._rest = rest
-        self._engine = rest.hall.engine
+        self._engine = rest.streams.engine
 
     @operation("GET", "/v2", tag=_TAG, answers={200: "Server"}, credentials="checked")
     def server(self) -> Response:
         """What server this is and which extensions it has."""
-        return answer({"name": "ImageServer", "version": openapi.VERSION, "extensions": ["binary_tensor_data", "classification"]})
+        return answer(
+            {"name": "ImageServer", "version": openapi.VERSION, "extensions": ["binary_tensor_data", "classification"]}
+        )
 
     @operation("GET", "/v2/health/live", tag=_TAG, answers={200: "Live"})
     def live(self) -> Response:
@@ -58,7 +61,9 @@ class RestV2:
     @operation("GET", "/v2/models", tag=_TAG, answers={200: "ModelList"}, credentials="checked")
     def models(self) -> Response:
         """The names of the models that take single pictures."""
-        return answer({"models": sorted(name for name, model in self._engine.models.items() if not model.manifest.stateful)})
+        return answer(
+            {"models": sorted(name for name, model in self._engine.models.items() if not model.manifest.stateful)}
+        )
 
     @operation("GET", *_MODEL, tag=_TAG, answers={200: "Model"}, credentials="checked", models="pictures")
     def model(self, name: str, version: str = VERSION) -> Response:
@@ -109,7 +114,7 @@ class RestV2:
             raise Refused(400, f"{HEADER} is {head}, but the body has {len(data)} bytes")
         user = g.user
         form = f"{wire.FORM_INFERENCE};{head}"
-        result = self._rest.hall.ask(name, data, protocol=PROTOCOL, form=form, rotate=user.rotate if user else 0)
+        result = self._rest.streams.ask(name, data, protocol=PROTOCOL, form=form, rotate=user.rotate if user else 0)
         self._rest.refuse_failed(name, result, picture_status=400)
         size = result["answer"]["head"]
         response = Response(result["body"], mimetype="application/octet-stream" if size else "application/json")
@@ -132,7 +137,9 @@ class RestV2:
         if text is None:
             kind = request.mimetype
             if kind not in ("application/json", "application/octet-stream", ""):
-                raise Refused(415, f"send JSON, or JSON with binary tensors behind it and the header {HEADER}; not {kind[:64]!r}")
+                raise Refused(
+                    415, f"send JSON, or JSON with binary tensors behind it and the header {HEADER}; not {kind[:64]!r}"
+                )
             return 0
         if not text.isascii() or not text.isdecimal() or int(text) < 1 or len(text) > 9:
             raise Refused(400, f"{HEADER} must be a number of bytes, not {text[:32]!r}")

@@ -9,7 +9,17 @@ from collections.abc import Callable
 from typing import Protocol
 
 from imageserver import metrics
-from imageserver.protocols.legacy_tcp.machine import NONCE_BYTES, Action, CheckSignature, Close, Conversation, Limits, Predict, Reply, Step
+from imageserver.protocols.legacy_tcp.machine import (
+    NONCE_BYTES,
+    Action,
+    CheckSignature,
+    Close,
+    Conversation,
+    Limits,
+    Predict,
+    Reply,
+    Step,
+)
 from imageserver.transport import hub
 
 PIECE = 64 * 2**10
@@ -153,7 +163,9 @@ class Connection:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water)
             self._low_water = low_water
         self._read = self._reads = 0
-        with contextlib.suppress(hub.TimedOut):  # what came meanwhile, if anything, is read before the conversation hears of it
+        with contextlib.suppress(
+            hub.TimedOut
+        ):  # what came meanwhile, if anything, is read before the conversation hears of it
             hub.wait_readable(self._sock, seconds)
             self._port.turns.take()
         return []

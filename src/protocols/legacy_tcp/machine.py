@@ -153,7 +153,12 @@ class Conversation:
         self.picture: memoryview | None = None
         self.model: str | None = None
         self.authenticated = authenticated
-        self._find_model, self._accept_file, self._make_nonce, self._limits = find_model, accept_file, make_nonce, limits
+        self._find_model, self._accept_file, self._make_nonce, self._limits = (
+            find_model,
+            accept_file,
+            make_nonce,
+            limits,
+        )
         self._small = memoryview(bytearray(DIGEST_BYTES))  # commands and their arguments
         self._space = self._small
         self._wanted, self._have = COMMAND_BYTES, 0

@@ -12,7 +12,7 @@ from imageserver.config import addresses
 from imageserver.config.kinds import ADDRESS, OFF, Refused
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
-from imageserver.protocols.legacy_tcp.protocol import NAMESPACE, Hall, LegacyTcp, PortLimits
+from imageserver.protocols.legacy_tcp.protocol import NAMESPACE, Asker, LegacyTcp, PortLimits
 from imageserver.transport import hub
 
 DEFAULT_PORT = 50022
@@ -29,7 +29,9 @@ class Place:
     asked: bool
 
 
-def build(settings: Settings, hall: Hall, *, log: Callable[[str], None], warn: Callable[[str], None]) -> LegacyTcp | None:
+def build(
+    settings: Settings, streams: Asker, *, log: Callable[[str], None], warn: Callable[[str], None]
+) -> LegacyTcp | None:
     """The port as the settings want it, listening; None where there is to be none. SettingError."""
     keys = None
     if settings.tcp_authorized_keys is not None:
@@ -45,7 +47,7 @@ def build(settings: Settings, hall: Hall, *, log: Callable[[str], None], warn: C
         connections=settings.tcp_max_connections,
         connections_per_host=settings.tcp_max_per_host,
     )
-    return LegacyTcp(hall, listener, limits, keys=keys, log=log)
+    return LegacyTcp(streams, listener, limits, keys=keys, log=log)
 
 
 def listen(settings: Settings, warn: Callable[[str], None]) -> hub.Socket | None:
@@ -58,14 +60,18 @@ def listen(settings: Settings, warn: Callable[[str], None]) -> hub.Socket | None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             if not place.asked:
-                warn(f"port {place.port} on {place.host} is in use, so legacy TCP commands are off; choose another with --tcp-port, or off")
+                warn(
+                    f"port {place.port} on {place.host} is in use, so legacy TCP commands are off; choose another with --tcp-port, or off"
+                )
                 return None
             raise SettingError(
                 f"the legacy TCP port {place.port} on {place.host} is in use already: stop what uses it, or choose another with "
                 "--tcp-port (0 = any free one, off = none)"
             ) from error
         if error.errno == errno.EACCES:
-            raise SettingError(f"the legacy TCP port {place.port} may not be used by this user: choose one from 1024 on") from error
+            raise SettingError(
+                f"the legacy TCP port {place.port} may not be used by this user: choose one from 1024 on"
+            ) from error
         raise SettingError(
             f"this machine cannot listen on {place.host}:{place.port} for legacy TCP commands ({error.strerror}): "
             "give one of its own addresses with --tcp-ip"
@@ -79,7 +85,12 @@ def choose(settings: Settings, warn: Callable[[str], None]) -> Place | None:
     if asked == OFF:
         return None
     host = settings.tcp_ip or old_host or settings.ip
-    if settings.auth and settings.tcp_authorized_keys is None and not settings.tcp_open and not addresses.is_loopback(host):
+    if (
+        settings.auth
+        and settings.tcp_authorized_keys is None
+        and not settings.tcp_open
+        and not addresses.is_loopback(host)
+    ):
         loopback = "::1" if ":" in host else "127.0.0.1"
         warn(
             f"legacy TCP commands carry no password, so with --auth they are for this machine alone ({loopback}, not {host}): "
@@ -106,20 +117,30 @@ def read_config(path: Path) -> tuple[str | None, int | None]:
         with path.open("rb") as stream:
             text = stream.read(MAX_CONFIG + 1)
         if len(text) > MAX_CONFIG:
-            raise SettingError(f"--tcp-config: {path} is larger than {MAX_CONFIG} bytes, so it is no configuration file")
+            raise SettingError(
+                f"--tcp-config: {path} is larger than {MAX_CONFIG} bytes, so it is no configuration file"
+            )
         parser.read_string(f"[{_TOP}]\n" + text.decode("utf-8-sig"))
     except OSError as error:
         raise SettingError(f"--tcp-config: {path} cannot be read: {error.strerror}") from error
     except (configparser.Error, UnicodeDecodeError) as error:
         raise SettingError(f"--tcp-config: {path} is no configuration file: {str(error).splitlines()[0]}") from error
-    found = {(section.lower(), key): (value or "").strip("\"' ") for section in parser.sections() for key, value in parser.items(section)}
+    found = {
+        (section.lower(), key): (value or "").strip("\"' ")
+        for section in parser.sections()
+        for key, value in parser.items(section)
+    }
     host = found.get(("server", "servername")) or found.get((_TOP, "host"))
     port = found.get(("port", "port")) or found.get((_TOP, "port"))
     if not host and not port:
         raise SettingError(f"--tcp-config: {path} has neither [Server] serverName and [Port] port, nor HOST and PORT")
     if port and not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise SettingError(f"--tcp-config: the port in {path} is {port!r}, but it takes a whole number from 0 to 65,535")
+        raise SettingError(
+            f"--tcp-config: the port in {path} is {port!r}, but it takes a whole number from 0 to 65,535"
+        )
     try:
         return ADDRESS.parse(host, path.parent) if host else None, int(port) if port else None
     except (ValueError, Refused) as error:
-        raise SettingError(f"--tcp-config: the address in {path} is {host!r}, but it takes {ADDRESS.expects}") from error
+        raise SettingError(
+            f"--tcp-config: the address in {path} is {host!r}, but it takes {ADDRESS.expects}"
+        ) from error

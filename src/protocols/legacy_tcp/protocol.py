@@ -54,8 +54,8 @@ class _Engine(Protocol):
     def prepare(self, name: str) -> Any: ...
 
 
-class Hall(Protocol):
-    """What this port needs of `streams.Hall`."""
+class Asker(Protocol):
+    """What this port needs of `streams.Streams`."""
 
     @property
     def max_frame_bytes(self) -> int: ...
@@ -80,7 +80,7 @@ class LegacyTcp:
 
     def __init__(
         self,
-        hall: Hall,
+        streams: Asker,
         listener: hub.Socket,
         limits: PortLimits | None = None,
         *,
@@ -91,7 +91,7 @@ class LegacyTcp:
     ) -> None:
         self.limits = limits or PortLimits()
         self.protocol_limits, self.authenticates = self.limits.protocol, keys is not None
-        self.hall, self.keys, self.log, self.clock, self.random_bytes = hall, keys, log, clock, random_bytes
+        self.streams, self.keys, self.log, self.clock, self.random_bytes = streams, keys, log, clock, random_bytes
         self.buffered = 0  # bytes of pictures
         self.turns = Turns(READS_A_TURN)
         self._listener = listener
@@ -174,20 +174,20 @@ class LegacyTcp:
 
     def find_model(self, code: str) -> str | None:
         """The name of the model with this code of four letters, if it can be asked; it begins to load if it has not."""
-        models = self.hall.engine.models
+        models = self.streams.engine.models
         name = min((name for name, model in models.items() if model.manifest.tcp_code == code), default=None)
         if name is None:
             return None
         serving = models[name].state not in ("failed", "disabled")
         try:
-            self.hall.engine.prepare(name)  # one that failed some time ago is tried again, for whoever asks next
+            self.streams.engine.prepare(name)  # one that failed some time ago is tried again, for whoever asks next
         except ImageServerError:
             return None
         return name if serving else None
 
     def accept_file(self, size: int) -> bool:
         """Whether there is room for a file of `size` bytes."""
-        if size > min(self.limits.file_bytes, self.hall.max_frame_bytes):
+        if size > min(self.limits.file_bytes, self.streams.max_frame_bytes):
             metrics.LIMITS_HIT.inc("tcp-max-bytes")
             return False
         if self.buffered + size > self.limits.total_bytes:
@@ -221,7 +221,9 @@ class LegacyTcp:
     def _ask(self, question: Predict, end: float) -> bytes:
         while True:
             try:
-                result = self.hall.ask(question.model, question.picture, protocol=PROTOCOL, deadline=max(0.0, end - self.clock()))
+                result = self.streams.ask(
+                    question.model, question.picture, protocol=PROTOCOL, deadline=max(0.0, end - self.clock())
+                )
             except LimitExceeded:  # others fill the engine: not this client's fault
                 if self.clock() + ASK_AGAIN >= end:
                     return codes.NO_MODEL

@@ -19,18 +19,19 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
 from imageserver import metrics
 from imageserver.accounts.database import User
 from imageserver.accounts.login import Logins
-from imageserver.errors import ImageServerError, ModelError, PictureError, Stopping
+from imageserver.errors import ImageServerError, ModelError, PictureError, Stopping, describe
 from imageserver.inference.shared import image_header, request_bodies, wire
-from imageserver.protocols.http import requests
-from imageserver.protocols.http.requests import Interrupted, Refused, answer
 from imageserver.protocols.snap.relay import Relay
 from imageserver.protocols.snap.store import SnapStore, Snippet
-from imageserver.streams.stream import Hall
+from imageserver.streams.stream import Streams
 from imageserver.transport import hub
-from werkzeug.exceptions import HTTPException
+from imageserver.web import requests
+from imageserver.web.requests import Interrupted, Refused, answer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -42,8 +43,17 @@ MOST_ID = 2**63 - 1
 class Snap:
     """A WSGI application for `/snippets/`. `model` is the one that runs when none is asked for."""
 
-    def __init__(self, hall: Hall, logins: Logins, store: SnapStore, relay: Relay, model: str, *, log: Callable[[str], None]) -> None:
-        self._hall, self._logins, self._store, self._relay, self._model = hall, logins, store, relay, model
+    def __init__(
+        self,
+        streams: Streams,
+        logins: Logins,
+        store: SnapStore,
+        relay: Relay,
+        model: str,
+        *,
+        log: Callable[[str], None],
+    ) -> None:
+        self._streams, self._logins, self._store, self._relay, self._model = streams, logins, store, relay, model
         self._log = log
         app = Flask(__name__, static_folder=None)
         app.config["PROPAGATE_EXCEPTIONS"] = True
@@ -65,7 +75,7 @@ class Snap:
         except Interrupted as interrupted:
             raise interrupted.cause from None
         except Exception as error:  # noqa: BLE001 - whatever we forgot: this request fails, the server goes on
-            self._log(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO'][:200]!r} failed: {requests.place(error)}")
+            self._log(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO'][:200]!r} failed: {describe(error)}")
             return requests.refuse(Refused(500, requests.FAILED))(environ, start_response)
 
     # ---- requests ---------------------------------------------------------------------------------------------
@@ -73,8 +83,8 @@ class Snap:
     def _put(self, identity: int) -> Response:
         _check_id(identity)
         model = request.args.get("model", self._model)
-        self._hall.engine.check(model)
-        body = requests.body(min(requests.MAX_BODY, self._hall.max_frame_bytes))
+        self._streams.engine.check(model)
+        body = requests.body(min(requests.MAX_BODY, self._streams.max_frame_bytes))
         picture = self._picture(body)
         kind = image_header.read(picture).kind
         received = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -84,7 +94,10 @@ class Snap:
         except (OSError, sqlite3.Error) as error:
             self._log(f"picture {identity} cannot be kept: {type(error).__name__}: {error}")
             raise Refused(507, "the server cannot keep pictures now; its log says why") from error
-        self._relay.announce(request.args.get("room", ""), json.dumps({"snippet": identity, "prediction": prediction}, ensure_ascii=False))
+        self._relay.announce(
+            request.args.get("room", ""),
+            json.dumps({"snippet": identity, "prediction": prediction}, ensure_ascii=False),
+        )
         return answer({"id": identity, "prediction": prediction, "received": received})
 
     def _get(self, identity: int) -> Response:
@@ -145,7 +158,7 @@ class Snap:
         """What the model found, as in CamStream; a model that cannot answer does not cost the picture its place."""
         begun, now = time.monotonic(), int(time.time() * 1000)
         try:
-            result = self._hall.ask(model, picture, protocol=PROTOCOL, form=wire.FORM_IMAGE)
+            result = self._streams.ask(model, picture, protocol=PROTOCOL, form=wire.FORM_IMAGE)
         except (ModelError, Stopping) as error:
             return {"model": model, "error": str(error), "timestamp": now}
         if result.get("reason") == "picture":
@@ -164,7 +177,11 @@ class Snap:
 def _http_error(error: HTTPException) -> Response:
     """404 and 405 of the router."""
     allowed = error.get_response().headers.get("Allow")
-    sentence = f"{request.method} is not for {request.path[:200]}" if error.code == 405 else f"there is nothing at {request.path[:200]}"
+    sentence = (
+        f"{request.method} is not for {request.path[:200]}"
+        if error.code == 405
+        else f"there is nothing at {request.path[:200]}"
+    )
     return answer({"error": sentence}, error.code or 500, {"Allow": allowed} if allowed else None)
 
 

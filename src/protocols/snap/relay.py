@@ -12,9 +12,9 @@ from typing import Any
 from imageserver import metrics
 from imageserver.accounts.login import Logins
 from imageserver.errors import ImageServerError, NotAllowed
-from imageserver.protocols.http import basic_auth
 from imageserver.transport import hub
 from imageserver.transport.websocket.connection import WebSocket, WebSocketLimits, accept, encode_text
+from imageserver.web import basic_auth
 
 PREFIX = "/ws"
 UNSUPPORTED = 1003
@@ -73,7 +73,11 @@ class Relay:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         room = environ["PATH_INFO"][len(PREFIX) :].strip("/")
         if "/" in room or len(room) > MAX_ROOM:
-            return _answer(start_response, "404 Not Found", f"a room is one word of at most {MAX_ROOM} characters, as in {PREFIX}/kitchen")
+            return _answer(
+                start_response,
+                "404 Not Found",
+                f"a room is one word of at most {MAX_ROOM} characters, as in {PREFIX}/kitchen",
+            )
         try:
             if self._logins.required:
                 self._admit(environ)
@@ -131,5 +135,7 @@ class Relay:
 
 def _answer(start_response: Callable[..., Any], status: str, sentence: str, *headers: tuple[str, str]) -> list[bytes]:
     body = f"{sentence}\n".encode()
-    start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))), *headers])
+    start_response(
+        status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))), *headers]
+    )
     return [body]

@@ -64,7 +64,14 @@ class SnapStore:
             why = f"pictures cannot be kept there ({error}): give a folder that can be written"
             raise SettingError(f"--data {folder.parent}: {why}") from error
 
-    def put(self, identity: int, kind: str, picture: bytes | bytearray | memoryview, received: str, prediction: dict[str, Any]) -> None:
+    def put(
+        self,
+        identity: int,
+        kind: str,
+        picture: bytes | bytearray | memoryview,
+        received: str,
+        prediction: dict[str, Any],
+    ) -> None:
         """Keep a picture. OSError, sqlite3.Error: it is not kept, and nothing half of it."""
         name = f"{uuid.uuid4().hex}.{kind}"
         path = self._folder / "pictures" / name
@@ -120,7 +127,9 @@ class SnapStore:
         gone = [row[0] for row in database.execute(f"{old} RETURNING file", (identity, self._history))]
         (total,) = database.execute("SELECT COALESCE(SUM(size), 0) FROM snippets").fetchone()
         while total > self._max_bytes:
-            number, file, size = database.execute("SELECT number, file, size FROM snippets ORDER BY number LIMIT 1").fetchone()
+            number, file, size = database.execute(
+                "SELECT number, file, size FROM snippets ORDER BY number LIMIT 1"
+            ).fetchone()
             database.execute("DELETE FROM snippets WHERE number = ?", (number,))
             gone.append(file)
             total -= size

@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+
 from imageserver.errors import TrainingError
 from imageserver.inference.worker.preprocessing.digit import BOX, SIDE, centre, digit
 from imageserver.training.lenet.strokes import draw
@@ -61,8 +62,15 @@ def load(path: Path) -> Data:
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(f"{path} is no .npz file with x_train, y_train, x_test and y_test: {error}") from error
     for pictures, labels in (parts[:2], parts[2:]):
-        if pictures.dtype != np.uint8 or pictures.shape[1:] != (SIDE, SIDE) or labels.shape != pictures.shape[:1] or not len(labels):
-            raise TrainingError(f"{path}: pictures must be uint8 (n, 28, 28) with n labels, not {pictures.dtype} {pictures.shape}")
+        if (
+            pictures.dtype != np.uint8
+            or pictures.shape[1:] != (SIDE, SIDE)
+            or labels.shape != pictures.shape[:1]
+            or not len(labels)
+        ):
+            raise TrainingError(
+                f"{path}: pictures must be uint8 (n, 28, 28) with n labels, not {pictures.dtype} {pictures.shape}"
+            )
         if labels.min() < 0 or labels.max() > 9:
             raise TrainingError(f"{path}: labels must be 0 to 9, not {labels.min()} to {labels.max()}")
     return Data(parts[0], parts[1].astype(np.int64), parts[2], parts[3].astype(np.int64))
@@ -107,7 +115,9 @@ def bend(ink: Floats, grid: Floats, rng: np.random.Generator, amount: float = 1.
     matrix = np.array([[cos, -sin], [sin, cos]]) @ np.array([[1, slant], [0, 1]]) @ np.diag([wide, tall]) * 1.12
     knots = int(rng.integers(4, 9))
     strength = rng.uniform(0.0, 0.30 * amount) / knots
-    field = cv2.resize(rng.normal(0, strength, (knots, knots, 2)).astype(np.float32), grid.shape[:2], interpolation=cv2.INTER_CUBIC)
+    field = cv2.resize(
+        rng.normal(0, strength, (knots, knots, 2)).astype(np.float32), grid.shape[:2], interpolation=cv2.INTER_CUBIC
+    )
     where = (grid @ matrix.T.astype(np.float32) + field + 1) * (len(ink) / 2) - 0.5
     bent: Floats = np.clip(cv2.remap(ink, where.astype(np.float32), None, cv2.INTER_CUBIC), 0, 1)
     return bent
@@ -151,7 +161,11 @@ def photograph(canvas: Floats, rng: np.random.Generator) -> Pictures:
     if len(rows) and len(columns):
         canvas = canvas[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     scale = side * rng.uniform(0.6, 0.95) / max(canvas.shape)
-    ink = cv2.resize(canvas, (max(2, round(canvas.shape[1] * scale)), max(2, round(canvas.shape[0] * scale))), interpolation=cv2.INTER_AREA)
+    ink = cv2.resize(
+        canvas,
+        (max(2, round(canvas.shape[1] * scale)), max(2, round(canvas.shape[0] * scale))),
+        interpolation=cv2.INTER_AREA,
+    )
     height = max(side, ink.shape[0] + 2)
     width = max(ink.shape[1] + 2, round(side * rng.choice([1.0, 1.0, 4 / 3])))
     top = round((height - ink.shape[0]) * rng.uniform(0.25, 0.75))
@@ -160,7 +174,9 @@ def photograph(canvas: Floats, rng: np.random.Generator) -> Pictures:
     sheet[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
     light = np.full((height, width), rng.uniform(130, 250), np.float32)
     if rng.random() < 0.6:
-        light *= cv2.resize(np.exp(rng.normal(0, 0.13, (3, 3))).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+        light *= cv2.resize(
+            np.exp(rng.normal(0, 0.13, (3, 3))).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+        )
     if rng.random() < 0.25:
         y, x = np.mgrid[0:height, 0:width].astype(np.float32)
         angle = rng.uniform(0, 2 * np.pi)

@@ -27,7 +27,17 @@ def _line(*points: tuple[float, float]) -> Stroke:
     return False, points
 
 
-_RING = ((0.55, 0.02), (0.2, 0.15), (0.08, 0.5), (0.2, 0.87), (0.5, 0.98), (0.82, 0.85), (0.92, 0.5), (0.8, 0.13), (0.52, 0.02))
+_RING = (
+    (0.55, 0.02),
+    (0.2, 0.15),
+    (0.08, 0.5),
+    (0.2, 0.87),
+    (0.5, 0.98),
+    (0.82, 0.85),
+    (0.92, 0.5),
+    (0.8, 0.13),
+    (0.52, 0.02),
+)
 
 VARIANTS: tuple[tuple[Variant, ...], ...] = (
     (  # 0: round, narrow, open at the top
@@ -133,12 +143,22 @@ def points(stroke: Stroke, steps: int = 10) -> Floats:
         closed = bool(np.abs(p[0] - p[-1]).max() < 0.02)
         before = np.concatenate((p[-2:-1] if closed else p[:1], p[:-2]))[:, None]
         after = np.concatenate((p[2:], p[1:2] if closed else p[-1:]))[:, None]
-        dense = 0.5 * (2 * a + (b - before) * t + (2 * before - 5 * a + 4 * b - after) * t**2 + (3 * a - before - 3 * b + after) * t**3)
+        dense = 0.5 * (
+            2 * a
+            + (b - before) * t
+            + (2 * before - 5 * a + 4 * b - after) * t**2
+            + (3 * a - before - 3 * b + after) * t**3
+        )
     return np.concatenate((dense.reshape(-1, 2), p[-1:])).astype(np.float32)
 
 
 def draw(
-    label: int, side: int, rng: np.random.Generator, variant: int | None = None, wobble: float = 1.0, width: float | None = None
+    label: int,
+    side: int,
+    rng: np.random.Generator,
+    variant: int | None = None,
+    wobble: float = 1.0,
+    width: float | None = None,
 ) -> Floats:
     """Ink of a freshly drawn `label` (0 to 9), float32 (side, side) from 0 to 1.
 
@@ -165,8 +185,12 @@ def draw(
         line = (points((smooth, tuple(map(tuple, moved)))) - 0.5) * (wide, tall)
         line[:, 0] -= slant * line[:, 1]
         line = (line @ turned.T + shift + 0.5) * side
-        pressure = pen * side * (1 + 0.18 * wobble * np.sin(np.linspace(rng.uniform(0, 6), rng.uniform(0, 9), len(line))))
+        pressure = (
+            pen * side * (1 + 0.18 * wobble * np.sin(np.linspace(rng.uniform(0, 6), rng.uniform(0, 9), len(line))))
+        )
         whole = np.round(line * 2**sub).astype(int)
         for start, end, thick in zip(whole[:-1], whole[1:], pressure[:-1], strict=True):
-            cv2.line(ink, tuple(map(int, start)), tuple(map(int, end)), 255, max(1, round(float(thick))), cv2.LINE_AA, sub)
+            cv2.line(
+                ink, tuple(map(int, start)), tuple(map(int, end)), 255, max(1, round(float(thick))), cv2.LINE_AA, sub
+            )
     return ink.astype(np.float32) / np.float32(255)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from imageserver.errors import TrainingError
 from imageserver.training.lenet import data as lenet_data
 from imageserver.training.lenet.data import Data, Floats, Labels, Mix, Pictures
@@ -106,7 +107,9 @@ def train(
     tf.config.experimental.enable_op_determinism()
     start = clock()
     size = len(data.y_train)
-    plan = [(f"teacher {number + 1} of {options.teachers}", options.teacher_samples) for number in range(options.teachers)]
+    plan = [
+        (f"teacher {number + 1} of {options.teachers}", options.teacher_samples) for number in range(options.teachers)
+    ]
     plan.append(("LeNet", options.samples))
     epochs = [max(1, round(samples / size)) for _, samples in plan]
     # A teacher's opinion costs a third of a step; the estimate of the time left has to know.
@@ -179,7 +182,9 @@ class _Learner:
         self._tf, self._options, self._teachers = tf, options, teachers
         self._net = network(options.dropout)
         warm = max(1, min(200, steps // 10))
-        rate = keras.optimizers.schedules.CosineDecay(options.rate / 20, steps - warm, 1e-3, "cosine", options.rate, warm)
+        rate = keras.optimizers.schedules.CosineDecay(
+            options.rate / 20, steps - warm, 1e-3, "cosine", options.rate, warm
+        )
         self._optimizer = keras.optimizers.AdamW(rate, weight_decay=options.decay, beta_2=0.99)
         self._optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         self._optimizer.build(self._net.trainable_variables)
@@ -206,7 +211,9 @@ class _Learner:
                 average.assign(keep * average + (1 - keep) * weight.value)
         return loss, tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, 1), labels), tf.float32))
 
-    def learn(self, pictures: Pictures, labels: Labels, cancelled: Callable[[], bool]) -> Iterator[tuple[float, float, float]]:
+    def learn(
+        self, pictures: Pictures, labels: Labels, cancelled: Callable[[], bool]
+    ) -> Iterator[tuple[float, float, float]]:
         """One epoch; every REPORT steps and at its end: part that is done, mean loss and accuracy so far in it."""
         figures: list[tuple[float, float]] = []
         starts = [at for at in range(0, len(labels), BATCH) if at == 0 or len(labels) - at >= LEAST]
@@ -256,7 +263,9 @@ def predict(weights: list[Any], pictures: Pictures) -> Floats:
     """Logits float32 (n, 10) of the folded `weights` for `pictures`, uint8 (n, 28, 28)."""
     import tensorflow as tf
 
-    kernel1, bias1, kernel2, bias2, dense1, bias3, dense2, bias4 = (tf.constant(each.astype(np.float32)) for each in weights)
+    kernel1, bias1, kernel2, bias2, dense1, bias3, dense2, bias4 = (
+        tf.constant(each.astype(np.float32)) for each in weights
+    )
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def run(x: Any) -> Any:
@@ -301,15 +310,26 @@ def save(trained: Trained, folder: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Exit code 0, or 2 with a sentence when the data cannot be used."""
-    parser = argparse.ArgumentParser(prog="python3 src/bootstrap.py training.lenet.training", description="Train LeNet on handwritten digits.")
-    parser.add_argument("--data", type=Path, required=True, help="an .npz with x_train, y_train, x_test, y_test, as Keras's mnist.npz")
+    parser = argparse.ArgumentParser(
+        prog="python3 src/bootstrap.py training.lenet.training", description="Train LeNet on handwritten digits."
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="an .npz with x_train, y_train, x_test, y_test, as Keras's mnist.npz"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the model; weights.npz is written there")
     parser.add_argument("--seed", type=int, default=Options.seed, help=f"default {Options.seed}")
     parser.add_argument(
-        "--samples", type=int, default=Options.samples, help=f"pictures seen by the network kept; default {Options.samples}"
+        "--samples",
+        type=int,
+        default=Options.samples,
+        help=f"pictures seen by the network kept; default {Options.samples}",
     )
-    parser.add_argument("--teachers", type=int, default=Options.teachers, help=f"0 for none; default {Options.teachers}")
-    parser.add_argument("--teacher-samples", type=int, default=Options.teacher_samples, help=f"default {Options.teacher_samples}")
+    parser.add_argument(
+        "--teachers", type=int, default=Options.teachers, help=f"0 for none; default {Options.teachers}"
+    )
+    parser.add_argument(
+        "--teacher-samples", type=int, default=Options.teacher_samples, help=f"default {Options.teacher_samples}"
+    )
     parser.add_argument("--threads", type=int, default=Options.threads, help=f"default {Options.threads}")
     given = parser.parse_args(arguments)
     options = Options(given.seed, given.samples, given.teachers, given.teacher_samples, threads=given.threads)

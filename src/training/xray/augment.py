@@ -34,7 +34,12 @@ def _warp(x: Tensor, matrix: list[Tensor], interpolation: str) -> Tensor:
     zero = tf.zeros_like(matrix[0])
     transforms = tf.stack([*matrix, zero, zero], axis=1)
     return tf.raw_ops.ImageProjectiveTransformV3(
-        images=x, transforms=transforms, output_shape=x.shape[1:3], fill_value=0.0, interpolation=interpolation, fill_mode="REFLECT"
+        images=x,
+        transforms=transforms,
+        output_shape=x.shape[1:3],
+        fill_value=0.0,
+        interpolation=interpolation,
+        fill_mode="REFLECT",
     )
 
 

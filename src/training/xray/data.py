@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from imageserver.errors import SettingError
 from numpy.typing import NDArray
+
+from imageserver.errors import SettingError
 
 Pictures = NDArray[np.uint8]
 Reals = NDArray[np.float32]
@@ -50,7 +51,9 @@ def load(path: Path) -> Dataset:
             f"--data {path} is no .npz with train_images, train_labels, val_images and val_labels; take pneumoniamnist.npz of MedMNIST v2"
         ) from error
     if images.shape[1:] != (SIDE, SIDE) or len(images) != len(labels) or set(np.unique(labels)) != {0, 1}:
-        raise SettingError(f"--data {path} holds pictures of shape {images.shape[1:]}; (28, 28) with labels 0 and 1 are needed")
+        raise SettingError(
+            f"--data {path} holds pictures of shape {images.shape[1:]}; (28, 28) with labels 0 and 1 are needed"
+        )
     return Dataset(images.astype(np.uint8), labels.astype(np.int64))
 
 

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from imageserver.errors import ImageServerError, SettingError
+from imageserver.inference.toolkit.xray import NETWORKS
 from imageserver.training.xray import data as xray_data
 from imageserver.training.xray import scores as xray_scores
-from imageserver.training.xray.recipe import ENSEMBLE, FOLDS, MEMBERS, NETWORKS, SEED, WEIGHTS
+from imageserver.training.xray.recipe import ENSEMBLE, FOLDS, MEMBERS, SEED, WEIGHTS
 from imageserver.training.xray.scores import Reals, Whole
 
 ROOT = Path(__file__).parents[3]
@@ -52,7 +54,9 @@ def predictions(data: xray_data.Dataset, models: Path, name: str, otherwise: Rea
         network.set_weights(weights)
         seen.append(fit.logits(network, data.images[fold == number]))
         changed.append(fit.logits(network, otherwise[fold == number]))
-    return Model(name, NETWORKS * network.count_params(), path.stat().st_size, np.concatenate(seen), np.concatenate(changed))
+    return Model(
+        name, NETWORKS * network.count_params(), path.stat().st_size, np.concatenate(seen), np.concatenate(changed)
+    )
 
 
 def answers(data: xray_data.Dataset) -> Whole:
@@ -110,8 +114,14 @@ def pictures(labels: Whole) -> str:
 def card(model: Model, labels: Whole) -> str:
     """The table of one model's card."""
     lines = ["| out of fold | as they are | as another machine would give them |", "|---|---|---|"]
-    for title, measure in (("AUC", xray_scores.auc), ("accuracy", xray_scores.accuracy), ("balanced accuracy", xray_scores.balanced)):
-        lines.append(f"| {title} | {_with_interval(measure, model.seen, labels)} | {_with_interval(measure, model.otherwise, labels)} |")
+    for title, measure in (
+        ("AUC", xray_scores.auc),
+        ("accuracy", xray_scores.accuracy),
+        ("balanced accuracy", xray_scores.balanced),
+    ):
+        lines.append(
+            f"| {title} | {_with_interval(measure, model.seen, labels)} | {_with_interval(measure, model.otherwise, labels)} |"
+        )
     found = [xray_scores.rates(scores, labels) for scores in (model.seen, model.otherwise)]
     for number, title in enumerate(("sensitivity", "specificity")):
         lines.append(f"| {title} | {found[0][number]:.4f} | {found[1][number]:.4f} |")
@@ -134,10 +144,16 @@ def put(path: Path, table: str, check: bool) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Exit code 1 when `--check` finds other figures, 2 when data or weights are missing."""
-    parser = argparse.ArgumentParser(prog="python3 src/bootstrap.py training.xray.figures", description="Measure the chest X-ray models.")
-    parser.add_argument("--data", type=Path, required=True, help="pneumoniamnist.npz of MedMNIST v2; its test part is not read")
+    parser = argparse.ArgumentParser(
+        prog="python3 src/bootstrap.py training.xray.figures", description="Measure the chest X-ray models."
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="pneumoniamnist.npz of MedMNIST v2; its test part is not read"
+    )
     parser.add_argument("--models", type=Path, default=ROOT / "models", help="the folder of models")
-    parser.add_argument("--check", action="store_true", help="change no file; exit with 1 where one holds other figures")
+    parser.add_argument(
+        "--check", action="store_true", help="change no file; exit with 1 where one holds other figures"
+    )
     given = parser.parse_args(arguments)
     try:
         data = xray_data.load(given.data)

@@ -11,10 +11,11 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
+
 from imageserver.training.xray import augment
 from imageserver.training.xray.data import Pictures, Reals
 from imageserver.training.xray.recipe import Recipe
-from numpy.typing import NDArray
 
 Tensor = Any
 

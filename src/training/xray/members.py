@@ -18,9 +18,10 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
+
 from imageserver.errors import SettingError
 from imageserver.training.xray.recipe import ENSEMBLE, MEMBERS, WEIGHTS
-from numpy.typing import NDArray
 
 Weights = list[NDArray[Any]]
 
@@ -86,6 +87,8 @@ def load(path: Path, count: int) -> list[Weights]:
         with np.load(path, allow_pickle=False) as file:
             arrays = [file[key].astype(np.float32) for key in sorted(file.files)]
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise SettingError(f"{path} holds no weights: train the model first, with python3 src/bootstrap.py training.xray.training") from error
+        raise SettingError(
+            f"{path} holds no weights: train the model first, with python3 src/bootstrap.py training.xray.training"
+        ) from error
     each = len(arrays) // count
     return [arrays[k * each : (k + 1) * each] for k in range(count)]

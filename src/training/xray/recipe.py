@@ -8,9 +8,6 @@ MEMBERS = ("xray-inception", "xray-densenet", "xray-mycn", "xray-vgg", "xray-xce
 ENSEMBLE = "xray-ensemble"
 WEIGHTS = "weights.npz"
 FOLDS = 5
-NETWORKS = 5
-"""In a member's committee. Network k is trained without fold k, so out-of-fold figures are of the first `NETWORKS` folds."""
-
 SEED = 20
 """Of the folds and of all that is drawn. The network of fold k of member m is trained with SEED + 100 m + k."""
 

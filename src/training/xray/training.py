@@ -22,15 +22,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from imageserver.errors import ImageServerError
+from imageserver.inference.toolkit.xray import NETWORKS
 from imageserver.training.xray import data as xray_data
 from imageserver.training.xray import scores
-from imageserver.training.xray.recipe import FOLDS, MEMBERS, NETWORKS, SEED, Recipe
-from numpy.typing import NDArray
+from imageserver.training.xray.recipe import FOLDS, MEMBERS, SEED, Recipe
 
 ROOT = Path(__file__).parents[3]
 CODE = [Path(__file__).with_name(f"{part}.py") for part in ("augment", "data", "fit")]
-CODE.append(ROOT / "src/inference/toolkit/xray_layers.py")
+CODE.append(ROOT / "src/inference/toolkit/xray/layers.py")
 
 
 @dataclass(frozen=True)
@@ -127,14 +129,23 @@ def run(jobs: Iterable[Job], processes: int) -> None:
 
 
 def options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python3 src/bootstrap.py training.xray.training", description="Train the chest X-ray models.")
-    parser.add_argument("--data", type=Path, required=True, help="pneumoniamnist.npz of MedMNIST v2; its test part is not read")
+    parser = argparse.ArgumentParser(
+        prog="python3 src/bootstrap.py training.xray.training", description="Train the chest X-ray models."
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="pneumoniamnist.npz of MedMNIST v2; its test part is not read"
+    )
     parser.add_argument("--model", choices=MEMBERS, help="train this one only (default: all six)")
     parser.add_argument("--models", type=Path, default=ROOT / "models", help="the folder of models")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "xray", help="where finished networks are kept")
     parser.add_argument("--processes", type=int, default=2, help="networks trained at a time, one core each")
     parser.add_argument("--epochs", type=int, default=Recipe.epochs)
-    parser.add_argument("--division", choices=("folds", "wards"), default="folds", help="wards: only measure, holding out what looks alike")
+    parser.add_argument(
+        "--division",
+        choices=("folds", "wards"),
+        default="folds",
+        help="wards: only measure, holding out what looks alike",
+    )
     return parser.parse_args(arguments)
 
 
@@ -147,7 +158,10 @@ def main(arguments: list[str] | None = None) -> int:
         data = xray_data.load(given.data)
         given.work.mkdir(parents=True, exist_ok=True)
         jobs = {
-            name: [Job(given.data, given.models, given.work, name, fold, given.division, recipe) for fold in range(NETWORKS)]
+            name: [
+                Job(given.data, given.models, given.work, name, fold, given.division, recipe)
+                for fold in range(NETWORKS)
+            ]
             for name in names
         }
         run([job for fold in range(NETWORKS) for name in names for job in [jobs[name][fold]]], given.processes)

@@ -41,7 +41,14 @@ BESIDE_BYTES = 16
 _ORDERLY = ("client disconnect", "server disconnect")
 _CODECS = {"3": v3, "4": v4}
 _TRANSPORT_UNKNOWN, _SESSION_UNKNOWN, _BAD_METHOD, _BAD_REQUEST, _FORBIDDEN, _BAD_VERSION = range(6)
-_SENTENCES = ("Transport unknown", "Session ID unknown", "Bad handshake method", "Bad request", "Forbidden", "Unsupported protocol version")
+_SENTENCES = (
+    "Transport unknown",
+    "Session ID unknown",
+    "Bad handshake method",
+    "Bad request",
+    "Forbidden",
+    "Unsupported protocol version",
+)
 
 Query = dict[str, str]
 
@@ -206,7 +213,9 @@ class EngineServer:
         self._gauges["polling" if ws is None else "websocket"].value += 1
         return session
 
-    def _poll(self, environ: WSGIEnvironment, start_response: StartResponse, session: Session, query: Query) -> Iterable[bytes]:
+    def _poll(
+        self, environ: WSGIEnvironment, start_response: StartResponse, session: Session, query: Query
+    ) -> Iterable[bytes]:
         if session.poll is not None:
             session.close("transport error")
             return self._refuse(environ, start_response, _BAD_REQUEST)
@@ -229,14 +238,18 @@ class EngineServer:
                 return self._refuse(environ, start_response, _SESSION_UNKNOWN)
         return self._payload(environ, start_response, session, query)
 
-    def _payload(self, environ: WSGIEnvironment, start_response: StartResponse, session: Session, query: Query) -> Iterable[bytes]:
+    def _payload(
+        self, environ: WSGIEnvironment, start_response: StartResponse, session: Session, query: Query
+    ) -> Iterable[bytes]:
         packets = session.take() or [Packet(NOOP)]
         body, content_type = session.codec.encode_payload(packets, base64=session.base64)
         if session.codec is v3 and "j" in query:
             body, content_type = v3.encode_jsonp(body, query["j"])
         return self._answer(environ, start_response, body, content_type)
 
-    def _post(self, environ: WSGIEnvironment, start_response: StartResponse, session: Session, query: Query) -> Iterable[bytes]:
+    def _post(
+        self, environ: WSGIEnvironment, start_response: StartResponse, session: Session, query: Query
+    ) -> Iterable[bytes]:
         if session.posting:
             session.close("transport error")
             return self._refuse(environ, start_response, _BAD_REQUEST)
@@ -253,7 +266,9 @@ class EngineServer:
         finally:
             session.posting = False
 
-    def _receive(self, environ: WSGIEnvironment, start_response: StartResponse, session: Session, query: Query) -> Iterable[bytes]:
+    def _receive(
+        self, environ: WSGIEnvironment, start_response: StartResponse, session: Session, query: Query
+    ) -> Iterable[bytes]:
         limits = self.limits
         body = environ["wsgi.input"].read(limits.payload_bytes + 1)
         session.alive()
@@ -274,7 +289,9 @@ class EngineServer:
             if error.limit:
                 metrics.LIMITS_HIT.inc(error.limit)
             session.close("transport error")
-            return self._refuse(environ, start_response, _BAD_REQUEST, "413 Content Too Large" if error.limit else "400 Bad Request")
+            return self._refuse(
+                environ, start_response, _BAD_REQUEST, "413 Content Too Large" if error.limit else "400 Bad Request"
+            )
         return self._answer(environ, start_response, b"ok", "text/html")
 
     def _websocket(self, session: Session, ws: WebSocket) -> None:
@@ -321,7 +338,9 @@ class EngineServer:
                 session.poll.set()
         return False
 
-    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse, body: bytes, content_type: str) -> list[bytes]:
+    def _answer(
+        self, environ: WSGIEnvironment, start_response: StartResponse, body: bytes, content_type: str
+    ) -> list[bytes]:
         headers = [("Content-Type", content_type), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
         start_response("200 OK", headers + self._origins.headers(environ))
         return [body]

@@ -21,6 +21,7 @@ from imageserver.transport.websocket.frames import INVALID_DATA, NO_STATUS, TEXT
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+
     from imageserver.transport.engineio.server import EngineServer
 
 MOST_IN_ANSWER = 16
@@ -53,7 +54,9 @@ class Group:
         form = (codec.VERSION, base64)
         encoded = self._frames.get(form)
         if encoded is None:
-            encoded = self._frames[form] = b"".join(_frames(codec.encode_packet(packet, base64=base64) for packet in self.packets))
+            encoded = self._frames[form] = b"".join(
+                _frames(codec.encode_packet(packet, base64=base64) for packet in self.packets)
+            )
         return encoded
 
 
@@ -70,7 +73,9 @@ class Session:
         "poll_sock", "posting", "queue", "queued", "reason", "sid", "upgrading", "ws",
     )  # fmt: skip
 
-    def __init__(self, server: EngineServer, sid: str, codec: ModuleType, base64: bool, environ: WSGIEnvironment) -> None:
+    def __init__(
+        self, server: EngineServer, sid: str, codec: ModuleType, base64: bool, environ: WSGIEnvironment
+    ) -> None:
         self._server, self.sid, self.codec, self.base64, self.environ = server, sid, codec, base64, environ
         self.queue: deque[Group] = deque()
         self.queued = 0
@@ -100,7 +105,12 @@ class Session:
         """Queue the OPEN packet and start the heartbeat."""
         limits = self._server.limits
         interval, timeout = round(limits.ping_interval * 1000), round(limits.ping_timeout * 1000)
-        fields: dict[str, object] = {"sid": self.sid, "upgrades": upgrades, "pingInterval": interval, "pingTimeout": timeout}
+        fields: dict[str, object] = {
+            "sid": self.sid,
+            "upgrades": upgrades,
+            "pingInterval": interval,
+            "pingTimeout": timeout,
+        }
         if self.generation == 4:
             fields["maxPayload"] = limits.message_bytes
         self.send(Group([Packet(OPEN, open_data(fields))]))
@@ -121,7 +131,9 @@ class Session:
         waiting = self.queued + (0 if ws is None else ws.queued)
         if waiting and waiting + group.size > self._server.limits.queue_bytes:
             metrics.LIMITS_HIT.inc("queue_bytes")
-            self._server.log(f"client {self.sid} has {waiting} bytes waiting, the most that queue_bytes allows; it is disconnected")
+            self._server.log(
+                f"client {self.sid} has {waiting} bytes waiting, the most that queue_bytes allows; it is disconnected"
+            )
             self.close("transport error")
             return False
         self.queue.append(group)
@@ -296,7 +308,9 @@ class Session:
         self._beat_sent = max(self._beat_at, self._server.clock() - self._verdict_seconds())
         self.send(Group([Packet(PING)]))
         if self.reason is None:
-            self._timer = hub.call_later(max(0.0, min(self._left(), self._server.limits.ping_timeout)), self._check_beat)
+            self._timer = hub.call_later(
+                max(0.0, min(self._left(), self._server.limits.ping_timeout)), self._check_beat
+            )
 
     def _check_beat(self, last: bool = False) -> None:
         if self._last_seen() < self._beat_sent:

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 import h11
+
 from imageserver import metrics
+from imageserver.errors import describe
 from imageserver.transport import hub
-from imageserver.transport.http.wsgi import Answer, Body, Refusal, place_of
+from imageserver.transport.http.wsgi import Answer, Body, Refusal
 from imageserver.transport.hub import TURN_SECONDS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+
     from imageserver.transport.http.server import HttpServer
 
 READ_BYTES = 64 * 1024
@@ -33,7 +36,9 @@ class Connection:
         self.idle = True
         """Whether nothing is being asked or answered, so that it may be closed at any moment."""
         self.server, self.peer, self._port = server, peer, port
-        self._events: h11.Connection | None = h11.Connection(h11.SERVER, max_incomplete_event_size=server.limits.header_bytes)
+        self._events: h11.Connection | None = h11.Connection(
+            h11.SERVER, max_incomplete_event_size=server.limits.header_bytes
+        )
         self.body: Body | None = None
         self.taken = False
         self._turn_ends = server.clock()
@@ -54,7 +59,9 @@ class Connection:
                 self.idle = True
         except hub.TimedOut:
             metrics.LIMITS_HIT.inc("handshake_seconds")
-            server.log(f"{self.peer} did not finish its TLS handshake within {server.limits.handshake_seconds:g} seconds")
+            server.log(
+                f"{self.peer} did not finish its TLS handshake within {server.limits.handshake_seconds:g} seconds"
+            )
         except (OSError, EOFError):
             pass  # the client has gone, or speaks no TLS: nobody is left to be told
         finally:
@@ -112,14 +119,20 @@ class Connection:
     def _misread(self, events: h11.Connection, error: h11.RemoteProtocolError) -> Refusal:
         """The refusal of what h11 could not read."""
         arrived, ended = events.trailing_data
-        if error.error_status_hint == 431 and self.body is None:  # it will not wait any longer for the end of the headers
-            return self._long_headers() if b"\n" in arrived[: self.server.limits.request_line_bytes] else self._long_line()
+        if (
+            error.error_status_hint == 431 and self.body is None
+        ):  # it will not wait any longer for the end of the headers
+            return (
+                self._long_headers() if b"\n" in arrived[: self.server.limits.request_line_bytes] else self._long_line()
+            )
         limit = "header_bytes" if error.error_status_hint == 431 else ""
         reason = str(error).partition(": bytearray(")[0]  # what follows is h11's memory
         return Refusal(error.error_status_hint, f"This is not a proper HTTP request: {reason}.", limit, log=not ended)
 
     def _long_line(self) -> Refusal:
-        return Refusal(414, f"The request line is longer than {self.server.limits.request_line_bytes} bytes.", "request_line_bytes")
+        return Refusal(
+            414, f"The request line is longer than {self.server.limits.request_line_bytes} bytes.", "request_line_bytes"
+        )
 
     def _long_headers(self) -> Refusal:
         return Refusal(431, f"The headers are longer than {self.server.limits.header_bytes} bytes.", "header_bytes")
@@ -161,7 +174,9 @@ class Connection:
         limits, clock = self.server.limits, self.server.clock
         events = self._events
         assert events is not None
-        event: Any = self._parsed(events) if events.trailing_data[0] else h11.NEED_DATA  # it may have come with the one before
+        event: Any = (
+            self._parsed(events) if events.trailing_data[0] else h11.NEED_DATA
+        )  # it may have come with the one before
         fresh = True
         end = clock() + limits.keep_alive_seconds
         while event is h11.NEED_DATA:
@@ -182,7 +197,9 @@ class Connection:
         limits, server = self.server.limits, self.server
         if len(request.method) + len(request.target) + 10 > limits.request_line_bytes:
             raise self._long_line()
-        if sum(len(name) + len(value) + 4 for name, value in request.headers) > limits.header_bytes:  # h11 limits what it waits for only
+        if (
+            sum(len(name) + len(value) + 4 for name, value in request.headers) > limits.header_bytes
+        ):  # h11 limits what it waits for only
             raise self._long_headers()
         target = request.target.decode("latin-1")
         if target[:1] != "/" and "://" in target:  # absolute form, section 3.2.2 of RFC 9112
@@ -250,8 +267,7 @@ class Connection:
             self.give_up()  # the client went away, or did not take its answer in time
         except Exception as error:  # noqa: BLE001
             # Whatever an application forgot to catch: this request fails, the server goes on.
-            place = place_of(error)
-            self.server.log(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']} failed: {type(error).__name__}: {error} ({place})")
+            self.server.log(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']} failed: {describe(error)}")
             answer.refuse(Refusal(500, "Something went wrong in the server; its log says what.", log=False))
 
     def _finish(self) -> bool:

@@ -89,7 +89,9 @@ class HttpServer:
                 sock, address = self._listener.accept()
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    self.log(f"cannot accept a connection: {error.strerror}; raise the limit of open files or lower `connections`")
+                    self.log(
+                        f"cannot accept a connection: {error.strerror}; raise the limit of open files or lower `connections`"
+                    )
                     hub.sleep(0.1)  # those waiting stay in the kernel's queue
                 continue
             if len(self._connections) >= self.limits.connections:
@@ -143,7 +145,9 @@ class HttpServer:
         count = self._by_address.get(address, 0)
         if most and count >= most:
             metrics.LIMITS_HIT.inc("connections_per_address")
-            self.log(f"{address} has {count} connections, the most that connections_per_address allows; one more was refused")
+            self.log(
+                f"{address} has {count} connections, the most that connections_per_address allows; one more was refused"
+            )
             return False
         self._by_address[address] = count + 1
         return True
@@ -165,7 +169,9 @@ class HttpServer:
 
     def _refuse(self, sock: hub.Socket) -> None:
         metrics.LIMITS_HIT.inc("connections")
-        self.log(f"{len(self._connections)} connections are open, the most that `connections` allows; one more was refused")
+        self.log(
+            f"{len(self._connections)} connections are open, the most that `connections` allows; one more was refused"
+        )
         if self.ssl_context is None:
             sock.setblocking(False)
             with contextlib.suppress(OSError):  # it may have gone already

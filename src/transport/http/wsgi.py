@@ -10,6 +10,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 import h11
+
 from imageserver import metrics
 
 if TYPE_CHECKING:
@@ -97,7 +98,9 @@ class Answer:
     def _complete_length(self, length: int) -> None:
         head = self._head
         assert head is not None
-        if not any(name in (b"content-length", b"transfer-encoding") for name, _ in head.headers) and head.status_code not in (204, 304):
+        if not any(
+            name in (b"content-length", b"transfer-encoding") for name, _ in head.headers
+        ) and head.status_code not in (204, 304):
             headers = [*head.headers.raw_items(), (b"Content-Length", str(length).encode())]
             self._head = h11.Response(status_code=head.status_code, headers=headers, reason=head.reason)
 
@@ -148,7 +151,11 @@ class Body(io.RawIOBase):
         self._connection.continue_body()
         while True:
             # The average is what counts: what came early may be followed by a pause.
-            end = self._begun + limits.body_grace_seconds + (self._count / limits.body_rate if limits.body_rate else math.inf)
+            end = (
+                self._begun
+                + limits.body_grace_seconds
+                + (self._count / limits.body_rate if limits.body_rate else math.inf)
+            )
             try:
                 left = min(end - self._clock(), limits.keep_alive_seconds)
                 if left <= 0:
@@ -171,13 +178,3 @@ class Body(io.RawIOBase):
             if event is not h11.NEED_DATA:
                 self._ended = True
                 return
-
-
-def place_of(error: BaseException) -> str:
-    """File and line where an exception was raised, for the log."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return "unknown place"
-    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"

@@ -16,16 +16,17 @@ from urllib.parse import parse_qsl
 
 import socketio
 from bidict import ValueDuplicationError
+from socketio import packet as packets
+
 from imageserver import errors, metrics
+from imageserver.errors import describe
 from imageserver.transport import hub
 from imageserver.transport.engineio.packet import MESSAGE, Packet
 from imageserver.transport.engineio.server import EngineServer
 from imageserver.transport.engineio.session import Group
-from imageserver.transport.http.wsgi import place_of
 from imageserver.transport.limits import SocketIOLimits
 from imageserver.transport.socketio.header_cache import Form, Forms
 from imageserver.transport.socketio.packets import Packet as SocketPacket
-from socketio import packet as packets
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -104,13 +105,17 @@ class Bridge(socketio.Server):
         self._members: dict[str, dict[str, str]] = {}  # namespace, engine's id: the member's id
         self.where: dict[str, tuple[str, str]] = {}
         """Member's id to (namespace, engine's id); a member has its place from the connect handler on."""
-        self._held: dict[str, list[Group]] = {}  # what connect handlers emitted; it must not overtake the CONNECT packet
+        self._held: dict[
+            str, list[Group]
+        ] = {}  # what connect handlers emitted; it must not overtake the CONNECT packet
         self._forms = Forms()
         self._waiting: dict[str, Form | _Incoming] = {}  # engine's id: the packet whose attachments come next
         self._deadlines: dict[str, hub.Timer] = {}  # connections that are in no namespace yet
         self._sweep: hub.Timer | None = None
         engine = {"limits": limits, "cors_origins": cors_origins, "log": log}
-        super().__init__(client_manager=_Manager(), logger=silent, serializer=SocketPacket, async_handlers=False, **engine)
+        super().__init__(
+            client_manager=_Manager(), logger=silent, serializer=SocketPacket, async_handlers=False, **engine
+        )
         self.eio: EngineServer
         self.eio.offer_text = self._offer
 
@@ -144,7 +149,9 @@ class Bridge(socketio.Server):
         self._deadlines.pop(eio_sid, None)
         if eio_sid in self.eio.sessions:
             metrics.LIMITS_HIT.inc("connect_seconds")
-            self._log(f"client {eio_sid} joined no namespace within {self._limits.connect_seconds:g} seconds; it is disconnected")
+            self._log(
+                f"client {eio_sid} joined no namespace within {self._limits.connect_seconds:g} seconds; it is disconnected"
+            )
             self.eio.disconnect(eio_sid)
 
     def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any, query: str = "") -> None:
@@ -181,9 +188,13 @@ class Bridge(socketio.Server):
             if handler is not None:
                 handler(sid, environ, data)
         except Exception as error:  # noqa: BLE001 - whatever a handler forgot to catch ends this connection only
-            message = str(error) if isinstance(error, errors.ImageServerError) else "The server could not let you in; its log says why."
+            message = (
+                str(error)
+                if isinstance(error, errors.ImageServerError)
+                else "The server could not let you in; its log says why."
+            )
             if not isinstance(error, errors.ImageServerError):
-                self._log(f"connect of client {sid} failed: {type(error).__name__}: {error} ({place_of(error)})")
+                self._log(f"connect of client {sid} failed: {describe(error)}")
             del self._held[sid]
             self.where.pop(sid, None)
             self.manager.disconnect(sid, namespace, ignore_queue=True)
@@ -239,7 +250,7 @@ class Bridge(socketio.Server):
             if handler is not None and self.where.get(sid):
                 handler(sid, reason)
         except Exception as error:  # noqa: BLE001 - whatever a handler forgot to catch must not keep the member here
-            self._log(f"disconnect of client {sid} failed: {type(error).__name__}: {error} ({place_of(error)})")
+            self._log(f"disconnect of client {sid} failed: {describe(error)}")
         finally:
             self.where.pop(sid, None)
             self.manager.disconnect(sid, namespace, ignore_queue=True)
@@ -305,7 +316,12 @@ class Bridge(socketio.Server):
             self._handle_connect(eio_sid, namespace, data, "" if query is None else query[1])
         elif kind == packets.DISCONNECT:
             self._handle_disconnect(eio_sid, namespace)
-        elif kind in (packets.EVENT, packets.BINARY_EVENT) and isinstance(data, list) and data and isinstance(data[0], str):
+        elif (
+            kind in (packets.EVENT, packets.BINARY_EVENT)
+            and isinstance(data, list)
+            and data
+            and isinstance(data[0], str)
+        ):
             if data[0] in _RESERVED:
                 raise ValueError(f"an event may not be called {data[0]!r}")
             if kind == packets.EVENT:
@@ -339,9 +355,13 @@ class Bridge(socketio.Server):
                 self._waiting[eio_sid] = incoming
             elif now - incoming.since >= self._limits.attachments_seconds / 2:
                 metrics.LIMITS_HIT.inc("attachments_seconds")
-                self._log(f"client {eio_sid} is disconnected: no attachment within {self._limits.attachments_seconds:g} seconds")
+                self._log(
+                    f"client {eio_sid} is disconnected: no attachment within {self._limits.attachments_seconds:g} seconds"
+                )
                 self.eio.disconnect(eio_sid)
-        self._sweep = hub.call_later(self._limits.attachments_seconds / 2, self._sweep_waiting) if self._waiting else None
+        self._sweep = (
+            hub.call_later(self._limits.attachments_seconds / 2, self._sweep_waiting) if self._waiting else None
+        )
 
     def _event(self, eio_sid: str, namespace: str, number: int | None, event: str, arguments: list[Any]) -> None:
         """Call the handler, here and now, and acknowledge. Upstream leaves an event unanswered whose handler raises."""
@@ -366,7 +386,7 @@ class Bridge(socketio.Server):
         if isinstance(error, errors.ImageServerError):
             return str(error)
         trace = error.__traceback__
-        self._log(f"event {event[:64]!r} of client {sid} failed: {type(error).__name__}: {error} ({place_of(error)})")
+        self._log(f"event {event[:64]!r} of client {sid} failed: {describe(error)}")
         if isinstance(error, TypeError) and trace is not None and trace.tb_next is None:
             return f"the event {event[:64]!r} takes other arguments"
         return f"the event {event[:64]!r} failed in the server; its log says why"

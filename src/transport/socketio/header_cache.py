@@ -25,7 +25,9 @@ class Form:
         self.namespace, self.event, self.arguments, self.count = namespace, event, arguments, count
         # One attachment among arguments that nobody can change: they need not be made anew for each event.
         places = [index for index, value in enumerate(arguments) if _is_placeholder(value)]
-        others_immutable = all(value is None or isinstance(value, (str, int, float)) for value in arguments if not _is_placeholder(value))
+        others_immutable = all(
+            value is None or isinstance(value, (str, int, float)) for value in arguments if not _is_placeholder(value)
+        )
         simple = count == 1 and len(places) == 1 and others_immutable and _fits(arguments[places[0]]["num"], 1)
         self._at = places[0] if simple else -1
         self._scalars = [None if _is_placeholder(value) else value for value in arguments]
@@ -92,5 +94,3 @@ class Forms:
         self._by_rest[count, namespace, rest] = form
         if not number:
             self._exact[raw] = form
-
-

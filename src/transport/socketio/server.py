@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from socketio.packet import EVENT
+
 from imageserver.transport import hub
 from imageserver.transport.limits import SocketIOLimits
 from imageserver.transport.socketio.bridge import Bridge, ConnectionRefused, group_of
 from imageserver.transport.socketio.packets import Packet as SocketPacket
-from socketio.packet import EVENT
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -30,7 +31,11 @@ class SocketIOServer:
     """
 
     def __init__(
-        self, limits: SocketIOLimits | None = None, *, cors_origins: str | Iterable[str] = (), log: Callable[[str], None]
+        self,
+        limits: SocketIOLimits | None = None,
+        *,
+        cors_origins: str | Iterable[str] = (),
+        log: Callable[[str], None],
     ) -> None:
         self._bridge = Bridge(limits or SocketIOLimits(), cors_origins=cors_origins, log=log)
 
@@ -48,7 +53,13 @@ class SocketIOServer:
         self._bridge.on(event, handler, namespace=namespace)
 
     def emit(
-        self, event: str, *arguments: Any, to: str | None = None, skip: str | None = None, namespace: str = "/", newest: str | None = None
+        self,
+        event: str,
+        *arguments: Any,
+        to: str | None = None,
+        skip: str | None = None,
+        namespace: str = "/",
+        newest: str | None = None,
     ) -> None:
         """Send an event to a client or room (`to`; None: everybody in the namespace), except to `skip`. Never blocks.
 

@@ -1,7 +1,7 @@
 """WebSocket connections (RFC 6455) on green sockets: reading in large pieces, writing without ever blocking.
 
-    websocket_app(handler, limits)      a WSGI application; handler(ws, environ) runs for each connection
-    accept(environ, …)                  the same for an application that decides for itself whether to upgrade
+websocket_app(handler, limits)      a WSGI application; handler(ws, environ) runs for each connection
+accept(environ, …)                  the same for an application that decides for itself whether to upgrade
 """
 
 from __future__ import annotations
@@ -333,7 +333,9 @@ def accept(environ: WSGIEnvironment, limits: WebSocketLimits) -> WebSocket | Non
     return ws
 
 
-def websocket_app(handler: Callable[[WebSocket, WSGIEnvironment], None], limits: WebSocketLimits | None = None) -> WSGIApplication:
+def websocket_app(
+    handler: Callable[[WebSocket, WSGIEnvironment], None], limits: WebSocketLimits | None = None
+) -> WSGIApplication:
     """A WSGI application that calls `handler(ws, environ)` for each connection and closes it when that returns."""
     chosen = limits or WebSocketLimits()
     gauge = metrics.CONNECTIONS.child("websocket")

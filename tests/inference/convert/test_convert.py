@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from imageserver.inference.convert import cache as converted
-from imageserver.inference.convert import convert
-from imageserver.inference.shared import manifest, weights
 from PIL import Image
 from tests.inference.worker.worker_process import MODELS, ROOT, WorkerProcess
+
+from imageserver.inference.convert import convert
+from imageserver.inference.shared import conversion_cache, manifest, weights
 
 
 @pytest.fixture(scope="session")
@@ -33,16 +33,23 @@ def png(pixels):
 
 
 def scores(result):
-    return [next(entry["score"] for entry in result["labels"] if entry["label"] == label) for label in ("cat", "dog", "bird")]
+    return [
+        next(entry["score"] for entry in result["labels"] if entry["label"] == label)
+        for label in ("cat", "dog", "bird")
+    ]
 
 
 def libraries(worker):
-    return {os.path.basename(entry.path) for entry in psutil.Process(worker.process.pid).memory_maps() if ".so" in entry.path}
+    return {
+        os.path.basename(entry.path)
+        for entry in psutil.Process(worker.process.pid).memory_maps()
+        if ".so" in entry.path
+    }
 
 
 def entry_of(root, name):
     found = manifest.read(root / "models" / name)
-    return converted.place(root / "cache", found, weights.digest(found.runtime.weights))
+    return conversion_cache.place(root / "cache", found, weights.digest(found.runtime.weights))
 
 
 def test_prepare_says_what_became_of_each(root):
@@ -54,8 +61,17 @@ def test_prepare_says_what_became_of_each(root):
 
 
 def test_prepare_does_nothing_twice_and_needs_no_tensorflow_for_it(root):
-    program = [sys.executable, "-X", "importtime", str(ROOT / "src/inference/prepare.py"), "--models", str(root / "models")]
-    done = subprocess.run([*program, "--models-cache", str(root / "cache")], capture_output=True, text=True, timeout=60, cwd="/")
+    program = [
+        sys.executable,
+        "-X",
+        "importtime",
+        str(ROOT / "src/inference/prepare.py"),
+        "--models",
+        str(root / "models"),
+    ]
+    done = subprocess.run(
+        [*program, "--models-cache", str(root / "cache")], capture_output=True, text=True, timeout=60, cwd="/"
+    )
     assert done.returncode == 0
     assert done.stdout == ""
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
@@ -92,7 +108,9 @@ def test_a_batch_gives_what_each_alone_gives(root, worker):
 def test_mobilenet(root, worker):
     loaded = worker.load(root / "models" / "mobilenet")
     assert (loaded["op"], loaded["runtime"]) == ("loaded", "openvino float32")
-    first, second = worker.run("mobilenet", [png(np.random.default_rng(seed).integers(0, 256, (300, 400, 3), np.uint8)) for seed in (1, 2)])
+    first, second = worker.run(
+        "mobilenet", [png(np.random.default_rng(seed).integers(0, 256, (300, 400, 3), np.uint8)) for seed in (1, 2)]
+    )
     assert len(first["labels"]) == 5
     assert first["label"].startswith("class ")
     assert 0.001 < first["score"] < 1
@@ -114,7 +132,10 @@ def test_mobilenet_without_weights_says_which_file_to_put_where(worker):
     if (MODELS / "mobilenet" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5").exists():
         pytest.skip("somebody has fetched the weights")
     assert failed["op"] == "failed"
-    assert "put 'mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5' into its folder. Download it from https://" in failed["error"]
+    assert (
+        "put 'mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5' into its folder. Download it from https://"
+        in failed["error"]
+    )
 
 
 def test_other_weights_than_the_manifest_names(root, worker, tmp_path):
@@ -129,9 +150,14 @@ def test_other_weights_than_the_manifest_names(root, worker, tmp_path):
 def test_what_does_not_fit_the_model_is_said_by_prepare(root):
     said = (root / "said.txt").read_text()
     assert "model wrong-width: the model 'wrong-width' takes (10, 12, 3), but its manifest says (10, 13, 3)" in said
-    assert "model wrong-channels: the model 'wrong-channels' takes (10, 12, 3), but its manifest says (10, 12, 1)" in said
+    assert (
+        "model wrong-channels: the model 'wrong-channels' takes (10, 12, 3), but its manifest says (10, 12, 1)" in said
+    )
     assert "model wrong-labels: the model 'wrong-labels' gives 3 scores, but its manifest has 2 labels" in said
-    assert "'weights.npz' of the model 'wrong-arrays' do not load: its 2 arrays do not have the shapes of the model's 4 weights" in said
+    assert (
+        "'weights.npz' of the model 'wrong-arrays' do not load: its 2 arrays do not have the shapes of the model's 4 weights"
+        in said
+    )
 
 
 def test_cold_cache_damaged_cache_and_fallback(root, tmp_path):
@@ -140,16 +166,22 @@ def test_cold_cache_damaged_cache_and_fallback(root, tmp_path):
     models = root / "models"
     with WorkerProcess(cache) as worker:
         assert worker.load(models / "tiny")["runtime"] == "openvino float32"
-        place = converted.place(cache, manifest.read(models / "tiny"), weights.digest(models / "tiny" / "model.keras"))
+        place = conversion_cache.place(
+            cache, manifest.read(models / "tiny"), weights.digest(models / "tiny" / "model.keras")
+        )
         expected = np.load(root / "expected.npz")
-        assert scores(worker.run("tiny", [png(expected["picture"])])[0]) == pytest.approx(expected["scores"].tolist(), abs=2e-5)
+        assert scores(worker.run("tiny", [png(expected["picture"])])[0]) == pytest.approx(
+            expected["scores"].tolist(), abs=2e-5
+        )
 
-        (place / converted.MODEL).write_text("no model")
+        (place / conversion_cache.MODEL).write_text("no model")
         assert worker.load(models / "tiny")["runtime"] == "openvino float32"
-        assert converted.find(place).report.good
+        assert conversion_cache.find(place).report.good
         assert not any("libtensorflow" in name for name in libraries(worker))
 
-        converted.write_report(place, converted.Report(False, "the converted model gives other labels", 0.5))
+        conversion_cache.write_report(
+            place, conversion_cache.Report(False, "the converted model gives other labels", 0.5)
+        )
         loaded = worker.load(models / "tiny")
         assert loaded["runtime"] == "tensorflow"
         assert len(loaded["warnings"]) == 1
@@ -163,7 +195,10 @@ def test_cold_cache_damaged_cache_and_fallback(root, tmp_path):
         folder = shutil.copytree(models / "tiny", tmp_path / "tiny")
         text = (folder / "model.toml").read_text()
         (folder / "model.toml").write_text(text.replace("[runtime]", "[runtime]\nruntime = 'openvino'"))
-        assert worker.load(folder)["error"] == "the model 'tiny' cannot run in OpenVINO: the converted model gives other labels"
+        assert (
+            worker.load(folder)["error"]
+            == "the model 'tiny' cannot run in OpenVINO: the converted model gives other labels"
+        )
         (folder / "model.toml").write_text(text.replace("[runtime]", "[runtime]\nruntime = 'tensorflow'"))
         assert worker.load(folder)["warnings"] == []
 
@@ -204,29 +239,29 @@ def test_the_probes_have_the_models_shape_range_and_variety(root):
 def test_the_key_changes_with_everything_that_matters(root, tmp_path):
     folder = shutil.copytree(root / "models" / "arrays", tmp_path / "arrays")
     found = manifest.read(folder)
-    keys = {converted.key(found, "a"), converted.key(found, "b")}
-    keys.add(converted.key(replace(found, runtime=replace(found.runtime, precision="bfloat16")), "a"))
-    keys.add(converted.key(replace(found, input=replace(found.input, width=99)), "a"))
+    keys = {conversion_cache.key(found, "a"), conversion_cache.key(found, "b")}
+    keys.add(conversion_cache.key(replace(found, runtime=replace(found.runtime, precision="bfloat16")), "a"))
+    keys.add(conversion_cache.key(replace(found, input=replace(found.input, width=99)), "a"))
     (folder / "model.py").write_text("# another architecture")
-    keys.add(converted.key(found, "a"))
+    keys.add(conversion_cache.key(found, "a"))
     assert len(keys) == 5
-    assert converted.key(replace(found, title="other"), "b") == converted.key(found, "b")
+    assert conversion_cache.key(replace(found, title="other"), "b") == conversion_cache.key(found, "b")
 
 
 def test_entries_appear_whole_or_not_at_all(tmp_path):
     place = tmp_path / "cache" / f"m-{'0' * 24}"
-    with pytest.raises(RuntimeError), converted.making(place) as made:  # noqa: PT012
-        (made / converted.MODEL).write_text("x")
+    with pytest.raises(RuntimeError), conversion_cache.making(place) as made:  # noqa: PT012
+        (made / conversion_cache.MODEL).write_text("x")
         raise RuntimeError
     assert list((tmp_path / "cache").iterdir()) == []
-    assert converted.find(place) is None
+    assert conversion_cache.find(place) is None
     for text in ("first", "second"):
-        with converted.making(place) as made:
-            (made / converted.MODEL).write_text(text)
-            converted.write_report(made, converted.Report(True, "", 0.0))
-        assert converted.find(place).model.read_text() == text
-    (place / converted.REPORT).write_text(json.dumps({"good": True}))
-    assert converted.find(place) is None
+        with conversion_cache.making(place) as made:
+            (made / conversion_cache.MODEL).write_text(text)
+            conversion_cache.write_report(made, conversion_cache.Report(True, "", 0.0))
+        assert conversion_cache.find(place).model.read_text() == text
+    (place / conversion_cache.REPORT).write_text(json.dumps({"good": True}))
+    assert conversion_cache.find(place) is None
 
 
 def test_old_entries_of_a_model_go_and_others_stay(tmp_path):
@@ -236,14 +271,18 @@ def test_old_entries_of_a_model_go_and_others_stay(tmp_path):
         os.utime(folder, (number, number))
     for other in (f"m-other-{0:024x}", "m-short", f".m-{0:024x}.lock"):
         (tmp_path / other).mkdir()
-    converted.prune(tmp_path, "m")
+    conversion_cache.prune(tmp_path, "m")
     left = {entry.name for entry in tmp_path.iterdir()}
-    assert left == {f"m-{number:024x}" for number in (3, 4, 5, 6)} | {f"m-other-{0:024x}", "m-short", f".m-{0:024x}.lock"}
+    assert left == {f"m-{number:024x}" for number in (3, 4, 5, 6)} | {
+        f"m-other-{0:024x}",
+        "m-short",
+        f".m-{0:024x}.lock",
+    }
 
 
 def test_the_cache_is_where_the_desktop_says(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert converted.cache_folder() == Path("/somewhere/imageserver")
+    assert conversion_cache.cache_folder() == Path("/somewhere/imageserver")
     monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
     monkeypatch.setenv("HOME", "/home/x")
-    assert converted.cache_folder() == Path("/home/x/.cache/imageserver")
+    assert conversion_cache.cache_folder() == Path("/home/x/.cache/imageserver")

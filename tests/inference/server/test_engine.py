@@ -10,15 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.running import PATIENCE, TEST_MODELS, alive, picture
+
 from imageserver import metrics
 from imageserver.errors import LimitExceeded, ModelUnavailable, Stopping, UnknownModel
 from imageserver.inference.server import crash_limit
 from imageserver.inference.server.engine import Engine
 from imageserver.inference.server.pool import Work
-from imageserver.inference.server.registry import Registry
 from imageserver.inference.shared import wire
+from imageserver.inference.shared.registry import Registry
 from imageserver.transport import hub
-from tests.running import PATIENCE, TEST_MODELS, alive, picture
 
 
 class Source:

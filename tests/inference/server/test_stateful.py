@@ -85,7 +85,16 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     write_model(models, "diary", DIARY, "every_frame = true\n")
     write_model(models, "pillow", DIARY, 'frame = "pil"\nevery_frame = true\n')
     write_model(models, "lazy", LAZY, "time_limit_s = 0.5\nevery_frame = true\n")
-    arguments = ("--session-models", "diary,pillow,lazy", "--preload", "lazy", "--merge-deadline", "30s", "--session-idle", "2s")
+    arguments = (
+        "--session-models",
+        "diary,pillow,lazy",
+        "--preload",
+        "lazy",
+        "--merge-deadline",
+        "30s",
+        "--session-idle",
+        "2s",
+    )
     with Server(*arguments, models=models, data=folder) as server:
         yield server.ready()
 
@@ -96,7 +105,9 @@ def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Pa
     folder = tmp_path_factory.mktemp("gated")
     models, closed = models_folder(folder), folder / "closed"
     write_model(models, "diary", DIARY, "every_frame = true\n")
-    write_model(models, "every", GATED.format(closed=str(closed)), "every_frame = true\nqueue = 4\ntime_limit_s = 100\n")
+    write_model(
+        models, "every", GATED.format(closed=str(closed)), "every_frame = true\nqueue = 4\ntime_limit_s = 100\n"
+    )
     write_model(models, "newest", GATED.format(closed=str(closed)), "time_limit_s = 100\n")
     arguments = ("--session-models", "diary,every,newest", "--session-bytes", "1M")
     with Server(*arguments, models=models, data=folder) as server:
@@ -162,7 +173,9 @@ def test_a_model_that_wants_to_exit_fails_like_any_other(watched: Server) -> Non
         assert "diary_shape" in prediction
 
 
-def test_a_model_that_stands_still_holds_up_neither_the_acknowledgement_nor_the_others(gated: tuple[Server, Path]) -> None:
+def test_a_model_that_stands_still_holds_up_neither_the_acknowledgement_nor_the_others(
+    gated: tuple[Server, Path],
+) -> None:
     server, closed = gated
     closed.touch()
     try:
@@ -191,7 +204,10 @@ def test_every_frame_or_the_newest_in_order(gated: tuple[Server, Path]) -> None:
         with Client(server) as client:
             client.start()
             assert client.frame(3, 701)["success"]
-            until(lambda: all(closed.with_name(f"{name}_701").exists() for name in ("every", "newest")), "both models to stand still")
+            until(
+                lambda: all(closed.with_name(f"{name}_701").exists() for name in ("every", "newest")),
+                "both models to stand still",
+            )
             for time in (702, 703, 704, 705):  # four more may wait for one of them, one for the other
                 assert client.frame(3, time)["success"]
             refused = client.frame(3, 706)
@@ -217,7 +233,10 @@ def test_waiting_frames_of_all_sessions_have_one_bound(gated: tuple[Server, Path
 
             def fill(client: Client) -> dict[str, Any]:
                 answer: dict[str, Any] = until(
-                    lambda: next((a for a in [client.call("frame", struct.pack("<Q", 1) + large)] if not a["success"]), None), "a refusal"
+                    lambda: next(
+                        (a for a in [client.call("frame", struct.pack("<Q", 1) + large)] if not a["success"]), None
+                    ),
+                    "a refusal",
                 )
                 return answer
 
@@ -259,9 +278,7 @@ def test_sessions_that_cannot_end_are_not_heaped_up(gated: tuple[Server, Path]) 
         closed.unlink(missing_ok=True)
 
 
-HURT = DIARY.replace(
-    'self.calls[sid].append(["frame", timestamp])', "import os; os.kill(os.getpid(), 9)"
-)
+HURT = DIARY.replace('self.calls[sid].append(["frame", timestamp])', "import os; os.kill(os.getpid(), 9)")
 
 
 def told(version: int) -> str:
@@ -300,7 +317,10 @@ def test_folders_of_models_change_under_running_sessions(tmp_path: Path) -> None
 
             write_model(models, "hurt", DIARY, "every_frame = true\n")
             write_model(models, "told", told(22), "every_frame = true\n")
-            until(lambda: (one := newly(client))["version"] == 22 and "hurt_shape" in one, "the new versions in a new session")
+            until(
+                lambda: (one := newly(client))["version"] == 22 and "hurt_shape" in one,
+                "the new versions in a new session",
+            )
             old.frame(3, 7)
             assert old.wait(7)[-1]["version"] == 1, "a session that runs keeps its version"
             assert len(server.workers()) >= 3
@@ -315,7 +335,10 @@ def test_folders_of_models_change_under_running_sessions(tmp_path: Path) -> None
                 client.frame(3, 1)
                 assert client.wait(1)[0]["version"] == 22, "a session that runs goes on without the folder"
                 shutil.rmtree(models / "hurt")
-                refused = until(lambda: answer if not (answer := other.start())["success"] else other.end() and None, "no models at all")
+                refused = until(
+                    lambda: answer if not (answer := other.start())["success"] else other.end() and None,
+                    "no models at all",
+                )
                 assert "no model 'hurt'" in refused["error"]
 
 
@@ -327,11 +350,15 @@ def test_folders_of_models_change_under_running_sessions(tmp_path: Path) -> None
         (["--session-models", "sleeper,nix"], "there is no model 'nix'"),
     ],
 )
-def test_a_model_of_the_other_kind_costs_one_sentence_and_code_2(tmp_path: Path, arguments: list[str], words: str) -> None:
+def test_a_model_of_the_other_kind_costs_one_sentence_and_code_2(
+    tmp_path: Path, arguments: list[str], words: str
+) -> None:
     program = [sys.executable, str(ROOT / "src" / "ImageServer.py"), "-i", "127.0.0.1", "-p", "0", "--tcp-port", "off"]
     models = ["--data", str(tmp_path), "--models", str(ROOT / "tests" / "models")]
     default = [] if "-m" in arguments else ["-m", "echo"]
-    ended = subprocess.run([*program, *models, *default, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(
+        [*program, *models, *default, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
     assert ended.returncode == 2
     assert len(ended.stderr.splitlines()) == 1
     assert words in ended.stderr

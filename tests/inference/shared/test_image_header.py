@@ -7,10 +7,11 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+
 from imageserver.errors import PictureError
 from imageserver.inference.shared import image_header
 from imageserver.inference.shared.image_header import Header
-from PIL import Image
 
 
 def exif(orientation, order="II"):
@@ -20,7 +21,12 @@ def exif(orientation, order="II"):
 
 def jpeg(*segments, sof=0xC0, width=7, height=5, scan=True):
     frame = bytes([0xFF, sof]) + struct.pack(">HBHHB", 11, 8, height, width, 1) + b"\x01\x11\x00"
-    return b"\xff\xd8" + b"".join(segments) + frame + (b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00\x12\xff\xd9" if scan else b"")
+    return (
+        b"\xff\xd8"
+        + b"".join(segments)
+        + frame
+        + (b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00\x12\xff\xd9" if scan else b"")
+    )
 
 
 def segment(marker, body):
@@ -37,7 +43,9 @@ def png(*chunks, width=7, height=5, colour=2):
 
 
 def riff(*chunks):
-    body = b"WEBP" + b"".join(name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) & 1) for name, data in chunks)
+    body = b"WEBP" + b"".join(
+        name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) & 1) for name, data in chunks
+    )
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
@@ -149,7 +157,15 @@ def test_endless_segments_are_refused_and_endless_chunks_not_followed():
     assert image_header.read(png(many, chunk(b"eXIf", exif(6)))).orientation == 1
 
 
-STARTS = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP", b"RIFF\0\0\0\0WEBPVP8X", b"II*\0", b"MM\0*", b"BM"]
+STARTS = [
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"RIFF\0\0\0\0WEBP",
+    b"RIFF\0\0\0\0WEBPVP8X",
+    b"II*\0",
+    b"MM\0*",
+    b"BM",
+]
 
 
 @given(st.sampled_from(STARTS), st.binary(max_size=200))
@@ -163,7 +179,11 @@ def test_any_bytes_give_a_header_or_a_picture_error(start, rest):
     assert 1 <= header.orientation <= 8
 
 
-@given(st.sampled_from(sorted(HEADERS)), st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=6), st.integers(0, 300))
+@given(
+    st.sampled_from(sorted(HEADERS)),
+    st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=6),
+    st.integers(0, 300),
+)
 def test_damaged_pictures_give_a_header_or_a_picture_error(name, changes, length):
     data = bytearray(HEADERS[name][0])
     for at, value in changes:

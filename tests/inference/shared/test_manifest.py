@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from imageserver.errors import ManifestError
 from imageserver.inference.shared import manifest
 from imageserver.inference.worker.preprocessing import base as preprocessing
@@ -45,7 +46,13 @@ def make(folder, text, **files):
 
 def test_all_of_it(tmp_path):
     found = manifest.read(make(tmp_path / "digits", GOOD))
-    assert (found.name, found.title, found.description, found.kind, found.tcp_code) == ("digits", "Digits", "", "classification", "DIGI")
+    assert (found.name, found.title, found.description, found.kind, found.tcp_code) == (
+        "digits",
+        "Digits",
+        "",
+        "classification",
+        "DIGI",
+    )
     assert (found.input.width, found.input.height, found.input.channels, found.input.range) == (28, 20, 1, (0.0, 1.0))
     assert (found.input.order, found.input.layout, found.input.preprocessing) == ("rgb", "nhwc", "stretch")
     assert (found.output.labels, found.output.activation, found.output.threshold) == (("no", "yes"), "none", 0.5)
@@ -59,7 +66,11 @@ WRONG = [
     ('title = "Digits"', "title = 5", "title: must be text"),
     ('title = "Digits"', f'title = "{"x" * 101}"', "title: is 101 characters long"),
     ('kind = "classification"', "", "kind: missing"),
-    ('kind = "classification"', 'kind = "regression"', "kind: must be one of classification, detection, custom, not 'regression'"),
+    (
+        'kind = "classification"',
+        'kind = "regression"',
+        "kind: must be one of classification, detection, custom, not 'regression'",
+    ),
     ('kind = "classification"', 'kind = "detection"', "kind: 'detection' needs runtime.runtime"),
     ('"digi"', '"x1!!"', "tcp_code: must be four letters"),
     ('"digi"', '"abc"', "tcp_code: must be four letters"),
@@ -81,8 +92,16 @@ WRONG = [
     ("range = [0, 1]", 'preprocessing = "magic"', "input.preprocessing: must be one of none, stretch"),
     ("[output]", "[output]\nlabels_file = 'x'", "output.labels_file: give labels or labels_file, not both"),
     ('labels = ["no", "yes"]', "labels_file = 'x.txt'", "output.labels_file: there is no file 'x.txt'"),
-    ('labels = ["no", "yes"]', "labels_file = '../x.txt'", "output.labels_file: must name something in the model's own folder"),
-    ('labels = ["no", "yes"]', "labels_file = '/etc/passwd'", "output.labels_file: must name something in the model's own folder"),
+    (
+        'labels = ["no", "yes"]',
+        "labels_file = '../x.txt'",
+        "output.labels_file: must name something in the model's own folder",
+    ),
+    (
+        'labels = ["no", "yes"]',
+        "labels_file = '/etc/passwd'",
+        "output.labels_file: must name something in the model's own folder",
+    ),
     ('labels = ["no", "yes"]', 'labels = ["no", 5]', "output.labels: must be a list of texts"),
     ('labels = ["no", "yes"]', 'labels = ["no"]\nclasses = 2', "output.classes: is 2, but there are 1 labels"),
     ("threshold = 0.5", "threshold = 2", "output.threshold: must be a number from 0 to 1, not 2"),
@@ -94,7 +113,11 @@ WRONG = [
     ("[runtime]", "[runtime]\nsha256 = 'ABC'", "runtime.sha256: must be 64 hexadecimal digits"),
     ('weights = "model.keras"', "", "runtime.weights: missing"),
     ('weights = "model.keras"', 'weights = "w.npz"', "runtime.weights: 'w.npz' holds weights only"),
-    ('weights = "model.keras"', 'weights = "../other/model.keras"', "runtime.weights: must name something in the model's own folder"),
+    (
+        'weights = "model.keras"',
+        'weights = "../other/model.keras"',
+        "runtime.weights: must name something in the model's own folder",
+    ),
     ("[runtime]", "[state]\n[runtime]", "state: a model that keeps state is code"),
     ("[batch]", "batch = 5\n[batch]", "output.batch: unknown key"),
     ("[batch]", "[batch", "not valid TOML"),
@@ -139,7 +162,12 @@ def test_state(tmp_path):
     text = GOOD.replace("[runtime]\n", "[runtime]\nruntime = 'python'\n") + state
     found = manifest.read(make(tmp_path / "mood", text, model_py=""))
     assert found.stateful
-    assert (found.state.frame, found.state.every_frame, found.state.queue, found.state.time_limit_s) == ("pil", False, 5, 2.0)
+    assert (found.state.frame, found.state.every_frame, found.state.queue, found.state.time_limit_s) == (
+        "pil",
+        False,
+        5,
+        2.0,
+    )
 
 
 def test_missing_unreadable_and_huge_files(tmp_path):
@@ -153,7 +181,9 @@ def test_missing_unreadable_and_huge_files(tmp_path):
         manifest.read(folder)
 
 
-FOLDERS = sorted(path.parent for path in [*(ROOT / "models").glob("*/model.toml"), *(ROOT / "tests/models").glob("*/model.toml")])
+FOLDERS = sorted(
+    path.parent for path in [*(ROOT / "models").glob("*/model.toml"), *(ROOT / "tests/models").glob("*/model.toml")]
+)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

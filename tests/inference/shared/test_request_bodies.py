@@ -3,6 +3,7 @@
 import base64
 
 import pytest
+
 from imageserver.errors import PictureError
 from imageserver.inference.shared import request_bodies, wire
 from imageserver.inference.shared.request_bodies import BodyError

@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
+from tests.generators.face_video import Case, video
+
 from imageserver.errors import ModelError
 from imageserver.inference.toolkit.face_tracking import FaceTracker, cascade
-from tests.generators.face_video import Case, video
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,9 @@ def portrait() -> np.ndarray:
 
 
 def shifted(frame: np.ndarray, x: float, y: float) -> np.ndarray:
-    return cv2.warpAffine(frame, np.array([[1, 0, x], [0, 1, y]], float), frame.shape[1::-1], borderMode=cv2.BORDER_REFLECT)
+    return cv2.warpAffine(
+        frame, np.array([[1, 0, x], [0, 1, y]], float), frame.shape[1::-1], borderMode=cv2.BORDER_REFLECT
+    )
 
 
 def test_a_moving_face_is_followed_to_a_part_of_a_pixel(portrait: np.ndarray) -> None:
@@ -65,16 +68,22 @@ def test_closing_the_eyes_does_not_make_another_face() -> None:
     assert sum(face is None for face in faces) <= 2
 
 
-def test_a_face_found_where_none_is_is_dropped_at_its_first_confirmation(portrait: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_face_found_where_none_is_is_dropped_at_its_first_confirmation(
+    portrait: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from imageserver.inference.toolkit import face_tracking
 
     real = face_tracking._detect
-    monkeypatch.setattr(face_tracking, "_detect", lambda grey, smallest, neighbours: [(20, 100, 90, 90)] if neighbours == 4 else [])
+    monkeypatch.setattr(
+        face_tracking, "_detect", lambda grey, smallest, neighbours: [(20, 100, 90, 90)] if neighbours == 4 else []
+    )
     tracker = FaceTracker()
     assert tracker.update(portrait, 0) is not None
     assert tracker.update(portrait, 100) is not None
     monkeypatch.setattr(
-        face_tracking, "_detect", lambda grey, smallest, neighbours: [] if neighbours == 2 else real(grey, smallest, neighbours)
+        face_tracking,
+        "_detect",
+        lambda grey, smallest, neighbours: [] if neighbours == 2 else real(grey, smallest, neighbours),
     )
     face = tracker.update(portrait, 600)
     assert face is None or face.number == 2

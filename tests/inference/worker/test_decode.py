@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+
 from imageserver.errors import LimitExceeded, PictureError
 from imageserver.inference.worker import decode as images
 from imageserver.inference.worker.decode import Limits
-from PIL import Image
 
 LIMITS = Limits()
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -32,7 +33,9 @@ def encoded(picture, form, **options):
 
 
 def decode(data, channels=3, least=1000, **options):
-    return images.decode(memoryview(bytearray(data)), channels=channels, least=least, limits=options.pop("limits", LIMITS), **options)
+    return images.decode(
+        memoryview(bytearray(data)), channels=channels, least=least, limits=options.pop("limits", LIMITS), **options
+    )
 
 
 def corners(pixels):
@@ -91,7 +94,8 @@ def test_a_turn_by_45_degrees_is_refused():
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
-    ("least", "shape"), [(8, (64, 96)), (64, (64, 96)), (65, (128, 192)), (128, (128, 192)), (257, (512, 768)), (9999, (512, 768))]
+    ("least", "shape"),
+    [(8, (64, 96)), (64, (64, 96)), (65, (128, 192)), (128, (128, 192)), (257, (512, 768)), (9999, (512, 768))],
 )
 def test_a_large_jpeg_is_decoded_smaller_as_long_as_its_shortest_side_suffices(channels, least, shape):
     data = encoded(upright().resize((768, 512)), "JPEG")

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from bench.digit_scenes import SCENES, cropped, scene
+
 from imageserver.inference.shared.manifest import Input
 from imageserver.inference.worker.preprocessing.digit import BOX, PREPROCESSING, SIDE, digit
 from imageserver.training.lenet.data import as_mnist
@@ -111,7 +112,9 @@ def test_a_five_keeps_a_bar_that_does_not_touch():
     assert abs(int((found > 100).sum()) - int((whole > 100).sum())) < 0.25 * (whole > 100).sum()
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (2, 2), (27, 29), (28, 28), (28, 500), (33, 900), (81, 81), (3000, 40)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (1, 300), (300, 1), (2, 2), (27, 29), (28, 28), (28, 500), (33, 900), (81, 81), (3000, 40)]
+)
 @pytest.mark.parametrize("fill", ["black", "white", "grey", "noise", "half"])
 def test_no_picture_is_too_odd(shape, fill):
     rng = np.random.default_rng(1)

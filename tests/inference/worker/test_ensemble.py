@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from imageserver.errors import ManifestError, ModelError
 from imageserver.inference.shared import manifest
 from imageserver.inference.worker import loader
@@ -61,7 +62,9 @@ def job(value, size=64):
 def test_the_scores_are_averaged(tmp_path, threads):
     members = [
         member(tmp_path, "even", lambda x: x),
-        member(tmp_path, "square", lambda x: x**2, labels='["pneumonia", "normal"]'),  # in another order: its second is normal
+        member(
+            tmp_path, "square", lambda x: x**2, labels='["pneumonia", "normal"]'
+        ),  # in another order: its second is normal
         member(tmp_path, "colour", lambda x: x / 2, channels=3, size=20),
     ]
     read = ensemble(tmp_path, members)

@@ -2,13 +2,22 @@
 
 import numpy as np
 import pytest
+
 from imageserver.inference.shared.manifest import Input
 from imageserver.inference.worker.predictor import Scaling, batch_sizes
 from imageserver.inference.worker.preprocessing import base
 
 
 def wanted(width=10, height=10, channels=3, **changes):
-    values = {"order": "rgb", "range": (0.0, 255.0), "mean": (), "std": (), "layout": "nhwc", "preprocessing": "stretch", **changes}
+    values = {
+        "order": "rgb",
+        "range": (0.0, 255.0),
+        "mean": (),
+        "std": (),
+        "layout": "nhwc",
+        "preprocessing": "stretch",
+        **changes,
+    }
     return Input(width=width, height=height, channels=channels, **values)
 
 
@@ -61,7 +70,9 @@ def test_scaling():
     batch[0, 0, 1] = (255, 127.5, 51)
     assert Scaling(wanted()).idle
     assert Scaling(wanted(range=(0.0, 1.0))).apply(batch.copy())[0, 0, 1] == pytest.approx([1, 0.5, 0.2])
-    assert Scaling(wanted(range=(-1.0, 1.0))).apply(batch.copy())[0, 0] == pytest.approx(np.array([[-1, -1, -1], [1, 0, -0.6]]), abs=1e-6)
+    assert Scaling(wanted(range=(-1.0, 1.0))).apply(batch.copy())[0, 0] == pytest.approx(
+        np.array([[-1, -1, -1], [1, 0, -0.6]]), abs=1e-6
+    )
     scaling = Scaling(wanted(range=(0.0, 1.0), mean=(0.5, 0.25, 0.2), std=(0.5, 0.5, 2.0)))
     assert scaling.apply(batch.copy())[0, 0, 1] == pytest.approx([1, 0.5, 0], abs=1e-6)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from imageserver.inference.shared.manifest import Output
 from imageserver.inference.worker import results
 
@@ -59,7 +60,13 @@ def test_activation():
 
 
 def test_plain():
-    value = {"a": np.float32(0.5), "b": [np.int64(3), np.bool_(True)], 4: np.zeros((2, 1)), "n": float("nan"), "t": (None, "x")}
+    value = {
+        "a": np.float32(0.5),
+        "b": [np.int64(3), np.bool_(True)],
+        4: np.zeros((2, 1)),
+        "n": float("nan"),
+        "t": (None, "x"),
+    }
     assert results.plain(value) == {"a": 0.5, "b": [3, True], "4": [[0.0], [0.0]], "n": None, "t": [None, "x"]}
     with pytest.raises(TypeError, match="holds a set"):
         results.plain({"a": {1}})

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from imageserver.inference.shared.request_bodies import BodyError
 from imageserver.inference.worker import tensors
 from imageserver.inference.worker.tensors import Input, Wanted
@@ -105,14 +106,20 @@ def test_outputs_asked_for():
     assert tensors.read_wanted({"parameters": {"binary_data_output": True}}, ("scores",)) == [Wanted("scores", True, 0)]
     asked = {"outputs": [{"name": "scores", "parameters": {"binary_data": True, "classification": 3}}]}
     assert tensors.read_wanted(asked, names) == [Wanted("scores", True, 3)]
-    for wrong in ({"outputs": {}}, {"outputs": [{"name": "other"}]}, {"outputs": [{"name": "label", "parameters": {"classification": 1}}]}):
+    for wrong in (
+        {"outputs": {}},
+        {"outputs": [{"name": "other"}]},
+        {"outputs": [{"name": "label", "parameters": {"classification": 1}}]},
+    ):
         with pytest.raises(BodyError):
             tensors.read_wanted(wrong, names)
 
 
 def test_the_answer_in_json_and_in_binary():
     outputs = {"scores": np.array([[0.25, 0.75]], "<f4"), "label": np.array([b"b"], dtype=object)}
-    data, head = tensors.write("m", "seven", outputs, [Wanted("scores", False, 0), Wanted("label", False, 0)], ("a", "b"))
+    data, head = tensors.write(
+        "m", "seven", outputs, [Wanted("scores", False, 0), Wanted("label", False, 0)], ("a", "b")
+    )
     assert head == 0
     assert json.loads(data) == {
         "model_name": "m",
@@ -127,7 +134,13 @@ def test_the_answer_in_json_and_in_binary():
     data, head = tensors.write("m", None, outputs, wanted, ("a", "b"))
     sizes = [output["parameters"]["binary_data_size"] for output in json.loads(data[:head])["outputs"]]
     assert sizes == [8, 5, 32]
-    assert data[head:] == np.array([0.25, 0.75], "<f4").tobytes() + b"\1\0\0\0b" + b"\x0c\0\0\x000.750000:1:b" + b"\x0c\0\0\x000.250000:0:a"
+    assert (
+        data[head:]
+        == np.array([0.25, 0.75], "<f4").tobytes()
+        + b"\1\0\0\0b"
+        + b"\x0c\0\0\x000.750000:1:b"
+        + b"\x0c\0\0\x000.250000:0:a"
+    )
 
 
 def test_pixels_are_made_grey_or_colour_as_the_model_takes():

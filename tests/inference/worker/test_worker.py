@@ -11,9 +11,10 @@ import time
 import numpy as np
 import psutil
 import pytest
-from imageserver.inference.shared import wire
 from PIL import Image
 from tests.inference.worker.worker_process import TEST_MODELS, WorkerProcess
+
+from imageserver.inference.shared import wire
 
 
 def grey(level, size=(32, 24), form="PNG"):
@@ -41,7 +42,9 @@ def test_each_picture_gets_its_own_answer_in_order(worker):
 
 
 def test_a_broken_picture_does_not_spoil_its_batch(worker):
-    good, broken, cut, empty, other = worker.run("echo", [grey(5), b"no picture", grey(9)[:-9], b"", grey(6, form="JPEG")])
+    good, broken, cut, empty, other = worker.run(
+        "echo", [grey(5), b"no picture", grey(9)[:-9], b"", grey(6, form="JPEG")]
+    )
     assert (good["label"], other["label"]) == ("5", "6")
     for result in (broken, cut, empty):
         assert result["reason"] == "picture"
@@ -60,16 +63,23 @@ def test_the_size_is_that_of_the_upright_picture(worker):
 
 
 def test_a_model_that_is_not_there(worker):
-    assert worker.run("nothing", [grey(1), grey(2)]) == [{"error": "the model 'nothing' is not loaded", "reason": "model"}] * 2
+    assert (
+        worker.run("nothing", [grey(1), grey(2)])
+        == [{"error": "the model 'nothing' is not loaded", "reason": "model"}] * 2
+    )
 
 
 def test_batches_larger_than_the_manifest_says_are_served_too(worker):
-    assert [result["label"] for result in worker.run("echo", [grey(level) for level in range(20)])] == [str(level) for level in range(20)]
+    assert [result["label"] for result in worker.run("echo", [grey(level) for level in range(20)])] == [
+        str(level) for level in range(20)
+    ]
 
 
 def test_both_slots(worker):
     for slot in (0, 1):
-        worker.send({"op": "run", "id": slot, "model": "echo", "slot": slot, "items": worker.put([grey(40 + slot)], slot)})
+        worker.send(
+            {"op": "run", "id": slot, "model": "echo", "slot": slot, "items": worker.put([grey(40 + slot)], slot)}
+        )
     assert [worker.receive()["results"][0]["label"] for _slot in (0, 1)] == ["40", "41"]
 
 
@@ -81,10 +91,17 @@ def test_a_model_that_does_not_load_says_why_and_leaves_the_others(worker, tmp_p
     assert failed["error"] == "model.py of the model 'broken' does not load: RuntimeError: no such luck"
     (folder / "model.py").write_text("class Model: pass")
     assert "no class Model with a method predict" in worker.load(folder)["error"]
-    (folder / "model.py").write_text("class Model:\n def __init__(self, folder, manifest): 1 / 0\n def predict(self, batch): pass")
+    (folder / "model.py").write_text(
+        "class Model:\n def __init__(self, folder, manifest): 1 / 0\n def predict(self, batch): pass"
+    )
     assert "does not start: ZeroDivisionError" in worker.load(folder)["error"]
-    (folder / "model.py").write_text("class Model:\n def __init__(self, folder, manifest): pass\n def predict(self, batch): pass")
-    assert "fails on a blank picture: TypeError: predict must return a list of 8 dictionaries" in worker.load(folder)["error"]
+    (folder / "model.py").write_text(
+        "class Model:\n def __init__(self, folder, manifest): pass\n def predict(self, batch): pass"
+    )
+    assert (
+        "fails on a blank picture: TypeError: predict must return a list of 8 dictionaries"
+        in worker.load(folder)["error"]
+    )
     (folder / "model.toml").write_text("kind = 5")
     assert "model.toml: kind: must be one of" in worker.load(folder)["error"]
     assert worker.run("echo", [grey(3)])[0]["label"] == "3"
@@ -160,7 +177,11 @@ def test_answers_that_cannot_be_sent(worker, tmp_path):
 
 
 def test_it_holds_nothing_that_it_does_not_need(worker):
-    libraries = {os.path.basename(entry.path) for entry in psutil.Process(worker.process.pid).memory_maps() if ".so" in entry.path}
+    libraries = {
+        os.path.basename(entry.path)
+        for entry in psutil.Process(worker.process.pid).memory_maps()
+        if ".so" in entry.path
+    }
     assert not [name for name in libraries if "tensorflow" in name or "openvino" in name]
 
 
@@ -200,7 +221,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_it_dies_with_its_parent(tmp_path):
     root = TEST_MODELS.parent.parent
     environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"}
-    done = subprocess.run([sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, env=environment, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, env=environment, timeout=60
+    )
     worker, holder = map(int, done.stdout.split())
     try:
         assert done.returncode == -signal.SIGKILL
@@ -220,7 +243,11 @@ def test_several_threads_decode_and_keep_the_order(tmp_path):
         pictures = [grey(level, (640, 480)) for level in range(16)]
         pictures[5] = b"broken"
         results = worker.run("echo", pictures)
-        assert [result.get("label", result.get("reason")) for result in results] == [*"01234", "picture", *map(str, range(6, 16))]
+        assert [result.get("label", result.get("reason")) for result in results] == [
+            *"01234",
+            "picture",
+            *map(str, range(6, 16)),
+        ]
 
 
 def test_a_crash_is_a_crash(tmp_path):
@@ -234,7 +261,9 @@ def test_a_crash_is_a_crash(tmp_path):
 
 def test_what_goes_wrong_is_one_line_on_stderr_with_the_place(tmp_path):
     folder = copy("echo", tmp_path)
-    (folder / "model.py").write_text(PICKY.replace("from . import helper", "").replace("helper.TooBright", "ValueError"))
+    (folder / "model.py").write_text(
+        PICKY.replace("from . import helper", "").replace("helper.TooBright", "ValueError")
+    )
     (folder / "names.txt").write_text("x")
     with WorkerProcess(tmp_path / "cache") as worker:
         worker.load(folder)

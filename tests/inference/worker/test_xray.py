@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from imageserver.inference.shared import manifest
 from imageserver.inference.worker import decode
 from imageserver.inference.worker.decode import Limits
@@ -64,7 +65,8 @@ def test_a_picture_of_the_models_size_keeps_its_pixels():
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "top", "left"), [(280, 280, 0, 0), (280, 500, 0, 110), (500, 280, 110, 0), (280, 281, 0, 0), (283, 280, 1, 0)]
+    ("height", "width", "top", "left"),
+    [(280, 280, 0, 0), (280, 500, 0, 110), (500, 280, 110, 0), (280, 281, 0, 0), (283, 280, 1, 0)],
 )
 def test_the_square_in_the_middle_is_averaged(height, width, top, left):
     pixels = np.random.default_rng(1).integers(0, 256, (height, width), dtype=np.uint8)
@@ -88,7 +90,12 @@ def test_odd_and_small_pictures_have_a_result(size):
         (lambda grey: through_the_decoder(".png", grey.astype(np.uint16) << 8 | grey), 0),
         (lambda grey: through_the_decoder(".tiff", grey.astype(np.uint16) << 8), 0),
         (lambda grey: through_the_decoder(".jpg", grey, cv2.IMWRITE_JPEG_QUALITY, 95), 2),
-        (lambda grey: through_the_decoder(".jpg", cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), cv2.IMWRITE_JPEG_QUALITY, 95), 2),
+        (
+            lambda grey: through_the_decoder(
+                ".jpg", cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), cv2.IMWRITE_JPEG_QUALITY, 95
+            ),
+            2,
+        ),
     ],
     ids=["png", "colour png", "16-bit png", "16-bit tiff", "jpeg", "colour jpeg"],
 )

@@ -67,14 +67,18 @@ class WorkerProcess:
         items, at = [], slot * wire.SLOT_BYTES
         for picture in pictures:
             self.arena[at : at + len(picture)] = picture
-            items.append({"at": at - slot * wire.SLOT_BYTES, "size": len(picture), "form": wire.FORM_IMAGE, "rotate": rotate})
+            items.append(
+                {"at": at - slot * wire.SLOT_BYTES, "size": len(picture), "form": wire.FORM_IMAGE, "rotate": rotate}
+            )
             at += len(picture)
         return items
 
     def run(self, model, pictures, rotate=0):
         """The results for the pictures."""
         self._number += 1
-        self.send({"op": "run", "id": self._number, "model": model, "slot": 0, "items": self.put(pictures, rotate=rotate)})
+        self.send(
+            {"op": "run", "id": self._number, "model": model, "slot": 0, "items": self.put(pictures, rotate=rotate)}
+        )
         answer = self.receive()
         assert (answer["op"], answer["id"]) == ("done", self._number)
         return answer["results"]

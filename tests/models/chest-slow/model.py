@@ -9,4 +9,7 @@ class Model:
 
     def predict(self, batch):
         time.sleep(0.2)
-        return [{"label": "pneumonia" if float(picture.mean()) > 127 else "normal", "score": 1.0, "labels": []} for picture in batch]
+        return [
+            {"label": "pneumonia" if float(picture.mean()) > 127 else "normal", "score": 1.0, "labels": []}
+            for picture in batch
+        ]

@@ -37,7 +37,9 @@ class RestServer(Server):
     def ask(self, method, path, *, secure=False, timeout=100, **more):
         """A request; `secure` takes https and checks the certificate. Never follows a redirect."""
         url = self.secure_url if secure else self.url
-        return self.session.request(method, url + path, verify=self.ca if secure else None, timeout=timeout, allow_redirects=False, **more)
+        return self.session.request(
+            method, url + path, verify=self.ca if secure else None, timeout=timeout, allow_redirects=False, **more
+        )
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +66,7 @@ def server(models, tmp_path_factory):
 def digit():
     """A picture file of a 7, 28x28, light on dark, and its pixels."""
     import cv2
+
     from imageserver.training.lenet.data import as_mnist
     from imageserver.training.lenet.strokes import draw
 

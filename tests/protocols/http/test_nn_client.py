@@ -19,7 +19,9 @@ specification.loader.exec_module(nn_client)
 
 def run(*words, typed=""):
     """The program with the words of a command line and what is typed into it."""
-    return subprocess.run([sys.executable, PROGRAM, *map(str, words)], input=typed, capture_output=True, text=True, timeout=100)
+    return subprocess.run(
+        [sys.executable, PROGRAM, *map(str, words)], input=typed, capture_output=True, text=True, timeout=100
+    )
 
 
 @pytest.fixture

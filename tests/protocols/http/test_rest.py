@@ -74,7 +74,10 @@ def test_a_picture_may_come_in_any_of_the_documented_ways(server, digit, secure)
         {"json": {"image": base64_of(file)}},
         {"json": {"image": lines}},
         {"json": {"image": lines.replace("\n", "\r\n")}},
-        {"data": json.dumps({"image": base64_of(file)}), "headers": {"Content-Type": "application/json; charset=utf-8"}},
+        {
+            "data": json.dumps({"image": base64_of(file)}),
+            "headers": {"Content-Type": "application/json; charset=utf-8"},
+        },
         {"data": b"\xef\xbb\xbf" + json.dumps({"image": base64_of(file)}).encode(), "headers": JSON},
         {"data": file, "headers": {"Content-Type": "image/png"}},
         {"data": file, "headers": {"Content-Type": "image/jpeg"}},
@@ -117,7 +120,13 @@ REFUSALS = [
     ("POST", "/lenet/classify", {"data": b"[" * 200_000, "headers": JSON}, 400, "nested too deeply"),
     ("POST", "/lenet/classify", {"data": b'{"n": %s}' % (b"9" * 5000), "headers": JSON}, 400, "too many digits"),
     ("POST", "/lenet/classify", {"data": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "boundary"),
-    ("POST", "/lenet/classify", {"data": b"x", "headers": {"Content-Type": "multipart/form-data; boundary=y"}}, 400, "multipart"),
+    (
+        "POST",
+        "/lenet/classify",
+        {"data": b"x", "headers": {"Content-Type": "multipart/form-data; boundary=y"}},
+        400,
+        "multipart",
+    ),
     ("POST", "/lenet/classify", {"json": {"picture": PICTURE}}, 415, "image"),
     ("POST", "/lenet/classify", {"json": [PICTURE]}, 415, "image"),
     ("POST", "/lenet/classify", {"json": {"image": None}}, 415, "image"),
@@ -166,7 +175,9 @@ def test_a_body_too_large_gets_its_413_every_time(server, secure):
         answer = server.ask("POST", "/lenet/classify", secure=secure, data=BIG, headers=JSON)
         assert "17000000 bytes; at most 16777216" in error_of(answer, 413)
     chunks = (BIG[at : at + 2**20] for at in range(0, len(BIG), 2**20))
-    assert "at most 16777216" in error_of(server.ask("POST", "/lenet/classify", secure=secure, data=chunks, headers=JSON), 413)
+    assert "at most 16777216" in error_of(
+        server.ask("POST", "/lenet/classify", secure=secure, data=chunks, headers=JSON), 413
+    )
 
 
 def test_the_largest_body_goes_through(server):
@@ -177,7 +188,17 @@ def test_the_largest_body_goes_through(server):
 
 
 WRONG = [f"Basic {base64_of(pair)}" for pair in (b"test_nn:wrong", b"nobody:lenet", b"no colon")]
-PATHS = ["/", "/list_nn", "/lenet", "/lenet/about", "/lenet/train", "/lenet/train/status", "/v2", "/openapi.json", "/docs"]
+PATHS = [
+    "/",
+    "/list_nn",
+    "/lenet",
+    "/lenet/about",
+    "/lenet/train",
+    "/lenet/train/status",
+    "/v2",
+    "/openapi.json",
+    "/docs",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -207,7 +228,12 @@ def test_requests_at_once_do_not_mix(server):
 
 def test_a_client_that_leaves_in_the_middle_disturbs_nobody(server):
     credentials = base64_of(b"test_nn:lenet")
-    lines = ["POST /lenet/classify HTTP/1.1", "Host: x", f"Authorization: Basic {credentials}", "Content-Type: image/png"]
+    lines = [
+        "POST /lenet/classify HTTP/1.1",
+        "Host: x",
+        f"Authorization: Basic {credentials}",
+        "Content-Type: image/png",
+    ]
     head = "\r\n".join([*lines, "Content-Length: 100000", "", ""])
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", server.port)) as gone:
@@ -264,16 +290,30 @@ def test_where_no_credentials_are_checked_any_will_do(models, tmp_path):
         open_server.ask("POST", "/slow/classify", json={"image": PICTURE})
 
         with ThreadPoolExecutor(12) as pool:
-            answers = list(pool.map(lambda _: open_server.ask("POST", "/slow/classify", json={"image": PICTURE}), range(24)))
+            answers = list(
+                pool.map(lambda _: open_server.ask("POST", "/slow/classify", json={"image": PICTURE}), range(24))
+            )
         assert {answer.status_code for answer in answers} == {200, 503}
         assert all("Retry-After" in answer.headers for answer in answers if answer.status_code == 503)
 
 
 def test_the_camera_client_speaks_https(server):
-    command = [sys.executable, ROOT / "clients/camera.py", SAMPLES / "4.png", "-m", "lenet", "--user", "test_nn", "--password", "lenet"]
+    command = [
+        sys.executable,
+        ROOT / "clients/camera.py",
+        SAMPLES / "4.png",
+        "-m",
+        "lenet",
+        "--user",
+        "test_nn",
+        "--password",
+        "lenet",
+    ]
     address = server.secure_url.removeprefix("https://")
     for trust in (["--ca", server.ca], ["--insecure"]):
-        done = subprocess.run([*command, "--server", address, *trust, "--json"], capture_output=True, text=True, timeout=100)
+        done = subprocess.run(
+            [*command, "--server", address, *trust, "--json"], capture_output=True, text=True, timeout=100
+        )
         assert done.returncode == 0, done.stderr
         assert '"label": "4"' in done.stdout or '"label":"4"' in done.stdout
     done = subprocess.run([*command, "--server", server.secure_url], capture_output=True, text=True, timeout=100)

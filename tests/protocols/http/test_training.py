@@ -110,7 +110,9 @@ def test_events_end_at_once_when_no_training_runs(server):
 def test_a_training_swaps_its_model_in_under_load(data, own_models, digits, digit):
     worsen(own_models / "lenet")
     file, pixels = digit
-    request = {"inputs": [{"name": "image", "shape": [1, 28, 28, 1], "datatype": "UINT8", "data": pixels.ravel().tolist()}]}
+    request = {
+        "inputs": [{"name": "image", "shape": [1, 28, 28, 1], "datatype": "UINT8", "data": pixels.ravel().tolist()}]
+    }
     with start(data, own_models, digits, samples=1024) as server:
         server.ready()
 
@@ -124,7 +126,9 @@ def test_a_training_swaps_its_model_in_under_load(data, own_models, digits, digi
         (job,) = jobs(server)
         assert os.getpriority(os.PRIO_PROCESS, job) == 19
         for method, path in (("GET", "/lenet/train"), ("GET", "/lenet/train/status"), ("POST", "/lenet/classify")):
-            answer = server.ask(method, path, **({"data": file, "headers": {"Content-Type": "image/png"}} if method == "POST" else {}))
+            answer = server.ask(
+                method, path, **({"data": file, "headers": {"Content-Type": "image/png"}} if method == "POST" else {})
+            )
             assert answer.status_code == 406
             assert "lenet is being trained" in answer.json()["error"]
         heard = []
@@ -144,11 +148,15 @@ def test_a_training_swaps_its_model_in_under_load(data, own_models, digits, digi
         assert server.find(r"the new model gets .* it serves from now on")
         assert (data / "models" / "lenet").is_symlink()
         after = scores()
-        assert server.ask("POST", "/lenet/classify", data=file, headers={"Content-Type": "image/png"}).status_code == 200
+        assert (
+            server.ask("POST", "/lenet/classify", data=file, headers={"Content-Type": "image/png"}).status_code == 200
+        )
     with start(data, own_models, digits) as server:
         server.ready()
         assert status(server) == found
-        assert np.allclose(server.ask("POST", "/v2/models/lenet/infer", json=request).json()["outputs"][0]["data"], after, atol=1e-5)
+        assert np.allclose(
+            server.ask("POST", "/v2/models/lenet/infer", json=request).json()["outputs"][0]["data"], after, atol=1e-5
+        )
 
 
 def test_what_does_not_serve_leaves_an_honest_status(data, own_models, digits, digit):
@@ -178,7 +186,10 @@ def test_what_does_not_serve_leaves_an_honest_status(data, own_models, digits, d
         killed = status(server)
         assert "ended by signal SIGKILL" in killed.pop("note")
         assert killed == before
-        assert server.ask("POST", "/lenet/classify", data=file, headers={"Content-Type": "image/png"}).json()["number"] == "7"
+        assert (
+            server.ask("POST", "/lenet/classify", data=file, headers={"Content-Type": "image/png"}).json()["number"]
+            == "7"
+        )
 
         # The job does not outlive a server that is killed, and the next server says what became of it.
         assert server.ask("GET", "/lenet/train").status_code == 200
@@ -193,11 +204,16 @@ def test_what_does_not_serve_leaves_an_honest_status(data, own_models, digits, d
     ("arguments", "refused"),
     [
         (["--mnist", "absent.npz", "--training-data", "absent"], {"mnist": "absent.npz", "other": "--training-data"}),
-        (["--mnist", "broken.npz", "--training-data", "few"], {"mnist": "broken.npz", "other": "too few pictures of 0, 1, 2"}),
+        (
+            ["--mnist", "broken.npz", "--training-data", "few"],
+            {"mnist": "broken.npz", "other": "too few pictures of 0, 1, 2"},
+        ),
         ([], {"mnist": "mnist.npz by --mnist", "other": "--training-data"}),
     ],
 )
-def test_training_data_that_cannot_be_used_is_refused_at_once(data, own_models, monkeypatch, tmp_path, arguments, refused):
+def test_training_data_that_cannot_be_used_is_refused_at_once(
+    data, own_models, monkeypatch, tmp_path, arguments, refused
+):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there: no network
     (data / "broken.npz").write_bytes(b"no numpy file")

@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+
 from imageserver.errors import TrainingError
 from imageserver.inference.server import training
 from imageserver.inference.server.training import Trainings

@@ -22,7 +22,12 @@ def infer(server, model, request, **more):
 
 
 def tensor(pixels, **more):
-    return {"inputs": [{"name": "image", "shape": list(pixels.shape), "datatype": "UINT8", "data": pixels.ravel().tolist()}], **more}
+    return {
+        "inputs": [
+            {"name": "image", "shape": list(pixels.shape), "datatype": "UINT8", "data": pixels.ravel().tolist()}
+        ],
+        **more,
+    }
 
 
 def test_health_models_and_what_they_take(server):
@@ -36,7 +41,10 @@ def test_health_models_and_what_they_take(server):
         found = server.ask("GET", path).json()
         assert found["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, -1, -1, 1]}]
         assert [output["shape"] for output in found["outputs"]] == [[-1, 10], [-1]]
-    assert server.ask("GET", "/v2/models/slow/ready").json() == {"name": "slow", "ready": True}  # loaded for the question
+    assert server.ask("GET", "/v2/models/slow/ready").json() == {
+        "name": "slow",
+        "ready": True,
+    }  # loaded for the question
     for path in ("/v2/models/nothing", "/v2/models/lenet/versions/2", "/v2/models/echoer", "/v2/nothing"):
         assert server.ask("GET", path).status_code == 404
 
@@ -45,7 +53,9 @@ def test_scores_are_those_of_classify(server, digit):
     file, pixels = digit
     classified = server.ask("POST", "/lenet/classify", files={"f": ("7.png", file)}).json()
     expected = {entry["label"]: entry["score"] for entry in classified["labels"]}
-    in_base64 = {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(file).decode()]}]}
+    in_base64 = {
+        "inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(file).decode()]}]
+    }
     as_network = (pixels / np.float32(255)).reshape(1, 28, 28, 1)
     floats = {"inputs": [{"name": "image", "shape": [1, 28, 28, 1], "datatype": "FP32", "data": as_network.tolist()}]}
     for request in (in_base64, tensor(pixels.reshape(1, 28, 28, 1)), floats):
@@ -67,7 +77,9 @@ def test_binary_tensors_go_both_ways(server, digit):
     head = json.dumps(
         {
             "id": "a",
-            "inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": len(element)}}],
+            "inputs": [
+                {"name": "image", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": len(element)}}
+            ],
             "outputs": [{"name": "scores", "parameters": {"binary_data": True}}, {"name": "label"}],
         }
     ).encode()
@@ -84,11 +96,35 @@ def test_binary_tensors_go_both_ways(server, digit):
     ("model", "request_", "headers", "status", "words"),
     [
         ("lenet", tensor(np.zeros((17, 28, 28, 1), np.uint8)), {}, 400, "at most 16"),
-        ("lenet", {"inputs": [{"name": "image", "shape": [1, 27, 28, 1], "datatype": "FP32", "data": [0] * 756}]}, {}, 400, "28, 28, 1"),
-        ("echo", {"inputs": [{"name": "image", "shape": [1, 16, 16, 1], "datatype": "FP32", "data": [0] * 256}]}, {}, 400, "UINT8"),
-        ("lenet", {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["aGVsbG8="]}]}, {}, 400, "no JPEG"),
+        (
+            "lenet",
+            {"inputs": [{"name": "image", "shape": [1, 27, 28, 1], "datatype": "FP32", "data": [0] * 756}]},
+            {},
+            400,
+            "28, 28, 1",
+        ),
+        (
+            "echo",
+            {"inputs": [{"name": "image", "shape": [1, 16, 16, 1], "datatype": "FP32", "data": [0] * 256}]},
+            {},
+            400,
+            "UINT8",
+        ),
+        (
+            "lenet",
+            {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["aGVsbG8="]}]},
+            {},
+            400,
+            "no JPEG",
+        ),
         ("lenet", tensor(np.zeros((1, 28, 28, 1), np.uint8)), {"Inference-Header-Content-Length": "x"}, 400, "number"),
-        ("lenet", tensor(np.zeros((1, 28, 28, 1), np.uint8)), {"Inference-Header-Content-Length": "99999"}, 400, "bytes"),
+        (
+            "lenet",
+            tensor(np.zeros((1, 28, 28, 1), np.uint8)),
+            {"Inference-Header-Content-Length": "99999"},
+            400,
+            "bytes",
+        ),
         ("lenet", tensor(np.zeros((1, 28, 28, 1), np.uint8)), {"Content-Type": "text/plain"}, 415, "text/plain"),
         ("lenet", [], {}, 400, "inputs"),
         ("nothing", {}, {}, 404, "no model"),
@@ -111,8 +147,16 @@ def test_tritonclient_works_unchanged(server, digit, model, tmp_path):
     channels = server.ask("GET", f"/v2/models/{model}").json()["inputs"][0]["shape"][3]
     (tmp_path / "7.png").write_bytes(file)
     np.save(tmp_path / "7.npy", np.repeat(pixels.reshape(1, 28, 28, 1), channels, axis=3))
-    command = [CLIENTS / "python", ROOT / "tests/rest/triton_client.py", f"127.0.0.1:{server.port}", "test_nn:lenet", model]
-    done = subprocess.run([*command, tmp_path / "7.png", tmp_path / "7.npy"], capture_output=True, text=True, timeout=100)
+    command = [
+        CLIENTS / "python",
+        ROOT / "tests/rest/triton_client.py",
+        f"127.0.0.1:{server.port}",
+        "test_nn:lenet",
+        model,
+    ]
+    done = subprocess.run(
+        [*command, tmp_path / "7.png", tmp_path / "7.npy"], capture_output=True, text=True, timeout=100
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["live"], found["ready"], found["model_ready"], found["id"]) == (True, True, True, "seven")
@@ -126,7 +170,13 @@ def test_tritonclient_works_unchanged(server, digit, model, tmp_path):
 
 @needs_clients
 def test_schemathesis_finds_nothing(server, tmp_path):
-    command = [CLIENTS / "st", "--config-file", ROOT / "tests/rest/schemathesis.toml", "run", f"{server.url}/openapi.json"]
+    command = [
+        CLIENTS / "st",
+        "--config-file",
+        ROOT / "tests/rest/schemathesis.toml",
+        "run",
+        f"{server.url}/openapi.json",
+    ]
     options = ["-a", "test_nn:lenet", "-n", "5", "--generation-deterministic", "--no-color"]
     which = ["--phases", "examples,coverage,fuzzing", "--exclude-path-regex", "train$"]
     done = subprocess.run([*command, *options, *which], capture_output=True, text=True, timeout=110, cwd=tmp_path)
@@ -151,6 +201,10 @@ def test_the_page_needs_nothing_from_elsewhere(server):
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert not re.search(r"<script|<img|<link|@import|url\(", answer.text)
-    assert not [link for link in re.findall(r'(?:href|src)="([^"]+)"', answer.text) if not link.startswith("#") and link != "openapi.json"]
+    assert not [
+        link
+        for link in re.findall(r'(?:href|src)="([^"]+)"', answer.text)
+        if not link.startswith("#") and link != "openapi.json"
+    ]
     for path in server.ask("GET", "/openapi.json").json()["paths"]:
         assert f"<code>{path}</code>" in answer.text

@@ -34,10 +34,16 @@ def main(url, user, model, picture_file, pixels_file):
     for name, binary in (("binary", True), ("json", False)):
         tensor = triton.InferInput("image", list(pixels.shape), "UINT8")
         tensor.set_data_from_numpy(pixels, binary_data=binary)
-        outputs = [triton.InferRequestedOutput("scores", binary_data=binary), triton.InferRequestedOutput("label", binary_data=binary)]
+        outputs = [
+            triton.InferRequestedOutput("scores", binary_data=binary),
+            triton.InferRequestedOutput("label", binary_data=binary),
+        ]
         found[name] = scores(client.infer(model, [tensor], outputs=outputs, headers=headers()))
     best = [triton.InferRequestedOutput("scores", class_count=2)]
-    found["classes"] = [text.decode() for text in client.infer(model, [files], outputs=best, headers=headers()).as_numpy("scores").ravel()]
+    found["classes"] = [
+        text.decode()
+        for text in client.infer(model, [files], outputs=best, headers=headers()).as_numpy("scores").ravel()
+    ]
     try:
         client.infer("no-such-model", [files], headers=headers())
     except triton.InferenceServerException as error:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from imageserver.protocols.legacy_tcp.machine import Action, CheckSignature, Close, Conversation, Limits, Predict, Reply, Step
+from imageserver.protocols.legacy_tcp.machine import (
+    Action,
+    CheckSignature,
+    Close,
+    Conversation,
+    Limits,
+    Predict,
+    Reply,
+    Step,
+)
 
 MODELS = {"INCE": "inception", "VGG!": "vgg", "ENSE": "ensemble", "XCEP": "xception"}
 NONCE = bytes(range(32))

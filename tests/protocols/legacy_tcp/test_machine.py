@@ -8,9 +8,10 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.protocols.legacy_tcp.talking import MODELS, NONCE, Talk, file, padded
+
 from imageserver.protocols.legacy_tcp import machine
 from imageserver.protocols.legacy_tcp.machine import Limits
-from tests.protocols.legacy_tcp.talking import MODELS, NONCE, Talk, file, padded
 
 PICTURE = b"a picture"
 DIGEST = hashlib.sha256(PICTURE).hexdigest().encode()
@@ -98,7 +99,15 @@ def test_sizes(text: bytes, size: int | None) -> None:
 
 @pytest.mark.parametrize(
     ("label", "reply"),
-    [("pneumonia", b"0P"), ("PNEUMONIA", b"0P"), ("normal", b"0N"), ("Normal ", b"0N"), ("none", b"0N"), ("cat", b"3"), ("", b"3")],
+    [
+        ("pneumonia", b"0P"),
+        ("PNEUMONIA", b"0P"),
+        ("normal", b"0N"),
+        ("Normal ", b"0N"),
+        ("none", b"0N"),
+        ("cat", b"3"),
+        ("", b"3"),
+    ],
 )
 def test_labels(label: str, reply: bytes) -> None:
     assert machine.answer(label) == reply
@@ -116,7 +125,9 @@ def test_what_the_model_says_reaches_the_client_and_the_connection_goes_on(answe
 
 
 def test_a_refused_file_or_model_leaves_the_earlier_in_place() -> None:
-    talk = Talk().feed(file(PICTURE) + b"MODEINCE" + b"FILEzzzzzzzzzz" + b"FILE5000zzzzzz" + b"MODERESN" + b"PRED" + b"HASH" + DIGEST)
+    talk = Talk().feed(
+        file(PICTURE) + b"MODEINCE" + b"FILEzzzzzzzzzz" + b"FILE5000zzzzzz" + b"MODERESN" + b"PRED" + b"HASH" + DIGEST
+    )
     assert talk.said == b"?00000202030P00"
     assert talk.predictions == [("inception", PICTURE)]
 
@@ -202,7 +213,18 @@ def test_other_models_of_three_letters_wait_for_their_fourth() -> None:
 
 
 @pytest.mark.parametrize(
-    "sent", [b"", b"PRE", b"FILE", b"FILE12", b"MODE", b"MODEINCE", file(PICTURE), file(PICTURE) + b"HASH" + DIGEST[:63], b"FILEzzzzzzzzzz"]
+    "sent",
+    [
+        b"",
+        b"PRE",
+        b"FILE",
+        b"FILE12",
+        b"MODE",
+        b"MODEINCE",
+        file(PICTURE),
+        file(PICTURE) + b"HASH" + DIGEST[:63],
+        b"FILEzzzzzzzzzz",
+    ],
 )
 def test_twenty_seconds_without_a_complete_command_close(sent: bytes) -> None:
     talk = Talk().wait(10).feed(sent)
@@ -326,7 +348,9 @@ def test_auth_admits() -> None:
     assert talk.feed(b"MODEINCE").replies() == b"00"
 
 
-@pytest.mark.parametrize("wrong", [padded(5) + b"wrong", padded(4) + b"righ", b"zzzzzzzzzz", padded(0), padded(2**20), b"1 2       "])
+@pytest.mark.parametrize(
+    "wrong", [padded(5) + b"wrong", padded(4) + b"righ", b"zzzzzzzzzz", padded(0), padded(2**20), b"1 2       "]
+)
 def test_auth_refuses_and_closes(wrong: bytes) -> None:
     for authenticated in (False, True):
         talk = Talk(authenticated=authenticated).feed(b"AUTH" + wrong)
@@ -423,7 +447,9 @@ class Expected:
         return [b"0P", b"0N", b"3", b"5"][(len(model) + len(picture)) % 4]
 
 
-KINDS = st.sampled_from(["FILE", "FILE", "FILE too large", "MODE", "MODE", "PRED", "PRED", "HASH", "AUTH", "BYE", "unknown"])
+KINDS = st.sampled_from(
+    ["FILE", "FILE", "FILE too large", "MODE", "MODE", "PRED", "PRED", "HASH", "AUTH", "BYE", "unknown"]
+)
 CODES = st.sampled_from(["INCE", "ince", "VGG!", "vgg!", "ENSE", "RESN", "????"])
 STEPS = st.lists(st.tuples(KINDS, CODES, st.binary(max_size=60)), max_size=12)
 WAITS = st.sampled_from([0.0, 0.0, 0.0, 0.05, 0.25])

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+
 from imageserver.config import table
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
@@ -17,7 +18,9 @@ KEYS = Path("keys")
 
 def chosen(**changes: object) -> tuple[Place | None, list[str]]:
     warnings: list[str] = []
-    place = choose(table.read([f"--{name.replace('_', '-')}={value}" for name, value in changes.items()], {}), warnings.append)
+    place = choose(
+        table.read([f"--{name.replace('_', '-')}={value}" for name, value in changes.items()], {}), warnings.append
+    )
     return place, warnings
 
 
@@ -40,7 +43,8 @@ def test_places(changes: dict[str, object], place: Place | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "host"), [({}, "127.0.0.1"), ({"ip": "::"}, "::1"), ({"ip": "127.0.0.1", "tcp_ip": "192.0.2.1"}, "127.0.0.1")]
+    ("changes", "host"),
+    [({}, "127.0.0.1"), ({"ip": "::"}, "::1"), ({"ip": "127.0.0.1", "tcp_ip": "192.0.2.1"}, "127.0.0.1")],
 )
 def test_with_auth_and_without_keys_it_stays_on_this_machine_and_says_so(changes: dict[str, object], host: str) -> None:
     place, warnings = chosen(auth="yes", **changes)
@@ -75,7 +79,9 @@ def test_a_taken_port_that_nobody_asked_for_is_worth_a_warning(monkeypatch: pyte
         assert listen(Settings(ip="127.0.0.1"), warnings.append) is None
         with pytest.raises(SettingError):
             listen(Settings(ip="127.0.0.1", tcp_port=port), print)
-    assert warnings == [f"port {port} on 127.0.0.1 is in use, so legacy TCP commands are off; choose another with --tcp-port, or off"]
+    assert warnings == [
+        f"port {port} on 127.0.0.1 is in use, so legacy TCP commands are off; choose another with --tcp-port, or off"
+    ]
 
 
 def test_an_address_of_another_machine() -> None:

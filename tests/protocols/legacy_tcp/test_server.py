@@ -83,7 +83,10 @@ def test_keys(tmp_path: Path) -> None:
 
 def test_an_old_configuration_file(tmp_path: Path) -> None:
     (tmp_path / "old.ini").write_text("[Server]\nserverName = 127.0.0.1\n[Port]\nport = 0\n")
-    with Server("--tcp-port", "0", "--tcp-config", "old.ini", data=tmp_path) as server, connect(place_of(server)) as client:
+    with (
+        Server("--tcp-port", "0", "--tcp-config", "old.ini", data=tmp_path) as server,
+        connect(place_of(server)) as client,
+    ):
         assert client.bye() == b"0"
 
 
@@ -102,7 +105,9 @@ def test_a_signal_lets_a_running_model_answer(tmp_path: Path) -> None:
 def crowd_beside(server: Server, film: Callable[[], None]) -> float:
     """Let the crowd in, call `film` again and again until it has gone; returns the seconds it took."""
     host, port = place_of(server)
-    pictures = [base64.b64encode(picture(grey) + bytes(100_000)) for grey in (200, 20)]  # what follows a JPEG's end does not count
+    pictures = [
+        base64.b64encode(picture(grey) + bytes(100_000)) for grey in (200, 20)
+    ]  # what follows a JPEG's end does not count
     program = [sys.executable, str(ROOT / "tests/legacy_tcp/crowd.py"), host, str(port), str(CROWD)]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as crowd:
         assert crowd.stdin is not None

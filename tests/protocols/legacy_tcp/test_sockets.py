@@ -14,14 +14,15 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from tests.protocols.legacy_tcp.old_client import OldClient
+from tests.protocols.legacy_tcp.talking import file, padded
+
 from imageserver import metrics
 from imageserver.errors import LimitExceeded, ModelUnavailable, NotAllowed, Stopping, UnknownModel
 from imageserver.protocols.legacy_tcp.connection import Turns
 from imageserver.protocols.legacy_tcp.machine import Limits
 from imageserver.protocols.legacy_tcp.protocol import LegacyTcp, PortLimits
 from imageserver.transport import hub
-from tests.protocols.legacy_tcp.old_client import OldClient
-from tests.protocols.legacy_tcp.talking import file, padded
 
 PATIENCE = 60.0
 
@@ -30,7 +31,7 @@ def model(code: str | None, state: str = "ready") -> SimpleNamespace:
     return SimpleNamespace(manifest=SimpleNamespace(tcp_code=code), state=state)
 
 
-class Hall:
+class Streams:
     """Answers by the first byte of the picture: P and N by their letters; `answers` are what it does instead, first come."""
 
     max_frame_bytes = 2**24
@@ -47,7 +48,7 @@ class Hall:
         self.running = 0
 
     @property
-    def engine(self) -> Hall:
+    def engine(self) -> Streams:
         return self
 
     def prepare(self, name: str) -> None:
@@ -70,9 +71,9 @@ class Running:
     """A port with its clients."""
 
     def __init__(self, limits: PortLimits | None = None, keys: Any = None) -> None:
-        self.hall = Hall()
+        self.streams = Streams()
         self.lines: list[str] = []
-        self.port = LegacyTcp(self.hall, hub.listen("127.0.0.1", 0), limits, keys=keys, log=self.lines.append)
+        self.port = LegacyTcp(self.streams, hub.listen("127.0.0.1", 0), limits, keys=keys, log=self.lines.append)
         self.task = hub.spawn(self.port.serve)
         self.gauge = metrics.CONNECTIONS.child("legacy_tcp")
 
@@ -133,7 +134,7 @@ def test_a_whole_conversation(running: Running, piece: int) -> None:
         assert client.file(b"GIF89a") == b"00"
         assert client.predict() == b"5"
         assert client.bye() == b"0"
-    assert running.hall.asked == [("inception", picture[:64])] * 2 + [("vgg", b"N"), ("vgg", b"GIF89a")]
+    assert running.streams.asked == [("inception", picture[:64])] * 2 + [("vgg", b"N"), ("vgg", b"GIF89a")]
 
 
 @examples(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -203,8 +204,10 @@ def failing(error: Exception) -> Callable[[], Mapping[str, Any]]:
         dict,
     ],
 )
-def test_a_model_that_cannot_answer_gets_3_and_the_connection_goes_on(running: Running, answer: Callable[[], Any]) -> None:
-    running.hall.answers = [answer]
+def test_a_model_that_cannot_answer_gets_3_and_the_connection_goes_on(
+    running: Running, answer: Callable[[], Any]
+) -> None:
+    running.streams.answers = [answer]
     with running.connect() as client:
         assert client.file(b"P") + client.command(b"MODE", b"INCE") == b"0000"
         assert client.predict() == b"3"
@@ -212,19 +215,19 @@ def test_a_model_that_cannot_answer_gets_3_and_the_connection_goes_on(running: R
 
 
 def test_where_the_engine_has_no_room_it_is_asked_again(running: Running) -> None:
-    running.hall.answers = [failing(LimitExceeded("256 requests wait already"))] * 2
+    running.streams.answers = [failing(LimitExceeded("256 requests wait already"))] * 2
     with running.connect() as client:
         assert client.file(b"P") + client.command(b"MODE", b"INCE") == b"0000"
         assert client.predict() == b"0P"
-    assert len(running.hall.asked) == 3
+    assert len(running.streams.asked) == 3
 
 
 def test_where_it_never_has_room_the_reply_is_3_in_time() -> None:
     with Running(quick(answer_time=0.6)) as running, running.connect() as client:
-        running.hall.answers = [failing(LimitExceeded("256 requests wait already"))] * 1000
+        running.streams.answers = [failing(LimitExceeded("256 requests wait already"))] * 1000
         assert client.file(b"P") + client.command(b"MODE", b"INCE") == b"0000"
         assert client.predict() == b"3"
-        assert len(running.hall.asked) <= 4
+        assert len(running.streams.asked) <= 4
 
 
 def test_one_model_that_hangs_takes_no_turns_of_another() -> None:
@@ -236,16 +239,16 @@ def test_one_model_that_hangs_takes_no_turns_of_another() -> None:
 
     with Running(quick(connections_per_host=0)) as running:
         clients = [running.connect() for _ in range(60)]
-        running.hall.answers = [hang] * 60
+        running.streams.answers = [hang] * 60
         for client in clients:
             assert client.read(1) == b"?"
             client.send(file(b"P") + b"MODEVGG!" + b"PRED")
             assert client.read(4) == b"0000"
-        until(lambda: len(running.hall.asked) == 24)
-        hanging, running.hall.answers = running.hall.answers, []
+        until(lambda: len(running.streams.asked) == 24)
+        hanging, running.streams.answers = running.streams.answers, []
         with running.connect() as other:
             assert other.file(b"P") + other.command(b"MODE", b"INCE") + other.predict() == b"00000P"
-        running.hall.answers = hanging
+        running.streams.answers = hanging
         release.set()
         for client in clients:
             assert client.read(2) == b"0N"
@@ -253,8 +256,8 @@ def test_one_model_that_hangs_takes_no_turns_of_another() -> None:
 
 
 def test_a_model_that_is_disabled_or_gone_is_none(running: Running) -> None:
-    running.hall.models["inception"].state = "disabled"
-    del running.hall.models["vgg"]
+    running.streams.models["inception"].state = "disabled"
+    del running.streams.models["vgg"]
     with running.connect() as client:
         assert client.command(b"MODE", b"INCE", b"MODE", b"VGG!", b"MODE", b"NONE") == b"030303"
 
@@ -262,7 +265,9 @@ def test_a_model_that_is_disabled_or_gone_is_none(running: Running) -> None:
 # ---- time ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sent", [b"", b"MO", b"MODE", b"FILE" + padded(50_000), b"FILE" + padded(50_000) + b"x" * 49_999])
+@pytest.mark.parametrize(
+    "sent", [b"", b"MO", b"MODE", b"FILE" + padded(50_000), b"FILE" + padded(50_000) + b"x" * 49_999]
+)
 def test_silent_clients_are_closed_and_counted(sent: bytes) -> None:
     before = count_of(metrics.TCP_CLOSED, "silent")
     with Running(quick(silence=0.1)) as running, running.connect() as client:
@@ -373,7 +378,7 @@ def test_connections_in_total_are_limited() -> None:
 
 
 def test_files_are_limited_by_both_settings(running: Running) -> None:
-    running.hall.max_frame_bytes = 1000
+    running.streams.max_frame_bytes = 1000
     with running.connect() as client:
         assert client.command(b"FILE", padded(1001)) == b"02"
         assert client.command(b"FILE", padded(1000)) == b"00"
@@ -430,7 +435,9 @@ def test_auth() -> None:
         with running.connect() as client:
             client.send(b"BYE!")
             assert client.rest() == b"6"
-    assert running.lines == ["legacy TCP: 127.0.0.1 is refused: the signature's key is not listed in the authorized_keys file"]
+    assert running.lines == [
+        "legacy TCP: 127.0.0.1 is refused: the signature's key is not listed in the authorized_keys file"
+    ]
 
 
 def test_auth_where_no_keys_are_known_is_refused(running: Running) -> None:
@@ -454,10 +461,10 @@ def test_stop_lets_running_models_answer_and_cuts_the_rest_off() -> None:
         return {"label": "pneumonia"}
 
     with running.connect() as idle, running.connect() as busy:
-        running.hall.answers = [slow]
+        running.streams.answers = [slow]
         busy.send(file(b"P") + b"MODEINCEPRED")
         assert busy.read(4) == b"0000"
-        until(lambda: running.hall.asked)
+        until(lambda: running.streams.asked)
         stopping = hub.spawn(running.port.stop, PATIENCE)
         assert idle.rest() == b""
         release.set()
@@ -475,11 +482,28 @@ def test_stop_lets_running_models_answer_and_cuts_the_rest_off() -> None:
 
 def test_random_bytes_leave_it_serving() -> None:
     chance = random.Random(11)
-    words = [b"FILE", b"MODE", b"PRED", b"HASH", b"AUTH", b"BYE", b"VGG", b"INCE", b"5zzzzzzzzz", b"99999zzzzz", b"\0", b"P" * 50]
+    words = [
+        b"FILE",
+        b"MODE",
+        b"PRED",
+        b"HASH",
+        b"AUTH",
+        b"BYE",
+        b"VGG",
+        b"INCE",
+        b"5zzzzzzzzz",
+        b"99999zzzzz",
+        b"\0",
+        b"P" * 50,
+    ]
     with Running(quick(silence=0.05, pause=0.02, connections_per_host=0)) as running:
         for number in range(400):
             with running.connect() as client:
-                data = chance.randbytes(chance.randint(0, 60)) if number % 2 else b"".join(chance.choices(words, k=chance.randint(1, 9)))
+                data = (
+                    chance.randbytes(chance.randint(0, 60))
+                    if number % 2
+                    else b"".join(chance.choices(words, k=chance.randint(1, 9)))
+                )
                 try:
                     client.send(data)
                     if number % 3:

@@ -110,7 +110,10 @@ def test_a_client_that_does_not_read_is_dropped_even_if_the_kernel_holds_all_for
             sender.send(f"{number} " + "x" * 1000)
         for number in range(40):
             assert reader.recv().split()[0] == str(number)
-        until(lambda: 'imageserver_connections{transport="relay"} 2.0' in get(server, "/metrics").text, "the deaf to be dropped")
+        until(
+            lambda: 'imageserver_connections{transport="relay"} 2.0' in get(server, "/metrics").text,
+            "the deaf to be dropped",
+        )
         sender.send("still here")
         assert reader.recv() == "still here"
     finally:
@@ -137,7 +140,9 @@ def test_a_picture_is_kept_with_its_prediction(server: Server) -> None:
 
 
 def test_forms_and_models_by_name(server: Server) -> None:
-    answer = put(server, 2, None, files={"file": ("opencv_frame_0.png", picture(50), "image/png")}, params={"model": "slow"})
+    answer = put(
+        server, 2, None, files={"file": ("opencv_frame_0.png", picture(50), "image/png")}, params={"model": "slow"}
+    )
     assert (answer.status_code, answer.json()["prediction"]["model"]) == (200, "slow")
     assert get(server, "/snippets/2/image").headers["Content-Type"] == "image/jpeg", "by content, never by name"
     assert put(server, 2, picture(60)).json()["prediction"]["label"] == "60"
@@ -156,7 +161,9 @@ def test_forms_and_models_by_name(server: Server) -> None:
         (3, b"--x\r\n", {"headers": {"Content-Type": "multipart/form-data; boundary=x"}}, 400),
     ],
 )
-def test_what_is_no_picture_is_refused_and_not_kept(server: Server, identity: int, data: bytes, options: Any, status: int) -> None:
+def test_what_is_no_picture_is_refused_and_not_kept(
+    server: Server, identity: int, data: bytes, options: Any, status: int
+) -> None:
     answer = put(server, identity, data, **options)
     assert answer.status_code == status
     assert set(answer.json()) == {"error"}
@@ -220,7 +227,9 @@ def test_every_acknowledged_picture_survives_a_kill(tmp_path: Path) -> None:
             thread.join()
     with Server(data=tmp_path) as server:
         server.ready()
-        kept = {snippet["id"]: snippet["prediction"]["label"] for snippet in get(server, "/snippets/").json()["snippets"]}
+        kept = {
+            snippet["id"]: snippet["prediction"]["label"] for snippet in get(server, "/snippets/").json()["snippets"]
+        }
         for identity, grey in acknowledged.items():
             assert int(kept[identity]) >= 0
             assert abs(int(kept[identity]) - grey) <= 21, "this picture, or the one that was under way"
@@ -240,7 +249,16 @@ def test_the_full_circle(server: Server, tmp_path: Path) -> None:
     try:
         assert capture.stdout is not None
         assert "Waiting for snap" in capture.stdout.readline()
-        command = [sys.executable, str(ROOT / "clients/snap.py"), "-s", server.url, "--room", room, "--wait", str(PATIENCE)]
+        command = [
+            sys.executable,
+            str(ROOT / "clients/snap.py"),
+            "-s",
+            server.url,
+            "--room",
+            room,
+            "--wait",
+            str(PATIENCE),
+        ]
         snapped = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert snapped.returncode == 0, snapped.stderr
         assert snapped.stdout.startswith("Picture 42: 77 ")
@@ -265,7 +283,9 @@ def test_both_programs_over_https_with_a_user(tmp_path: Path) -> None:
 
     def snap(*words: str, password: str = "secret") -> subprocess.CompletedProcess[str]:
         options = {**os.environ, "CAMERA_PASSWORD": password}
-        return subprocess.run(command("snap.py", *words), env=options, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        return subprocess.run(
+            command("snap.py", *words), env=options, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
 
     with Server("-a", "--user", "alice:secret", "--https-port", "0", data=tmp_path) as server:
         found = until(lambda: server.find(r"https as well, on https://(\S+)$"), "the second port")
@@ -298,7 +318,16 @@ def test_a_capture_device_comes_back(tmp_path: Path) -> None:
     source = tmp_path / "source.jpg"
     source.write_bytes(picture(88))
     with Server(data=tmp_path) as first:
-        command = [sys.executable, str(ROOT / "clients/capture.py"), "-s", first.url, "--source", str(source), "--count", "1"]
+        command = [
+            sys.executable,
+            str(ROOT / "clients/capture.py"),
+            "-s",
+            first.url,
+            "--source",
+            str(source),
+            "--count",
+            "1",
+        ]
         capture = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert capture.stdout is not None
         assert "Waiting" in capture.stdout.readline()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from imageserver.errors import SettingError
 from imageserver.protocols.snap.store import SnapStore
 
@@ -19,7 +20,12 @@ def test_the_newest_picture_of_each_id_is_kept(tmp_path: Path) -> None:
         pictures.put(7, "png", text, "2026-01-01T00:00:00", {"label": text.decode()})
     pictures.put(8, "jpeg", b"other", "2026-01-02T00:00:00", {})
     (found,) = pictures.get(7)
-    assert (found.path.read_bytes(), found.kind, found.size, found.prediction) == (b"second", "png", 6, {"label": "second"})
+    assert (found.path.read_bytes(), found.kind, found.size, found.prediction) == (
+        b"second",
+        "png",
+        6,
+        {"label": "second"},
+    )
     assert [snippet.id for snippet in pictures.newest()] == [7, 8]
     assert len(list((tmp_path / "snippets" / "pictures").iterdir())) == 2
     assert pictures.get(9) == []

@@ -6,12 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+from tests.inference.worker.worker_process import ROOT
+
 from imageserver.errors import TrainingError
 from imageserver.training.lenet import data as lenet_data
 from imageserver.training.lenet import training
 from imageserver.training.lenet.data import Mix
 from imageserver.training.lenet.strokes import draw
-from tests.inference.worker.worker_process import ROOT
 
 
 def drawings(count, seed=0):
@@ -60,7 +61,9 @@ def test_a_file_that_is_no_npz_ends_the_command_with_2(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("mix", [Mix(), Mix(1, 0, 0, 0), Mix(0, 1, 0, 0), Mix(0, 0, 1, 0), Mix(0, 0, 0.5, 1), Mix(0, 0, 0, 0)])
+@pytest.mark.parametrize(
+    "mix", [Mix(), Mix(1, 0, 0, 0), Mix(0, 1, 0, 0), Mix(0, 0, 1, 0), Mix(0, 0, 0.5, 1), Mix(0, 0, 0, 0)]
+)
 def test_an_epoch_repeats_by_its_seed_and_shows_ink(mix):
     x, y = drawings(40)
     one, other = (lenet_data.epoch(x, y, np.random.default_rng(3), mix) for _ in range(2))
@@ -112,7 +115,9 @@ print(json.dumps({"states": [vars(state) for state in states], "accuracy": train
 def test_a_short_training_learns_reports_and_can_be_cancelled(tmp_path):
     x, y = drawings(200, 1)
     path = write(tmp_path / "digits.npz", x_train=x, y_train=y, x_test=x[:50], y_test=y[:50])
-    done = subprocess.run([sys.executable, "-c", RUN, str(path)], cwd=ROOT / "src", capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(path)], cwd=ROOT / "src", capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout.splitlines()[-1])
     states = told["states"]

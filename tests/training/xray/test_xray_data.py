@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from imageserver.errors import SettingError
 from imageserver.training.xray import data as xray_data
 from imageserver.training.xray import scores as xray_scores
@@ -10,7 +11,9 @@ from imageserver.training.xray.data import Dataset
 
 def made_up(count: int, seed: int = 0) -> Dataset:
     random = np.random.default_rng(seed)
-    return Dataset(random.integers(0, 256, (count, 28, 28), dtype=np.uint8), (np.arange(count) % 4 > 0).astype(np.int64))
+    return Dataset(
+        random.integers(0, 256, (count, 28, 28), dtype=np.uint8), (np.arange(count) % 4 > 0).astype(np.int64)
+    )
 
 
 def with_copies(data: Dataset) -> Dataset:
@@ -56,7 +59,9 @@ def test_load_joins_train_and_validation(tmp_path):
     data = made_up(12)
     path = tmp_path / "data.npz"
     labels = data.labels[:, None]
-    np.savez(path, train_images=data.images[:8], train_labels=labels[:8], val_images=data.images[8:], val_labels=labels[8:])
+    np.savez(
+        path, train_images=data.images[:8], train_labels=labels[:8], val_images=data.images[8:], val_labels=labels[8:]
+    )
     loaded = xray_data.load(path)
     assert (loaded.images == data.images).all()
     assert (loaded.labels == data.labels).all()
@@ -75,7 +80,13 @@ def test_load_refuses_other_files(tmp_path, arrays):
 def test_load_refuses_another_size(tmp_path):
     path = tmp_path / "data.npz"
     labels = np.array([0, 1])
-    np.savez(path, train_images=np.zeros((2, 64, 64)), train_labels=labels, val_images=np.zeros((2, 64, 64)), val_labels=labels)
+    np.savez(
+        path,
+        train_images=np.zeros((2, 64, 64)),
+        train_labels=labels,
+        val_images=np.zeros((2, 64, 64)),
+        val_labels=labels,
+    )
     with pytest.raises(SettingError, match="64"):
         xray_data.load(path)
 

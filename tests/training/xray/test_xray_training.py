@@ -10,10 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from imageserver.errors import SettingError
 from imageserver.inference.shared import manifest
+from imageserver.inference.toolkit.xray import NETWORKS
 from imageserver.training.xray import figures, recipe, scores
-from imageserver.training.xray.recipe import MEMBERS, NETWORKS, WEIGHTS, Recipe
+from imageserver.training.xray.recipe import MEMBERS, WEIGHTS, Recipe
 
 ROOT = Path(__file__).resolve().parents[3]
 MODELS = ROOT / "models"
@@ -75,7 +77,8 @@ def test_a_network_does_not_see_contrast_or_brightness():
 
 def test_fitting_learns_and_the_same_seed_gives_the_same_network():
     import keras
-    from imageserver.inference.toolkit import xray_layers
+
+    from imageserver.inference.toolkit.xray import layers as xray_layers
     from imageserver.training.xray import fit
 
     images, labels = made_up(192)
@@ -88,7 +91,9 @@ def test_fitting_learns_and_the_same_seed_gives_the_same_network():
         results.append(fit.logits(network, others))
         # Mirrored pictures are half of what it saw, and upside down none was.
         assert scores.auc(results[-1], answers) > 0.95
-    assert results[0] == pytest.approx(results[1], abs=0.02)  # to the bit on one core; here sums may be taken in another order
+    assert results[0] == pytest.approx(
+        results[1], abs=0.02
+    )  # to the bit on one core; here sums may be taken in another order
 
 
 def test_pictures_from_elsewhere_are_other_pictures_of_the_same_kind():
@@ -120,7 +125,9 @@ def test_weights_are_stored_in_order_and_named_in_the_manifest(tmp_path):
     networks = [[np.full((2, k + 1), k), np.array([float(k)])] for k in range(6)]
     xray_members.save(tmp_path, networks)
     loaded = xray_members.load(tmp_path / WEIGHTS, 6)
-    assert [[array.tolist() for array in network] for network in loaded] == [[array.tolist() for array in network] for network in networks]
+    assert [[array.tolist() for array in network] for network in loaded] == [
+        [array.tolist() for array in network] for network in networks
+    ]
     digest = hashlib.sha256((tmp_path / WEIGHTS).read_bytes()).hexdigest()
     assert (tmp_path / "model.toml").read_text() == f'title = "x"\nsha256 = "{digest}"\n'
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.toml", WEIGHTS]
@@ -162,7 +169,9 @@ def test_the_ensemble_averages_probabilities():
 def test_one_command_trains_and_another_says_how_well(tmp_path):
     images, labels = made_up(240)
     data = tmp_path / "data.npz"
-    np.savez(data, train_images=images[:200], train_labels=labels[:200], val_images=images[200:], val_labels=labels[200:])
+    np.savez(
+        data, train_images=images[:200], train_labels=labels[:200], val_images=images[200:], val_labels=labels[200:]
+    )
     models = tmp_path / "models"
     models.mkdir()
     for name in (*MEMBERS, recipe.ENSEMBLE):
@@ -170,9 +179,23 @@ def test_one_command_trains_and_another_says_how_well(tmp_path):
     shutil.copy(MODELS / "README.md", models)
 
     def run(module, *options, code=0):
-        command = [sys.executable, str(ROOT / "src/bootstrap.py"), module, "--data", str(data), "--models", str(models), *options]
+        command = [
+            sys.executable,
+            str(ROOT / "src/bootstrap.py"),
+            module,
+            "--data",
+            str(data),
+            "--models",
+            str(models),
+            *options,
+        ]
         done = subprocess.run(
-            command, cwd=ROOT / "src", env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}, capture_output=True, text=True, timeout=600
+            command,
+            cwd=ROOT / "src",
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            capture_output=True,
+            text=True,
+            timeout=600,
         )
         assert done.returncode == code, done.stderr
         return done.stdout

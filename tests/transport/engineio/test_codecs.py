@@ -6,12 +6,18 @@ from base64 import b64encode, encodebytes
 from types import ModuleType
 
 import pytest
+
 from imageserver.transport.engineio import packet as engineio_packet
 from imageserver.transport.engineio import v3, v4
 from imageserver.transport.engineio.packet import MESSAGE, NOOP, OPEN, PING, DecodeError, Packet
 
 TEXT, BINARY = "text/plain; charset=UTF-8", "application/octet-stream"
-HELLO, EURO, BYTES, SMILE = Packet(MESSAGE, "hello"), Packet(MESSAGE, "€"), Packet(MESSAGE, b"\1\2\3\4"), Packet(MESSAGE, "a😀")
+HELLO, EURO, BYTES, SMILE = (
+    Packet(MESSAGE, "hello"),
+    Packet(MESSAGE, "€"),
+    Packet(MESSAGE, b"\1\2\3\4"),
+    Packet(MESSAGE, "a😀"),
+)
 
 PAYLOADS = [  # codec, base64, packets, body, content type
     (v4, False, [HELLO], b"4hello", TEXT),
@@ -23,7 +29,13 @@ PAYLOADS = [  # codec, base64, packets, body, content type
     (v3, True, [BYTES], b"10:b4AQIDBA==", TEXT),
     (v3, True, [HELLO, BYTES], b"6:4hello10:b4AQIDBA==", TEXT),
     (v3, False, [HELLO, BYTES], b"\x00\x06\xff4hello\x01\x05\xff\x04\x01\x02\x03\x04", BINARY),
-    (v3, False, [EURO, Packet(MESSAGE, bytes(300))], b"\x00\x04\xff4\xe2\x82\xac\x01\x03\x00\x01\xff\x04" + bytes(300), BINARY),
+    (
+        v3,
+        False,
+        [EURO, Packet(MESSAGE, bytes(300))],
+        b"\x00\x04\xff4\xe2\x82\xac\x01\x03\x00\x01\xff\x04" + bytes(300),
+        BINARY,
+    ),
     (v3, False, [Packet(NOOP)], b"1:6", TEXT),
 ]
 
@@ -68,7 +80,9 @@ def test_base64_in_pieces(monkeypatch: pytest.MonkeyPatch, piece: int, size: int
 
 
 @pytest.mark.parametrize("piece", [4, 5, 8, 1000])
-@pytest.mark.parametrize("text", ["AA==AAAA", "AAA=AAAA", "AAAAA", "AAAAAA", "====", "AA=A", "AAAA\nA===", "AAAAé", "AA-_", "AA AA"])
+@pytest.mark.parametrize(
+    "text", ["AA==AAAA", "AAA=AAAA", "AAAAA", "AAAAAA", "====", "AA=A", "AAAA\nA===", "AAAAé", "AA-_", "AA AA"]
+)
 def test_broken_base64_in_pieces(monkeypatch: pytest.MonkeyPatch, piece: int, text: str) -> None:
     monkeypatch.setattr(engineio_packet, "PIECE", piece)
     with pytest.raises(DecodeError):

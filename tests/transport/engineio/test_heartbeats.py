@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from imageserver.transport import hub
 from imageserver.transport.engineio import v3, v4
 from imageserver.transport.engineio.packet import PING, PONG, Packet

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from imageserver.transport.http.server import HttpServer
 
 Serve = Callable[..., Any]
@@ -32,7 +33,11 @@ def talk(port: int, *pieces: bytes, wait: float = 0.0) -> bytes:
 
 
 def head(path: str = "/echo", method: str = "GET", **headers: str) -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        "Host: localhost",
+        *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()),
+    ]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
@@ -89,13 +94,17 @@ def test_expect_continue(serve: Serve) -> None:
 
 
 def test_keep_alive_pipelining_and_head(serve: Serve) -> None:
-    answer = talk(serve().port, head() + head("/echo", "POST", Content_Length="2") + b"hi" + head("/echo", "HEAD", **LAST))
+    answer = talk(
+        serve().port, head() + head("/echo", "POST", Content_Length="2") + b"hi" + head("/echo", "HEAD", **LAST)
+    )
     assert answer.count(b"HTTP/1.1 200 OK") == 3
     assert answer.endswith(b"\r\n\r\n")
 
 
 def test_old_client(serve: Serve) -> None:
-    assert talk(serve().port, b"GET /stream HTTP/1.0\r\n\r\n").endswith(b"\r\n\r\n" + b"".join(b"%d" % i * 10 for i in range(5)))
+    assert talk(serve().port, b"GET /stream HTTP/1.0\r\n\r\n").endswith(
+        b"\r\n\r\n" + b"".join(b"%d" % i * 10 for i in range(5))
+    )
 
 
 def test_streamed_answer(serve: Serve) -> None:
@@ -134,7 +143,9 @@ def test_malformed_request(serve: Serve, before: bytes, request_bytes: bytes) ->
 
 def test_what_is_malformed_behind_an_upgrade(serve: Serve) -> None:
     """The body of a request that asks for a WebSocket is read before the socket changes hands."""
-    asked = head("/ws", Upgrade="websocket", Connection="Upgrade", Sec_WebSocket_Version="13", Sec_WebSocket_Key="A" * 22 + "==")
+    asked = head(
+        "/ws", Upgrade="websocket", Connection="Upgrade", Sec_WebSocket_Version="13", Sec_WebSocket_Key="A" * 22 + "=="
+    )
     served = serve()
     assert talk(served.port, asked[:-2] + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n").startswith(b"HTTP/1.1 400")
 
@@ -232,7 +243,10 @@ def test_connections_per_forwarded_address(serve: Serve) -> None:
 
 def test_stop_lets_requests_finish(serve: Serve) -> None:
     served = serve(http={"keep_alive_seconds": 30})
-    with socket.create_connection(("127.0.0.1", served.port), 10) as busy, socket.create_connection(("127.0.0.1", served.port), 10) as idle:
+    with (
+        socket.create_connection(("127.0.0.1", served.port), 10) as busy,
+        socket.create_connection(("127.0.0.1", served.port), 10) as idle,
+    ):
         idle.sendall(head())
         assert b"200 OK" in idle.recv(65536)
         busy.sendall(head("/slow"))

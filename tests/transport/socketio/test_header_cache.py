@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+
 from imageserver.transport.socketio.header_cache import LONGEST_HEADER, MOST_FORMS, Form, Forms
 
 PLACE = {"_placeholder": True, "num": 0}

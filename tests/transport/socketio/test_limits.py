@@ -40,7 +40,9 @@ def frame_begin(ws: websocket.WebSocket, length: int, sent: bytes, opcode: int =
     ("pings_per_second", lambda one: [one.ws.ping() for _ in range(6)], 1008),
     ("queue_bytes", lambda one: one.emit("flood", 300, 100_000), None),
 ])  # fmt: skip
-def test_limit_of_a_websocket(serve: Serve, limit: str, version: int, send: Callable[[Sio], None], code: int | None) -> None:
+def test_limit_of_a_websocket(
+    serve: Serve, limit: str, version: int, send: Callable[[Sio], None], code: int | None
+) -> None:
     served = serve(socketio=SMALL)
     before = served.state()["limits"].get(limit, 0)
     one = Sio(served, version)
@@ -83,7 +85,12 @@ def test_base64_is_longer_than_what_it_stands_for(serve: Serve, version: int) ->
 
 
 def test_version_of_websocket_that_is_not_spoken(serve: Serve) -> None:
-    asked = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "8", "Sec-WebSocket-Key": "A" * 22 + "=="}
+    asked = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "8",
+        "Sec-WebSocket-Key": "A" * 22 + "==",
+    }
     served = serve()
     answer = served.http.get(served.url(PATH, EIO=4, transport="websocket"), headers=asked)
     assert (answer.status_code, answer.headers["sec-websocket-version"]) == (400, "13")
@@ -94,7 +101,11 @@ def test_a_post_that_is_cut_off_closes(serve: Serve, version: int) -> None:
     """Its message is lost for ever, so the client must not go on as if it had arrived."""
     served = serve()
     text = served.request("GET", PATH, EIO=version, transport="polling").text
-    query = {"EIO": version, "transport": "polling", "sid": json.loads(text[text.index("{") : text.index("}") + 1])["sid"]}
+    query = {
+        "EIO": version,
+        "transport": "polling",
+        "sid": json.loads(text[text.index("{") : text.index("}") + 1])["sid"],
+    }
     with socket.create_connection(("127.0.0.1", served.port), 10) as sock:
         path = served.url(PATH, **query).partition(str(served.port))[2]
         sock.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n42[".encode())
@@ -134,7 +145,9 @@ def test_a_connection_must_join(serve: Serve, version: int, auth: Any, closes: b
 def test_polling_connection_must_join(serve: Serve) -> None:
     served = serve(socketio=SMALL)
     opened = json.loads(served.request("GET", PATH, EIO=4, transport="polling").text[1:])
-    served.wait(lambda _state: served.request("GET", PATH, EIO=4, transport="polling", sid=opened["sid"]).status_code == 400)
+    served.wait(
+        lambda _state: served.request("GET", PATH, EIO=4, transport="polling", sid=opened["sid"]).status_code == 400
+    )
 
 
 def test_slow_connect_handler_is_waited_for(serve: Serve) -> None:
@@ -307,10 +320,14 @@ def test_vanishing_clients_leave_nothing(serve: Serve) -> None:
             one.ws.send("451-" + json.dumps(["echo", PLACES[0]]))
             served.request("GET", PATH, EIO=version, transport="polling")
             if turn % 2:
-                one.ws.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset instead of an end
+                one.ws.sock.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
+                )  # a reset instead of an end
             one.ws.shutdown()
     after = served.wait(lambda state: not any(state["leftovers"]))
-    served.wait(lambda state: state["descriptors"] <= before["descriptors"] and state["greenlets"] <= before["greenlets"] + 1)
+    served.wait(
+        lambda state: state["descriptors"] <= before["descriptors"] and state["greenlets"] <= before["greenlets"] + 1
+    )
     assert any(line.startswith("gone ") for line in after["log"])
 
 

@@ -6,8 +6,9 @@ import math
 from typing import Any
 
 import pytest
-from imageserver.transport.socketio.packets import Packet
 from socketio import packet as packets
+
+from imageserver.transport.socketio.packets import Packet
 
 
 @pytest.mark.parametrize(("data", "encoded"), [

@@ -11,11 +11,14 @@ import pytest
 import socketio
 from engineio import packet as engine_packet
 from engineio import payload as engine_payload
-from imageserver.transport.socketio.bridge import Bridge, _Manager
 from socketio import packet as packets
 
+from imageserver.transport.socketio.bridge import Bridge, _Manager
 
-@pytest.mark.parametrize(("name", "floor"), [("python-socketio", (5, 16, 2)), ("python-engineio", (4, 13, 2)), ("eventlet", (0, 40, 3))])
+
+@pytest.mark.parametrize(
+    ("name", "floor"), [("python-socketio", (5, 16, 2)), ("python-engineio", (4, 13, 2)), ("eventlet", (0, 40, 3))]
+)
 def test_floors(name: str, floor: tuple[int, ...]) -> None:
     found = tuple(int(part) for part in version(name).split(".")[:3])
     assert floor <= found < (floor[0] + 1,)
@@ -57,7 +60,12 @@ def upstream() -> Recorder:
 
 def test_engineio_refuses_generation_3() -> None:
     statuses: list[str] = []
-    environ = {"REQUEST_METHOD": "GET", "QUERY_STRING": "EIO=3&transport=polling", "wsgi.url_scheme": "http", "HTTP_HOST": "a"}
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "QUERY_STRING": "EIO=3&transport=polling",
+        "wsgi.url_scheme": "http",
+        "HTTP_HOST": "a",
+    }
     engineio.Server(async_mode="threading").handle_request(environ, lambda status, _headers: statuses.append(status))
     assert statuses[0].startswith("400")
 
@@ -72,7 +80,9 @@ def test_engineio_limits_payloads_for_all_servers_at_once() -> None:
 
 
 def test_engineio_cuts_fractions_of_a_second() -> None:
-    assert "int(\n                self.ping_interval + self.ping_interval_grace_period) * 1000" in inspect.getsource(engineio.Server)
+    assert "int(\n                self.ping_interval + self.ping_interval_grace_period) * 1000" in inspect.getsource(
+        engineio.Server
+    )
 
 
 def test_handlers_emit_before_the_connect_packet(upstream: Recorder) -> None:

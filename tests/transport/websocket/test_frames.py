@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from imageserver.transport.websocket import frames
 from imageserver.transport.websocket.frames import BINARY, CLOSE, PING, TEXT, Chunk, ProtocolError, Receiver
 
@@ -43,7 +44,9 @@ def test_examples_of_the_rfc() -> None:
 @pytest.mark.parametrize("pieces", [1 << 30, 4096, 1000])
 def test_sizes(size: int, pieces: int) -> None:
     payload = random.Random(size).randbytes(size)
-    data = b"".join(masked(BINARY, payload[:cut], key=bytes([cut, 2, 3, 4])) for cut in range(min(size + 1, 9))) + masked(TEXT, payload)
+    data = b"".join(
+        masked(BINARY, payload[:cut], key=bytes([cut, 2, 3, 4])) for cut in range(min(size + 1, 9))
+    ) + masked(TEXT, payload)
     expected = [(BINARY, payload[:cut]) for cut in range(min(size + 1, 9))] + [(TEXT, payload)]
     assert receive(data, pieces) == expected
 
@@ -54,7 +57,12 @@ def test_pieces(pieces: int) -> None:
         masked(TEXT, b"ab", final=False) + masked(PING, b"?") + masked(0, b"", final=False) + masked(0, b"c" * 200)
         + masked(BINARY, b"d" * 131) + masked(CLOSE, b"\x03\xe8bye")
     )  # fmt: skip
-    assert receive(data, pieces) == [(PING, b"?"), (TEXT, b"ab" + b"c" * 200), (BINARY, b"d" * 131), (CLOSE, b"\x03\xe8bye")]
+    assert receive(data, pieces) == [
+        (PING, b"?"),
+        (TEXT, b"ab" + b"c" * 200),
+        (BINARY, b"d" * 131),
+        (CLOSE, b"\x03\xe8bye"),
+    ]
 
 
 @pytest.mark.parametrize(("data", "code"), [

@@ -28,7 +28,14 @@ class StatefulProcess:
     """Its worker is started with the first line, or by `start`."""
 
     def __init__(
-        self, manifest: Manifest, arguments: list[str], slot_bytes: int, *, log: Log, warn: Log, clock: Callable[[], float]
+        self,
+        manifest: Manifest,
+        arguments: list[str],
+        slot_bytes: int,
+        *,
+        log: Log,
+        warn: Log,
+        clock: Callable[[], float],
     ) -> None:
         assert manifest.state is not None
         self.manifest = manifest
@@ -84,7 +91,14 @@ class StatefulProcess:
         """Start the worker if none runs."""
         if self._process is None and not self.error and not self._closed:
             slots = self._state.parallel
-            geometry = ["--folder", str(self.manifest.folder), "--slots", str(slots), "--slot-bytes", str(self._slot_bytes)]
+            geometry = [
+                "--folder",
+                str(self.manifest.folder),
+                "--slots",
+                str(slots),
+                "--slot-bytes",
+                str(self._slot_bytes),
+            ]
             self._started_at = self._clock()
             self._process = WorkerProcess(
                 f"session worker {self.name}",
@@ -163,7 +177,9 @@ class StatefulProcess:
             self._fail(lane)
 
     def _send(self, lane: Lane, line: Line, call: Call) -> None:
-        process = self._process  # it may be another one once a large picture is written, and then this call is lost already
+        process = (
+            self._process
+        )  # it may be another one once a large picture is written, and then this call is lost already
         assert process is not None
         self._numbers += 1
         lane.line, lane.call, lane.id, lane.since = line, call, self._numbers, self._clock()
@@ -228,7 +244,11 @@ class StatefulProcess:
         self._process = None
         loaded, slow = self._loaded, self._too_slow
         limit = self._state.time_limit_s if loaded and slow is not None and slow.made else LOAD_LIMIT
-        why = f"took longer than {limit:g} s and was started anew" if slow else "its worker process died and was started anew"
+        why = (
+            f"took longer than {limit:g} s and was started anew"
+            if slow
+            else "its worker process died and was started anew"
+        )
         self._unload()
         metrics.WORKER_RESTARTS.inc()
         if not self.error:
@@ -251,7 +271,9 @@ class StatefulProcess:
             self._finish(lane, line, call, None, why)
         else:
             line.fresh = True
-            if lane is slow and line.next_op:  # the frame that it was to begin for hears of it; of another's fault it need not
+            if (
+                lane is slow and line.next_op
+            ):  # the frame that it was to begin for hears of it; of another's fault it need not
                 self._finish(lane, line, line.pop(), None, why)
         if line in self._lane_of and (line.next_op or line.fresh):
             lane.queue(line)

@@ -56,7 +56,12 @@ class StatefulModels:
                 if process in self._former and process.idle:
                     self._former.remove(process)
                     process.close()
-                elif process.idle and process.pid and process.name not in self._kept and self._clock() - process.idle_since > KEEP_IDLE:
+                elif (
+                    process.idle
+                    and process.pid
+                    and process.name not in self._kept
+                    and self._clock() - process.idle_since > KEEP_IDLE
+                ):
                     process.rest()
 
     def preload(self, name: str) -> None:

@@ -62,7 +62,9 @@ class Held:
         """LimitExceeded when there is no room for so many more."""
         if self.bytes + more > self.most:
             metrics.LIMITS_HIT.inc("session-bytes")
-            raise LimitExceeded("the frames that wait in all sessions together fill the server's memory for them: send fewer a second")
+            raise LimitExceeded(
+                "the frames that wait in all sessions together fill the server's memory for them: send fewer a second"
+            )
 
     def add(self, size: int) -> None:
         self.bytes += size
@@ -99,7 +101,9 @@ class Line:
         state = self.model.state
         if state.every_frame and len(self._calls) >= state.queue:
             metrics.LIMITS_HIT.inc("state.queue")
-            raise LimitExceeded(f"{len(self._calls)} frames wait for the model {self.name!r} already: send fewer a second")
+            raise LimitExceeded(
+                f"{len(self._calls)} frames wait for the model {self.name!r} already: send fewer a second"
+            )
 
     def append(self, picture: Picture, timestamp: int, rotate: int, ticket: Any) -> Any:
         """Take a frame; returns the ticket of the waiting frame that it replaces, or None.

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.worker import results
@@ -22,7 +23,9 @@ from imageserver.inference.worker.preprocessing import base
 class Ensemble(Serving):
     """`members` are loaded and warm; at least one. Scores are taken as probabilities and weigh the same."""
 
-    def __init__(self, manifest: Manifest, members: list[Network], limits: Limits, note: Note, pool: ThreadPoolExecutor | None) -> None:
+    def __init__(
+        self, manifest: Manifest, members: list[Network], limits: Limits, note: Note, pool: ThreadPoolExecutor | None
+    ) -> None:
         super().__init__(manifest, limits, note, pool)
         self.members = members
         runtimes = sorted({member.runtime for member in members})

@@ -43,7 +43,11 @@ def load_function(manifest: Manifest) -> Function:
     import tensorflow as tf
 
     wanted = manifest.input
-    inner = (wanted.height, wanted.width, wanted.channels) if wanted.layout == "nhwc" else (wanted.channels, wanted.height, wanted.width)
+    inner = (
+        (wanted.height, wanted.width, wanted.channels)
+        if wanted.layout == "nhwc"
+        else (wanted.channels, wanted.height, wanted.width)
+    )
     weights = manifest.runtime.weights
     assert weights is not None
     if weights.is_dir():
@@ -53,13 +57,16 @@ def load_function(manifest: Manifest) -> Function:
         _check_shape(manifest, owner, inner)
         call = lambda batch: owner(batch, training=False)  # noqa: E731
     function = tf.function(
-        lambda batch: tf.cast(_single(manifest, call(batch)), tf.float32), input_signature=[tf.TensorSpec((None, *inner), tf.float32)]
+        lambda batch: tf.cast(_single(manifest, call(batch)), tf.float32),
+        input_signature=[tf.TensorSpec((None, *inner), tf.float32)],
     )
     concrete = function.get_concrete_function()
     concrete.owner = owner  # the function refers to its variables weakly
     shape = concrete.structured_outputs.shape
     if shape.rank != 2:
-        raise ModelError(f"the model {manifest.name!r} gives {shape} for a batch, not one row of scores for each picture")
+        raise ModelError(
+            f"the model {manifest.name!r} gives {shape} for a batch, not one row of scores for each picture"
+        )
     labels = len(manifest.output.labels)
     if labels and shape[1] is not None and shape[1] != labels and not (shape[1] == 1 and labels == 2):
         raise ModelError(f"the model {manifest.name!r} gives {shape[1]} scores, but its manifest has {labels} labels")
@@ -78,14 +85,18 @@ def load_model(manifest: Manifest) -> Any:
             return keras.saving.load_model(weights, compile=False, safe_mode=True)
         build = getattr(code, "build", None)
         if build is None:
-            raise ModelError(f"model.py of the model {manifest.name!r} has no function build(), which {weights.name!r} needs")
+            raise ModelError(
+                f"model.py of the model {manifest.name!r} has no function build(), which {weights.name!r} needs"
+            )
         model = build()
         if weights.suffix == ".npz":
             _fill(model, weights)
         else:
             model.load_weights(weights)
     except (ValueError, TypeError, OSError, KeyError, ImportError, AttributeError, zipfile.BadZipFile) as error:
-        raise ModelError(f"the weights {weights.name!r} of the model {manifest.name!r} do not load: {first_line(error)}") from error
+        raise ModelError(
+            f"the weights {weights.name!r} of the model {manifest.name!r} do not load: {first_line(error)}"
+        ) from error
     return model
 
 
@@ -108,20 +119,32 @@ def _saved_model(manifest: Manifest, folder: Path) -> tuple[Any, Any]:
     try:
         loaded = tf.saved_model.load(str(folder))
     except (OSError, ValueError, AttributeError, tf.errors.OpError) as error:
-        raise ModelError(f"the SavedModel {folder.name!r} of the model {manifest.name!r} does not load: {first_line(error)}") from error
+        raise ModelError(
+            f"the SavedModel {folder.name!r} of the model {manifest.name!r} does not load: {first_line(error)}"
+        ) from error
     signature = loaded.signatures.get("serving_default")
     if signature is None:
-        raise ModelError(f"the SavedModel {folder.name!r} of the model {manifest.name!r} has no signature serving_default")
+        raise ModelError(
+            f"the SavedModel {folder.name!r} of the model {manifest.name!r} has no signature serving_default"
+        )
     inputs = signature.structured_input_signature[1]
     if len(inputs) != 1:
-        raise ModelError(f"the SavedModel of the model {manifest.name!r} takes {len(inputs)} inputs; one picture is what there is")
+        raise ModelError(
+            f"the SavedModel of the model {manifest.name!r} takes {len(inputs)} inputs; one picture is what there is"
+        )
     name, spec = next(iter(inputs.items()))
     return loaded, lambda batch: signature(**{name: tf.cast(batch, spec.dtype)})
 
 
 def _single(manifest: Manifest, output: Any) -> Any:
     """The one tensor that a model gives."""
-    values = list(output.values()) if isinstance(output, dict) else list(output) if isinstance(output, list | tuple) else [output]
+    values = (
+        list(output.values())
+        if isinstance(output, dict)
+        else list(output)
+        if isinstance(output, list | tuple)
+        else [output]
+    )
     if len(values) != 1:
         raise ModelError(f"the model {manifest.name!r} gives {len(values)} outputs; a classification has one")
     return values[0]
@@ -135,7 +158,9 @@ def _check_shape(manifest: Manifest, model: Any, inner: tuple[int, ...]) -> None
         shape = tuple(inputs[0].shape)[1:]
         if len(shape) != 3 or any(have is not None and have != want for have, want in zip(shape, inner, strict=True)):
             layout = manifest.input.layout
-            raise ModelError(f"the model {manifest.name!r} takes {shape}, but its manifest says {inner} (input.layout {layout!r})")
+            raise ModelError(
+                f"the model {manifest.name!r} takes {shape}, but its manifest says {inner} (input.layout {layout!r})"
+            )
 
 
 def first_line(error: BaseException) -> str:

@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 from imageserver import bootstrap
 from imageserver.errors import ModelError
-from imageserver.inference.convert import cache
-from imageserver.inference.convert.cache import Entry
+from imageserver.inference.shared import conversion_cache
+from imageserver.inference.shared.conversion_cache import Entry
 from imageserver.inference.shared.manifest import Manifest
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from imageserver.inference.worker.loader import Means
@@ -83,18 +84,20 @@ def _open(entry: Entry, manifest: Manifest, weights_digest: str, means: Means) -
     except RuntimeError as error:
         # Somebody or something has damaged the cache; a new conversion mends it.
         means.note(f"{manifest.name}: the converted model in the cache is unreadable, converting again: {error}")
-        cache.remove(entry.folder)
+        conversion_cache.remove(entry.folder)
         return OpenVINO(_entry(manifest, weights_digest, means).model, manifest.runtime.precision, means.threads)
 
 
 def _entry(manifest: Manifest, weights_digest: str, means: Means) -> Entry:
     """From the cache, or made now, in a process of its own, so that TensorFlow never comes into this one."""
-    folder = cache.place(means.cache, manifest, weights_digest)
-    entry = cache.find(folder)
+    folder = conversion_cache.place(means.cache, manifest, weights_digest)
+    entry = conversion_cache.find(folder)
     if entry is not None:
         return entry
     means.note(f"{manifest.name}: converting to OpenVINO, once")
-    command = bootstrap.command("inference.prepare", "--models-cache", str(means.cache), "--folder", str(manifest.folder))
+    command = bootstrap.command(
+        "inference.prepare", "--models-cache", str(means.cache), "--folder", str(manifest.folder)
+    )
     command += ["--parent", str(os.getpid())]
     try:
         done = subprocess.run(
@@ -107,7 +110,7 @@ def _entry(manifest: Manifest, weights_digest: str, means: Means) -> Entry:
         )
     except subprocess.TimeoutExpired as error:
         raise ModelError(f"converting took longer than {CONVERSION_LIMIT:g} s") from error
-    entry = cache.find(folder)
+    entry = conversion_cache.find(folder)
     if entry is None:
         said = done.stdout.strip().splitlines()
         raise ModelError(said[-1] if said else f"the conversion ended with exit code {done.returncode}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from imageserver.inference.shared.manifest import Manifest
 from numpy.typing import NDArray
+
+from imageserver.inference.shared.manifest import Manifest
 
 
 class TensorFlow:

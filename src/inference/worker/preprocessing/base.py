@@ -17,8 +17,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from imageserver.inference.shared.manifest import Input
 from numpy.typing import NDArray
+
+from imageserver.inference.shared.manifest import Input
 
 Array = NDArray[Any]
 Region = tuple[float, float, float, float]
@@ -99,7 +100,10 @@ PREPROCESSING: dict[str, Preprocessing] = {
     "letterbox": Preprocessing(letterbox, region=letterbox_region),
 }
 
-MODULES = {"digit": "imageserver.inference.worker.preprocessing.digit", "xray": "imageserver.inference.worker.preprocessing.xray"}
+MODULES = {
+    "digit": "imageserver.inference.worker.preprocessing.digit",
+    "xray": "imageserver.inference.worker.preprocessing.xray",
+}
 
 
 def find(name: str) -> Preprocessing:

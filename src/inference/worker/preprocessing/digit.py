@@ -14,6 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+
 from imageserver.inference.shared.manifest import Input
 from imageserver.inference.worker.preprocessing.base import Preprocessing
 
@@ -67,7 +68,9 @@ def _shrink(picture: Picture, factor: int) -> Picture:
     if factor == 1:
         return picture
     height, width = picture.shape[0] // factor, picture.shape[1] // factor
-    small: Picture = cv2.resize(picture[: height * factor, : width * factor], (width, height), interpolation=cv2.INTER_AREA)
+    small: Picture = cv2.resize(
+        picture[: height * factor, : width * factor], (width, height), interpolation=cv2.INTER_AREA
+    )
     return small
 
 
@@ -159,7 +162,9 @@ def _strokes(ink: Picture) -> tuple[Picture | None, tuple[int, int, int, int]]:
     return (mask if keep.all() else table[marks]), box
 
 
-def _fit(picture: Picture, factor: int, paper: Picture, mask: Picture, box: tuple[int, int, int, int], inverted: bool) -> Picture:
+def _fit(
+    picture: Picture, factor: int, paper: Picture, mask: Picture, box: tuple[int, int, int, int], inverted: bool
+) -> Picture:
     """The box, given in pixels of `paper`, cut from `picture`, which is larger by `factor`; scaled to 20x20 with its
     proportions kept, freed of paper, stretched to full contrast, its mass in the middle of 28x28."""
     left, top, right, bottom = box

@@ -3,8 +3,9 @@
 import os
 
 import pytest
+
 from imageserver.errors import SettingError
-from imageserver.inference.server.registry import Registry
+from imageserver.inference.shared.registry import Registry
 
 MANIFEST = """
 kind = "custom"

@@ -6,6 +6,7 @@ import json
 from typing import Any, NoReturn
 
 from flask import Response, request
+
 from imageserver.errors import (
     ImageServerError,
     LimitExceeded,
@@ -17,7 +18,7 @@ from imageserver.errors import (
     UnknownModel,
 )
 from imageserver.inference.shared import wire
-from imageserver.protocols.http import basic_auth
+from imageserver.web import basic_auth
 
 MAX_BODY = 16 * 2**20
 """Bytes of a request body."""
@@ -70,15 +71,6 @@ def refusal(error: ImageServerError) -> Refused:
     if isinstance(error, (ModelUnavailable, Stopping, LimitExceeded)):
         return Refused(503, str(error), Retry_After="5")
     return Refused(500, FAILED if isinstance(error, SettingError) else str(error))
-
-
-def place(error: Exception) -> str:
-    """Type, text and origin of an exception, for the log."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace is not None else "unknown place"
-    return f"{type(error).__name__}: {error} ({where})"
 
 
 def credentials() -> tuple[str, str]:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-from imageserver.training.xray.recipe import NETWORKS
 from keras import layers, ops
+
+from imageserver.inference.toolkit.xray import NETWORKS
 
 Tensor = Any
 Body = Callable[[Tensor], Tensor]
@@ -21,7 +22,9 @@ SIDE = 28
 
 def plain(x: Tensor, filters: int, size: int, stride: int = 1) -> Tensor:
     """A convolution alone: no bias, no activation."""
-    return layers.Conv2D(filters, size, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+    return layers.Conv2D(filters, size, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal")(
+        x
+    )
 
 
 def normalised(x: Tensor) -> Tensor:

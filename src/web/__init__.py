@@ -1,0 +1,1 @@
+"""What every HTTP application shares: one way to be made, one login check, one format of errors."""
