@@ -7,7 +7,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p build
-for script in tests/*/environment.sh; do
-    [[ -e $script ]] || continue
+find tests -name environment.sh | sort | while read -r script; do
     bash "$script"
 done

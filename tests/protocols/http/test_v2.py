@@ -149,7 +149,7 @@ def test_tritonclient_works_unchanged(server, digit, model, tmp_path):
     np.save(tmp_path / "7.npy", np.repeat(pixels.reshape(1, 28, 28, 1), channels, axis=3))
     command = [
         CLIENTS / "python",
-        ROOT / "tests/rest/triton_client.py",
+        ROOT / "tests/protocols/http/triton_client.py",
         f"127.0.0.1:{server.port}",
         "test_nn:lenet",
         model,
@@ -173,7 +173,7 @@ def test_schemathesis_finds_nothing(server, tmp_path):
     command = [
         CLIENTS / "st",
         "--config-file",
-        ROOT / "tests/rest/schemathesis.toml",
+        ROOT / "tests/protocols/http/schemathesis.toml",
         "run",
         f"{server.url}/openapi.json",
     ]

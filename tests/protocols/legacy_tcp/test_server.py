@@ -108,7 +108,7 @@ def crowd_beside(server: Server, film: Callable[[], None]) -> float:
     pictures = [
         base64.b64encode(picture(grey) + bytes(100_000)) for grey in (200, 20)
     ]  # what follows a JPEG's end does not count
-    program = [sys.executable, str(ROOT / "tests/legacy_tcp/crowd.py"), host, str(port), str(CROWD)]
+    program = [sys.executable, str(ROOT / "tests/protocols/legacy_tcp/crowd.py"), host, str(port), str(CROWD)]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as crowd:
         assert crowd.stdin is not None
         assert crowd.stdout is not None

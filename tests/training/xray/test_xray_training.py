@@ -138,7 +138,7 @@ def test_missing_models_and_weights_are_named(tmp_path):
 
     with pytest.raises(SettingError, match="xray-none"):
         xray_members.code(MODELS, "xray-none")
-    with pytest.raises(SettingError, match="xray_training"):
+    with pytest.raises(SettingError, match="training.xray.training"):
         xray_members.load(tmp_path / WEIGHTS, NETWORKS)
 
 
