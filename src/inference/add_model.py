@@ -27,6 +27,7 @@ if not __package__:
 
 from imageserver.errors import ImageServerError, ModelError
 from imageserver.inference.shared import conversion_cache, manifest, weights
+from imageserver.inference.shared import labels as label_files
 
 SURER = 1.5
 """By what factor another reading of a picture has to be surer to be worth a line."""
@@ -174,7 +175,7 @@ def _labels(options: argparse.Namespace, classes: int, folder: Path, warnings: l
         return f"classes = {count}"
     name = "labels.json" if options.labels.suffix == ".json" else "labels.txt"
     shutil.copyfile(options.labels, folder / name)
-    count = len(manifest.read_labels(options.labels))
+    count = len(label_files.read(options.labels))
     if count != classes and not (classes == 1 and count == 2):
         raise ModelError(f"{options.labels.name} has {count} labels, but the model gives {classes} scores")
     return f"labels_file = {json.dumps(name)}"

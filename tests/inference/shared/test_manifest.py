@@ -133,6 +133,47 @@ def test_wrong_values_are_named(tmp_path, old, new, message):
     assert message in str(caught.value)
 
 
+def fault(folder):
+    """What the one error says after the file's name."""
+    with pytest.raises(ManifestError) as caught:
+        manifest.read(folder)
+    return str(caught.value).removeprefix(f"{folder / 'model.toml'}: ")
+
+
+def test_unknown_keys_are_told_first_and_all_faults_together(tmp_path):
+    assert fault(make(tmp_path / "a", 'titel = "Digits"\n[input]\nwidth = "28"\nheight = 28\n')) == (
+        "titel: unknown key; did you mean 'title'?; also kind: missing; "
+        "also input.width: must be a whole number from 1 to 8192, not '28'"
+    )
+    wrong = GOOD.replace("width = 28", "widht = 28").replace("max_batch = 4", "max_batch = 0")
+    assert fault(make(tmp_path / "b", wrong)) == (
+        "input.widht: unknown key; did you mean 'width'?; also input.width: missing; "
+        "also batch.max_batch: must be a whole number from 1 to 256, not 0"
+    )
+
+
+def test_a_key_in_the_wrong_table_is_told_where_it_belongs(tmp_path):
+    wrong = GOOD.replace("threshold = 0.5", "").replace("[batch]", "[batch]\nthreshold = 0.5")
+    assert fault(make(tmp_path / "a", wrong)) == "batch.threshold: unknown key; did you mean 'output.threshold'?"
+
+
+def test_thousands_of_faults_are_told_in_a_few_words(tmp_path):
+    many = "".join(f"key{number} = 1\n" for number in range(5000))
+    assert fault(make(tmp_path / "a", many + GOOD)).count("unknown key") == 10
+
+
+def test_a_huge_number_is_a_fault_like_any_other(tmp_path):
+    assert "output.threshold: must be a number" in fault(
+        make(tmp_path / "a", GOOD.replace("threshold = 0.5", f"threshold = 1{'0' * 400}"))
+    )
+
+
+def test_a_model_may_be_left_out_of_lists(tmp_path):
+    assert manifest.read(make(tmp_path / "a", GOOD)).listed
+    assert not manifest.read(make(tmp_path / "b", "listed = false" + GOOD)).listed
+    assert fault(make(tmp_path / "c", "listed = 0" + GOOD)) == "listed: must be true or false, not 0"
+
+
 @pytest.mark.parametrize("name", [*manifest.RESERVED, "Digits", "two words", "-x", "x" * 64, "ä"])
 def test_names_that_no_model_may_have(tmp_path, name):
     with pytest.raises(ManifestError, match="route of the server|may hold only"):
@@ -211,6 +252,6 @@ def test_the_guide_names_every_key():
     guide = (ROOT / "docs/models.md").read_text("utf-8")
     tables = (manifest.Input, manifest.Output, manifest.Batch, manifest.Runtime, manifest.State)
     keys = {field.name for table in tables for field in dataclasses.fields(table)}
-    keys |= {"title", "description", "kind", "tcp_code", "labels_file", "classes", "members"}
+    keys |= {"title", "description", "kind", "tcp_code", "listed", "labels_file", "classes", "members"}
     assert [key for key in sorted(keys) if f"`{key}`" not in guide] == []
     assert [name for name in manifest.PREPROCESSINGS if f"| `{name}` |" not in guide] == []
