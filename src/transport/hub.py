@@ -49,15 +49,6 @@ Semaphore = eventlet.semaphore.Semaphore
 sleep: Callable[[float], None] = eventlet.sleep
 
 
-TURN_SECONDS = 0.001
-"""How long one connection may run before it lets the others have the loop: with ten busy ones nobody waits 20 ms."""
-
-
-def pause() -> None:
-    """Let the other green threads have their turn."""
-    sleep(0)
-
-
 class TimedOut(Exception):
     """A `Timeout` ran out."""
 

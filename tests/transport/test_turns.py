@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from imageserver.transport import hub
+from imageserver.transport.fairness import TURN_SECONDS, SharedTurn, Turn
 from imageserver.transport.http.server import HttpLimits, HttpServer
-from imageserver.transport.hub import TURN_SECONDS
 from imageserver.transport.limits import WebSocketLimits
 from imageserver.transport.websocket import connection
 from imageserver.transport.websocket.connection import WebSocket
@@ -234,3 +234,29 @@ def test_a_storm_of_connections_is_let_in_by_and_by(listening: Listening) -> Non
         seen.append(len(listening.server._connections))
     listening.clock_cost = 0.0
     assert all(later - earlier <= 1 for earlier, later in itertools.pairwise([0, *seen]))
+
+
+def test_a_crowd_goes_on_in_order_and_so_many_at_a_time() -> None:
+    shared = SharedTurn(3)
+    going: list[int] = []
+    by_turn: list[int] = []
+
+    def go(number: int) -> None:
+        shared.take()
+        going.append(number)
+
+    for number in range(10):
+        hub.spawn(go, number)
+    while len(going) < 10:
+        before = len(going)
+        hub.sleep(0)
+        by_turn.append(len(going) - before)
+    assert going == list(range(10))
+    assert max(by_turn) == 3
+
+
+def test_a_shared_turn_is_as_much_shorter() -> None:
+    for shared, seconds in ((None, TURN_SECONDS), (SharedTurn(4), TURN_SECONDS / 4)):
+        turn = Turn(lambda: 5.0, shared)
+        turn.begin()
+        assert turn.ends == 5 + seconds

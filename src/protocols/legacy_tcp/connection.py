@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -21,6 +20,7 @@ from imageserver.protocols.legacy_tcp.machine import (
     Step,
 )
 from imageserver.transport import hub
+from imageserver.transport.fairness import SharedTurn, Turn
 
 PIECE = 64 * 2**10
 """Bytes read at once: a turn of the loop costs a fraction of a millisecond, hash included."""
@@ -28,43 +28,8 @@ LOW_WATER = 32 * 2**10
 """Bytes of a file that the kernel gathers before it wakes us, so small pieces cost little more than large ones."""
 LOOK_AGAIN = 1.0
 """Seconds after which a file that arrives more slowly than that is read all the same, to see that it still comes."""
-STEPS_A_TURN = 16
-"""Reads of one connection without waiting after which others have their turn."""
 LINGER = 1.0
 """Seconds for a client to read the last reply: closing a socket with unread bytes would take it back."""
-
-
-class Turns:
-    """Lets `most` go on in each turn of the loop, in the order of their asking.
-
-    A crowd whose bytes arrive at the same moment would else be served within one turn, while everybody else waits.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = self._left = most
-        self._waiting: deque[hub.Event] = deque()
-        self._turning = False
-
-    def take(self) -> None:
-        """Go on now, or in a later turn of the loop."""
-        if not self._turning:
-            self._turning = True
-            hub.call_later(0, self._next)
-        if self._left:
-            self._left -= 1
-            return
-        event = hub.Event()
-        self._waiting.append(event)
-        event.wait()
-
-    def _next(self) -> None:
-        self._turning = self._left < self._most
-        self._left = self._most
-        while self._left and self._waiting:
-            self._left -= 1
-            self._waiting.popleft().set()
-        if self._turning:
-            hub.call_later(0, self._next)
 
 
 class Port(Protocol):
@@ -74,7 +39,7 @@ class Port(Protocol):
     random_bytes: Callable[[int], bytes]
     protocol_limits: Limits
     authenticates: bool
-    turns: Turns
+    shared_turn: SharedTurn
 
     def find_model(self, code: str) -> str | None: ...
 
@@ -95,7 +60,7 @@ class Connection:
         self._port, self._sock = port, sock
         self._held = 0
         self._low_water = 1
-        self._read = self._reads = 0  # bytes and times since others had their turn
+        self._turn = Turn(port.clock, port.shared_turn)
         self._conversation = Conversation(
             find_model=port.find_model,
             accept_file=port.accept_file,
@@ -144,7 +109,7 @@ class Connection:
                 actions = conversation.received(count, clock())
                 if not self._account():
                     return "no room"
-                self._share(count)
+                self._turn.share()  # a client that sends without pause would otherwise never give it back
             if actions:
                 reason = self._perform(actions)
         return reason
@@ -162,12 +127,12 @@ class Connection:
         if low_water != self._low_water:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water)
             self._low_water = low_water
-        self._read = self._reads = 0
         with contextlib.suppress(
             hub.TimedOut
         ):  # what came meanwhile, if anything, is read before the conversation hears of it
             hub.wait_readable(self._sock, seconds)
-            self._port.turns.take()
+            self._port.shared_turn.take()
+        self._turn.begin()
         return []
 
     def _account(self) -> bool:
@@ -176,15 +141,6 @@ class Connection:
             return True
         more, self._held = held - self._held, held
         return self._port.hold(more)
-
-    def _share(self, count: int) -> None:
-        """Let others have their turn: a client that sends without pause would otherwise never give it back."""
-        self._read += count
-        self._reads += 1
-        if self._read >= PIECE or self._reads >= STEPS_A_TURN:
-            self._read = self._reads = 0
-            hub.sleep(0)
-            self._port.turns.take()
 
     def _perform(self, actions: list[Action]) -> str | None:
         """Do what the conversation says; the reason why it ends, if it does."""
@@ -225,7 +181,7 @@ class Connection:
             if count == 0:
                 return
             if count is not None:
-                self._share(count)
+                self._turn.share()
                 continue
             try:
                 hub.wait_readable(self._sock, seconds)

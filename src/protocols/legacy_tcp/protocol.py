@@ -17,9 +17,10 @@ from typing import Any, Protocol
 from imageserver import metrics
 from imageserver.errors import ImageServerError, LimitExceeded, NotAllowed
 from imageserver.protocols.legacy_tcp import machine as codes
-from imageserver.protocols.legacy_tcp.connection import Connection, Turns
+from imageserver.protocols.legacy_tcp.connection import Connection
 from imageserver.protocols.legacy_tcp.machine import CheckSignature, Limits, Predict
 from imageserver.transport import hub
+from imageserver.transport.fairness import SharedTurn
 
 PROTOCOL = "legacy_tcp"
 NAMESPACE = "imageserver"
@@ -29,8 +30,8 @@ PREDICTIONS_AT_ONCE = 24
 """Questions to one model at the same time, so that this port leaves room in the engine to others; further ones wait."""
 ASK_AGAIN = 0.25
 """Seconds until the next try when the engine has no room."""
-READS_A_TURN = 16
-"""Reads of all connections together in one turn of the loop, of 64 KiB at most: about a millisecond."""
+GO_ON_AT_ONCE = 16
+"""Connections that go on in one turn of the loop, for a millisecond in all, or for one read of 64 KiB each."""
 SEND_BUFFER, RECEIVE_BUFFER = 16 * 2**10, 256 * 2**10
 """Bytes a connection may keep in the kernel. Left to itself that grows to megabytes for a client that floods and reads nothing."""
 
@@ -93,7 +94,7 @@ class LegacyTcp:
         self.protocol_limits, self.authenticates = self.limits.protocol, keys is not None
         self.streams, self.keys, self.log, self.clock, self.random_bytes = streams, keys, log, clock, random_bytes
         self.buffered = 0  # bytes of pictures
-        self.turns = Turns(READS_A_TURN)
+        self.shared_turn = SharedTurn(GO_ON_AT_ONCE)
         self._listener = listener
         for option, count in ((socket.SO_SNDBUF, SEND_BUFFER), (socket.SO_RCVBUF, RECEIVE_BUFFER)):
             listener.setsockopt(socket.SOL_SOCKET, option, count)  # inherited by what it accepts
@@ -129,7 +130,7 @@ class LegacyTcp:
                     hub.sleep(0.1)  # those waiting stay in the kernel's queue
                 continue
             self._admit(sock, address[0].removeprefix("::ffff:"))
-            self.turns.take()
+            self.shared_turn.take()
 
     def stop(self, grace: float) -> None:
         """Accept no more, cut off whoever waits for nothing, give running models `grace` seconds, then cut the rest off."""

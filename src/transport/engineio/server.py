@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from imageserver import metrics
-from imageserver.transport import hub
+from imageserver.transport import fairness, hub
 from imageserver.transport.engineio import v3, v4
 from imageserver.transport.engineio.packet import MESSAGE, NOOP, DecodeError, Packet
 from imageserver.transport.engineio.session import Group, Session
@@ -277,7 +277,7 @@ class EngineServer:
                 raise DecodeError(f"a payload may have {limits.payload_bytes} bytes", "payload_bytes")
             if session.codec is v3 and "j" in query:
                 body = v3.decode_jsonp(body)
-            packets = session.codec.decode_payload(body, most=limits.payload_packets, pause=hub.pause)
+            packets = session.codec.decode_payload(body, most=limits.payload_packets, pause=fairness.pause)
             if any(len(packet.data) > limits.message_bytes for packet in packets):
                 raise DecodeError(f"a message may have {limits.message_bytes} bytes", "message_bytes")
             for packet in packets:

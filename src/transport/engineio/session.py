@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from imageserver import metrics
-from imageserver.transport import hub
+from imageserver.transport import fairness, hub
 from imageserver.transport.engineio.packet import CLOSE, MESSAGE, NOOP, OPEN, PING, PONG, DecodeError, Packet, open_data
 from imageserver.transport.websocket.connection import BINARY, ProtocolError, WebSocket
 from imageserver.transport.websocket.frames import BINARY as BINARY_FRAME
@@ -201,7 +201,7 @@ class Session:
                     else:
                         self.receive(decode(payload))
                 elif not offer(sid, payload):
-                    packet = decode(payload.decode(), hub.pause)
+                    packet = decode(payload.decode(), fairness.pause)
                     if packet.type == PING:
                         ws.count_ping()
                     self.receive(packet)

@@ -15,8 +15,8 @@ import h11
 from imageserver import metrics
 from imageserver.errors import describe
 from imageserver.transport import hub
+from imageserver.transport.fairness import Turn
 from imageserver.transport.http.wsgi import Answer, Body, Refusal
-from imageserver.transport.hub import TURN_SECONDS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -29,7 +29,7 @@ READ_BYTES = 64 * 1024
 class Connection:
     """A client's connection, from the accept to the close."""
 
-    __slots__ = ("_events", "_port", "_turn_ends", "body", "idle", "peer", "server", "sock", "taken")
+    __slots__ = ("_events", "_port", "_turn", "body", "idle", "peer", "server", "sock", "taken")
 
     def __init__(self, server: HttpServer, sock: hub.Socket, peer: str, port: int) -> None:
         self.sock = sock
@@ -41,7 +41,7 @@ class Connection:
         )
         self.body: Body | None = None
         self.taken = False
-        self._turn_ends = server.clock()
+        self._turn = Turn(server.clock)
 
     def run(self) -> None:
         """Serve request after request, until either side has enough."""
@@ -101,7 +101,7 @@ class Connection:
         """The next event of the request; the time is for each read. Raises OSError (TimeoutError), Refusal."""
         events = self._events
         assert events is not None
-        self._pause()
+        self._turn.share()  # a client that sends without pause always has more to read
         event = self._parsed(events)
         if event is h11.NEED_DATA:
             self.sock.settimeout(max(timeout, 0.001))
@@ -137,15 +137,9 @@ class Connection:
     def _long_headers(self) -> Refusal:
         return Refusal(431, f"The headers are longer than {self.server.limits.header_bytes} bytes.", "header_bytes")
 
-    def _pause(self) -> None:
-        """Let the others have their turn when this one's is over: a client that sends without pause always has more to read."""
-        if self.server.clock() >= self._turn_ends:
-            hub.pause()
-            self._turn_ends = self.server.clock() + TURN_SECONDS
-
     def _one_request(self) -> bool:
         """Serve one request; whether the connection can carry another."""
-        self._pause()
+        self._turn.share()
         self.body = None
         try:
             request = self._head()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from imageserver import metrics
 from imageserver.transport import hub
+from imageserver.transport.fairness import Turn
 from imageserver.transport.http.connection import Connection
 from imageserver.transport.limits import HttpLimits
 
@@ -80,11 +81,9 @@ class HttpServer:
             self._accept()
 
     def _accept(self) -> None:
-        turn_ends = self.clock() + hub.TURN_SECONDS
+        turn = Turn(self.clock)
         while not self.stopping:
-            if self.clock() >= turn_ends:  # in a storm of reconnections somebody always waits to be let in
-                hub.pause()
-                turn_ends = self.clock() + hub.TURN_SECONDS
+            turn.share()  # in a storm of reconnections somebody always waits to be let in
             try:
                 sock, address = self._listener.accept()
             except OSError as error:

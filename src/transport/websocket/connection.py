@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from imageserver import metrics
 from imageserver.transport import hub
-from imageserver.transport.hub import TURN_SECONDS
+from imageserver.transport.fairness import Turn
 from imageserver.transport.limits import WebSocketLimits
 from imageserver.transport.websocket import frames
 from imageserver.transport.websocket.frames import BINARY, CLOSE, PING, TEXT, ProtocolError
@@ -32,7 +32,7 @@ class WebSocket:
 
     __slots__ = (
         "_clock", "_close_timer", "_closed_by_us", "_limits", "_log", "_messages", "_pings", "_pings_since", "_queue", "_receiver", "_rest",
-        "_sock", "_turn_ends", "_waiting", "_writer", "close_code", "close_reason", "drained", "queued", "read_at",
+        "_sock", "_turn", "_waiting", "_writer", "close_code", "close_reason", "drained", "queued", "read_at",
     )  # fmt: skip
 
     def __init__(
@@ -62,7 +62,7 @@ class WebSocket:
         self.read_at = clock()
         """When something last came from the client."""
         self._waiting = False
-        self._turn_ends = 0.0
+        self._turn = Turn(clock)
         self._messages: Iterator[tuple[int, bytes]] | None = None
 
     @property
@@ -90,8 +90,8 @@ class WebSocket:
         UTF-8. Pings are answered meanwhile. Never raises:
         a client that breaks the protocol or a limit is closed with the code that says so, and the iterator ends.
         """
-        clock = self._clock
-        self._turn_ends = clock() + TURN_SECONDS
+        clock, turn = self._clock, self._turn
+        turn.begin()
         try:
             for batch in self._batches():
                 for opcode, payload in batch:
@@ -100,10 +100,10 @@ class WebSocket:
                             return
                     elif not self._closed_by_us:  # else the client had not yet heard of it
                         yield opcode, payload
-                    if clock() >= self._turn_ends:
-                        self._pause()
-                if clock() >= self._turn_ends:  # many bytes may make no message
-                    self._pause()
+                    if clock() >= turn.ends:
+                        turn.pass_on()
+                if clock() >= turn.ends:  # many bytes may make no message
+                    turn.pass_on()
         except ProtocolError as error:
             self.fail(error)
             self._finish_sending()
@@ -204,11 +204,6 @@ class WebSocket:
             return False
         return True
 
-    def _pause(self) -> None:
-        """Let the others have their turn."""
-        hub.pause()
-        self._turn_ends = self._clock() + TURN_SECONDS
-
     def _wait(self) -> None:
         since = self._receiver.since
         left = None if since is None else max(0.0, since + self._limits.message_seconds - self._clock())
@@ -220,7 +215,7 @@ class WebSocket:
             raise ProtocolError(frames.POLICY, sentence, "message_seconds") from None
         finally:
             self._waiting = False
-            self._turn_ends = self._clock() + TURN_SECONDS
+            self._turn.begin()
 
     def _pong(self, payload: bytes) -> None:
         self.count_ping()

@@ -19,7 +19,6 @@ from tests.protocols.legacy_tcp.talking import file, padded
 
 from imageserver import metrics
 from imageserver.errors import LimitExceeded, ModelUnavailable, NotAllowed, Stopping, UnknownModel
-from imageserver.protocols.legacy_tcp.connection import Turns
 from imageserver.protocols.legacy_tcp.machine import Limits
 from imageserver.protocols.legacy_tcp.protocol import LegacyTcp, PortLimits
 from imageserver.transport import hub
@@ -335,23 +334,6 @@ def test_clients_that_vanish_leave_nothing_behind(running: Running) -> None:
         client.sock.close()
     until(lambda: running.gauge.value == 0)
     assert running.port.buffered == 0
-
-
-def test_turns_come_in_order_and_so_many_at_a_time() -> None:
-    turns, going, by_turn = Turns(3), [], []
-
-    def go(number: int) -> None:
-        turns.take()
-        going.append(number)
-
-    for number in range(10):
-        hub.spawn(go, number)
-    while len(going) < 10:
-        before = len(going)
-        hub.sleep(0)
-        by_turn.append(len(going) - before)
-    assert going == list(range(10))
-    assert max(by_turn) == 3
 
 
 # ---- limits -------------------------------------------------------------------------------------------------------
