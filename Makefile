@@ -73,11 +73,11 @@ LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no
 UPGRADE ?=
 
 # dev.lock goes into the same environment as run.lock, so it takes over the versions chosen there.
-lock:  ## compile requirements/*.in into *.lock with hashes; UPGRADE=--upgrade takes newer versions
-	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) requirements/run.in -o requirements/run.lock
-	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock requirements/dev.in -o requirements/dev.lock
-	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock requirements/gpu.in -o requirements/gpu.lock
-	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) requirements/display.in -o requirements/display.lock
+lock:  ## compile pyproject.toml into requirements/*.lock with hashes; UPGRADE=--upgrade takes newer versions
+	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) pyproject.toml --extra tensorflow -o requirements/run.lock
+	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra tensorflow --group dev -o requirements/dev.lock
+	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra gpu -o requirements/gpu.lock
+	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) --group display -o requirements/display.lock
 
 install-service:  ## install into PREFIX (/opt/imageserver) as a service of systemd that starts on boot; or below DESTDIR
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install-service.sh

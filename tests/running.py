@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,14 @@ def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -
 class Server:
     """`src/ImageServer.py` as a process. Use as a context: it is stopped at the end, and killed if that fails."""
 
-    program = ROOT / "src" / "ImageServer.py"
+    command: Sequence[str | Path] = (sys.executable, ROOT / "src" / "ImageServer.py")
 
     def __init__(self, *arguments: str, data: Path, models: Path | None = TEST_MODELS, model: str = "echo") -> None:
         chosen = [] if models is None else ["--models", str(models)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("IMAGESERVER_")}
         listening = ["-i", "127.0.0.1", "-p", "0", "--tcp-port", "off"]
         self.process = subprocess.Popen(
-            [sys.executable, str(self.program), *listening, "--data", str(data), *chosen, "-m", model, *arguments],
+            [*map(str, self.command), *listening, "--data", str(data), *chosen, "-m", model, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

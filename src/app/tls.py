@@ -5,8 +5,9 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 
+from imageserver import folders
 from imageserver.config import transports
-from imageserver.config.table import PROJECT, Settings
+from imageserver.config.table import Settings
 from imageserver.errors import SettingError
 from imageserver.transport import hub
 from imageserver.transport.http.server import HttpServer
@@ -28,7 +29,7 @@ def context(settings: Settings, *, log: Log) -> ssl.SSLContext | None:
         certificates,  # its library takes a tenth of the start, which a server without TLS need not wait for
     )
 
-    return certificates.context(settings.cert, settings.key, project=PROJECT, data=settings.data, log=log)
+    return certificates.context(settings.cert, settings.key, project=folders.PROJECT, data=settings.data, log=log)
 
 
 def beside(

@@ -17,12 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from imageserver import folders
 from imageserver.config import kinds, sources
 from imageserver.config.bounds import Limits
 from imageserver.config.kinds import Credential, Network
 from imageserver.config.sources import HelpAsked, Setting, setting
 
-PROJECT = Path(__file__).resolve().parents[2]
 INTRO = "Receives camera frames over the network, runs a model on them, and sends each prediction back."
 
 _LISTENING = "Where it listens"
@@ -104,7 +104,8 @@ class Settings(Limits):
         help="processes that run models; they share the processors; 0 is one for each processor, at most 4",
     )
     models: Path = setting(
-        _MODELS, "--models", default=PROJECT / "models", kind=kinds.FOLDER, shown="models beside src",
+        _MODELS, "--models", default=folders.MODELS, kind=kinds.FOLDER,
+        shown="models beside src; where it is installed, those of the package",
         help="folder with a folder for each model",
     )
     model_timeout: float = setting(
@@ -160,7 +161,8 @@ class Settings(Limits):
     )
 
     data: Path = setting(
-        _FILES, "--data", default=PROJECT / "data", kind=kinds.FOLDER, shown="data beside src",
+        _FILES, "--data", default=folders.data({}), kind=kinds.FOLDER,
+        shown="data beside src; where it is installed, ~/.local/share/imageserver",
         help="folder where the server keeps its state",
     )
     results: Path | None = setting(
@@ -237,7 +239,7 @@ def load(arguments: Sequence[str]) -> Settings:
         sys.exit(0)
 
 
-def read(arguments: Sequence[str], environment: Mapping[str, str], folder: Path | None = None, project: Path = PROJECT) -> Settings:
+def read(arguments: Sequence[str], environment: Mapping[str, str], folder: Path | None = None, project: Path = folders.PROJECT) -> Settings:
     """The settings that the command line `arguments` (without program name), variables and files give together.
 
     `folder` is the current folder, from which relative paths count (those in a file count from the file's folder);
@@ -254,7 +256,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str], folder: Path 
     config = sources.merge([[given for given in layer if given.setting.name == "config"] for layer in layers]).get("config")
     if config is not None:
         layers.insert(0, sources.from_toml(TABLE, config))
-    return Settings(**sources.merge(layers))
+    return Settings(**{"data": folders.data(environment)} | sources.merge(layers))
 
 
 def _width() -> int:

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from imageserver import folders
 from imageserver.inference.server.child_process import Picture
 from imageserver.streams.stream import Frame, Listener, Prediction, Stream, Streams
 from imageserver.transport import hub
 
-PROJECT = Path(__file__).resolve().parents[2]
-PYTHON = PROJECT / ".venv-display" / "bin" / "python"
+PYTHON = folders.PROJECT / ".venv-display" / "bin" / "python"
 MOST_FPS = 15.0
 """Pictures a second shown of each stream: more cost the models' time, and nobody sees them."""
 _LENGTH = struct.Struct("<I")

@@ -17,12 +17,11 @@ if not __package__:
 
     bootstrap.start()
 
+from imageserver import folders
 from imageserver.errors import ImageServerError
 from imageserver.inference.shared import conversion_cache, lifetime, weights
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.shared.registry import Registry
-
-MODELS = Path(__file__).resolve().parent.parent.parent / "models"
 
 
 def prepare(manifest: Manifest, cache: Path) -> str:
@@ -45,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="prepare", description="Convert models to OpenVINO ahead of time; says which needed it."
     )
-    parser.add_argument("--models", type=Path, default=MODELS, help="the models folder (default: the project's)")
+    parser.add_argument("--models", type=Path, default=folders.MODELS, help="the models folder (default: the project's)")
     parser.add_argument(
         "--models-cache",
         type=Path,

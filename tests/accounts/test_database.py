@@ -365,5 +365,5 @@ def test_on_a_terminal_two_different_passwords_change_nothing(tmp_path):
 def test_the_command_and_the_server_agree_on_the_file():
     from imageserver.config import table
 
-    assert table.read([], {}).users == table.PROJECT / "data" / "users.db"
+    assert table.read([], {}).users == ROOT / "data" / "users.db"
     assert database.__file__ == str(ROOT / "src/accounts/database.py")

@@ -6,6 +6,7 @@ import json
 import random
 import socket
 import struct
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ FRAME = picture(40, suffix=".png")
 
 
 class CountingServer(Server):
-    program = ROOT / "tests" / "counting_server.py"
+    command = (sys.executable, ROOT / "tests" / "counting_server.py")
 
     def state(self) -> dict[str, Any]:
         state: dict[str, Any] = json.loads(self.get("/state")[1])
