@@ -40,9 +40,9 @@ def state(_environ: Any, start_response: Any) -> list[bytes]:
 
 
 class Counting(app.ImageServer):
-    def __init__(self, settings: Any) -> None:
-        super().__init__(settings)
-        self.http.route("/state", state)
+    def __init__(self, settings: Any, warnings: list[str]) -> None:
+        super().__init__(settings, warnings)
+        self.doors.http.route("/state", state)
 
 
 if __name__ == "__main__":

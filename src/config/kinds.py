@@ -24,7 +24,7 @@ _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
-class Refused(Exception):
+class InvalidValue(Exception):
     """A text that a kind does not take, for a reason worth saying instead of what the kind expects."""
 
 
@@ -43,7 +43,7 @@ class Kind:
     """One kind of value.
 
     `parse(text, folder)` gives the value, relative paths taken from `folder`; it raises ValueError when the text
-    is not what `expects` says, or Refused with a reason. Where `many` is set the value is a tuple and every
+    is not what `expects` says, or InvalidValue with a reason. Where `many` is set the value is a tuple and every
     further occurrence of the option adds to it. The text of a `secret` is never repeated in a message.
     """
 
@@ -173,7 +173,7 @@ def _address(text: str) -> str:
     if bare == "localaddr":
         found = addresses.lan_address()
         if found is None:
-            raise Refused("this machine has no LAN address at present; connect it to a network or give an address")
+            raise InvalidValue("this machine has no LAN address at present; connect it to a network or give an address")
         return found
     if ":" in bare:
         return str(ipaddress.IPv6Address(bare))  # raises ValueError

@@ -1,7 +1,7 @@
 """Where settings come from: command line, environment, .env files, a TOML file. And how `-h` and the docs show them.
 
 Every source yields `Given`s, which name their place, so that a wrong value can be found by whoever reads the sentence.
-Works on any table of `Setting`s; the server's own is in settings.py.
+Works on any table of `Setting`s; the server's own is in table.py.
 """
 
 from __future__ import annotations
@@ -11,17 +11,23 @@ import difflib
 import re
 import textwrap
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imageserver.config import addresses
-from imageserver.config.kinds import FLAG, Kind, Refused
+from imageserver import limits
+from imageserver.config import addresses, kinds
+from imageserver.config.kinds import FLAG, InvalidValue, Kind
 from imageserver.errors import SettingError
+
+Faults = list[str]
+"""A sentence for each thing that is wrong, so that all are told at once."""
 
 PREFIX = "IMAGESERVER_"
 POSITIONAL = "address:port"
+PRINTING = ("-h", "--help", "--version")
+"""Options that print something, whatever else is said."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,26 @@ def table_of(settings: type) -> tuple[Setting, ...]:
     """The rows of a dataclass of settings: its own in their order, then those it inherits."""
     inherited = {name for base in settings.__bases__ for name in getattr(base, "__dataclass_fields__", ())}
     fields = sorted(dataclasses.fields(settings), key=lambda field: field.name in inherited)
-    return tuple(dataclasses.replace(field.metadata["row"], name=field.name) for field in fields)
+    return tuple(_row(field) for field in fields)
+
+
+def _row(field: dataclasses.Field[Any]) -> Setting:
+    row: Setting | None = field.metadata.get("row")
+    if row is not None:
+        return dataclasses.replace(row, name=field.name)
+    limit: limits.Limit = field.metadata["limit"]
+    flags = (limits.option(field.name),)
+    return Setting(field.name, limit.group, flags, field.default, _kind_of(limit), limit.help)
+
+
+def _kind_of(limit: limits.Limit) -> Kind:
+    match limit.unit:
+        case "bytes":
+            return kinds.size(int(limit.low), int(limit.high))
+        case "seconds":
+            return kinds.duration(limit.low, limit.high)
+        case "count":
+            return kinds.whole("N", int(limit.low), int(limit.high))
 
 
 @dataclass(frozen=True)
@@ -76,12 +101,12 @@ class Given:
     folder: Path
 
 
-class HelpAsked(Exception):
-    """`-h` or `--help` stands on the command line."""
+class PrintAsked(Exception):
+    """`-h`, `--help` or `--version` stands on the command line. Holds that word, and from `table.read` the text to print."""
 
 
 def from_command_line(table: Sequence[Setting], arguments: Sequence[str], folder: Path) -> list[Given]:
-    """What `arguments` (without the program's name) give, in their order. SettingError; HelpAsked."""
+    """What `arguments` (without the program's name) give, in their order. SettingError; PrintAsked."""
     by_flag = {flag: row for row in table for flag in row.flags}
     negated = {f"--no-{row.key}": row for row in table if row.kind is FLAG}
     found: list[Given] = []
@@ -101,8 +126,8 @@ def from_command_line(table: Sequence[Setting], arguments: Sequence[str], folder
     while rest:
         word = rest.pop(0)
         flag, equals, value = word.partition("=")
-        if word in ("-h", "--help"):
-            raise HelpAsked
+        if word in PRINTING:
+            raise PrintAsked(word)
         if word == "-" or not word.startswith("-"):
             positionals += 1
             if positionals > 1:
@@ -124,7 +149,7 @@ def from_command_line(table: Sequence[Setting], arguments: Sequence[str], folder
             found += [Given(by_flag["-" + letter], "yes", "-" + letter, folder) for letter in word[1:]]  # -ad
         else:
             raise SettingError(
-                f"There is no option {flag}{_nearest(flag, [*by_flag, *negated, '--help'])} (-h lists them all)."
+                f"There is no option {flag}{_nearest(flag, [*by_flag, *negated, *PRINTING])} (-h lists them all)."
             )
     return found
 
@@ -144,51 +169,62 @@ def _from_positional(by_flag: Mapping[str, Setting], word: str, folder: Path) ->
     ]
 
 
-def from_environment(table: Sequence[Setting], environment: Mapping[str, str], place: str, folder: Path) -> list[Given]:
-    """The variables that begin with IMAGESERVER_. `place` is added to their names: "" or " in /path/.env"."""
+def from_environment(
+    table: Sequence[Setting], environment: Mapping[str, str], suffix: str, folder: Path, faults: Faults
+) -> list[Given]:
+    """The variables that begin with IMAGESERVER_. `suffix` is added to their names: "" or " in /path/.env"."""
     by_variable = {row.variable: row for row in table}
     found = []
     for variable, text in environment.items():
         if variable.startswith(PREFIX):
             if variable not in by_variable:
                 nearest = _nearest(variable, by_variable)
-                raise SettingError(
-                    f"There is no setting for the variable {variable}{place}{nearest}; correct or unset it."
-                )
-            if text.strip():  # compose files set what is missing to nothing
-                found.append(Given(by_variable[variable], text, variable + place, folder))
+                faults.append(f"There is no setting for the variable {variable}{suffix}{nearest}; correct or unset it.")
+            elif text.strip():  # compose files set what is missing to nothing
+                found.append(Given(by_variable[variable], text, variable + suffix, folder))
     return found
 
 
-def from_env_file(table: Sequence[Setting], path: Path) -> list[Given]:
-    """The IMAGESERVER_ variables of a .env file; others are left alone; no file gives nothing."""
+def from_env_file(table: Sequence[Setting], path: Path, faults: Faults, warn: Callable[[str], None]) -> list[Given]:
+    """The IMAGESERVER_ variables of a .env file; no file gives nothing.
+
+    Such a file may hold another program's variables as well, so `warn` is told of them and they are left alone.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:
         raise SettingError(f"{path} cannot be read: {_reason(error)}.") from None
-    return from_environment(table, dict(_env_lines(text, path)), f" in {path}", path.parent)
+    variables = dict(_env_lines(text, path, faults))
+    others = [variable for variable in variables if not variable.startswith(PREFIX)]
+    if others:
+        nearest = _nearest(PREFIX + others[0].removeprefix(PREFIX), [row.variable for row in table])
+        warn(f"{path}: {', '.join(others)} is no setting of the server, whose variables begin with {PREFIX}{nearest}")
+    return from_environment(table, variables, f" in {path}", path.parent, faults)
 
 
-def _env_lines(text: str, path: Path) -> Iterator[tuple[str, str]]:
+def _env_lines(text: str, path: Path, faults: Faults) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip().removeprefix("export ").lstrip()
-        if not line or line.startswith("#") or not line.startswith(PREFIX):
+        if not line or line.startswith("#"):
+            continue
+        if not line.startswith(PREFIX):
+            yield line.partition("=")[0].strip()[:64], ""
             continue
         found = re.fullmatch(
             r"""(?P<name>\w+)\s*=\s*(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>[^']*)'|(?P<bare>[^'"\s#](?:.*?))?)\s*(?:\s#.*)?""",
             line,
         )
         if found is None:
-            raise SettingError(f'Line {number} of {path} is not of the form NAME=value or NAME="value"; correct it.')
-        if found["double"] is not None:
+            faults.append(f'Line {number} of {path} is not of the form NAME=value or NAME="value"; correct it.')
+        elif found["double"] is not None:
             yield found["name"], re.sub(r"\\(.)", lambda escape: {"n": "\n"}.get(escape[1], escape[1]), found["double"])
         else:
             yield found["name"], found["single"] if found["single"] is not None else found["bare"] or ""
 
 
-def from_toml(table: Sequence[Setting], path: Path) -> list[Given]:
+def from_toml(table: Sequence[Setting], path: Path, faults: Faults) -> list[Given]:
     """The keys of a TOML file, all at its top level, written as the long options without dashes."""
     by_key = {row.key: row for row in table if row.key != "config"}
     try:
@@ -203,14 +239,17 @@ def from_toml(table: Sequence[Setting], path: Path) -> list[Given]:
         if row is None:
             what = f"table [{key}]" if isinstance(value, dict) else f"key {key}"
             nearest = "" if isinstance(value, dict) else _nearest(key, by_key)
-            raise SettingError(f"The {what} of {path} is no setting{nearest}; correct or remove it.")
-        for item in value if isinstance(value, list) else [value]:
-            if not isinstance(item, str | int | float):
-                raise SettingError(f"{key} in {path} is {item!r}, but it takes {row.kind.expects}.")
-        if isinstance(value, list) and not row.kind.many:
-            value = ",".join(map(str, value))  # preload = ["a", "b"]
-        texts = value if isinstance(value, list) else [value]
-        found += [Given(row, _toml_text(item), f"{key} in {path}", path.parent) for item in texts]
+            faults.append(f"The {what} of {path} is no setting{nearest}; correct or remove it.")
+            continue
+        values = value if isinstance(value, list) else [value]
+        wrong = [item for item in values if not isinstance(item, str | int | float)]
+        if wrong:
+            faults.append(f"{key} in {path} is {wrong[0]!r}, but it takes {row.kind.expects}.")
+            continue
+        texts = [_toml_text(item) for item in values]
+        if not row.kind.many and len(texts) != 1:
+            texts = [",".join(texts)]  # preload = ["a", "b"]
+        found += [Given(row, text, f"{key} in {path}", path.parent) for text in texts]
     return found
 
 
@@ -222,8 +261,8 @@ def _reason(error: Exception) -> str:
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
-def merge(layers: Iterable[Iterable[Given]]) -> dict[str, Any]:
-    """The values of all layers by name, the weakest layer first.
+def merge(layers: Iterable[Iterable[Given]], faults: Faults) -> dict[str, Any]:
+    """The values of all layers by name, the weakest layer first; a sentence in `faults` for each that is none.
 
     Within a layer the last one counts, or, where the kind takes many, all together; a stronger layer replaces.
     """
@@ -231,7 +270,12 @@ def merge(layers: Iterable[Iterable[Given]]) -> dict[str, Any]:
     for layer in layers:
         values: dict[str, Any] = {}
         for given in layer:
-            row, value = given.setting, _value(given)
+            row = given.setting
+            try:
+                value = _value(given)
+            except SettingError as error:
+                faults.append(str(error))
+                continue
             values[row.name] = values.get(row.name, ()) + value if row.kind.many else value
         merged |= values
     return merged
@@ -242,7 +286,7 @@ def _value(given: Given) -> Any:
     written = "not as it should be" if kind.secret else repr(given.text)
     try:
         return kind.parse(given.text, given.folder)
-    except Refused as reason:
+    except InvalidValue as reason:
         raise SettingError(f"{given.where} is {written}: {reason}.") from None
     except ValueError:
         raise SettingError(f"{given.where} is {written}, but it takes {kind.expects}.") from None
@@ -273,7 +317,7 @@ def usage(table: Sequence[Setting], program: str, intro: str, width: int = 100) 
         "beside the project or in the current folder, or by a key of a TOML file (--config): "
         "the command line goes before the environment, that before .env, that before the file; of an option given twice the last "
         "counts, except where it says repeatable. Sizes may be written as 512K or 16M, times as 250ms, 10s or 2min. "
-        "Each switch has a --no- form."
+        "Each switch has a --no- form. --version tells the version."
     )
     return "\n".join([*lines, "", *textwrap.wrap(notes, width)]) + "\n"
 

@@ -1,6 +1,6 @@
 """The settings of the server: one table, from which come command line, environment, TOML file, `-h` and docs/settings.md.
 
-A setting is a field of `Settings` (limits: of `Limits`, in bounds.py): its type, default, options and help
+A setting is a field of `Settings` (limits: of `Limits`, in limits.py): its type, default, options and help
 stand in one place, and mypy knows its type. To add one, write the field and run `make docs`; `python3 src/bootstrap.py
 config.table --markdown` prints the reference.
 
@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imageserver import folders
+from imageserver import __version__, folders
 from imageserver.config import kinds, sources
-from imageserver.config.bounds import Limits
 from imageserver.config.kinds import Credential, Network
-from imageserver.config.sources import HelpAsked, Setting, setting
+from imageserver.config.sources import PrintAsked, Setting, setting
+from imageserver.errors import SettingError
+from imageserver.limits import Limits
 
 INTRO = "Receives camera frames over the network, runs a model on them, and sends each prediction back."
 
@@ -108,26 +109,14 @@ class Settings(Limits):
         shown="models beside src; where it is installed, those of the package",
         help="folder with a folder for each model",
     )
-    model_timeout: float = setting(
-        _MODELS, "--model-timeout", default=15.0, kind=kinds.duration(0.1, 3600),
-        help="time a batch may run before its worker counts as stuck and is replaced",
-    )
     display: bool = setting(
         _MODELS, "-d", "--display", default=False, kind=kinds.FLAG,
         help="show each stream in a window on this machine",
     )
 
-    ws_send_timeout: float = setting(
-        _SNAP, "--ws-send-timeout", default=10.0, kind=kinds.duration(0.1, 3600),
-        help="time for which a client of /ws may leave texts unread before it is dropped",
-    )
     snippet_history: int = setting(
         _SNAP, "--snippet-history", default=1, kind=kinds.whole("N", 1, 100_000),
         help="pictures that are kept of each number",
-    )
-    snippet_disk: int = setting(
-        _SNAP, "--snippet-disk", default=10 * 2**30, kind=kinds.size(2**20, 2**50),
-        help="space for all pictures together; the oldest give way",
     )
 
     session_models: tuple[str, ...] = setting(
@@ -137,10 +126,6 @@ class Settings(Limits):
     session_key: str = setting(
         _SESSIONS, "--session-key", default="", kind=kinds.SECRET, secret=True, shown="none",
         help="key that session clients show on connecting, instead of a user's name and password",
-    )
-    session_idle: float = setting(
-        _SESSIONS, "--session-idle", default=60.0, kind=kinds.duration(0.1, 86400),
-        help="time without a frame after which a session ends",
     )
     merge_deadline: float = setting(
         _SESSIONS, "--merge-deadline", default=0.25, kind=kinds.duration(0, 60),
@@ -202,22 +187,6 @@ class Settings(Limits):
         _TCP, "--tcp-open", default=False, kind=kinds.FLAG,
         help="with --auth but without keys, listen on the network all the same, not only on this machine",
     )
-    tcp_max_per_host: int = setting(
-        _TCP, "--tcp-max-per-host", default=16, kind=kinds.whole("N", 0),
-        help="open connections of one client address; 0 is no limit",
-    )
-    tcp_max_connections: int = setting(
-        _TCP, "--tcp-max-connections", default=4096, kind=kinds.whole("N", 1),
-        help="open connections in total",
-    )
-    tcp_max_bytes: int = setting(
-        _TCP, "--tcp-max-bytes", default=16 * 2**20, kind=kinds.size(1024, 32 * 2**20),
-        help="largest file; --max-frame-bytes holds as well",
-    )
-    tcp_max_total_bytes: int = setting(
-        _TCP, "--tcp-max-total-bytes", default=512 * 2**20, kind=kinds.size(2**20, 2**40),
-        help="files of all connections together",
-    )
 
     def __post_init__(self) -> None:
         # Defaults that depend on another setting or on the machine.
@@ -230,33 +199,58 @@ class Settings(Limits):
 TABLE: tuple[Setting, ...] = sources.table_of(Settings)
 
 
-def load(arguments: Sequence[str]) -> Settings:
-    """The settings of this process; prints the help and ends with code 0 when `arguments` ask for it. SettingError."""
+def load(arguments: Sequence[str], warn: Callable[[str], None]) -> Settings:
+    """The settings of this process; prints help or version and ends with code 0 when `arguments` ask. SettingError."""
     try:
-        return read(arguments, os.environ)
-    except HelpAsked as asked:
+        return read(arguments, os.environ, warn=warn)
+    except PrintAsked as asked:
         print(asked, end="")
         sys.exit(0)
 
 
-def read(arguments: Sequence[str], environment: Mapping[str, str], folder: Path | None = None, project: Path = folders.PROJECT) -> Settings:
-    """The settings that the command line `arguments` (without program name), variables and files give together.
+def read(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path | None = None,
+    project: Path = folders.PROJECT,
+    warn: Callable[[str], None] = lambda _sentence: None,
+) -> Settings:
+    """The settings that command line, environment and files give together.
 
-    `folder` is the current folder, from which relative paths count (those in a file count from the file's folder);
-    a `.env` is read from it and, weaker, from `project`.
-    SettingError holds one sentence that names place, value and remedy. HelpAsked holds the help.
+    Args:
+        arguments: the command line without the program's name.
+        environment: the variables of the process.
+        folder: the current folder, from which relative paths count (those in a file count from the file's folder).
+        project: a `.env` is read from `folder` and, weaker, from here.
+        warn: told of what is no fault, but has no effect either.
+
+    Raises:
+        SettingError: a line for each fault, with place, value and remedy.
+        PrintAsked: help or version is asked for; holds the text.
     """
     folder = (folder or Path.cwd()).resolve()
+    faults: sources.Faults = []
     try:
         typed = sources.from_command_line(TABLE, arguments, folder)
-    except HelpAsked:
-        raise HelpAsked(sources.usage(TABLE, "ImageServer.py", INTRO, _width())) from None
-    files = [sources.from_env_file(TABLE, place / ".env") for place in dict.fromkeys((project, folder))]
-    layers = [*files, sources.from_environment(TABLE, environment, "", folder), typed]
-    config = sources.merge([[given for given in layer if given.setting.name == "config"] for layer in layers]).get("config")
+    except PrintAsked as asked:
+        raise PrintAsked(_printed(str(asked))) from None
+    places = dict.fromkeys((project, folder))
+    layers = [sources.from_env_file(TABLE, place / ".env", faults, warn) for place in places]
+    layers += [sources.from_environment(TABLE, environment, "", folder, faults), typed]
+    configs = [[given for given in layer if given.setting.name == "config"] for layer in layers]
+    config = sources.merge(configs, []).get("config")
     if config is not None:
-        layers.insert(0, sources.from_toml(TABLE, config))
-    return Settings(**{"data": folders.data(environment)} | sources.merge(layers))
+        layers.insert(0, sources.from_toml(TABLE, config, faults))
+    values = sources.merge(layers, faults)
+    if faults:
+        raise SettingError("\n".join(faults))
+    return Settings(**values)
+
+
+def _printed(word: str) -> str:
+    if word == "--version":
+        return f"ImageServer {__version__}\n"
+    return sources.usage(TABLE, "ImageServer.py", INTRO, _width())
 
 
 def _width() -> int:

@@ -13,7 +13,7 @@ import pytest
 
 from imageserver.config import addresses, kinds, sources, table
 from imageserver.config.kinds import STANDARD_OUTPUT, Credential
-from imageserver.config.table import HelpAsked, Settings
+from imageserver.config.table import PrintAsked, Settings
 from imageserver.errors import SettingError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,10 +25,12 @@ def read(tmp_path):
     for name in ("here", "project"):
         (tmp_path / name).mkdir()
 
-    def call(*arguments, **environment):
-        return table.read(arguments, environment, tmp_path / "here", tmp_path / "project")
+    warnings = []
 
-    call.here, call.project = tmp_path / "here", tmp_path / "project"
+    def call(*arguments, **environment):
+        return table.read(arguments, environment, tmp_path / "here", tmp_path / "project", warnings.append)
+
+    call.here, call.project, call.warnings = tmp_path / "here", tmp_path / "project", warnings
     return call
 
 
@@ -237,6 +239,32 @@ def test_mistakes_in_toml(read, text, sentence):
     assert str(caught.value) == sentence.replace("FILE", str(read.here / "a.toml"))
 
 
+def test_every_fault_is_told_at_once(read):
+    (read.here / "a.toml").write_text('prot = 1\nhz = "fast"\nworkers = -1\nauth = true\n')
+    (read.here / ".env").write_text("IMAGESERVER_PRT=1\nIMAGESERVER_CONFIG=a.toml\nIMAGESERVER_HZ\n")
+    with pytest.raises(SettingError) as caught:
+        read("--log-level", "loud", IMAGESERVER_PORT="x")
+    said = str(caught.value).splitlines()
+    names = ("line 3", "imageserver_prt", "key prot", "hz in", "workers in", "imageserver_port", "--log-level")
+    assert len(said) == len(names), said
+    assert all(any(name in sentence.lower() for sentence in said) for name in names), said
+
+
+def test_lines_of_an_env_file_that_are_no_setting_are_told(read):
+    (read.here / ".env").write_text("# PORT=1\nPORT=9000\nOTHER=`x\nIMAGESERVER_HZ=2\n")
+    assert (read().port, read().hz) == (8080, 2.0)
+    assert read.warnings[0] == (
+        f"{read.here / '.env'}: PORT, OTHER is no setting of the server, whose variables begin with IMAGESERVER_; "
+        "did you mean IMAGESERVER_PORT?"
+    )
+
+
+def test_version(read):
+    with pytest.raises(PrintAsked) as caught:
+        read("--version", "--nonsense")
+    assert re.fullmatch(r"ImageServer \d+\.\d+\.\d+\n", str(caught.value))
+
+
 def test_no_config_file(read):
     with pytest.raises(SettingError, match=r"^There is no file /.*/here/none\.toml, which --config names\.$"):
         read("--config", "none.toml")
@@ -268,7 +296,7 @@ def test_addresses():
 
 @pytest.mark.parametrize("word", ["-h", "--help"])
 def test_help(read, word):
-    with pytest.raises(HelpAsked) as caught:
+    with pytest.raises(PrintAsked) as caught:
         read("-a", word, "--nonsense")
     text = str(caught.value)
     assert max(map(len, text.splitlines())) <= 140
@@ -283,7 +311,7 @@ def test_help_on_a_terminal_exits_with_0():
     program = [
         sys.executable,
         "-c",
-        "import bootstrap; bootstrap.provide_package(); from imageserver.config import table; table.load(['-h'])",
+        "import bootstrap; bootstrap.provide_package(); from imageserver.config import table; table.load(['-h'], print)",
     ]
     done = subprocess.run(program, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
@@ -309,8 +337,8 @@ def test_the_table_is_sound():
 
 def test_every_setting_does_something():
     """Its value is read somewhere in the server; those two are read where they are defined."""
-    text = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py") if not path.name.startswith("setting"))
-    unused = [row.name for row in table.TABLE if not re.search(rf"\bsettings\.{row.name}\b", text)]
+    text = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    unused = [row.name for row in table.TABLE if not re.search(rf"settings\.{row.name}\b", text)]
     assert set(unused) <= {"config", "data"}
 
 

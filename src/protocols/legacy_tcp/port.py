@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imageserver.config import addresses
-from imageserver.config.kinds import ADDRESS, OFF, Refused
+from imageserver.config.kinds import ADDRESS, OFF, InvalidValue
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
 from imageserver.protocols.legacy_tcp.protocol import NAMESPACE, Asker, LegacyTcp, PortLimits
@@ -140,7 +140,7 @@ def read_config(path: Path) -> tuple[str | None, int | None]:
         )
     try:
         return ADDRESS.parse(host, path.parent) if host else None, int(port) if port else None
-    except (ValueError, Refused) as error:
+    except (ValueError, InvalidValue) as error:
         raise SettingError(
             f"--tcp-config: the address in {path} is {host!r}, but it takes {ADDRESS.expects}"
         ) from error

@@ -59,10 +59,15 @@ class HttpServer:
         self._gauge = metrics.CONNECTIONS.child("tcp")
 
     @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that it listens on."""
+        host, port = self._listener.getsockname()[:2]
+        return host, port
+
+    @property
     def port(self) -> int:
         """The port that it listens on."""
-        port: int = self._listener.getsockname()[1]
-        return port
+        return self.address[1]
 
     def route(self, prefix: str, app: WSGIApplication) -> None:
         """Send `prefix` and every path below it to `app`; of several, the longest wins. "" takes the rest."""

@@ -1,0 +1,56 @@
+"""What the server says when it starts: where it listens, how cameras reach it, what is missing or open."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from imageserver.accounts.database import UserDB
+from imageserver.app import logs
+from imageserver.app.parts import Doors
+from imageserver.config import addresses
+from imageserver.config.table import Settings
+from imageserver.errors import SettingError
+from imageserver.protocols.legacy_tcp.protocol import LegacyTcp
+from imageserver.protocols.snap.relay import PREFIX as RELAY
+
+LOG = logs.LOGGER
+
+
+def announce(
+    settings: Settings, doors: Doors, legacy_tcp: LegacyTcp | None, users: UserDB, warnings: Iterable[str]
+) -> None:
+    """Log the start line, the addresses, and `warnings` with those that settings and users give."""
+    host, port = doors.http.address
+    scheme = "https" if settings.tls else "http"
+    LOG.info("(%d) wsgi starting up on %s://%s:%d", os.getpid(), scheme, addresses.for_url(host), port)
+    if doors.https:
+        LOG.info("https as well, on https://%s:%d", addresses.for_url(host), doors.https.port)
+    if legacy_tcp:
+        tcp_host, tcp_port = legacy_tcp.address
+        LOG.info("legacy TCP listening on %s:%d", addresses.for_url(tcp_host), tcp_port)
+    for warning in warnings:
+        LOG.warning("%s", warning)
+    if not addresses.is_loopback(host):
+        reachable = f"{addresses.for_url(addresses.lan_address() or host)}:{port}"
+        LOG.info("cameras on this network reach it at %s://%s", scheme, reachable)
+        LOG.info("capture devices reach it at %s://%s%s", "wss" if settings.tls else "ws", reachable, RELAY)
+    for option, path in (("--mnist", settings.mnist), ("--training-data", settings.training_data)):
+        if path is not None and not path.exists():
+            LOG.warning("%s: there is no %s, so trainings that need it are refused until it is there", option, path)
+    _announce_who_may_come_in(settings, users, open_to_network=not addresses.is_loopback(host))
+
+
+def _announce_who_may_come_in(settings: Settings, users: UserDB, *, open_to_network: bool) -> None:
+    if settings.auth:
+        if not users.any():
+            command = f"python3 src/userdb.py add NAME --users {settings.users}"
+            LOG.warning("nobody can log in yet: add a user with  %s", command)
+        return
+    if open_to_network:
+        LOG.warning("anybody who reaches this address may send frames; -a asks for a user and password")
+    try:
+        if users.any():
+            LOG.info("there are users, so REST and snippets ask for one; cameras, sessions and /ws do not without -a")
+    except SettingError as error:
+        LOG.warning("%s", error)  # nobody needs it yet

@@ -1,0 +1,192 @@
+"""The parts of the server, built from its settings: nothing runs yet, and only the ports are taken."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from imageserver import metrics
+from imageserver.accounts.database import ROLES, UserDB
+from imageserver.accounts.login import Logins
+from imageserver.app import logs, tls
+from imageserver.config import transports
+from imageserver.config.table import Settings
+from imageserver.errors import SettingError
+from imageserver.inference.server.engine import Engine
+from imageserver.inference.server.stateful.models import StatefulModels
+from imageserver.inference.shared.registry import Registry
+from imageserver.monitoring import prometheus
+from imageserver.monitoring.health import Health
+from imageserver.monitoring.reports import ResultsFile
+from imageserver.protocols.camstream import CamStream, Defaults
+from imageserver.protocols.events import Events
+from imageserver.protocols.http.rest import Rest
+from imageserver.protocols.http.training import trainings
+from imageserver.protocols.sessions import Sessions as SessionProtocol
+from imageserver.protocols.snap.app import Snap
+from imageserver.protocols.snap.relay import PREFIX as RELAY
+from imageserver.protocols.snap.relay import Relay
+from imageserver.protocols.snap.store import SnapStore
+from imageserver.streams.session import Sessions
+from imageserver.streams.stream import Streams
+from imageserver.transport import hub
+from imageserver.transport.http.server import HttpServer
+from imageserver.transport.socketio.server import SocketIOServer
+
+LOG = logs.LOGGER
+
+
+@dataclass
+class Inference:
+    """The models, and what feeds them."""
+
+    engine: Engine
+    streams: Streams
+    stateful: StatefulModels
+    sessions: Sessions
+    results: ResultsFile | None
+
+
+@dataclass
+class Doors:
+    """Where clients come in, all on the HTTP port or on the HTTPS port beside it."""
+
+    http: HttpServer
+    https: HttpServer | None
+    socketio: SocketIOServer
+    relay: Relay
+    rest: Rest
+
+    @property
+    def listeners(self) -> list[HttpServer]:
+        """The servers that accept connections."""
+        return [self.http, *([self.https] if self.https else [])]
+
+
+def inference(settings: Settings) -> Inference:
+    """The engine with its registry of models, streams and sessions on top of it, and the results file."""
+    arguments = worker_arguments(settings)
+    engine = Engine(
+        Registry(settings.models, settings.data / "models"),
+        workers=settings.workers,
+        worker_arguments=arguments,
+        time_limit=settings.model_timeout,
+        max_requests=settings.max_requests,
+        log=LOG.info,
+        warn=LOG.warning,
+    )
+    streams = Streams(engine, max_frame_bytes=settings.max_frame_bytes)
+    stateful = StatefulModels(
+        engine.check,
+        arguments=arguments,
+        slot_bytes=settings.max_frame_bytes,
+        max_bytes=settings.session_bytes,
+        log=LOG.info,
+        warn=LOG.warning,
+    )
+    sessions = Sessions(
+        stateful,
+        settings.session_models,
+        deadline=settings.merge_deadline,
+        idle=settings.session_idle,
+        max_frame_bytes=settings.max_frame_bytes,
+    )
+    results = ResultsFile(str(settings.results)) if settings.results else None
+    if results:
+        streams.watch(results)
+    return Inference(engine, streams, stateful, sessions, results)
+
+
+def logins(settings: Settings, users: UserDB) -> Logins:
+    """The check of names and passwords that every door shares."""
+    return Logins(
+        users,
+        required=settings.auth,
+        concurrent=settings.login_threads,
+        max_waiting=settings.login_queue,
+        attempts=settings.login_attempts,
+        log=LOG.warning,
+    )
+
+
+def doors(settings: Settings, models: Inference, checks: Logins, not_ready: Callable[[], str | None]) -> Doors:
+    """Listens, and routes each path to its application. SettingError when a port cannot be had.
+
+    Args:
+        models: where frames and pictures go.
+        checks: asked who may come in.
+        not_ready: a sentence on what keeps the server from being ready, None when it is.
+    """
+    context = tls.context(settings, log=LOG.info)
+    proxies = [str(network) for network in settings.trusted_proxy]
+    limits = transports.http(settings)
+    http = HttpServer(
+        listen(settings.ip, settings.port),
+        limits,
+        trusted_proxies=proxies,
+        log=LOG.warning,
+        ssl_context=context if settings.tls else None,
+    )
+    https = None
+    if context is not None and settings.https_port is not None:
+        https = tls.beside(http, listen(settings.ip, settings.https_port), settings, context, log=LOG.warning)
+    socketio = SocketIOServer(transports.socketio(settings), cors_origins=settings.cors_origin, log=LOG.warning)
+    camstream = CamStream(models.streams, checks, socketio, Defaults(settings.model, settings.hz))
+    Events(socketio, [camstream, SessionProtocol(models.sessions, checks, socketio, settings.session_key)], checks)
+    relay = Relay(checks, transports.relay(settings), send_timeout=settings.ws_send_timeout)
+    store = SnapStore(settings.data / "snippets", history=settings.snippet_history, max_bytes=settings.snippet_disk)
+    jobs = trainings(settings, models.engine.check, log=LOG.info)
+    rest = Rest(models.streams, checks, jobs, not_ready=not_ready, log=LOG.warning)
+    http.route("/socket.io/", socketio)
+    http.route("/health/", Health(not_ready))
+    http.route(RELAY, relay)
+    http.route("/snippets", Snap(models.streams, checks, store, relay, settings.model, log=LOG.warning))
+    http.route("/metrics", prometheus.Page(checks, lambda: refresh_gauges(models)))
+    http.route("", rest)
+    return Doors(http, https, socketio, relay, rest)
+
+
+def refresh_gauges(models: Inference) -> None:
+    """Write the figures that are counted only when somebody reads them."""
+    metrics.STREAMS.child().value = len(models.streams.open_streams)
+    metrics.SESSIONS.child().value = len(models.sessions.open_sessions)
+    for name, model in models.engine.models.items():
+        metrics.WAITING.child(name).value = len(model.waiting)
+
+
+def listen(ip: str, port: int) -> hub.Socket:
+    """A listening socket. SettingError that says what is in the way."""
+    try:
+        return hub.listen(ip, port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise SettingError(
+                f"port {port} on {ip} is in use: stop what uses it, or choose another with -p (0 = any free one)"
+            ) from error
+        if error.errno == errno.EACCES:
+            raise SettingError(f"port {port} may not be used by this user: choose one from 1024 on with -p") from error
+        raise SettingError(
+            f"{ip}:{port} cannot be listened on ({error.strerror}): give an address of this machine with -i"
+        ) from error
+
+
+def users(settings: Settings) -> UserDB:
+    """The user database, or one in memory when users are given for a trial. SettingError."""
+    if not settings.user:
+        found = UserDB(settings.users)
+        if settings.auth:
+            found.any()  # a file that cannot be used is told before anybody can connect
+        return found
+    trial = UserDB(None)
+    for credential in settings.user:
+        trial.add(credential.name, credential.password, ROLES)
+    return trial
+
+
+def worker_arguments(settings: Settings) -> list[str]:
+    """What every worker's command line holds."""
+    threads = max(1, (os.cpu_count() or 1) // settings.workers)
+    limits = ["--max-bytes", str(settings.max_frame_bytes), "--max-pixels", str(settings.max_pixels)]
+    return ["--threads", str(threads), *limits]
