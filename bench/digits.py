@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from digit_scenes import SCENES, cropped, pen, tidy
 
-from imageserver.inference.worker.decode import Limits, decode
+from imageserver.inference.worker.decode import PictureLimits, decode
 from imageserver.inference.worker.preprocessing.digit import PREPROCESSING, digit
 from imageserver.training.lenet.strokes import draw
 from imageserver.training.lenet.training import predict
@@ -33,7 +33,7 @@ from imageserver.training.lenet.training import predict
 
 def door(data: bytes) -> np.ndarray:
     """From a file's bytes to what the model sees, as the worker does it."""
-    return digit(decode(data, channels=1, least=PREPROCESSING.least, limits=Limits()).pixels)
+    return digit(decode(data, channels=1, least=PREPROCESSING.least, limits=PictureLimits()).pixels)
 
 
 def sources(given: argparse.Namespace, rng: np.random.Generator) -> dict[str, list[tuple[np.ndarray, int]]]:

@@ -29,7 +29,7 @@ from tests.inference.worker.worker_process import MODELS, WorkerProcess
 from imageserver.inference.shared import conversion_cache
 from imageserver.inference.worker import decode as images
 from imageserver.inference.worker import loader
-from imageserver.inference.worker.decode import Limits
+from imageserver.inference.worker.context import LoadContext
 from imageserver.inference.worker.preprocessing import base
 
 MOST = 1.6
@@ -95,12 +95,12 @@ def main() -> int:
 
 def steps(model: str, jpeg: bytes) -> None:
     """Print what each step costs by itself, in this process."""
-    serving = loader.load(MODELS / model, loader.Means(conversion_cache.cache_folder(), 1, Limits(), print))
+    serving = loader.load(MODELS / model, LoadContext(print))
     wanted = serving.manifest.input
     prepared = base.find(wanted.preprocessing)
     view = memoryview(bytearray(jpeg))
     least = max(prepared.least, wanted.width, wanted.height)
-    decode = lambda: images.decode(view, channels=wanted.channels, least=least, limits=Limits())  # noqa: E731
+    decode = lambda: images.decode(view, channels=wanted.channels, least=least, limits=images.PictureLimits())  # noqa: E731
     pixels = decode().pixels
     print(f"decode: {cost(decode, 300):.3f} ms, to {pixels.shape[1]}x{pixels.shape[0]}")
     print(f"{wanted.preprocessing}: {cost(lambda: prepared.function(pixels, wanted), 300):.3f} ms")

@@ -216,21 +216,21 @@ def _load(options: argparse.Namespace, folder: Path) -> Any:
     """Load the new model as a worker would; its conversion is in the cache afterwards."""
     from imageserver.inference import prepare
     from imageserver.inference.worker import loader
-    from imageserver.inference.worker.decode import Limits
+    from imageserver.inference.worker.context import LoadContext
 
     found = manifest.read(folder)
     said = prepare.prepare(found, options.models_cache)
     if said:
         print(f"The model {folder.name!r} {said}.")
     note = lambda text: print(text, file=sys.stderr)  # noqa: E731
-    return loader.load(folder, loader.Means(options.models_cache, os.cpu_count() or 1, Limits(), note))
+    return loader.load(folder, LoadContext(note, os.cpu_count() or 1, options.models_cache))
 
 
 def _show(found: Any, options: argparse.Namespace) -> None:
     """Print the top five of the picture, and whether another reading of its pixels gives a much surer answer."""
-    from imageserver.inference.worker.predictor import Job
+    from imageserver.inference.worker.predictor import PictureJob
 
-    result = found.run([Job(memoryview(options.picture.read_bytes()), 0)])[0]
+    result = found.run([PictureJob(memoryview(options.picture.read_bytes()), 0)])[0]
     if "error" in result:
         raise ModelError(f"{options.picture.name}: {result['error']}")
     print(f"{options.picture.name}:")
@@ -242,7 +242,7 @@ def _show(found: Any, options: argparse.Namespace) -> None:
 
 def _other_readings(found: Any, options: argparse.Namespace, result: Any) -> list[str]:
     """What would be answered with another range or order of colours, where that is another label and much surer."""
-    from imageserver.inference.worker.predictor import Job, Network
+    from imageserver.inference.worker.predictor import Network, PictureJob
 
     now = found.manifest.input
     others = [
@@ -254,8 +254,8 @@ def _other_readings(found: Any, options: argparse.Namespace, result: Any) -> lis
         others.append((f"--order {order}", replace(now, order=order)))
     advice = []
     for option, other in others:
-        network = Network(replace(found.manifest, input=other), found.backend, *found.means)
-        said = network.run([Job(memoryview(options.picture.read_bytes()), 0)])[0]
+        network = Network(replace(found.manifest, input=other), found.backend, found.context)
+        said = network.run([PictureJob(memoryview(options.picture.read_bytes()), 0)])[0]
         if said.get("label") != result["label"] and said.get("score", 0.0) > SURER * result["score"]:
             advice.append(
                 f"With {option} it would be {said['label']} ({said['score']:.4f}): if that is right, repeat with --replace."

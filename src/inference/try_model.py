@@ -128,7 +128,7 @@ def _pictures(files: list[Path], rate: float) -> Frames:
     from imageserver.inference.worker import decode
 
     for number, file in enumerate(files):
-        picture = decode.decode(file.read_bytes(), channels=3, least=2**31, limits=decode.Limits())
+        picture = decode.decode(file.read_bytes(), channels=3, least=2**31, limits=decode.PictureLimits())
         yield round(number * 1000 / rate), picture.pixels
 
 
@@ -187,18 +187,16 @@ class _Open:
     def _load_stateless(self, manifest: Manifest) -> None:
         import cv2
 
-        from imageserver.inference.shared.conversion_cache import cache_folder
-        from imageserver.inference.worker import decode, loader
-        from imageserver.inference.worker.predictor import Job
+        from imageserver.inference.worker import loader
+        from imageserver.inference.worker.context import LoadContext
+        from imageserver.inference.worker.predictor import PictureJob
 
-        means = loader.Means(
-            cache_folder(), os.cpu_count() or 1, decode.Limits(), lambda text: print(text, file=sys.stderr)
-        )
-        serving = loader.load(manifest.folder, means)
+        note = lambda text: print(text, file=sys.stderr)  # noqa: E731
+        serving = loader.load(manifest.folder, LoadContext(note, os.cpu_count() or 1))
 
         def run(timestamp: int, frame: Pixels) -> dict[str, Any] | None:
             _, data = cv2.imencode(".png", frame[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
-            return dict(serving.run([Job(memoryview(data.tobytes()), 0)])[0])
+            return dict(serving.run([PictureJob(memoryview(data.tobytes()), 0)])[0])
 
         self.run = run
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from imageserver.errors import ImageServerError, TrainingError
 from imageserver.inference.worker import decode
-from imageserver.inference.worker.decode import Limits
+from imageserver.inference.worker.decode import PictureLimits
 from imageserver.inference.worker.preprocessing.digit import PREPROCESSING, SIDE, digit
 from imageserver.training.lenet.data import Data
 
@@ -40,12 +40,12 @@ class Found:
     skipped: list[tuple[str, str]]
 
 
-def read(folder: Path, limits: Limits | None = None) -> Found:
+def read(folder: Path, limits: PictureLimits | None = None) -> Found:
     """Every usable picture in `folder` and the folders below it, preprocessed as those that are served.
 
     TrainingError when there are too few, or the folder cannot be read.
     """
-    limits = limits or Limits()
+    limits = limits or PictureLimits()
     skipped: list[tuple[str, str]] = []
     known: dict[bytes, tuple[int, str]] = {}
     pictures: dict[bytes, np.ndarray] = {}
@@ -85,7 +85,7 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
-def _picture(path: Path, limits: Limits) -> tuple[np.ndarray | None, str]:
+def _picture(path: Path, limits: PictureLimits) -> tuple[np.ndarray | None, str]:
     """The picture as uint8 (28, 28), light on dark; or None and why not."""
     try:
         if path.stat().st_size > limits.max_bytes:

@@ -30,7 +30,7 @@ from imageserver.inference.shared import conversion_cache, wire
 from imageserver.inference.worker.main import bind_life_to_parent, set_environment
 
 if TYPE_CHECKING:
-    from imageserver.inference.worker.loader import Means
+    from imageserver.inference.worker.context import LoadContext
     from imageserver.training.lenet.data import Data
     from imageserver.training.lenet.training import Options, Progress
 
@@ -42,7 +42,7 @@ TEACHERS_FROM = 300_000
 """Pictures shown below which the training does without teachers: it is a short one, and they would take longer than it."""
 
 
-class Job:
+class TrainingJob:
     """One run. Messages go out on `control`; a cancellation or the server's end comes in on it."""
 
     def __init__(self, control: socket.socket) -> None:
@@ -129,13 +129,13 @@ def plan(samples: int, threads: int) -> Options:
     )
 
 
-def accuracy(folder: Path, data: Data, means: Means) -> float:
+def accuracy(folder: Path, data: Data, context: LoadContext) -> float:
     """Share of the held-out pictures that the model in `folder` gets right, served as a worker serves it. ImageServerError."""
     from imageserver.inference.worker import loader
     from imageserver.inference.worker.decode import Picture
     from imageserver.inference.worker.predictor import Network
 
-    serving = loader.load(folder, means)
+    serving = loader.load(folder, context)
     if not isinstance(serving, Network):
         raise TrainingError("the model is not a network")
     step, right = serving.manifest.batch.max_batch, 0
@@ -159,13 +159,11 @@ def _import_quietly() -> None:
         os.close(nothing)
 
 
-def run(options: argparse.Namespace, job: Job) -> None:
+def run(options: argparse.Namespace, job: TrainingJob) -> None:
     """Train, write the version, compare. TrainingError."""
     data, text = read_data(options)
     job.tell("prepared", text=text)
-    from imageserver.inference.worker.decode import Limits
-    from imageserver.inference.worker.loader import Means
-    from imageserver.inference.worker.predictor import note_to_stderr
+    from imageserver.inference.worker.context import LoadContext, note_to_stderr
     from imageserver.training.lenet import training
 
     _import_quietly()
@@ -177,11 +175,11 @@ def run(options: argparse.Namespace, job: Job) -> None:
         if entry.is_file() and entry.name not in (training.WEIGHTS, training.RECORD) and not entry.name.startswith("."):
             shutil.copy2(entry, version / entry.name)
     training.save(trained, version)
-    means = Means(options.models_cache, options.threads, Limits(), note_to_stderr(os.getpid()))
+    context = LoadContext(note_to_stderr(os.getpid()), options.threads, options.models_cache)
     # Loading converts it as well, so that the workers find it in the cache.
-    new = accuracy(version, data, means)
+    new = accuracy(version, data, context)
     try:
-        former: float | None = accuracy(options.folder, data, means)
+        former: float | None = accuracy(options.folder, data, context)
     except ImageServerError as error:
         print(f"the serving model cannot be compared: {error}", file=sys.stderr, flush=True)
         former = None
@@ -213,7 +211,7 @@ def main() -> None:
     options = arguments()
     os.set_inheritable(options.control, False)
     set_environment(options.threads, 50_000_000)
-    job = Job(socket.socket(fileno=options.control))
+    job = TrainingJob(socket.socket(fileno=options.control))
     code = 0
     try:
         run(options, job)

@@ -8,18 +8,18 @@ from imageserver.errors import PictureError
 from imageserver.inference.shared import request_bodies, wire
 from imageserver.inference.shared.request_bodies import BodyError
 from imageserver.inference.worker import tensors
-from imageserver.inference.worker.predictor import Job, Serving
+from imageserver.inference.worker.predictor import PictureJob, Serving
 
 
 def run(serving: Serving, slot: memoryview, items: Sequence[wire.Item]) -> list[wire.Result]:
     """A result for each item, in order; finished answers are written into `slot`. Never raises on account of an item."""
     results: list[wire.Result | None] = [None] * len(items)
-    jobs: dict[int, Job] = {}
+    jobs: dict[int, PictureJob] = {}
     for index, item in enumerate(items):
         data = slot[item["at"] : item["at"] + item["size"]]
         if not item["form"].startswith(wire.FORM_INFERENCE):
             try:
-                jobs[index] = Job(memoryview(request_bodies.picture(item["form"], data)), item["rotate"])
+                jobs[index] = PictureJob(memoryview(request_bodies.picture(item["form"], data)), item["rotate"])
             except BodyError as error:
                 results[index] = {"error": str(error), "reason": "body"}
             except PictureError as error:

@@ -48,7 +48,7 @@ _FLAGS = {(1, scale): grey | cv2.IMREAD_IGNORE_ORIENTATION for scale, grey in _R
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PictureLimits:
     """The largest picture that is decoded."""
 
     max_bytes: int = 16 * 2**20
@@ -63,7 +63,7 @@ class Picture:
     size: tuple[int, int]
 
 
-def decode(data: Data, *, channels: int, least: int, rotate: int = 0, limits: Limits) -> Picture:
+def decode(data: Data, *, channels: int, least: int, rotate: int = 0, limits: PictureLimits) -> Picture:
     """Decode `data` to 1 (grey) or 3 (RGB) channels; its shortest side keeps `least` pixels if it has them.
 
     `rotate`: clockwise degrees, a multiple of 90, applied after the orientation that the picture itself states.

@@ -27,16 +27,15 @@ from imageserver.errors import ImageServerError, describe
 from imageserver.inference.shared import conversion_cache, lifetime, wire
 
 if TYPE_CHECKING:
-    from imageserver.inference.worker.loader import Means
-    from imageserver.inference.worker.predictor import Note, Serving
+    from imageserver.inference.worker.context import LoadContext
+    from imageserver.inference.worker.predictor import Serving
 
 
 class Worker:
     """`serve` returns when it is told to stop, or when the server is gone."""
 
-    def __init__(self, control: socket.socket, arena: memoryview, means: Means) -> None:
-        self._control, self._arena, self._means = control, arena, means
-        self._note = means.note
+    def __init__(self, control: socket.socket, arena: memoryview, context: LoadContext) -> None:
+        self._control, self._arena, self._context = control, arena, context
         self._sending = threading.Lock()
         self._models: dict[str, Serving] = {}
         self._to_load: dict[str, Path] = {}
@@ -76,7 +75,7 @@ class Worker:
         try:
             self._send({"op": "done", "id": number, "results": results})
         except ValueError as error:  # a model's own code can answer with 100 MB, or with half a surrogate pair
-            self._note(f"an answer that cannot be sent: {error}")
+            self._context.note(f"an answer that cannot be sent: {error}")
             sentence = "the model's answer is too large or holds text that is none"
             self._send({"op": "done", "id": number, "results": [{"error": sentence, "reason": "model"}] * len(results)})
 
@@ -102,7 +101,7 @@ class Worker:
 
         start = time.monotonic()
         try:
-            serving = loader.load(folder, self._means)
+            serving = loader.load(folder, self._context)
         except ImageServerError as error:
             self._failed(name, str(error), error.__cause__)
             return
@@ -115,19 +114,12 @@ class Worker:
         gc.freeze()
         ctypes.CDLL(None).malloc_trim(0)  # loading and warming up leave tens of MB behind that nobody will use again
         seconds = round(time.monotonic() - start, 3)
-        self._send(
-            {
-                "op": "loaded",
-                "model": name,
-                "runtime": serving.runtime,
-                "seconds": seconds,
-                "warnings": serving.warnings,
-            }
-        )
+        about = {"runtime": serving.runtime, "seconds": seconds, "warnings": serving.warnings}
+        self._send({"op": "loaded", "model": name, **about})
 
     def _failed(self, name: str, sentence: str, cause: BaseException | None) -> None:
         if cause is not None:
-            self._note(f"{name}: {describe(cause)}")
+            self._context.note(f"{name}: {describe(cause)}")
         self._send({"op": "failed", "model": name, "error": " ".join(sentence.split())[:1000]})
 
 
@@ -167,25 +159,29 @@ def set_environment(threads: int, max_pixels: int) -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ.setdefault(name, str(threads))
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(max_pixels)
-    os.environ.setdefault(
-        "OPENCV_LOG_LEVEL", "SILENT"
-    )  # a broken picture is its sender's business, not ten lines of our log
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # a broken picture is its sender's business, not our log's
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 
-def make_means(options: argparse.Namespace, note: Note) -> Means:
+def make_context(options: argparse.Namespace) -> LoadContext:
+    """What this worker's models are loaded with. Imports cv2, so the environment must be set."""
     from concurrent.futures import ThreadPoolExecutor
 
     import cv2
 
-    from imageserver.inference.worker.decode import Limits
-    from imageserver.inference.worker.loader import Means
+    from imageserver.inference.worker.context import LoadContext, note_to_stderr
+    from imageserver.inference.worker.decode import PictureLimits
 
     threads = max(1, options.threads)
     cv2.setNumThreads(threads)
-    pool = ThreadPoolExecutor(threads, "decoder") if threads > 1 else None
-    return Means(options.models_cache, threads, Limits(options.max_bytes, options.max_pixels), note, pool)
+    return LoadContext(
+        note_to_stderr(os.getpid()),
+        threads,
+        options.models_cache,
+        PictureLimits(options.max_bytes, options.max_pixels),
+        ThreadPoolExecutor(threads, "decoder") if threads > 1 else None,
+    )
 
 
 def main() -> None:
@@ -193,9 +189,7 @@ def main() -> None:
     options = parser().parse_args()
     control, arena = open_wall(options, wire.SLOTS * wire.SLOT_BYTES)
     set_environment(options.threads, options.max_pixels)
-    from imageserver.inference.worker.predictor import note_to_stderr
-
     with contextlib.suppress(OSError):  # the server is gone: nobody is left to be told
-        Worker(control, arena, make_means(options, note_to_stderr(os.getpid()))).serve()
+        Worker(control, arena, make_context(options)).serve()
     sys.stderr.flush()
     os._exit(0)  # a model that is still loading, or threads of a runtime, must not delay the end

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,12 +13,12 @@ from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Input, Manifest
 from imageserver.inference.worker import decode as images
 from imageserver.inference.worker import results
-from imageserver.inference.worker.decode import Limits, Picture
+from imageserver.inference.worker.context import LoadContext
+from imageserver.inference.worker.decode import Picture
 from imageserver.inference.worker.model_api import StatelessModel
 from imageserver.inference.worker.preprocessing import base
 
 Array = NDArray[Any]
-Note = Callable[[str], None]
 
 
 class Backend(Protocol):
@@ -35,7 +32,7 @@ class Backend(Protocol):
 
 
 @dataclass(slots=True)
-class Job:
+class PictureJob:
     """One picture of a batch: its bytes in the arena, then its pixels or its error."""
 
     data: memoryview
@@ -58,89 +55,86 @@ def batch_sizes(max_batch: int) -> list[int]:
 
 
 class Serving:
-    """Common to both kinds of models: from jobs to results, decoding on `pool` when there is one."""
+    """Common to all kinds of models: from jobs to results."""
 
-    def __init__(self, manifest: Manifest, limits: Limits, note: Note, pool: ThreadPoolExecutor | None) -> None:
-        self.manifest = manifest
+    def __init__(self, manifest: Manifest, context: LoadContext) -> None:
+        self.manifest, self.context = manifest, context
         self.warnings: list[str] = []
         self.runtime = manifest.runtime.runtime
-        self.note = note
-        self._limits, self._pool = limits, pool
         self._channels = manifest.input.channels
         self._preprocessing = base.find(manifest.input.preprocessing)
         self._least = max(self._preprocessing.least, manifest.input.width, manifest.input.height)
 
     def warm(self) -> None:
         """Run once at every size that will be used, so that no request pays for what happens only once."""
-        blank = np.zeros(
-            (self.manifest.input.height, self.manifest.input.width, self.manifest.input.channels), np.uint8
-        )
-        for size in reversed(
-            batch_sizes(self.manifest.batch.max_batch)
-        ):  # the largest first: the others fit into its memory
+        wanted = self.manifest.input
+        blank = np.zeros((wanted.height, wanted.width, wanted.channels), np.uint8)
+        # The largest first: the others fit into its memory.
+        for size in reversed(batch_sizes(self.manifest.batch.max_batch)):
             self._infer([blank] * size)
 
-    def run(self, jobs: list[Job]) -> list[wire.Result]:
+    def run(self, jobs: list[PictureJob]) -> list[wire.Result]:
         """A result for each job, in order. Never raises on account of a picture or a model."""
         self.decode(jobs)
         good = [job for job in jobs if job.picture is not None]
         found = iter(self._answer(good) if good else [])
         return [next(found) if job.picture is not None else {"error": job.error, "reason": "picture"} for job in jobs]
 
-    def decode(self, jobs: list[Job]) -> None:
+    def decode(self, jobs: list[PictureJob]) -> None:
         """Give each job its picture or its error; one that has its picture keeps it."""
-        if self._pool is not None and len(jobs) > 1:
-            list(self._pool.map(self._decode, jobs))
+        if self.context.pool is not None and len(jobs) > 1:
+            list(self.context.pool.map(self._decode, jobs))
         else:
             for job in jobs:
                 self._decode(job)
 
-    def _decode(self, job: Job) -> None:
+    def _decode(self, job: PictureJob) -> None:
         if job.picture is not None:
             return
         try:
+            limits = self.context.limits
             job.picture = images.decode(
-                job.data, channels=self._channels, least=self._least, rotate=job.rotate, limits=self._limits
+                job.data, channels=self._channels, least=self._least, rotate=job.rotate, limits=limits
             )
         except (PictureError, LimitExceeded, ValueError) as error:
             job.error = str(error)
         except MemoryError:
             job.error = "there is not enough memory to decode this picture"
 
-    def _answer(self, jobs: list[Job]) -> list[wire.Result]:
+    def _answer(self, jobs: list[PictureJob]) -> list[wire.Result]:
         most = self.manifest.batch.max_batch
         if len(jobs) > most:  # the server has read a newer manifest than the one that still serves
             return self._answer(jobs[:most]) + self._answer(jobs[most:])
         try:
-            return self._predict([job.picture for job in jobs if job.picture is not None])
-        except Exception as error:  # noqa: BLE001 - a model's code may raise anything, and must not take the worker with it
+            pictures = [job.picture for job in jobs if job.picture is not None]
+            found = self._predict(pictures)
+            for result, picture in zip(found, pictures, strict=True):
+                result["size"] = list(picture.size)
+            return found
+        # A model's code may raise anything, and must not take the worker with it.
+        except Exception as error:  # noqa: BLE001
             if len(jobs) > 1:
                 # One picture that the model cannot bear must not cost its neighbours their answers.
                 return [self._answer([job])[0] for job in jobs]
-            self.note(f"{self.manifest.name}: {describe(error)}")
+            self.context.note(f"{self.manifest.name}: {describe(error)}")
             return [{"error": f"the model {self.manifest.name!r} failed on this picture", "reason": "model"}]
 
     def _predict(self, decoded: list[Picture]) -> list[wire.Result]:
-        wanted = self.manifest.input
-        found = self._infer([self._preprocessing.function(picture.pixels, wanted) for picture in decoded])
-        for result, picture in zip(found, decoded, strict=True):
-            result["size"] = list(picture.size)
-        return found
+        """A result for each picture, but for its size; raises what the model raises."""
+        return self._infer([self._preprocessing.function(picture.pixels, self.manifest.input) for picture in decoded])
 
     def _infer(self, arrays: list[Array]) -> list[wire.Result]:
+        """The same for pictures that are preprocessed, but neither scaled nor arranged."""
         raise NotImplementedError
 
 
 class Network(Serving):
     """A neural network: fixed shapes in, scores out."""
 
-    def __init__(
-        self, manifest: Manifest, backend: Backend, limits: Limits, note: Note, pool: ThreadPoolExecutor | None
-    ) -> None:
-        super().__init__(manifest, limits, note, pool)
+    def __init__(self, manifest: Manifest, backend: Backend, context: LoadContext) -> None:
+        super().__init__(manifest, context)
         self.runtime = backend.text
         self.backend = backend
-        self.means = (limits, note, pool)
         wanted, batch = manifest.input, manifest.batch
         self._scaling = Scaling(wanted)
         self._sizes = [
@@ -150,11 +144,11 @@ class Network(Serving):
         self._buffer = np.zeros((batch.max_batch, wanted.height, wanted.width, wanted.channels), np.float32)
 
     def scores(self, decoded: list[Picture]) -> Array:
-        """The network's scores for at most `max_batch` pictures: float32 (n, columns), after the manifest's activation."""
+        """The scores of at most `max_batch` pictures: float32 (n, columns), after the manifest's activation."""
         return self._scores([self._preprocessing.function(picture.pixels, self.manifest.input) for picture in decoded])
 
     def scores_of_tensor(self, tensor: Array) -> Array:
-        """The same for float32 (n, …), n at most `max_batch`, in the shape and value range that the network itself takes."""
+        """The same for float32 (n, …), n at most `max_batch`, in the shape and range that the network itself takes."""
         count = len(tensor)
         padded = np.zeros((self._sizes[count - 1], *tensor.shape[1:]), np.float32)
         padded[:count] = tensor
@@ -176,10 +170,8 @@ class Network(Serving):
 class Code(Serving):
     """A model that is code: it gets the arrays as they are and says itself what it found."""
 
-    def __init__(
-        self, manifest: Manifest, model: StatelessModel, limits: Limits, note: Note, pool: ThreadPoolExecutor | None
-    ) -> None:
-        super().__init__(manifest, limits, note, pool)
+    def __init__(self, manifest: Manifest, model: StatelessModel, context: LoadContext) -> None:
+        super().__init__(manifest, context)
         self._model = model
         self._scaling = Scaling(manifest.input)
 
@@ -188,28 +180,21 @@ class Code(Serving):
         arrays = [self._preprocessing.function(picture.pixels, wanted) for picture in decoded]
         found = self._infer(arrays)
         for result, picture, array in zip(found, decoded, arrays, strict=True):
-            result["size"] = list(picture.size)
             if result.get("boxes"):
-                x, y, width, height = self._preprocessing.region(*picture.size, wanted)
-                across, down = width / array.shape[1], height / array.shape[0]
-                to_picture = lambda at_x, at_y, x=x, y=y, across=across, down=down: (x + at_x * across, y + at_y * down)  # noqa: E731
-                result["boxes"] = results.map_boxes(result["boxes"], to_picture, picture.size)
+                region = self._preprocessing.region(*picture.size, wanted)
+                result["boxes"] = results.map_boxes(result["boxes"], array.shape, region, picture.size)
         return found
 
     def _infer(self, arrays: list[Array]) -> list[wire.Result]:
-        if not self._scaling.idle:
-            arrays = [self._scaling.apply(array[np.newaxis].astype(np.float32)) for array in arrays]
-            arrays = [self._scaling.arrange(array)[0] for array in arrays]
-        else:
-            arrays = [self._scaling.arrange(array[np.newaxis])[0] for array in arrays]
-        found = results.plain(self._model.predict(arrays))
-        if (
-            not isinstance(found, list)
-            or len(found) != len(arrays)
-            or not all(isinstance(entry, dict) for entry in found)
-        ):
+        batches = [array[np.newaxis] for array in arrays]
+        if not self._scaling.idle:  # else the model gets the bytes as they are
+            batches = [self._scaling.apply(batch.astype(np.float32)) for batch in batches]
+        found = results.plain(self._model.predict([self._scaling.arrange(batch)[0] for batch in batches]))
+        good = isinstance(found, list) and all(isinstance(entry, dict) for entry in found)
+        if not good or len(found) != len(arrays):
             raise TypeError(f"predict must return a list of {len(arrays)} dictionaries, a result for each picture")
-        return found
+        plain: list[wire.Result] = found
+        return plain
 
 
 class Scaling:
@@ -241,13 +226,3 @@ class Scaling:
         if self._first:
             batch = batch.transpose(0, 3, 1, 2)
         return np.ascontiguousarray(batch)
-
-
-def note_to_stderr(pid: int) -> Note:
-    """A `Note` that writes one line to standard error."""
-
-    def note(text: str) -> None:
-        sys.stderr.write(f"worker {pid}: {' '.join(text.split())}\n")
-        sys.stderr.flush()
-
-    return note

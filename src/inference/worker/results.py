@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -89,16 +88,25 @@ def plain(value: Any) -> Any:
 
 
 def map_boxes(
-    boxes: list[Any], to_picture: Callable[[float, float], tuple[float, float]], size: tuple[int, int]
+    boxes: list[Any], shape: tuple[int, ...], region: tuple[float, float, float, float], size: tuple[int, int]
 ) -> list[Any]:
-    """Boxes in pixels of the model's array to pixels of the upright picture, cut at its borders; those outside are left out."""
-    width, height = size
+    """Boxes in pixels of the model's array to pixels of the upright picture, cut at its borders.
+
+    Args:
+        boxes: dictionaries with x, y, width and height; what else they hold is kept.
+        shape: of the array, height and width first.
+        region: the part of the picture that the array shows: x, y, width, height in its pixels.
+        size: width and height of the picture.
+
+    Returns:
+        Those that lie in the picture at least in part, in whole pixels.
+    """
+    left, top, across, down = region[0], region[1], region[2] / shape[1], region[3] / shape[0]
     mapped = []
     for box in boxes:
-        left, top = to_picture(box["x"], box["y"])
-        right, bottom = to_picture(box["x"] + box["width"], box["y"] + box["height"])
-        x, y = max(0, round(left)), max(0, round(top))
-        w, h = min(width, round(right)) - x, min(height, round(bottom)) - y
-        if w > 0 and h > 0:
-            mapped.append({**box, "x": x, "y": y, "width": w, "height": h})
+        x, y = max(0, round(left + box["x"] * across)), max(0, round(top + box["y"] * down))
+        width = min(size[0], round(left + (box["x"] + box["width"]) * across)) - x
+        height = min(size[1], round(top + (box["y"] + box["height"]) * down)) - y
+        if width > 0 and height > 0:
+            mapped.append({**box, "x": x, "y": y, "width": width, "height": height})
     return mapped

@@ -22,11 +22,11 @@ from imageserver.inference.worker import main as worker
 
 if TYPE_CHECKING:
     from imageserver.inference.shared.manifest import Manifest
-    from imageserver.inference.worker.loader import Means
+    from imageserver.inference.worker.context import LoadContext
     from imageserver.inference.worker.model_api import StatefulModel
 
 
-class Lane:
+class SessionThread:
     """A thread and its model object; `calls` are run in order."""
 
     def __init__(self, owner: SessionWorker, number: int, model: StatefulModel | None) -> None:
@@ -71,21 +71,23 @@ class Lane:
         except ImageServerError as error:
             return {"error": str(error)}
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a model's code may raise anything, and must not end other sessions
-            owner.means.note(f"{owner.manifest.name}: {describe(error)}")
+            owner.context.note(f"{owner.manifest.name}: {describe(error)}")
             return {"error": f"the model failed in {method} ({type(error).__name__})"}
 
 
 class SessionWorker:
     """`serve` returns when it is told to stop, or when the server is gone."""
 
-    def __init__(self, control: socket.socket, arena: memoryview, slot_bytes: int, folder: Path, means: Means) -> None:
+    def __init__(
+        self, control: socket.socket, arena: memoryview, slot_bytes: int, folder: Path, context: LoadContext
+    ) -> None:
         from imageserver.inference.shared import manifest
 
         self.manifest: Manifest = manifest.read(folder)
-        self.means = means
+        self.context = context
         self._control, self._arena, self._slot_bytes = control, arena, slot_bytes
         self._sending = threading.Lock()
-        self._lanes: dict[int, Lane] = {}
+        self._lanes: dict[int, SessionThread] = {}
 
     def serve(self) -> None:
         from imageserver.errors import ImageServerError
@@ -97,7 +99,7 @@ class SessionWorker:
         except ImageServerError as error:
             self.send({"op": "failed", "model": self.manifest.name, "error": " ".join(str(error).split())[:1000]})
             return
-        self._lanes[0] = Lane(self, 0, first)
+        self._lanes[0] = SessionThread(self, 0, first)
         seconds = round(time.monotonic() - begun, 3)
         self.send(
             {"op": "loaded", "model": self.manifest.name, "runtime": "python", "seconds": seconds, "warnings": []}
@@ -109,7 +111,7 @@ class SessionWorker:
                     return
                 lane = message["lane"]
                 if lane not in self._lanes:
-                    self._lanes[lane] = Lane(self, lane, None)
+                    self._lanes[lane] = SessionThread(self, lane, None)
                 self._lanes[lane].put(message)
 
     def make_model(self) -> StatefulModel:
@@ -126,7 +128,7 @@ class SessionWorker:
         data = self._arena[start : start + call["size"]]
         # No model input is given: a stateful model sees the frame as it came.
         pixels = decode.decode(
-            data, channels=3, least=sys.maxsize, rotate=call["rotate"], limits=self.means.limits
+            data, channels=3, least=sys.maxsize, rotate=call["rotate"], limits=self.context.limits
         ).pixels
         if self.manifest.state is not None and self.manifest.state.frame == "pil":
             from PIL import Image
@@ -149,10 +151,8 @@ def main() -> None:
     options = parser.parse_args()
     control, arena = worker.open_wall(options, options.slots * options.slot_bytes)
     worker.set_environment(options.threads, options.max_pixels)
-    from imageserver.inference.worker.predictor import note_to_stderr
-
-    means = worker.make_means(options, note_to_stderr(os.getpid()))
+    context = worker.make_context(options)
     with contextlib.suppress(OSError):  # the server is gone: nobody is left to be told
-        SessionWorker(control, arena, options.slot_bytes, options.folder, means).serve()
+        SessionWorker(control, arena, options.slot_bytes, options.folder, context).serve()
     sys.stderr.flush()
     os._exit(0)  # a model that is still in a call must not delay the end

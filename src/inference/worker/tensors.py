@@ -31,7 +31,7 @@ from imageserver.inference.shared.request_bodies import BodyError, Bytes, from_b
 from imageserver.inference.worker import results
 from imageserver.inference.worker.backends.ensemble import Ensemble
 from imageserver.inference.worker.decode import Picture
-from imageserver.inference.worker.predictor import Job, Network, Serving
+from imageserver.inference.worker.predictor import Network, PictureJob, Serving
 
 Array = NDArray[Any]
 
@@ -221,9 +221,11 @@ def _run(serving: Serving, given: Input) -> dict[str, Array]:
             )
         return _of_scores(serving, lambda: serving.scores_of_tensor(_fitting(array(given), serving)))
     if given.datatype == "BYTES":
-        jobs = [Job(memoryview(element), 0) for element in _files(given)]
+        jobs = [PictureJob(memoryview(element), 0) for element in _files(given)]
     else:
-        jobs = [Job(memoryview(b""), 0, picture) for picture in pixels(array(given), serving.manifest.input.channels)]
+        jobs = [
+            PictureJob(memoryview(b""), 0, picture) for picture in pixels(array(given), serving.manifest.input.channels)
+        ]
     if not isinstance(serving, Network | Ensemble):
         found = serving.run(jobs)
         for result in found:
@@ -251,7 +253,7 @@ def _of_scores(serving: Serving, run: Any) -> dict[str, Array]:
     except BodyError:
         raise
     except Exception as error:
-        serving.note(f"{serving.manifest.name}: {describe(error)}")
+        serving.context.note(f"{serving.manifest.name}: {describe(error)}")
         raise _Failed(
             {"error": f"the model {serving.manifest.name!r} failed on this tensor", "reason": "model"}
         ) from error

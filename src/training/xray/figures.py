@@ -31,7 +31,7 @@ START, END = "<!-- figures -->", "<!-- end of figures -->"
 
 
 @dataclass(frozen=True)
-class Model:
+class OutOfFold:
     """One model's out-of-fold logits (n,): for the pictures as they are, and as another machine would have given them."""
 
     name: str
@@ -41,7 +41,7 @@ class Model:
     otherwise: Reals
 
 
-def predictions(data: xray_data.Dataset, models: Path, name: str, otherwise: Reals) -> Model:
+def predictions(data: xray_data.Dataset, models: Path, name: str, otherwise: Reals) -> OutOfFold:
     """Run each picture through the one network of the committee that was trained without its fold."""
     from imageserver.training.xray import fit
     from imageserver.training.xray import members as xray_members
@@ -54,7 +54,7 @@ def predictions(data: xray_data.Dataset, models: Path, name: str, otherwise: Rea
         network.set_weights(weights)
         seen.append(fit.logits(network, data.images[fold == number]))
         changed.append(fit.logits(network, otherwise[fold == number]))
-    return Model(
+    return OutOfFold(
         name, NETWORKS * network.count_params(), path.stat().st_size, np.concatenate(seen), np.concatenate(changed)
     )
 
@@ -65,14 +65,14 @@ def answers(data: xray_data.Dataset) -> Whole:
     return np.concatenate([data.labels[fold == number] for number in range(NETWORKS)])
 
 
-def ensemble(members: list[Model]) -> Model:
+def ensemble(members: list[OutOfFold]) -> OutOfFold:
     """The mean of the members' probabilities, given as a logit again, so that 0 is the threshold for all."""
 
     def mean(logits: list[Reals]) -> Reals:
         p = np.mean([1 / (1 + np.exp(-z.astype(np.float64))) for z in logits], axis=0)
         return np.asarray(np.log(p / (1 - p)))
 
-    return Model(
+    return OutOfFold(
         ENSEMBLE,
         sum(member.parameters for member in members),
         sum(member.size for member in members),
@@ -86,7 +86,7 @@ def _with_interval(measure: Any, scores: Reals, labels: Whole) -> str:
     return f"{measure(scores, labels):.4f} ({low:.4f} to {high:.4f})"
 
 
-def overview(all_seven: list[Model], labels: Whole) -> str:
+def overview(all_seven: list[OutOfFold], labels: Whole) -> str:
     """The table of models/README.md."""
     lines = [
         "| model | parameters | MB | accuracy | balanced accuracy | AUC | AUC, another machine |",
@@ -111,7 +111,7 @@ def pictures(labels: Whole) -> str:
     return f"{len(labels):,} pictures of {NETWORKS} of the {FOLDS} folds, {np.sum(labels == 0):,} of them normal"
 
 
-def card(model: Model, labels: Whole) -> str:
+def card(model: OutOfFold, labels: Whole) -> str:
     """The table of one model's card."""
     lines = ["| out of fold | as they are | as another machine would give them |", "|---|---|---|"]
     for title, measure in (

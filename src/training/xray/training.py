@@ -36,7 +36,7 @@ CODE.append(ROOT / "src/inference/toolkit/xray/layers.py")
 
 
 @dataclass(frozen=True)
-class Job:
+class FoldTraining:
     """One network to train: the member's, without the pictures of `fold`."""
 
     data: Path
@@ -60,7 +60,7 @@ class Job:
         return self.work / f"{self.name}-{self.division}-{self.fold}-{mark.hexdigest()[:12]}.npz"
 
 
-def train(job: Job) -> Path:
+def train(job: FoldTraining) -> Path:
     """Do the job unless it is done; returns its `result`: the weights, and the logits of the fold's pictures, seen two ways."""
     result = job.result
     if result.is_file():
@@ -89,7 +89,7 @@ def division(data: xray_data.Dataset, name: str) -> xray_data.Whole:
     return (xray_data.wards if name == "wards" else xray_data.folds)(data, FOLDS, SEED)
 
 
-def gather(jobs: list[Job], key: str) -> xray_data.Reals:
+def gather(jobs: list[FoldTraining], key: str) -> xray_data.Reals:
     """(n,) the out-of-fold logits of finished jobs, fold after fold as `answers` has them; `key` "seen" or "otherwise"."""
     parts = []
     for job in jobs:
@@ -98,13 +98,13 @@ def gather(jobs: list[Job], key: str) -> xray_data.Reals:
     return np.concatenate(parts)
 
 
-def answers(data: xray_data.Dataset, jobs: list[Job]) -> xray_data.Whole:
+def answers(data: xray_data.Dataset, jobs: list[FoldTraining]) -> xray_data.Whole:
     """(n,) the labels that belong to what `gather` returns."""
     fold = division(data, jobs[0].division)
     return np.concatenate([data.labels[fold == job.fold] for job in jobs])
 
 
-def finish(data: xray_data.Dataset, jobs: list[Job]) -> scores.Calibration:
+def finish(data: xray_data.Dataset, jobs: list[FoldTraining]) -> scores.Calibration:
     """Calibrate a member's networks together and write them to its folder as one committee."""
     from imageserver.training.xray import members
 
@@ -119,7 +119,7 @@ def finish(data: xray_data.Dataset, jobs: list[Job]) -> scores.Calibration:
     return calibration
 
 
-def run(jobs: Iterable[Job], processes: int) -> None:
+def run(jobs: Iterable[FoldTraining], processes: int) -> None:
     """Train what is not trained yet, `processes` networks at a time, one core each: they are too small to share cores within."""
     todo = [job for job in jobs if not job.result.is_file()]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
@@ -159,7 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
         given.work.mkdir(parents=True, exist_ok=True)
         jobs = {
             name: [
-                Job(given.data, given.models, given.work, name, fold, given.division, recipe)
+                FoldTraining(given.data, given.models, given.work, name, fold, given.division, recipe)
                 for fold in range(NETWORKS)
             ]
             for name in names

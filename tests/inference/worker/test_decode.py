@@ -12,9 +12,9 @@ from PIL import Image
 
 from imageserver.errors import LimitExceeded, PictureError
 from imageserver.inference.worker import decode as images
-from imageserver.inference.worker.decode import Limits
+from imageserver.inference.worker.decode import PictureLimits
 
-LIMITS = Limits()
+LIMITS = PictureLimits()
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 CORNERS = [RED, GREEN, BLUE, WHITE]  # of the upright picture: top left, top right, bottom left, bottom right
 
@@ -176,11 +176,11 @@ def test_grey_from_colour_weighs_as_the_eye_does():
 
 def test_limits_are_taken_from_the_header():
     data = encoded(upright(), "PNG")
-    assert decode(data, limits=Limits(max_bytes=len(data), max_pixels=96 * 64)).size == (96, 64)
+    assert decode(data, limits=PictureLimits(max_bytes=len(data), max_pixels=96 * 64)).size == (96, 64)
     with pytest.raises(LimitExceeded, match=f"{len(data)} bytes, more than the {len(data) - 1} allowed"):
-        decode(data, limits=Limits(max_bytes=len(data) - 1))
+        decode(data, limits=PictureLimits(max_bytes=len(data) - 1))
     with pytest.raises(LimitExceeded, match="96x64 pixels, more than the 6143 allowed"):
-        decode(data, limits=Limits(max_pixels=6143))
+        decode(data, limits=PictureLimits(max_pixels=6143))
     bomb = bytearray(data)
     bomb[16:24] = struct.pack(">II", 100_000, 100_000)
     with pytest.raises(LimitExceeded, match="100000x100000"):
@@ -224,7 +224,7 @@ def test_damaged_pictures_give_pixels_or_a_sentence(form, changes):
     for at, value in changes:
         data[at % len(data)] = value
     try:
-        found = decode(data, channels=1, least=8, limits=Limits(max_pixels=1_000_000))
+        found = decode(data, channels=1, least=8, limits=PictureLimits(max_pixels=1_000_000))
     except (PictureError, LimitExceeded):
         return
     assert found.pixels.dtype == np.uint8

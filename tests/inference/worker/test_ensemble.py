@@ -11,10 +11,8 @@ from imageserver.errors import ManifestError, ModelError
 from imageserver.inference.shared import manifest
 from imageserver.inference.worker import loader
 from imageserver.inference.worker.backends.ensemble import Ensemble
-from imageserver.inference.worker.decode import Limits
-from imageserver.inference.worker.predictor import Job, Network
-
-LIMITS = Limits(max_bytes=2**24, max_pixels=50_000_000)
+from imageserver.inference.worker.context import LoadContext
+from imageserver.inference.worker.predictor import Network, PictureJob
 
 
 class Backend:
@@ -44,7 +42,7 @@ def describe(folder: Path, name: str, *, channels=1, size=28, labels='["normal",
 
 def member(folder, name, score, **options):
     read = manifest.read(describe(folder, name, more='[runtime]\nweights = "weights.npz"', **options))
-    return Network(read, Backend(score), LIMITS, print, None)
+    return Network(read, Backend(score), LoadContext(print))
 
 
 def ensemble(folder, members, **options):
@@ -55,7 +53,7 @@ def ensemble(folder, members, **options):
 def job(value, size=64):
     encoded, data = cv2.imencode(".png", np.full((size, size), value, np.uint8))
     assert encoded
-    return Job(memoryview(data.tobytes()), 0)
+    return PictureJob(memoryview(data.tobytes()), 0)
 
 
 @pytest.mark.parametrize("threads", [0, 3])
@@ -69,9 +67,9 @@ def test_the_scores_are_averaged(tmp_path, threads):
     ]
     read = ensemble(tmp_path, members)
     pool = ThreadPoolExecutor(threads) if threads else None
-    serving = Ensemble(read, members, LIMITS, print, pool)
+    serving = Ensemble(read, members, LoadContext(print, pool=pool))
     serving.warm()
-    results = serving.run([job(51), job(204), Job(memoryview(b"no picture"), 0)])
+    results = serving.run([job(51), job(204), PictureJob(memoryview(b"no picture"), 0)])
     for result, x in zip(results, (0.2, 0.8), strict=False):
         pneumonia = (x + (1 - x**2) + x / 2) / 3
         scores = {entry["label"]: entry["score"] for entry in result["labels"]}
@@ -88,7 +86,7 @@ def test_the_scores_are_averaged(tmp_path, threads):
 
 def test_members_with_smaller_batches_take_them_in_parts(tmp_path):
     members = [member(tmp_path, "one", lambda x: x, batch=1), member(tmp_path, "four", lambda x: x, batch=4)]
-    serving = Ensemble(ensemble(tmp_path, members, batch=4), members, LIMITS, print, None)
+    serving = Ensemble(ensemble(tmp_path, members, batch=4), members, LoadContext(print))
     values = [0, 51, 102, 255]
     results = serving.run([job(value) for value in values])
     found = [{entry["label"]: entry["score"] for entry in result["labels"]}["pneumonia"] for result in results]
@@ -108,8 +106,8 @@ def dense(folder, name, bias, **options):
     return path
 
 
-def means(tmp_path):
-    return loader.Means(cache=tmp_path / "cache", threads=1, limits=LIMITS, note=print)
+def context(tmp_path):
+    return LoadContext(print, cache=tmp_path / "cache")
 
 
 def test_a_member_that_does_not_load_leaves_the_others_serving(tmp_path):
@@ -117,7 +115,7 @@ def test_a_member_that_does_not_load_leaves_the_others_serving(tmp_path):
     (dense(tmp_path, "lost", 0.0) / "weights.npz").unlink()
     dense(tmp_path, "other", 0.0, labels='["cat", "dog"]')
     path = describe(tmp_path, "all", more='[ensemble]\nmembers = ["sure", "lost", "other", "nowhere"]')
-    serving = loader.load(path, means(tmp_path))
+    serving = loader.load(path, context(tmp_path))
     assert serving.runtime == "1 of 4 members, tensorflow"
     told = [warning.split(":")[0] for warning in serving.warnings]
     assert told == [f"serves without its member {name!r}" for name in ("lost", "other", "nowhere")]
@@ -132,7 +130,7 @@ def test_no_member_at_all_is_an_error(tmp_path):
     path = describe(tmp_path, "all", more='[ensemble]\nmembers = ["nowhere", "all2"]')
     describe(tmp_path, "all2", more='[ensemble]\nmembers = ["all"]')
     with pytest.raises(ModelError, match="no member of the ensemble 'all' loads.*no network of its own"):
-        loader.load(path, means(tmp_path))
+        loader.load(path, context(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_boxes_are_mapped_and_cut_at_the_border():
         {"x": -1, "y": -1, "width": 2, "height": 2, "label": "face", "score": 0.4},
         {"x": 50, "y": 0, "width": 2, "height": 2, "label": "face", "score": 0.3},
     ]
-    mapped = results.map_boxes(boxes, lambda x, y: (x * 2, y * 2), (20, 10))
+    mapped = results.map_boxes(boxes, (5, 10, 3), (0.0, 0.0, 20.0, 10.0), (20, 10))
     assert mapped == [
         {"x": 2, "y": 4, "width": 6, "height": 6, "label": "face", "score": 0.5},
         {"x": 0, "y": 0, "width": 2, "height": 2, "label": "face", "score": 0.4},

@@ -270,7 +270,7 @@ def test_what_goes_wrong_is_one_line_on_stderr_with_the_place(tmp_path):
         worker.run("echo", [grey(250)])
         worker.process.kill()
         lines = worker.process.stderr.read().decode().splitlines()
-    wanted = f"worker {worker.process.pid}: echo: ValueError: far too bright ({folder / 'model.py'}:"
+    wanted = f"worker {worker.process.pid}: echo: ValueError: far too bright (model.py:"
     assert [line for line in lines if line.startswith(wanted)]
 
 

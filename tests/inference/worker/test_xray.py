@@ -8,7 +8,7 @@ import pytest
 
 from imageserver.inference.shared import manifest
 from imageserver.inference.worker import decode
-from imageserver.inference.worker.decode import Limits
+from imageserver.inference.worker.decode import PictureLimits
 from imageserver.inference.worker.preprocessing import base, xray
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -23,7 +23,7 @@ CODES = {
     "xray-ensemble": "ENSE",
 }
 WANTED = manifest.read(ROOT / "models/xray-vgg").input
-LIMITS = Limits(max_bytes=2**24, max_pixels=50_000_000)
+LIMITS = PictureLimits(max_bytes=2**24, max_pixels=50_000_000)
 
 
 def shrink(pixels):

@@ -157,7 +157,7 @@ def test_figures_go_between_the_marks(tmp_path):
 
 def test_the_ensemble_averages_probabilities():
     logits = [np.array([2.0, -1.0]), np.array([0.0, -3.0])]
-    members = [figures.Model(str(k), 10, 20, z, z * 2) for k, z in enumerate(logits)]
+    members = [figures.OutOfFold(str(k), 10, 20, z, z * 2) for k, z in enumerate(logits)]
     found = figures.ensemble(members)
     expected = np.mean([1 / (1 + np.exp(-z)) for z in logits], axis=0)
     assert 1 / (1 + np.exp(-found.seen)) == pytest.approx(expected)

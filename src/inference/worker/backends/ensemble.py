@@ -1,12 +1,11 @@
 """Several classifiers as one model: each sees the whole batch, and their scores are averaged.
 
-The manifest names them in `[ensemble] members`. Each does its own preprocessing, so one that an operator puts in the
-place of another may take another size; all have the same labels, in any order. They run side by side where there are threads for it.
+The manifest names them in `[ensemble] members`. Each does its own preprocessing, so one that replaces another may take
+another size; all have the same labels, in any order. They run side by side where there are threads for it.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import cv2
@@ -15,18 +14,17 @@ import numpy as np
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.worker import results
-from imageserver.inference.worker.decode import Limits, Picture
-from imageserver.inference.worker.predictor import Array, Network, Note, Serving
+from imageserver.inference.worker.context import LoadContext
+from imageserver.inference.worker.decode import Picture
+from imageserver.inference.worker.predictor import Array, Network, Serving
 from imageserver.inference.worker.preprocessing import base
 
 
 class Ensemble(Serving):
     """`members` are loaded and warm; at least one. Scores are taken as probabilities and weigh the same."""
 
-    def __init__(
-        self, manifest: Manifest, members: list[Network], limits: Limits, note: Note, pool: ThreadPoolExecutor | None
-    ) -> None:
-        super().__init__(manifest, limits, note, pool)
+    def __init__(self, manifest: Manifest, members: list[Network], context: LoadContext) -> None:
+        super().__init__(manifest, context)
         self.members = members
         runtimes = sorted({member.runtime for member in members})
         self.runtime = f"{len(members)} of {len(manifest.members)} members, {', '.join(runtimes)}"
@@ -40,18 +38,12 @@ class Ensemble(Serving):
 
     def scores(self, decoded: list[Picture]) -> Array:
         """The mean of the members' scores: float32 (n, labels), in the order of the ensemble's labels."""
-        if self._pool is not None:
-            scores = list(self._pool.map(lambda member: self._scores(member, decoded), self.members))
-        else:
-            scores = [self._scores(member, decoded) for member in self.members]
-        mean: Array = np.mean(scores, axis=0)
+        side_by_side = self.context.pool.map if self.context.pool is not None else map
+        mean: Array = np.mean(list(side_by_side(lambda member: self._scores(member, decoded), self.members)), axis=0)
         return mean
 
     def _predict(self, decoded: list[Picture]) -> list[wire.Result]:
-        found = results.classify(self.scores(decoded), self.manifest.output)
-        for result, picture in zip(found, decoded, strict=True):
-            result["size"] = list(picture.size)
-        return found
+        return results.classify(self.scores(decoded), self.manifest.output)
 
     def _scores(self, member: Network, decoded: list[Picture]) -> Array:
         """float32 (n, labels) in the order of the ensemble's labels."""

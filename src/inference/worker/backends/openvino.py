@@ -17,7 +17,7 @@ from imageserver.inference.shared.conversion_cache import Entry
 from imageserver.inference.shared.manifest import Manifest
 
 if TYPE_CHECKING:
-    from imageserver.inference.worker.loader import Means
+    from imageserver.inference.worker.context import LoadContext
     from imageserver.inference.worker.predictor import Backend
 
 CONVERSION_LIMIT = 900.0
@@ -56,47 +56,47 @@ class OpenVINO:
         return found
 
 
-def load(manifest: Manifest, weights_digest: str, means: Means, warnings: list[str]) -> Backend:
+def load(manifest: Manifest, weights_digest: str, context: LoadContext, warnings: list[str]) -> Backend:
     """The model in OpenVINO; with runtime "auto" in TensorFlow, and a sentence in `warnings`, where that does not work.
 
     ModelError when neither does, or the manifest insists on OpenVINO.
     """
     try:
-        entry = _entry(manifest, weights_digest, means)
+        entry = _entry(manifest, weights_digest, context)
         if entry.report.good:
-            return _open(entry, manifest, weights_digest, means)
+            return _open(entry, manifest, weights_digest, context)
         reason = entry.report.reason
     except (RuntimeError, OSError, ModelError) as error:  # OpenVINO's own errors are RuntimeErrors
-        means.note(f"{manifest.name}: {type(error).__name__}: {error}")
+        context.note(f"{manifest.name}: {type(error).__name__}: {error}")
         reason = str(error) if isinstance(error, ModelError) else "OpenVINO cannot load it"
     if manifest.runtime.runtime == "openvino":
         raise ModelError(f"the model {manifest.name!r} cannot run in OpenVINO: {reason}")
     from imageserver.inference.worker.backends.tensorflow import TensorFlow
 
-    backend = TensorFlow(manifest, means.threads)
+    backend = TensorFlow(manifest, context.threads)
     warnings.append(f"it runs in TensorFlow, which is slower and takes more memory: {reason}")
     return backend
 
 
-def _open(entry: Entry, manifest: Manifest, weights_digest: str, means: Means) -> OpenVINO:
+def _open(entry: Entry, manifest: Manifest, weights_digest: str, context: LoadContext) -> OpenVINO:
     try:
-        return OpenVINO(entry.model, manifest.runtime.precision, means.threads)
+        return OpenVINO(entry.model, manifest.runtime.precision, context.threads)
     except RuntimeError as error:
         # Somebody or something has damaged the cache; a new conversion mends it.
-        means.note(f"{manifest.name}: the converted model in the cache is unreadable, converting again: {error}")
+        context.note(f"{manifest.name}: the converted model in the cache is unreadable, converting again: {error}")
         conversion_cache.remove(entry.folder)
-        return OpenVINO(_entry(manifest, weights_digest, means).model, manifest.runtime.precision, means.threads)
+        return OpenVINO(_entry(manifest, weights_digest, context).model, manifest.runtime.precision, context.threads)
 
 
-def _entry(manifest: Manifest, weights_digest: str, means: Means) -> Entry:
+def _entry(manifest: Manifest, weights_digest: str, context: LoadContext) -> Entry:
     """From the cache, or made now, in a process of its own, so that TensorFlow never comes into this one."""
-    folder = conversion_cache.place(means.cache, manifest, weights_digest)
+    folder = conversion_cache.place(context.cache, manifest, weights_digest)
     entry = conversion_cache.find(folder)
     if entry is not None:
         return entry
-    means.note(f"{manifest.name}: converting to OpenVINO, once")
+    context.note(f"{manifest.name}: converting to OpenVINO, once")
     command = bootstrap.command(
-        "inference.prepare", "--models-cache", str(means.cache), "--folder", str(manifest.folder)
+        "inference.prepare", "--models-cache", str(context.cache), "--folder", str(manifest.folder)
     )
     command += ["--parent", str(os.getpid())]
     try:

@@ -1,0 +1,44 @@
+"""What a model is loaded with beside its folder, and goes on using while it serves."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imageserver.inference.shared import conversion_cache
+from imageserver.inference.worker.decode import PictureLimits
+
+Note = Callable[[str], None]
+"""Takes one line for whoever reads the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadContext:
+    """The same for all models of a process.
+
+    Args:
+        note: where a model's failures are told in full, as no client shall read them.
+        threads: how many a model may keep busy.
+        cache: the folder of converted models.
+        limits: of the pictures that are decoded.
+        pool: decodes the pictures of a batch, and runs the members of an ensemble, side by side; None: in turn.
+    """
+
+    note: Note
+    threads: int = 1
+    cache: Path = field(default_factory=conversion_cache.cache_folder)
+    limits: PictureLimits = field(default_factory=PictureLimits)
+    pool: ThreadPoolExecutor | None = None
+
+
+def note_to_stderr(pid: int) -> Note:
+    """A `Note` that writes one line to standard error."""
+
+    def note(text: str) -> None:
+        sys.stderr.write(f"worker {pid}: {' '.join(text.split())}\n")
+        sys.stderr.flush()
+
+    return note
