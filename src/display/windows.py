@@ -18,7 +18,7 @@ from typing import Any
 
 from imageserver import folders
 from imageserver.inference.server.child_process import Picture
-from imageserver.streams.stream import Frame, Listener, Prediction, Stream, Streams
+from imageserver.streams.stream import Frame, Prediction, Stream, Streams, StreamSubscriber
 from imageserver.transport import hub
 
 PYTHON = folders.PROJECT / ".venv-display" / "bin" / "python"
@@ -44,7 +44,7 @@ class _Window:
         return (len(self._times) - 1) / span if span > 0 else 0.0
 
 
-class Windows(Listener):
+class Windows(StreamSubscriber):
     """Watches the streams; construct and it begins. `log` takes the one line that says why there are no windows."""
 
     def __init__(self, streams: Streams, log: Callable[[str], None], python: Path = PYTHON) -> None:
@@ -83,15 +83,15 @@ class Windows(Listener):
         if self._process is not None:
             self._process.terminate()
 
-    # ---- what the streams says (streams.Listener) ----------------------------------------------------------------
+    # ---- what the streams say (StreamSubscriber) ----------------------------------------------------------------
 
     def predicted(self, stream: Stream, frame: Frame, prediction: Prediction) -> None:
-        window = self._windows.get(stream.key)
+        window = self._windows.get(stream.id)
         if window is None:
-            window = self._windows[stream.key] = _Window(self._title(stream.user))
-        elif window.title.partition(" (")[0] != stream.user:
+            window = self._windows[stream.id] = _Window(self._title(stream.name))
+        elif window.title.partition(" (")[0] != stream.name:
             self._to_close.append(window.title)  # it has authenticated under a name meanwhile
-            window.title = self._title(stream.user)
+            window.title = self._title(stream.name)
         now = self._clock()
         fps = window.count(now)
         if not window.hidden and now - window.shown_at >= 1 / MOST_FPS:
@@ -100,21 +100,21 @@ class Windows(Listener):
         self._work.set()
 
     def closed(self, stream: Stream) -> None:
-        window = self._windows.pop(stream.key, None)
+        window = self._windows.pop(stream.id, None)
         if window is not None:
             self._to_close.append(window.title)
             self._work.set()
 
     # ---- within -----------------------------------------------------------------------------------------------
 
-    def _title(self, user: str) -> str:
-        """The user's name, numbered from the second window of that name on."""
+    def _title(self, name: str) -> str:
+        """The stream's name, numbered from the second window of that name on."""
         taken = {window.title for window in self._windows.values()}
         number = 1
-        title = user
+        title = name
         while title in taken:
             number += 1
-            title = f"{user} ({number})"
+            title = f"{name} ({number})"
         return title
 
     def _write(self) -> None:

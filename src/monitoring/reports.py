@@ -13,7 +13,7 @@ from typing import TextIO
 
 from imageserver import metrics
 from imageserver.errors import SettingError
-from imageserver.streams.stream import Frame, Listener, Prediction, Stream, Streams
+from imageserver.streams.stream import Frame, Prediction, Stream, Streams, StreamSubscriber
 from imageserver.transport import hub
 
 EVERY = 5.0
@@ -60,7 +60,7 @@ class StatusLines:
 
 def describe(stream: Stream, rate_in: float, rate_out: float) -> str:
     """One stream in one line."""
-    parts = [f"{stream.user}: {rate_in:.1f} frames/s in, {rate_out:.1f} answered", f"{stream.dropped} dropped"]
+    parts = [f"{stream.name}: {rate_in:.1f} frames/s in, {rate_out:.1f} answered", f"{stream.dropped} dropped"]
     if stream.refused:
         parts.append(f"{stream.refused} refused")
     last = stream.last_prediction
@@ -74,7 +74,7 @@ def describe(stream: Stream, rate_in: float, rate_out: float) -> str:
     return ", ".join(parts)
 
 
-class ResultsFile(Listener):
+class ResultsFile(StreamSubscriber):
     """Every prediction as a line of JSON, with `stream` and `user` added, in a file or ('-') on standard output.
 
     A thread of its own writes, since a full disk or a pipe that nobody reads must not hold the loop; when
@@ -96,7 +96,7 @@ class ResultsFile(Listener):
         self._thread.start()
 
     def predicted(self, stream: Stream, frame: Frame, prediction: Prediction) -> None:
-        line = json.dumps({"stream": stream.key, "user": stream.user, **prediction}, ensure_ascii=False)
+        line = json.dumps({"stream": stream.id, "user": stream.user, **prediction}, ensure_ascii=False)
         try:
             self._lines.put_nowait(line)
         except queue.Full:

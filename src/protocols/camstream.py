@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from imageserver.accounts.database import ROLES, User
 from imageserver.accounts.login import Logins
 from imageserver.errors import ImageServerError, LimitExceeded
-from imageserver.streams.stream import Frame, Listener, Prediction, Stream, Streams
+from imageserver.streams.stream import Frame, Prediction, Stream, Streams, StreamSubscriber
 from imageserver.transport import hub
 
 PROTOCOL = "camstream"
@@ -54,7 +54,7 @@ class _Client:
     leaving: bool = False  # refused, and shown the door in a moment
 
 
-class CamStream(Listener):
+class CamStream(StreamSubscriber):
     """The protocol; `events` are its handlers, called as handler(sid, *args) in each connection's own order."""
 
     def __init__(self, streams: Streams, logins: Logins, clients: Clients, defaults: Defaults) -> None:
@@ -140,13 +140,13 @@ class CamStream(Listener):
             return _failure(str(error))
         return _encode({"success": True})
 
-    # ---- what becomes of frames (streams.Listener) ------------------------------------------------------------
+    # ---- what becomes of frames (StreamSubscriber) --------------------------------------------------------------
 
     def predicted(self, stream: Stream, frame: Frame, prediction: Prediction) -> None:
-        self._clients.emit("prediction", _encode(prediction), to=stream.key, newest="prediction")
+        self._clients.emit("prediction", _encode(prediction), to=stream.id, newest="prediction")
 
     def rejected(self, stream: Stream, frame: Frame, error: str) -> None:
-        self._reject(stream.key, frame.seq, error)
+        self._reject(stream.id, frame.seq, error)
 
     # ---- within -----------------------------------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class CamStream(Listener):
         client = self._connected.get(sid)
         if client is None:
             stream = self._streams.open(
-                sid, sid, protocol=PROTOCOL, model=self._defaults.model, hz=self._defaults.hz, rotate=0, listener=self
+                sid, sid, protocol=PROTOCOL, model=self._defaults.model, hz=self._defaults.hz, rotate=0, subscriber=self
             )
             client = self._connected[sid] = _Client(stream, allowed=not self._logins.required)
         return client
@@ -178,7 +178,7 @@ class CamStream(Listener):
             stream.configure(model=user.model, hz=None if user.hz is None else self._capped(user.hz))
         except ImageServerError as error:
             self._reject(
-                stream.key, stream.received, f"your default model cannot be used, so the server's own is: {error}"
+                stream.id, stream.received, f"your default model cannot be used, so the server's own is: {error}"
             )
 
     def _capped(self, hz: float) -> float:

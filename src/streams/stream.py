@@ -3,6 +3,21 @@
 A `Stream` is one source of frames, with one verb: `offer` (the newest frame wins). `Streams` keeps them all, and
 has the other verb, `ask` (one picture, one answer). Results go to whoever subscribed: the stream's own client first,
 then everybody who watches them all (results file, windows, pages).
+
+A stream's life (`StreamState`):
+
+            offer                take
+    IDLE ───────────► QUEUED ───────────► RUNNING          any
+    │ ▲                 ▲                    │              │ close
+    │ └─────────────────┼────────────────────┤              ▼
+    │  none waits       │ a newer one waits  │ answered   CLOSED
+    │                   ├────────────────────┤ or lost
+    │                   │ its time has come  │
+    └──────────────► THROTTLED ◄─────────────┘
+     offer, too soon            a newer one waits,
+     for its rate               too soon for its rate
+
+While it is QUEUED the engine has the stream, not the frame: a newer frame replaces the one that waits until `take`.
 """
 
 from __future__ import annotations
@@ -10,6 +25,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 from imageserver import metrics
@@ -26,6 +42,24 @@ Prediction = dict[str, Any]
 (frames replaced by newer ones or lost with a worker, so far)."""
 
 
+class StreamState(Enum):
+    """Where a stream is in its life."""
+
+    IDLE = auto()
+    """No frame waits and none runs."""
+    THROTTLED = auto()
+    """A frame waits until the stream's rate allows it."""
+    QUEUED = auto()
+    """A frame waits for the stream's turn at the engine."""
+    RUNNING = auto()
+    """A frame is with a worker; a newer one may wait."""
+    CLOSED = auto()
+    """The stream has ended, for good."""
+
+
+_IDLE, _THROTTLED, _QUEUED, _RUNNING, _CLOSED = StreamState  # Python 3.11 calls a function for `StreamState.IDLE`
+
+
 @dataclass(slots=True)
 class Frame:
     """One frame of a stream while it waits and runs."""
@@ -40,8 +74,8 @@ class Frame:
     """The model that it went to."""
 
 
-class Listener:
-    """Who hears what becomes of a stream's frames. Called in the loop; must not block."""
+class StreamSubscriber:
+    """Who is told what becomes of a stream's frames. Called in the loop; must not block."""
 
     def predicted(self, stream: Stream, frame: Frame, prediction: Prediction) -> None:
         """The model's answer to a frame."""
@@ -56,37 +90,42 @@ class Listener:
 class Stream:
     """One source of frames. At most one frame runs and one waits; a newer frame replaces the waiting one.
 
-    `hz` is the most frames a second that are processed (0: no cap), `rotate` the clockwise turn in degrees that makes
-    the frames upright. Made by `Streams.open`.
+    Made by `Streams.open`, which explains the arguments.
     """
 
     def __init__(
         self,
         streams: Streams,
-        key: str,
+        stream_id: str,
         user: str,
+        name: str,
         *,
         protocol: str,
         model: str,
         hz: float,
         rotate: int,
-        listener: Listener,
+        subscriber: StreamSubscriber,
     ) -> None:
-        self.key, self.user, self.protocol = key, user, protocol
+        self.id, self.user, self.protocol = stream_id, user, protocol
         self.model, self.rotate = model, rotate
         self.received = self.answered_count = self.replaced = self.lost_count = self.refused = 0
         self.last_prediction: Prediction = {}
+        self._own_name = name
+        self._state = _IDLE
         self._streams = streams
-        self._listener = listener
+        self._subscriber = subscriber
         self._hz = hz
         self._next_due = 0.0
         self._waiting: Frame | None = None
-        self._scheduled = False  # queued at the engine, running, or a timer is set
         self._timer: hub.Timer | None = None
-        self._open = True
         self._metric_received = metrics.FRAMES_RECEIVED.child(protocol)
         self._metric_bytes = metrics.RECEIVED_BYTES.child(protocol)
         self._metric_replaced = metrics.FRAMES_REPLACED.child(protocol)
+
+    @property
+    def name(self) -> str:
+        """What people see: the name that the camera gave itself, otherwise its user's."""
+        return self._own_name or self.user
 
     @property
     def dropped(self) -> int:
@@ -94,10 +133,19 @@ class Stream:
         return self.replaced + self.lost_count
 
     def offer(self, data: Picture, timestamp: int | None = None) -> int:
-        """Take a frame (the bytes of a picture file; kept until it runs) and return its `seq`. Never blocks.
+        """Take a frame. Never blocks; `received` counts a refused one all the same.
 
-        `timestamp` in ms since the epoch; None: now. Raises Stopping, LimitExceeded (more bytes than allowed) or
-        ModelError (the model is disabled or gone) when it is refused; `received` counts it all the same.
+        Args:
+            data: The bytes of a picture file; kept until the frame runs.
+            timestamp: Milliseconds since the epoch; None: now.
+
+        Returns:
+            The frame's `seq`.
+
+        Raises:
+            Stopping: The server is stopping.
+            LimitExceeded: More bytes than allowed.
+            ModelError: The model is disabled or gone.
         """
         self.received += 1
         self._metric_received.value += 1
@@ -114,7 +162,7 @@ class Stream:
         self._waiting = Frame(
             data, self.received, timestamp if timestamp is not None else int(time.time() * 1000), time.monotonic()
         )
-        if not self._scheduled:
+        if self._state is _IDLE:
             try:
                 self._schedule()
             except ModelError:
@@ -129,7 +177,15 @@ class Stream:
         metrics.FRAMES_REFUSED.inc(self.protocol, reason)
 
     def configure(self, *, model: str | None = None, hz: float | None = None) -> None:
-        """Change model or rate from the next frame on. UnknownModel, ModelUnavailable: nothing is changed."""
+        """Change model or rate from the next frame on.
+
+        Args:
+            model: The model's name; None: as it is.
+            hz: Most frames a second that are processed, 0 for no cap; None: as it is.
+
+        Raises:
+            UnknownModel, ModelUnavailable: Nothing is changed.
+        """
         if model is not None and model != self.model:
             self._streams.engine.prepare(model)
             self.model = model
@@ -139,25 +195,26 @@ class Stream:
 
     def close(self) -> None:
         """End the stream; what runs is not answered any more. Harmless when it has ended."""
-        if self._open:
-            self._open = False
-            self._waiting = None
-            if self._timer is not None:
-                self._timer.cancel()
-            self._streams.forget(self)
-            self._listener.closed(self)
+        if self._state is _CLOSED:
+            return
+        self._enter(_CLOSED)
+        self._waiting = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._streams.forget(self)
+        self._subscriber.closed(self)
 
     # ---- the engine's side (pool.Source) ----------------------------------------------------------------------
 
     def take(self, model: str) -> Work | None:
         if model != self.model and self._waiting is not None:
             # The model was changed while the stream waited for a turn at the former one.
-            self._resubmit()
+            self._go_on()
             return None
         frame, self._waiting = self._waiting, None
         if frame is None:
-            self._scheduled = False
-            return None
+            return None  # closed while it was queued
+        self._enter(_RUNNING)
         frame.model = model
         if self._hz:
             # A frame that comes a little early may run early, as long as the rate holds over two intervals.
@@ -166,18 +223,18 @@ class Stream:
 
     def answered(self, work: Work, result: wire.Result) -> None:
         frame: Frame = work.ticket
-        if self._open:
+        if self._state is not _CLOSED:
             if "error" in result:
                 self.refuse(result["reason"])
-                self._listener.rejected(self, frame, result["error"])
+                self._subscriber.rejected(self, frame, result["error"])
             else:
                 self._deliver(frame, result)
-        self._resubmit()
+        self._go_on()
 
     def lost(self, work: Work, reason: str) -> None:
         self.lost_count += 1
         metrics.FRAMES_LOST.inc(self.protocol, "worker died")
-        self._resubmit()
+        self._go_on()
 
     # ---- within -----------------------------------------------------------------------------------------------
 
@@ -195,37 +252,35 @@ class Stream:
             "dropped": self.dropped,
         }
         self.last_prediction = prediction
-        self._listener.predicted(self, frame, prediction)
+        self._subscriber.predicted(self, frame, prediction)
         self._streams.publish(self, frame, prediction)
 
+    def _enter(self, state: StreamState) -> None:
+        """The one place that changes the state. What is closed stays closed."""
+        if self._state is not _CLOSED:
+            self._state = state
+
     def _schedule(self) -> None:
-        """Queue at the engine, now or when the rate allows it."""
+        """Queue at the engine, now or when the rate allows it. ModelError, Stopping: the engine does not take it."""
         wait = self._next_due - time.monotonic() if self._hz else 0.0
         if wait > 0:
-            self._timer = hub.call_later(wait, self._due)
+            self._timer = hub.call_later(wait, self._go_on)
+            self._enter(_THROTTLED)
         else:
             self._streams.engine.submit(self, self.model)
-        self._scheduled = True
+            self._enter(_QUEUED)
 
-    def _due(self) -> None:
-        self._timer = None
-        self._resubmit(rate_allows=True)
-
-    def _resubmit(self, rate_allows: bool = False) -> None:
+    def _go_on(self) -> None:
         """Queue again if a frame waits; one that the model cannot take is answered with its error."""
-        self._scheduled = False
-        if self._waiting is None or not self._open:
+        self._enter(_IDLE)
+        if self._waiting is None or self._state is _CLOSED:
             return
         try:
-            if rate_allows:
-                self._streams.engine.submit(self, self.model)
-                self._scheduled = True
-            else:
-                self._schedule()
+            self._schedule()
         except (ModelError, Stopping) as error:
             frame, self._waiting = self._waiting, None
             self.refuse("model")
-            self._listener.rejected(self, frame, str(error))
+            self._subscriber.rejected(self, frame, str(error))
 
 
 class Streams:
@@ -236,26 +291,47 @@ class Streams:
         self.max_frame_bytes = max_frame_bytes
         self.open_streams: dict[str, Stream] = {}
         self.stopping = False
-        self._watchers: list[Listener] = []
+        self._watchers: list[StreamSubscriber] = []
 
     def open(
-        self, key: str, user: str, *, protocol: str, model: str, hz: float, rotate: int, listener: Listener
+        self,
+        stream_id: str,
+        user: str,
+        name: str = "",
+        *,
+        protocol: str,
+        model: str,
+        hz: float,
+        rotate: int,
+        subscriber: StreamSubscriber,
     ) -> Stream:
-        """A new stream; `key` is unique in the server (a connection's id), `user` the name that people see."""
-        stream = Stream(self, key, user, protocol=protocol, model=model, hz=hz, rotate=rotate, listener=listener)
-        self.open_streams[key] = stream
+        """Begin a stream.
+
+        Args:
+            stream_id: Unique in the server: the connection's id.
+            user: Who sends the frames; the connection's id until somebody has authenticated.
+            name: What the camera calls itself, "" when it does not: people then see its user.
+            protocol: The metrics' label.
+            model: The name of the model that runs on its frames.
+            hz: Most frames a second that are processed, 0 for no cap.
+            rotate: Clockwise degrees that make the frames upright.
+            subscriber: Who is told what becomes of the frames.
+        """
+        stream = self.open_streams[stream_id] = Stream(
+            self, stream_id, user, name, protocol=protocol, model=model, hz=hz, rotate=rotate, subscriber=subscriber
+        )
         return stream
 
     def forget(self, stream: Stream) -> None:
         """Called by the stream when it closes."""
-        self.open_streams.pop(stream.key, None)
+        self.open_streams.pop(stream.id, None)
         for watcher in self._watchers:
             watcher.closed(stream)
 
-    def watch(self, listener: Listener) -> Callable[[], None]:
-        """Let `listener` hear every result of every stream; returns the call that ends it."""
-        self._watchers.append(listener)
-        return lambda: self._watchers.remove(listener)
+    def watch(self, subscriber: StreamSubscriber) -> Callable[[], None]:
+        """Tell `subscriber` of every result of every stream; returns the call that ends it."""
+        self._watchers.append(subscriber)
+        return lambda: self._watchers.remove(subscriber)
 
     def publish(self, stream: Stream, frame: Frame, prediction: Prediction) -> None:
         """Called by a stream for each prediction."""

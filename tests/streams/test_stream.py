@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.later import Later
 
 from imageserver.errors import LimitExceeded, ModelUnavailable, Stopping
 from imageserver.inference.server.pool import Source, Work
 from imageserver.streams import stream as streams
-from imageserver.streams.stream import Frame, Listener, Prediction, Stream, Streams
+from imageserver.streams.stream import Frame, Prediction, Stream, Streams, StreamSubscriber
 
 
 class Engine:
@@ -34,7 +34,7 @@ class Engine:
         return source, source.take(name)
 
 
-class Client(Listener):
+class Client(StreamSubscriber):
     def __init__(self) -> None:
         self.heard: list[tuple[str, int]] = []
         self.predictions: list[Prediction] = []
@@ -50,40 +50,18 @@ class Client(Listener):
         self.heard.append(("closed", 0))
 
 
-class Later:
-    """Stands in for hub.call_later: the test moves time."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.calls: list[tuple[float, Callable[[], None]]] = []
-
-    def __call__(self, seconds: float, function: Callable[[], None]) -> Later:
-        self.calls.append((self.now + seconds, function))
-        return self
-
-    def cancel(self) -> None:
-        self.calls.clear()
-
-    def move(self, seconds: float) -> None:
-        self.now += seconds
-        due = [call for call in self.calls if call[0] <= self.now]
-        self.calls = [call for call in self.calls if call[0] > self.now]
-        for _when, function in due:
-            function()
-
-
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Later:
     later = Later()
     monkeypatch.setattr(streams.hub, "call_later", later)
-    monkeypatch.setattr(streams.time, "monotonic", lambda: later.now)
+    monkeypatch.setattr(streams.time, "monotonic", later.clock)
     return later
 
 
 def streams_with(engine: Engine, **changes: Any) -> tuple[Streams, Stream, Client]:
     streams = Streams(engine, max_frame_bytes=100)  # type: ignore[arg-type]
     client = Client()
-    options = {"protocol": "test", "model": "m", "hz": 0.0, "rotate": 0, "listener": client, **changes}
+    options = {"protocol": "test", "model": "m", "hz": 0.0, "rotate": 0, "subscriber": client, **changes}
     return streams, streams.open("key", "alice", **options), client
 
 
@@ -210,7 +188,7 @@ def test_changing_the_model_while_waiting_sends_the_frame_to_the_new_one() -> No
     assert client.predictions[0]["model"] == "other"
 
 
-def test_a_closed_stream_answers_nobody_and_leaves_the_hall() -> None:
+def test_a_closed_stream_answers_nobody_and_is_forgotten() -> None:
     engine = Engine()
     streams, stream, client = streams_with(engine)
     stream.offer(b"1")
@@ -239,3 +217,35 @@ def test_a_watcher_that_leaves_hears_nothing_more() -> None:
     assert work is not None
     source.answered(work, {})
     assert watcher.heard == [("predicted", 1)]
+
+
+def test_a_stream_closed_while_it_waits_for_its_rate_or_its_turn_runs_nothing(time: Later) -> None:
+    engine = Engine()
+    streams, throttled, _client = streams_with(engine, hz=1.0)
+    for _ in range(2):  # the second may run a little early, a third not
+        throttled.offer(b"x")
+        source, work = engine.turn()
+        assert work is not None
+        source.answered(work, {})
+    throttled.offer(b"x")
+    assert engine.waiting == []
+    throttled.close()
+    time.move(10)
+    assert engine.waiting == []
+
+    options: dict[str, Any] = {"protocol": "test", "model": "m", "hz": 0.0, "rotate": 0, "subscriber": Client()}
+    queued = streams.open("another", "alice", **options)
+    queued.offer(b"x")
+    queued.close()
+    assert engine.turn() == (queued, None)
+    assert engine.waiting == []
+
+
+def test_people_see_a_streams_own_name_or_its_users() -> None:
+    streams, stream, _client = streams_with(Engine())
+    assert (stream.id, stream.user, stream.name) == ("key", "alice", "alice")
+    stream.user = "bob"
+    assert stream.name == "bob", "it has authenticated as somebody else"
+    options: dict[str, Any] = {"protocol": "test", "model": "m", "hz": 0.0, "rotate": 0, "subscriber": Client()}
+    named = streams.open("another", "alice", "front door", **options)
+    assert (named.id, named.user, named.name) == ("another", "alice", "front door")
