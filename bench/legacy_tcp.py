@@ -3,9 +3,9 @@
 
     python bench/legacy_tcp.py [--check] [--megabytes 64] [--rounds 5]
 
-A real server on this machine, one client, files of 8 MiB, Nagle's algorithm off. "Paced" pieces come one at a time, each
-in a segment of its own with a pause behind it, as from a slow network; otherwise as fast as they can be written. The
-reference is 64 KiB. The figures are medians over rounds in which the sizes take turns. With --check: exit code 1 when
+A real server on this machine, one client, files of 8 MiB, Nagle's algorithm off. "Paced" pieces come one at a time,
+each in a segment of its own with a pause behind it, as from a slow network; otherwise as fast as they can be written.
+The reference is 64 KiB. The figures are medians over rounds in which the sizes take turns. With --check: exit code 1 when
 4 KiB cost more than twice as much as 64 KiB.
 """
 
@@ -50,12 +50,12 @@ def send(client: OldClient, total: int, piece: int, paced: bool) -> None:
         left -= size
 
 
-def measure(place: tuple[str, int], process: psutil.Process, megabytes: int, piece: int, paced: bool) -> float:
+def measure(address: tuple[str, int], process: psutil.Process, megabytes: int, piece: int, paced: bool) -> float:
     """Milliseconds of processor time of the server for each megabyte."""
     total = max(FILE_BYTES, megabytes * 2**20 // FILE_BYTES * FILE_BYTES)
     if piece < 1024:
         total = FILE_BYTES
-    with OldClient(socket.create_connection(place)) as client:
+    with OldClient(socket.create_connection(address)) as client:
         before = process.cpu_times()
         send(client, total, piece, paced)
         after = process.cpu_times()
@@ -70,12 +70,12 @@ def main() -> int:
     options = parser.parse_args()
     figures: dict[tuple[int, bool], list[float]] = {kind: [] for kind in PIECES}
     with tempfile.TemporaryDirectory() as folder, Server("--tcp-port", "0", data=Path(folder)) as server:
-        place = "127.0.0.1", int(server.wait_for(r"legacy TCP listening on 127\.0\.0\.1:(\d+)")[1])
+        address = "127.0.0.1", int(server.wait_for(r"legacy TCP listening on 127\.0\.0\.1:(\d+)")[1])
         server.ready()
         process = psutil.Process(server.process.pid)
         for _ in range(options.rounds):
             for kind in PIECES:
-                figures[kind].append(measure(place, process, options.megabytes, *kind))
+                figures[kind].append(measure(address, process, options.megabytes, *kind))
     medians = {kind: statistics.median(found) for kind, found in figures.items()}
     print(f"{'pieces':>18}  ms/MB   of 64 KiB")
     for (piece, paced), value in medians.items():

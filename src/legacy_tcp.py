@@ -5,6 +5,7 @@ if not __package__:  # imported as a file
 
     bootstrap.start()
 
-from imageserver.protocols.legacy_tcp.protocol import NAMESPACE, LegacyTcp, PortLimits
+from imageserver.limits import Limits
+from imageserver.protocols.legacy_tcp.protocol import NAMESPACE, LegacyTcp
 
-__all__ = ["NAMESPACE", "LegacyTcp", "PortLimits"]
+__all__ = ["NAMESPACE", "LegacyTcp", "Limits"]

@@ -1,4 +1,7 @@
-"""One connection of the legacy TCP port: reads what its conversation wants, where it wants it, and does what it says."""
+"""One connection of the legacy TCP port: reads what its conversation wants, where it wants it, and does what it says.
+
+Its life is the conversation's `step` (machine.py).
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from imageserver import metrics
+from imageserver.protocols.legacy_tcp.codes import NONCE_BYTES
+from imageserver.protocols.legacy_tcp.intake import ProtocolTimes
 from imageserver.protocols.legacy_tcp.machine import (
-    NONCE_BYTES,
     Action,
     CheckSignature,
     Close,
     Conversation,
-    Limits,
     Predict,
     Reply,
     Step,
@@ -37,7 +40,7 @@ class Port(Protocol):
 
     clock: Callable[[], float]
     random_bytes: Callable[[int], bytes]
-    protocol_limits: Limits
+    times: ProtocolTimes
     authenticates: bool
     shared_turn: SharedTurn
 
@@ -45,20 +48,20 @@ class Port(Protocol):
 
     def accept_file(self, size: int) -> bool: ...
 
-    def hold(self, count: int) -> bool: ...
+    def add_buffered(self, count: int) -> bool: ...
 
     def predict(self, question: Predict) -> bytes: ...
 
     def check(self, question: CheckSignature, host: str) -> bool: ...
 
 
-class Connection:
+class LegacyConnection:
     """One client."""
 
     def __init__(self, port: Port, sock: hub.Socket, host: str) -> None:
         self.host = host
         self._port, self._sock = port, sock
-        self._held = 0
+        self._buffered = 0
         self._low_water = 1
         self._turn = Turn(port.clock, port.shared_turn)
         self._conversation = Conversation(
@@ -66,13 +69,13 @@ class Connection:
             accept_file=port.accept_file,
             make_nonce=lambda: port.random_bytes(NONCE_BYTES),
             authenticated=not port.authenticates,
-            limits=port.protocol_limits,
+            times=port.times,
         )
 
     @property
     def busy(self) -> bool:
-        """Whether a model runs for it."""
-        return self._conversation.step is Step.BUSY
+        """Whether a model runs for it, or its signature is checked."""
+        return self._conversation.step in (Step.PREDICTING, Step.CHECKING)
 
     def cut(self) -> None:
         """End it at once."""
@@ -92,15 +95,20 @@ class Connection:
         finally:
             metrics.TCP_CLOSED.inc(reason)
             self._conversation.forget()
-            self._port.hold(-self._held)
+            self._port.add_buffered(-self._buffered)
             self._sock.close()
 
     def _talk(self) -> str:
-        """Returns why it ended. OSError for a broken connection, TimedOut for a client that does not read its replies."""
+        """Talk until the conversation ends; returns why.
+
+        Raises:
+            OSError: The connection broke.
+            hub.TimedOut: The client does not read its replies.
+        """
         conversation, clock = self._conversation, self._port.clock
         reason = self._perform(conversation.begin(clock()))
         while reason is None:
-            count = hub.receive_nowait(self._sock, conversation.space()[:PIECE])
+            count = hub.receive_nowait(self._sock, conversation.intake.room()[:PIECE])
             if count is None:
                 actions = self._wait()
             elif count == 0:
@@ -117,30 +125,30 @@ class Connection:
     def _wait(self) -> list[Action]:
         """Wait for bytes, at most until the conversation's deadline; its actions if that has passed."""
         conversation = self._conversation
-        seconds = conversation.deadline - self._port.clock()
+        seconds = conversation.intake.deadline - self._port.clock()
         if seconds <= 0:
             return conversation.timed_out(self._port.clock())
         low_water = 1
         if conversation.step is Step.FILE:
-            low_water = min(conversation.missing, LOW_WATER)
+            low_water = min(conversation.intake.missing, LOW_WATER)
             seconds = min(seconds, LOOK_AGAIN)
         if low_water != self._low_water:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water)
             self._low_water = low_water
-        with contextlib.suppress(
-            hub.TimedOut
-        ):  # what came meanwhile, if anything, is read before the conversation hears of it
+        # What came meanwhile, if anything, is read before the conversation is told of the time.
+        with contextlib.suppress(hub.TimedOut):
             hub.wait_readable(self._sock, seconds)
             self._port.shared_turn.take()
         self._turn.begin()
         return []
 
     def _account(self) -> bool:
-        held = self._conversation.held
-        if held == self._held:
+        """Tell the port how much more is buffered; False when that is too much."""
+        buffered = self._conversation.buffered
+        if buffered == self._buffered:
             return True
-        more, self._held = held - self._held, held
-        return self._port.hold(more)
+        more, self._buffered = buffered - self._buffered, buffered
+        return self._port.add_buffered(more)
 
     def _perform(self, actions: list[Action]) -> str | None:
         """Do what the conversation says; the reason why it ends, if it does."""
@@ -167,7 +175,7 @@ class Connection:
             sent = hub.send_nowait(self._sock, data)
             data = data[sent:]
             if data:
-                hub.wait_writable(self._sock, self._port.protocol_limits.silence)
+                hub.wait_writable(self._sock, self._port.times.silence)
 
     def _linger(self) -> None:
         """Say that nothing follows, and read what still comes until the client has closed too, for a moment."""

@@ -1,4 +1,4 @@
-"""The legacy TCP port by the settings: where it listens, by them, by an old configuration file, and by what `--auth` allows."""
+"""The legacy TCP port by the settings, by an old configuration file, and by what `--auth` allows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imageserver.config import addresses
 from imageserver.config.kinds import ADDRESS, OFF, InvalidValue
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
-from imageserver.protocols.legacy_tcp.protocol import NAMESPACE, Asker, LegacyTcp, PortLimits
+from imageserver.protocols.legacy_tcp.protocol import NAMESPACE, Asker, LegacyTcp
 from imageserver.transport import hub
 
 DEFAULT_PORT = 50022
@@ -21,7 +21,7 @@ _TOP = "top of the file"  # the section of what stands before any section
 
 
 @dataclass(frozen=True)
-class Place:
+class Endpoint:
     """An address and a port, and whether somebody asked for that port."""
 
     host: str
@@ -32,53 +32,62 @@ class Place:
 def build(
     settings: Settings, streams: Asker, *, log: Callable[[str], None], warn: Callable[[str], None]
 ) -> LegacyTcp | None:
-    """The port as the settings want it, listening; None where there is to be none. SettingError."""
+    """Build the port as the settings want it, listening.
+
+    Args:
+        settings: All of them; those that begin with `tcp_`, `ip` and `auth` count.
+        streams: Where its questions go.
+        log: Takes a line for the log.
+        warn: Takes a sentence for the operator.
+
+    Returns:
+        The port; None where there is to be none.
+
+    Raises:
+        SettingError: It cannot listen there, or a file that was named cannot be read.
+    """
     keys = None
     if settings.tcp_authorized_keys is not None:
-        from imageserver.accounts.ssh_signatures import AuthorizedKeys  # as in https.py
+        from imageserver.accounts.ssh_signatures import AuthorizedKeys  # costs megabytes, so only where it is needed
 
         keys = AuthorizedKeys(settings.tcp_authorized_keys, NAMESPACE, warn)
     listener = listen(settings, warn)
     if listener is None:
         return None
-    limits = PortLimits(
-        file_bytes=settings.tcp_max_bytes,
-        total_bytes=settings.tcp_max_total_bytes,
-        connections=settings.tcp_max_connections,
-        connections_per_host=settings.tcp_max_per_host,
-    )
-    return LegacyTcp(streams, listener, limits, keys=keys, log=log)
+    return LegacyTcp(streams, listener, settings, keys=keys, log=log)
 
 
 def listen(settings: Settings, warn: Callable[[str], None]) -> hub.Socket | None:
     """The listening socket, or None where there is to be none. SettingError; `warn` takes a sentence."""
-    place = choose(settings, warn)
-    if place is None:
+    endpoint = choose(settings, warn)
+    if endpoint is None:
         return None
+    host, port = endpoint.host, endpoint.port
     try:
-        return hub.listen(place.host, place.port)
+        return hub.listen(host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            if not place.asked:
+            if not endpoint.asked:
                 warn(
-                    f"port {place.port} on {place.host} is in use, so legacy TCP commands are off; choose another with --tcp-port, or off"
+                    f"port {port} on {host} is in use, so legacy TCP commands are off; "
+                    "choose another with --tcp-port, or off"
                 )
                 return None
             raise SettingError(
-                f"the legacy TCP port {place.port} on {place.host} is in use already: stop what uses it, or choose another with "
-                "--tcp-port (0 = any free one, off = none)"
+                f"the legacy TCP port {port} on {host} is in use already: stop what uses it, or choose another "
+                "with --tcp-port (0 = any free one, off = none)"
             ) from error
         if error.errno == errno.EACCES:
             raise SettingError(
-                f"the legacy TCP port {place.port} may not be used by this user: choose one from 1024 on"
+                f"the legacy TCP port {port} may not be used by this user: choose one from 1024 on"
             ) from error
         raise SettingError(
-            f"this machine cannot listen on {place.host}:{place.port} for legacy TCP commands ({error.strerror}): "
+            f"this machine cannot listen on {host}:{port} for legacy TCP commands ({error.strerror}): "
             "give one of its own addresses with --tcp-ip"
         ) from error
 
 
-def choose(settings: Settings, warn: Callable[[str], None]) -> Place | None:
+def choose(settings: Settings, warn: Callable[[str], None]) -> Endpoint | None:
     """Where to listen by these settings; None when the port is off."""
     old_host, old_port = read_config(settings.tcp_config) if settings.tcp_config is not None else (None, None)
     asked = settings.tcp_port if settings.tcp_port is not None else old_port
@@ -93,11 +102,11 @@ def choose(settings: Settings, warn: Callable[[str], None]) -> Place | None:
     ):
         loopback = "::1" if ":" in host else "127.0.0.1"
         warn(
-            f"legacy TCP commands carry no password, so with --auth they are for this machine alone ({loopback}, not {host}): "
-            "name the keys of known apps with --tcp-authorized-keys, or let anybody in with --tcp-open"
+            f"legacy TCP commands carry no password, so with --auth they are for this machine alone ({loopback}, "
+            f"not {host}): name the keys of known apps with --tcp-authorized-keys, or let anybody in with --tcp-open"
         )
         host = loopback
-    return Place(host, DEFAULT_PORT if asked is None else asked, asked is not None)
+    return Endpoint(host, DEFAULT_PORT if asked is None else asked, asked is not None)
 
 
 def read_config(path: Path) -> tuple[str | None, int | None]:

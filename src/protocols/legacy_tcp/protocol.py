@@ -1,7 +1,7 @@
 """Legacy TCP commands: chest X-rays on a port of their own (docs/legacy-tcp.md).
 
-`legacy_tcp_machine` is the protocol, `legacy_tcp_connection` a client's socket, and this file what they share: the
-listener, the limits, the models and the keys. `legacy_tcp_port` builds it by the settings.
+`machine` is the protocol, `connection` a client's socket, and this file what they share: the listener, the limits, the
+models and the keys. `port` builds it by the settings.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from imageserver import metrics
 from imageserver.errors import ImageServerError, LimitExceeded, NotAllowed
-from imageserver.protocols.legacy_tcp import machine as codes
-from imageserver.protocols.legacy_tcp.connection import Connection
-from imageserver.protocols.legacy_tcp.machine import CheckSignature, Limits, Predict
+from imageserver.limits import Limits, hit
+from imageserver.protocols.legacy_tcp import codes
+from imageserver.protocols.legacy_tcp.connection import LegacyConnection
+from imageserver.protocols.legacy_tcp.intake import ProtocolTimes
+from imageserver.protocols.legacy_tcp.machine import CheckSignature, Predict
 from imageserver.transport import hub
 from imageserver.transport.fairness import SharedTurn
 
@@ -33,19 +34,7 @@ ASK_AGAIN = 0.25
 GO_ON_AT_ONCE = 16
 """Connections that go on in one turn of the loop, for a millisecond in all, or for one read of 64 KiB each."""
 SEND_BUFFER, RECEIVE_BUFFER = 16 * 2**10, 256 * 2**10
-"""Bytes a connection may keep in the kernel. Left to itself that grows to megabytes for a client that floods and reads nothing."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PortLimits:
-    """Sizes in bytes, times in seconds; 0 connections a host is no limit."""
-
-    file_bytes: int = 16 * 2**20
-    total_bytes: int = 512 * 2**20  # all pictures together
-    connections: int = 4096
-    connections_per_host: int = 16
-    answer_time: float = 15.0  # of a model
-    protocol: Limits = field(default_factory=Limits)
+"""Bytes a connection may keep in the kernel. Left to itself that grows to megabytes for a client that floods."""
 
 
 class _Engine(Protocol):
@@ -83,15 +72,17 @@ class LegacyTcp:
         self,
         streams: Asker,
         listener: hub.Socket,
-        limits: PortLimits | None = None,
+        limits: Limits,
         *,
+        times: ProtocolTimes | None = None,
         keys: Keys | None = None,
         log: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self.limits = limits or PortLimits()
-        self.protocol_limits, self.authenticates = self.limits.protocol, keys is not None
+        self.times = times or ProtocolTimes()
+        self._limits = limits
+        self.authenticates = keys is not None
         self.streams, self.keys, self.log, self.clock, self.random_bytes = streams, keys, log, clock, random_bytes
         self.buffered = 0  # bytes of pictures
         self.shared_turn = SharedTurn(GO_ON_AT_ONCE)
@@ -99,13 +90,13 @@ class LegacyTcp:
         for option, count in ((socket.SO_SNDBUF, SEND_BUFFER), (socket.SO_RCVBUF, RECEIVE_BUFFER)):
             listener.setsockopt(socket.SOL_SOCKET, option, count)  # inherited by what it accepts
         self._stopping = False
-        self._connections: set[Connection] = set()
+        self._connections: set[LegacyConnection] = set()
         self._by_host: dict[str, int] = {}
         self._asking: dict[str, hub.Semaphore] = {}
         self._checks = hub.Semaphore(2)
         self._gauge = metrics.CONNECTIONS.child(PROTOCOL)
 
-    # ---- life -------------------------------------------------------------------------------------------------
+    # ---- listening -------------------------------------------------------------------------------------------------
 
     @property
     def address(self) -> tuple[str, int]:
@@ -133,7 +124,7 @@ class LegacyTcp:
             self.shared_turn.take()
 
     def stop(self, grace: float) -> None:
-        """Accept no more, cut off whoever waits for nothing, give running models `grace` seconds, then cut the rest off."""
+        """Accept no more and cut off whoever waits for nothing; give running models `grace` seconds, then cut all off."""
         self._stopping = True
         hub.shut(self._listener)
         for connection in list(self._connections):
@@ -146,22 +137,22 @@ class LegacyTcp:
             connection.cut()
 
     def _admit(self, sock: hub.Socket, host: str) -> None:
-        limits, count = self.limits, self._by_host.get(host, 0)
-        if len(self._connections) >= limits.connections:
-            metrics.LIMITS_HIT.inc("tcp-max-connections")
+        limits, count = self._limits, self._by_host.get(host, 0)
+        if len(self._connections) >= limits.tcp_max_connections:
+            hit("tcp_max_connections")
             sock.close()
             return
-        if limits.connections_per_host and count >= limits.connections_per_host:
-            metrics.LIMITS_HIT.inc("tcp-max-per-host")
+        if limits.tcp_max_per_host and count >= limits.tcp_max_per_host:
+            hit("tcp_max_per_host")
             sock.close()
             return
         self._by_host[host] = count + 1
         self._gauge.value += 1
-        connection = Connection(self, sock, host)
+        connection = LegacyConnection(self, sock, host)
         self._connections.add(connection)
         hub.spawn(self._run, connection)
 
-    def _run(self, connection: Connection) -> None:
+    def _run(self, connection: LegacyConnection) -> None:
         try:
             connection.run()
         finally:
@@ -171,7 +162,7 @@ class LegacyTcp:
             if not self._by_host[connection.host]:
                 del self._by_host[connection.host]
 
-    # ---- what the conversations ask ---------------------------------------------------------------------------
+    # ---- what the connections ask ---------------------------------------------------------------------------
 
     def find_model(self, code: str) -> str | None:
         """The name of the model with this code of four letters, if it can be asked; it begins to load if it has not."""
@@ -188,29 +179,29 @@ class LegacyTcp:
 
     def accept_file(self, size: int) -> bool:
         """Whether there is room for a file of `size` bytes."""
-        if size > min(self.limits.file_bytes, self.streams.max_frame_bytes):
-            metrics.LIMITS_HIT.inc("tcp-max-bytes")
+        if size > min(self._limits.tcp_max_bytes, self.streams.max_frame_bytes):
+            hit("tcp_max_bytes")
             return False
-        if self.buffered + size > self.limits.total_bytes:
-            metrics.LIMITS_HIT.inc("tcp-max-total-bytes")
+        if self.buffered + size > self._limits.tcp_max_total_bytes:
+            hit("tcp_max_total_bytes")
             return False
         return True
 
-    def hold(self, count: int) -> bool:
-        """Count bytes that a connection holds more (or less); False when all together are too many."""
+    def add_buffered(self, count: int) -> bool:
+        """Count bytes of pictures that have come (or, below 0, gone); False when all together are too many."""
         self.buffered += count
         metrics.TCP_BUFFERED.child().value = self.buffered
-        if count > 0 and self.buffered > self.limits.total_bytes:
-            metrics.LIMITS_HIT.inc("tcp-max-total-bytes")
+        if count > 0 and self.buffered > self._limits.tcp_max_total_bytes:
+            hit("tcp_max_total_bytes")
             return False
         return True
 
     def predict(self, question: Predict) -> bytes:
         """The reply to PRED. Waits green for at most the time that a model has to answer."""
-        end = self.clock() + self.limits.answer_time
+        end = self.clock() + self.times.answer
         turn = self._asking.setdefault(question.model, hub.Semaphore(PREDICTIONS_AT_ONCE))
         try:
-            with hub.Timeout(self.limits.answer_time):
+            with hub.Timeout(self.times.answer):
                 turn.acquire()
         except hub.TimedOut:
             return codes.NO_MODEL
@@ -234,7 +225,7 @@ class LegacyTcp:
             else:
                 if "error" in result:
                     return codes.NO_PICTURE if result.get("reason") == "picture" else codes.NO_MODEL
-                return codes.answer(str(result.get("label", "")))
+                return codes.reply_for(str(result.get("label", "")))
 
     def check(self, question: CheckSignature, host: str) -> bool:
         """Whether a listed key made the signature. Waits green."""

@@ -1,7 +1,7 @@
 """Many clients at once, in a process of their own: `python crowd.py HOST PORT COUNT`, standard library only.
 
-Each sends a picture of 100 KB, chooses a model, asks and says goodbye, waiting for each reply as the clients of the field
-do. Reads two pictures as lines of base64, a sick and a healthy one; prints as JSON how many clients got which bytes for
+Each sends a picture of 100 KB, chooses a model, asks and says goodbye, waiting for each reply as the clients of the
+field do. Reads two pictures as lines of base64, a sick and a healthy one; prints as JSON how many clients got which bytes for
 which, and the seconds from the first connection to the last answer.
 """
 
@@ -22,12 +22,12 @@ HEARD = (1, 2, 3, 4, 5, 7)
 
 
 class Crowd:
-    def __init__(self, place: tuple[str, int], pictures: list[bytes], count: int, patience: float) -> None:
+    def __init__(self, address: tuple[str, int], pictures: list[bytes], count: int, patience: float) -> None:
         self.answers: Counter[str] = Counter()
         self._selector = selectors.DefaultSelector()
         start = time.monotonic()
         for number in range(count):
-            sock = socket.create_connection(place, timeout=patience)
+            sock = socket.create_connection(address, timeout=patience)
             sock.setblocking(False)
             data = pictures[number % len(pictures)]
             steps = [b"FILE", str(len(data)).ljust(10, "z").encode(), data + b"MODE", b"INCE", b"PRED", b"BYE!"]

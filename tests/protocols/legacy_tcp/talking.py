@@ -1,16 +1,16 @@
-"""The other end of the protocol, for tests: a conversation without sockets, and what a client of the field would send."""
+"""The other end of the protocol, for tests: a conversation without sockets, and what clients of the field send."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from imageserver.protocols.legacy_tcp.intake import ProtocolTimes
 from imageserver.protocols.legacy_tcp.machine import (
     Action,
     CheckSignature,
     Close,
     Conversation,
-    Limits,
     Predict,
     Reply,
     Step,
@@ -32,7 +32,7 @@ def file(data: bytes) -> bytes:
 class Talk:
     """A conversation with everything it says: feed it bytes, let time pass, read `said` and `closed`."""
 
-    limits: Limits = field(default_factory=Limits)
+    times: ProtocolTimes = field(default_factory=ProtocolTimes)
     authenticated: bool = True
     largest: int = 1000
     answer: Callable[[str, bytes], bytes] = lambda _model, _picture: b"0P"
@@ -48,7 +48,7 @@ class Talk:
             accept_file=lambda size: size <= self.largest,
             make_nonce=lambda: NONCE,
             authenticated=self.authenticated,
-            limits=self.limits,
+            times=self.times,
         )
         self._do(self.machine.begin(self.now))
 
@@ -60,21 +60,23 @@ class Talk:
                 assert action.data
                 self.said += action.data
             elif isinstance(action, Predict):
-                assert self.machine.step is Step.BUSY
-                assert not self.machine.space()
+                assert self.machine.step is Step.PREDICTING
+                assert not self.machine.intake.room()
                 self.predictions.append((action.model, bytes(action.picture)))
                 actions += self.machine.predicted(self.answer(action.model, bytes(action.picture)), self.now)
             elif isinstance(action, CheckSignature):
+                assert self.machine.step is Step.CHECKING
                 actions += self.machine.checked((action.nonce, action.signature) == (NONCE, self.signature), self.now)
             else:
                 assert isinstance(action, Close)
+                assert self.machine.step is Step.CLOSED
                 self.closed = action.reason
 
     def feed(self, data: bytes) -> Talk:
         """Bytes arrive, all at this moment; what comes after the end is lost."""
         while data and not self.closed:
-            space = self.machine.space()
-            assert len(space) == self.machine.missing > 0
+            space = self.machine.intake.room()
+            assert len(space) == self.machine.intake.missing > 0
             count = min(len(space), len(data))
             space[:count] = data[:count]
             data = data[count:]
@@ -89,8 +91,8 @@ class Talk:
     def wait(self, seconds: float) -> Talk:
         """Time passes without a byte."""
         end = self.now + seconds
-        while not self.closed and self.machine.deadline <= end:
-            self.now = max(self.now, self.machine.deadline)
+        while not self.closed and self.machine.intake.deadline <= end:
+            self.now = max(self.now, self.machine.intake.deadline)
             self._do(self.machine.timed_out(self.now))
         self.now = end
         return self

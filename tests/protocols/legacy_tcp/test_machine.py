@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.protocols.legacy_tcp.talking import MODELS, NONCE, Talk, file, padded
 
-from imageserver.protocols.legacy_tcp import machine
-from imageserver.protocols.legacy_tcp.machine import Limits
+from imageserver.protocols.legacy_tcp import codes, intake
+from imageserver.protocols.legacy_tcp.intake import ProtocolTimes
+from imageserver.protocols.legacy_tcp.machine import Step
 
 PICTURE = b"a picture"
 DIGEST = hashlib.sha256(PICTURE).hexdigest().encode()
@@ -70,8 +71,8 @@ def test_the_table(sent: bytes, expected: bytes, reason: str, pieces: str) -> No
 def test_each_reply_comes_as_soon_as_it_is_due() -> None:
     talk = Talk()
     dialogue = [
-        (b"", b"?"), (b"FIL", b""), (b"E", b"0"), (b"9zzzzzzzz", b""), (b"z", b"0"), (PICTURE, b""), (b"MODE", b"0"), (b"INCE", b"0"),
-        (b"PRED", b"0P"), (b"HASH", b"0"), (DIGEST, b"0"), (b"BYE!", b"0"),
+        (b"", b"?"), (b"FIL", b""), (b"E", b"0"), (b"9zzzzzzzz", b""), (b"z", b"0"), (PICTURE, b""),
+        (b"MODE", b"0"), (b"INCE", b"0"), (b"PRED", b"0P"), (b"HASH", b"0"), (DIGEST, b"0"), (b"BYE!", b"0"),
     ]  # fmt: skip
     for sent, expected in dialogue:
         assert talk.feed(sent).replies() == expected
@@ -94,7 +95,7 @@ def test_each_reply_comes_as_soon_as_it_is_due() -> None:
     ],
 )
 def test_sizes(text: bytes, size: int | None) -> None:
-    assert machine.parse_size(text) == size
+    assert codes.parse_size(text) == size
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_sizes(text: bytes, size: int | None) -> None:
     ],
 )
 def test_labels(label: str, reply: bytes) -> None:
-    assert machine.answer(label) == reply
+    assert codes.reply_for(label) == reply
 
 
 @pytest.mark.parametrize("answer", [b"0P", b"0N", b"3", b"5"])
@@ -283,7 +284,7 @@ def test_the_clock_begins_anew_after_a_file() -> None:
 
 def test_the_clock_does_not_run_while_a_model_does() -> None:
     def slow(_model: str, _picture: bytes) -> bytes:
-        assert talk.machine.deadline == float("inf")
+        assert talk.machine.intake.deadline == float("inf")
         talk.now += 100
         return b"0N"
 
@@ -304,23 +305,23 @@ def test_a_deadline_that_has_not_come_changes_nothing() -> None:
 
 def test_only_bytes_that_came_are_held() -> None:
     talk = Talk(largest=2**24).feed(b"FILE" + padded(2**24))
-    assert talk.machine.held == 0
+    assert talk.machine.buffered == 0
     talk.feed(b"x" * 1000)
-    assert talk.machine.held == 1000
+    assert talk.machine.buffered == 1000
 
 
 def test_a_new_file_lets_go_of_the_old_one() -> None:
     talk = Talk().feed(file(PICTURE) + b"FILE" + padded(900))
-    assert talk.machine.picture is None
-    assert talk.machine.held == 0
+    assert talk.machine.step is Step.FILE
+    assert talk.machine.buffered == 0
     talk.feed(b"x")
     talk.end()
-    assert talk.machine.held == 0
+    assert talk.machine.buffered == 0
 
 
-@pytest.mark.parametrize("size", [0, 1, machine.SMALL_FILE, machine.SMALL_FILE + 1, 2**24])
+@pytest.mark.parametrize("size", [0, 1, intake.SMALL_FILE, intake.SMALL_FILE + 1, 2**24])
 def test_file_buffers_are_zeroed_and_writable(size: int) -> None:
-    space = machine.file_buffer(size)
+    space = intake.file_buffer(size)
     assert (len(space), space.readonly, space.format) == (size, False, "B")
     if size:
         assert space[0] == space[-1] == 0
@@ -474,9 +475,9 @@ def test_any_order_in_any_pieces(asks_for_auth: bool, steps: list[tuple[str, str
 
 
 def test_shortened_limits_hold() -> None:
-    talk = Talk(limits=Limits(silence=1, pause=0.1, file_time=2, file_rate=10))
+    talk = Talk(times=ProtocolTimes(silence=1, pause=0.1, file=2, file_byte=0.1))
     assert talk.feed(b"BYE").wait(0.15).closed == "bye"
-    assert Talk(limits=Limits(silence=1)).wait(1.1).closed == "silent"
+    assert Talk(times=ProtocolTimes(silence=1)).wait(1.1).closed == "silent"
 
 
 def test_a_hundred_thousand_random_strings() -> None:
@@ -506,7 +507,7 @@ def test_a_hundred_thousand_random_strings() -> None:
             talk.feed(chance.randbytes(chance.randint(0, 40)))
         else:
             talk.pieces(chance.choices(words, k=chance.randint(1, 8)))
-        assert talk.machine.held <= talk.largest
+        assert talk.machine.buffered <= talk.largest
         if number % 3 == 0:
             talk.end()
         else:

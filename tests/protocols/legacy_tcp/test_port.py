@@ -11,35 +11,35 @@ from imageserver.config import table
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
 from imageserver.protocols.legacy_tcp import port as legacy_tcp_port
-from imageserver.protocols.legacy_tcp.port import Place, choose, listen, read_config
+from imageserver.protocols.legacy_tcp.port import Endpoint, choose, listen, read_config
 
 KEYS = Path("keys")
 
 
-def chosen(**changes: object) -> tuple[Place | None, list[str]]:
+def chosen(**changes: object) -> tuple[Endpoint | None, list[str]]:
     warnings: list[str] = []
-    place = choose(
+    endpoint = choose(
         table.read([f"--{name.replace('_', '-')}={value}" for name, value in changes.items()], {}), warnings.append
     )
-    return place, warnings
+    return endpoint, warnings
 
 
 @pytest.mark.parametrize(
-    ("changes", "place"),
+    ("changes", "endpoint"),
     [
-        ({}, Place("0.0.0.0", 50022, False)),
-        ({"ip": "127.0.0.1"}, Place("127.0.0.1", 50022, False)),
-        ({"ip": "::1", "tcp_port": 0}, Place("::1", 0, True)),
-        ({"ip": "127.0.0.1", "tcp_ip": "127.0.0.2", "tcp_port": 50022}, Place("127.0.0.2", 50022, True)),
+        ({}, Endpoint("0.0.0.0", 50022, False)),
+        ({"ip": "127.0.0.1"}, Endpoint("127.0.0.1", 50022, False)),
+        ({"ip": "::1", "tcp_port": 0}, Endpoint("::1", 0, True)),
+        ({"ip": "127.0.0.1", "tcp_ip": "127.0.0.2", "tcp_port": 50022}, Endpoint("127.0.0.2", 50022, True)),
         ({"tcp_port": "off"}, None),
         ({"tcp_port": "OFF", "auth": "yes"}, None),
-        ({"auth": "yes", "ip": "127.0.0.1"}, Place("127.0.0.1", 50022, False)),
-        ({"auth": "yes", "tcp_open": "yes"}, Place("0.0.0.0", 50022, False)),
-        ({"auth": "yes", "tcp_authorized_keys": "keys"}, Place("0.0.0.0", 50022, False)),
+        ({"auth": "yes", "ip": "127.0.0.1"}, Endpoint("127.0.0.1", 50022, False)),
+        ({"auth": "yes", "tcp_open": "yes"}, Endpoint("0.0.0.0", 50022, False)),
+        ({"auth": "yes", "tcp_authorized_keys": "keys"}, Endpoint("0.0.0.0", 50022, False)),
     ],
 )
-def test_places(changes: dict[str, object], place: Place | None) -> None:
-    assert chosen(**changes) == (place, [])
+def test_endpoints(changes: dict[str, object], endpoint: Endpoint | None) -> None:
+    assert chosen(**changes) == (endpoint, [])
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def test_places(changes: dict[str, object], place: Place | None) -> None:
     [({}, "127.0.0.1"), ({"ip": "::"}, "::1"), ({"ip": "127.0.0.1", "tcp_ip": "192.0.2.1"}, "127.0.0.1")],
 )
 def test_with_auth_and_without_keys_it_stays_on_this_machine_and_says_so(changes: dict[str, object], host: str) -> None:
-    place, warnings = chosen(auth="yes", **changes)
-    assert place == Place(host, 50022, False)
+    endpoint, warnings = chosen(auth="yes", **changes)
+    assert endpoint == Endpoint(host, 50022, False)
     assert len(warnings) == 1
     assert "--tcp-authorized-keys" in warnings[0]
     assert "--tcp-open" in warnings[0]
@@ -142,10 +142,10 @@ def test_a_missing_file(tmp_path: Path) -> None:
 def test_the_file_gives_what_the_options_do_not(tmp_path: Path) -> None:
     old = tmp_path / "old.ini"
     old.write_text('HOST = "127.0.0.3"\nPORT = "7"\n')
-    assert chosen(tcp_config=old)[0] == Place("127.0.0.3", 7, True)
-    assert chosen(tcp_config=old, tcp_port=8, tcp_ip="127.0.0.4")[0] == Place("127.0.0.4", 8, True)
+    assert chosen(tcp_config=old)[0] == Endpoint("127.0.0.3", 7, True)
+    assert chosen(tcp_config=old, tcp_port=8, tcp_ip="127.0.0.4")[0] == Endpoint("127.0.0.4", 8, True)
     assert chosen(tcp_config=old, tcp_port="off")[0] is None
     old.write_text("HOST = 127.0.0.3")
-    assert chosen(tcp_config=old)[0] == Place("127.0.0.3", 50022, False)
+    assert chosen(tcp_config=old)[0] == Endpoint("127.0.0.3", 50022, False)
     old.write_text("PORT = 9")
-    assert chosen(tcp_config=old, ip="127.0.0.1")[0] == Place("127.0.0.1", 9, True)
+    assert chosen(tcp_config=old, ip="127.0.0.1")[0] == Endpoint("127.0.0.1", 9, True)

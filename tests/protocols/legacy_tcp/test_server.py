@@ -22,19 +22,19 @@ from tests.running import PATIENCE, ROOT, Camera, Server, picture, until
 CROWD = 500
 
 
-def place_of(server: Server) -> tuple[str, int]:
+def address_of(server: Server) -> tuple[str, int]:
     return "127.0.0.1", int(server.wait_for(r"legacy TCP listening on 127\.0\.0\.1:(\d+)$")[1])
 
 
-def connect(place: tuple[str, int]) -> OldClient:
-    return OldClient(socket.create_connection(place, timeout=PATIENCE))
+def connect(address: tuple[str, int]) -> OldClient:
+    return OldClient(socket.create_connection(address, timeout=PATIENCE))
 
 
 def test_the_line_stands_right_after_that_of_http(tmp_path: Path) -> None:
     with Server("--tcp-port", "0", data=tmp_path) as server:
-        place_of(server)
+        address_of(server)
         assert server.lines[1].startswith("legacy TCP listening on ")
-        with connect(place_of(server)) as client:
+        with connect(address_of(server)) as client:
             assert client.file(picture(200)) + client.command(b"MODE", b"INCE") + client.predict() == b"00000P"
             assert client.file(picture(20, suffix=".png")) + client.predict() == b"000N"
             assert client.file(b"") + client.predict() == b"005"
@@ -51,15 +51,15 @@ def test_off(tmp_path: Path) -> None:
 def test_a_model_that_does_not_load_is_none(tmp_path: Path) -> None:
     with Server("--tcp-port", "0", "--preload", "chest-broken", data=tmp_path) as server:
         server.wait_for("models ready: echo")
-        with connect(place_of(server)) as client:
+        with connect(address_of(server)) as client:
             assert client.command(b"MODE", b"MYCN") == b"03"
 
 
 def test_with_auth_it_stays_on_this_machine_and_says_so(tmp_path: Path) -> None:
     with Server("--tcp-port", "0", "-a", "-i", "0.0.0.0", data=tmp_path) as server:
-        place = place_of(server)
+        address = address_of(server)
         server.wait_for("warning: legacy TCP commands carry no password.*--tcp-authorized-keys.*--tcp-open")
-        with connect(place) as client:
+        with connect(address) as client:
             assert client.bye() == b"0"
 
 
@@ -68,13 +68,13 @@ def test_keys(tmp_path: Path) -> None:
     line = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     (tmp_path / "keys").write_bytes(line + b" ward 3\n")
     with Server("--tcp-port", "0", "--tcp-authorized-keys", "keys", data=tmp_path) as server:
-        with connect(place_of(server)) as client:
+        with connect(address_of(server)) as client:
             assert client.command(b"FILE", b"MODE", b"AUTH") == b"660"
             blob = sign(key, client.read(32))
             client.send(str(len(blob)).encode().ljust(10))
             assert client.command(blob) == b"0"
             assert client.file(picture(200)) + client.command(b"MODE", b"INCE") + client.predict() == b"00000P"
-        with connect(place_of(server)) as client:
+        with connect(address_of(server)) as client:
             assert client.command(b"AUTH") == b"0"
             blob = sign(ed25519.Ed25519PrivateKey.generate(), client.read(32))
             client.send(str(len(blob)).encode().ljust(10) + blob)
@@ -85,7 +85,7 @@ def test_an_old_configuration_file(tmp_path: Path) -> None:
     (tmp_path / "old.ini").write_text("[Server]\nserverName = 127.0.0.1\n[Port]\nport = 0\n")
     with (
         Server("--tcp-port", "0", "--tcp-config", "old.ini", data=tmp_path) as server,
-        connect(place_of(server)) as client,
+        connect(address_of(server)) as client,
     ):
         assert client.bye() == b"0"
 
@@ -93,7 +93,7 @@ def test_an_old_configuration_file(tmp_path: Path) -> None:
 def test_a_signal_lets_a_running_model_answer(tmp_path: Path) -> None:
     with Server("--tcp-port", "0", "--preload", "chest-slow", data=tmp_path) as server:
         server.wait_for("models ready")
-        with connect(place_of(server)) as client, connect(place_of(server)) as idle:
+        with connect(address_of(server)) as client, connect(address_of(server)) as idle:
             assert client.file(picture(200)) + client.command(b"MODE", b"VGG!") + client.predict() == b"00000P"
             client.send(b"PRED")
             time.sleep(0.05)
@@ -104,7 +104,7 @@ def test_a_signal_lets_a_running_model_answer(tmp_path: Path) -> None:
 
 def crowd_beside(server: Server, film: Callable[[], None]) -> float:
     """Let the crowd in, call `film` again and again until it has gone; returns the seconds it took."""
-    host, port = place_of(server)
+    host, port = address_of(server)
     pictures = [
         base64.b64encode(picture(grey) + bytes(100_000)) for grey in (200, 20)
     ]  # what follows a JPEG's end does not count
@@ -162,16 +162,16 @@ def memory(server: Server) -> int:
 
 def test_files_cost_what_has_come_of_them_and_only_as_long_as_they_are_there(tmp_path: Path) -> None:
     with Server("--tcp-port", "0", "--tcp-max-per-host", "0", data=tmp_path) as server:
-        place = place_of(server)
+        address = address_of(server)
         server.ready()
-        clients = [connect(place) for _ in range(200)]
+        clients = [connect(address) for _ in range(200)]
         for client in clients:
             assert client.read(1) == b"?"
         before = memory(server)
         for client in clients:
             assert client.command(b"FILE", b"16777216zz") == b"00"
             client.send(b"x")
-        with connect(place) as other:
+        with connect(address) as other:
             assert other.file(picture(200)) + other.command(b"MODE", b"INCE") + other.predict() == b"00000P"
         assert memory(server) - before < 25 * 2**20
         for client in clients:
@@ -185,8 +185,8 @@ def test_files_cost_what_has_come_of_them_and_only_as_long_as_they_are_there(tmp
 def test_tiny_pieces_of_many_delay_nobody(tmp_path: Path) -> None:
     """Forty clients drip a byte at a time while one is served as usual."""
     with Server("--tcp-port", "0", "--tcp-max-per-host", "0", data=tmp_path) as server:
-        place = place_of(server)
-        drips = [connect(place) for _ in range(40)]
+        address = address_of(server)
+        drips = [connect(address) for _ in range(40)]
         for client in drips:
             client.send(b"FILE" + b"20000zzzzz")
         done = threading.Event()
@@ -199,7 +199,7 @@ def test_tiny_pieces_of_many_delay_nobody(tmp_path: Path) -> None:
         dripping = threading.Thread(target=drip)
         dripping.start()
         try:
-            with connect(place) as client:
+            with connect(address) as client:
                 assert client.command(b"MODE", b"INCE") == b"00"
                 for grey, letter in ((200, b"P"), (20, b"N")) * 3:
                     assert client.file(picture(grey)) + client.predict() == b"000" + letter

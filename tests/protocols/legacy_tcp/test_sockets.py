@@ -19,8 +19,9 @@ from tests.protocols.legacy_tcp.talking import file, padded
 
 from imageserver import metrics
 from imageserver.errors import LimitExceeded, ModelUnavailable, NotAllowed, Stopping, UnknownModel
-from imageserver.protocols.legacy_tcp.machine import Limits
-from imageserver.protocols.legacy_tcp.protocol import LegacyTcp, PortLimits
+from imageserver.limits import Limits
+from imageserver.protocols.legacy_tcp.intake import ProtocolTimes
+from imageserver.protocols.legacy_tcp.protocol import LegacyTcp
 from imageserver.transport import hub
 
 PATIENCE = 60.0
@@ -31,7 +32,7 @@ def model(code: str | None, state: str = "ready") -> SimpleNamespace:
 
 
 class Streams:
-    """Answers by the first byte of the picture: P and N by their letters; `answers` are what it does instead, first come."""
+    """Answers by the first byte of the picture: P and N by their letters; `answers` are what it does instead, in order."""
 
     max_frame_bytes = 2**24
 
@@ -69,10 +70,11 @@ class Streams:
 class Running:
     """A port with its clients."""
 
-    def __init__(self, limits: PortLimits | None = None, keys: Any = None) -> None:
+    def __init__(self, times: ProtocolTimes | None = None, keys: Any = None, **limits: int) -> None:
         self.streams = Streams()
         self.lines: list[str] = []
-        self.port = LegacyTcp(self.streams, hub.listen("127.0.0.1", 0), limits, keys=keys, log=self.lines.append)
+        listener = hub.listen("127.0.0.1", 0)
+        self.port = LegacyTcp(self.streams, listener, Limits(**limits), times=times, keys=keys, log=self.lines.append)
         self.task = hub.spawn(self.port.serve)
         self.gauge = metrics.CONNECTIONS.child("legacy_tcp")
 
@@ -100,11 +102,6 @@ def until(condition: Callable[[], Any]) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         hub.sleep(0.005)
-
-
-def quick(**changes: Any) -> PortLimits:
-    times = {name: changes.pop(name) for name in ("silence", "pause", "file_time", "file_rate") if name in changes}
-    return PortLimits(protocol=Limits(**times), **changes)
 
 
 def count_of(metric: metrics.Metric, *labels: str) -> float:
@@ -160,7 +157,7 @@ def test_half_closed_clients_get_every_reply(running: Running) -> None:
 
 
 def test_pauses_end_bye_and_vgg() -> None:
-    with Running(quick(pause=0.05)) as running, running.connect() as client:
+    with Running(ProtocolTimes(pause=0.05)) as running, running.connect() as client:
         assert client.command(b"MODE", b"VGG") == b"00"
         client.send(b"!")
         assert client.command(b"MODE", b"INCE") == b"00"
@@ -222,7 +219,7 @@ def test_where_the_engine_has_no_room_it_is_asked_again(running: Running) -> Non
 
 
 def test_where_it_never_has_room_the_reply_is_3_in_time() -> None:
-    with Running(quick(answer_time=0.6)) as running, running.connect() as client:
+    with Running(ProtocolTimes(answer=0.6)) as running, running.connect() as client:
         running.streams.answers = [failing(LimitExceeded("256 requests wait already"))] * 1000
         assert client.file(b"P") + client.command(b"MODE", b"INCE") == b"0000"
         assert client.predict() == b"3"
@@ -236,7 +233,7 @@ def test_one_model_that_hangs_takes_no_turns_of_another() -> None:
         release.wait(PATIENCE)
         return {"label": "normal"}
 
-    with Running(quick(connections_per_host=0)) as running:
+    with Running(tcp_max_per_host=0) as running:
         clients = [running.connect() for _ in range(60)]
         running.streams.answers = [hang] * 60
         for client in clients:
@@ -269,7 +266,7 @@ def test_a_model_that_is_disabled_or_gone_is_none(running: Running) -> None:
 )
 def test_silent_clients_are_closed_and_counted(sent: bytes) -> None:
     before = count_of(metrics.TCP_CLOSED, "silent")
-    with Running(quick(silence=0.1)) as running, running.connect() as client:
+    with Running(ProtocolTimes(silence=0.1)) as running, running.connect() as client:
         client.send(sent)
         assert client.rest() == {0: b"", 2: b"", 4: b"0"}.get(len(sent), b"00")
     assert count_of(metrics.TCP_CLOSED, "silent") == before + 1
@@ -277,7 +274,7 @@ def test_silent_clients_are_closed_and_counted(sent: bytes) -> None:
 
 def test_a_file_that_takes_too_long_is_closed_though_it_never_pauses() -> None:
     before = count_of(metrics.TCP_CLOSED, "slow")
-    with Running(quick(silence=5, file_time=0.2, file_rate=1e9)) as running, running.connect() as client:
+    with Running(ProtocolTimes(silence=5, file=0.2, file_byte=1e-9)) as running, running.connect() as client:
         client.send(b"FILE" + padded(50_000))
         drip = hub.spawn(dripping, client)
         assert client.rest() == b"00"
@@ -296,8 +293,8 @@ def dripping(client: OldClient) -> None:
 
 def test_a_client_that_reads_no_replies_is_closed() -> None:
     before = count_of(metrics.TCP_CLOSED, "deaf")
-    limits = quick(silence=0.3)
-    with Running(limits) as running:
+    times = ProtocolTimes(silence=0.3)
+    with Running(times) as running:
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         sock.connect(running.port.address)
@@ -341,7 +338,7 @@ def test_clients_that_vanish_leave_nothing_behind(running: Running) -> None:
 
 def test_connections_of_one_host_are_limited() -> None:
     before = count_of(metrics.LIMITS_HIT, "tcp-max-per-host")
-    with Running(quick(connections_per_host=2)) as running:
+    with Running(tcp_max_per_host=2) as running:
         with running.connect() as first, running.connect():
             assert running.connect().rest() == b""
             assert first.bye() == b"0"
@@ -353,7 +350,7 @@ def test_connections_of_one_host_are_limited() -> None:
 
 def test_connections_in_total_are_limited() -> None:
     before = count_of(metrics.LIMITS_HIT, "tcp-max-connections")
-    with Running(quick(connections=1)) as running, running.connect() as first:
+    with Running(tcp_max_connections=1) as running, running.connect() as first:
         assert running.connect().rest() == b""
         assert first.bye() == b"0"
     assert count_of(metrics.LIMITS_HIT, "tcp-max-connections") == before + 1
@@ -368,7 +365,11 @@ def test_files_are_limited_by_both_settings(running: Running) -> None:
 
 def test_files_of_all_connections_together_are_limited() -> None:
     before = count_of(metrics.LIMITS_HIT, "tcp-max-total-bytes")
-    with Running(quick(total_bytes=100_000)) as running, running.connect() as first, running.connect() as second:
+    with (
+        Running(tcp_max_total_bytes=100_000) as running,
+        running.connect() as first,
+        running.connect() as second,
+    ):
         assert first.file(b"P" * 60_000) + first.command(b"PRED") == b"001"
         assert running.port.buffered == 60_000
         assert second.command(b"FILE", padded(60_000)) == b"02"
@@ -381,7 +382,11 @@ def test_files_of_all_connections_together_are_limited() -> None:
 
 
 def test_files_that_grow_beyond_it_together_cost_the_last_its_connection() -> None:
-    with Running(quick(total_bytes=100_000)) as running, running.connect() as first, running.connect() as second:
+    with (
+        Running(tcp_max_total_bytes=100_000) as running,
+        running.connect() as first,
+        running.connect() as second,
+    ):
         assert first.command(b"FILE", padded(60_000)) + second.command(b"FILE", padded(60_000)) == b"0000"
         first.send(b"P" * 60_000)
         assert first.command(b"PRED") == b"1"
@@ -478,7 +483,7 @@ def test_random_bytes_leave_it_serving() -> None:
         b"\0",
         b"P" * 50,
     ]
-    with Running(quick(silence=0.05, pause=0.02, connections_per_host=0)) as running:
+    with Running(ProtocolTimes(silence=0.05, pause=0.02), tcp_max_per_host=0) as running:
         for number in range(400):
             with running.connect() as client:
                 data = (
