@@ -1,8 +1,8 @@
 """Makes `python3 src/…` work: finds the environment that holds the packages, and names this folder `imageserver`.
 
-In the repository the package `imageserver` lies in `src/`, installed it lies in a folder of its name. Every import reads
-`imageserver.…` in both, so whatever is started as a file calls `start` first. Programs that the server starts are run
-through this file, as `python -P bootstrap.py inference.worker.main …` (`command` writes that line), so they
+In the repository the package `imageserver` lies in `src/`, installed it lies in a folder of its name. Every import
+reads `imageserver.…` in both, so whatever is started as a file calls `start` first. Programs that the server starts
+are run through this file, as `python -P bootstrap.py inference.worker.main …` (`command` writes that line), so they
 need no path of their own.
 
 Standard library only, since it runs before anything else can be imported.
@@ -31,7 +31,7 @@ def start(needed: tuple[str, ...] = NEEDED) -> None:
 
 
 def ensure_environment(needed: tuple[str, ...] = NEEDED) -> None:
-    """Return when this Python has the project's packages (`needed` stands for all); else start over with the one that has.
+    """Return when this Python has the project's packages (`needed` stands for all); else start over with one that has.
 
     Does not return in the second case: the process becomes `.venv/bin/python` with the same arguments and options.
     Where no environment exists it ends with one sentence and exit code 2.

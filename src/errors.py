@@ -70,7 +70,7 @@ class Stopping(ImageServerError):
 
 
 def describe(error: BaseException) -> str:
-    """Type, text and origin of an exception for the log, never for a client: "ValueError: no number (worker.py:120)"."""
+    """Type, text and origin of an exception, for the log alone: "ValueError: no number (worker.py:120)"."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -1,9 +1,9 @@
 """The one table of limits: every bound of what waits, arrives or takes time, with name, default, unit, help and label.
 
-A limit is a field of `Limits`. Its option is the field's name (`max_connections` is `--max-connections`), and so are the
-variable and the TOML key; `config/` reads the table for them. Whoever enforces a limit is given a `Limits`, takes the
-value from the field, and calls `hit` when somebody runs into it: that counts in `imageserver_limits_hit_total`. What a
-log line or an error says of it names the option, by `option`.
+A limit is a field of `Limits`. Its option is the field's name (`max_connections` is `--max-connections`), and so are
+the variable and the TOML key; `config/` reads the table for them. Whoever enforces a limit is given a `Limits`, takes
+the value from the field, and calls `hit` when somebody runs into it: that counts in `imageserver_limits_hit_total`.
+What a log line or an error says of it names the option, by `option`.
 
 Sizes are in bytes, times in seconds. A figure of 0 means "no limit" only where its help says so.
 """
@@ -30,7 +30,7 @@ _TCP = "Legacy TCP commands for chest X-rays"
 
 @dataclass(frozen=True)
 class Limit:
-    """A row of the table: what may be set (`low` to `high`, in `unit`s), and what the figure of its hits is labelled."""
+    """A row of the table: what may be set (`low` to `high`, in `unit`s), and the label of the figure of its hits."""
 
     group: str
     unit: Unit

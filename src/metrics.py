@@ -92,15 +92,30 @@ def _gauge(name: str, labels: tuple[str, ...], sentence: str) -> Metric:
     return Metric("gauge", name, labels, sentence)
 
 
-FRAMES_RECEIVED = _counter("imageserver_frames_received_total", ("protocol",), "Frames that arrived, whatever became of them.")
-FRAMES_REFUSED = _counter(
-    "imageserver_frames_refused_total", ("protocol", "reason"), "Frames turned away at once: unauthenticated, too large, no picture, a full queue, or stopping."
+FRAMES_RECEIVED = _counter(
+    "imageserver_frames_received_total", ("protocol",), "Frames that arrived, whatever became of them."
 )
-FRAMES_REPLACED = _counter("imageserver_frames_replaced_total", ("protocol",), "Frames that a newer one of the same stream replaced before they ran.")
+FRAMES_REFUSED = _counter(
+    "imageserver_frames_refused_total",
+    ("protocol", "reason"),
+    "Frames turned away at once: unauthenticated, too large, no picture, a full queue, or stopping.",
+)
+FRAMES_REPLACED = _counter(
+    "imageserver_frames_replaced_total",
+    ("protocol",),
+    "Frames that a newer one of the same stream replaced before they ran.",
+)
 FRAMES_PROCESSED = _counter("imageserver_frames_processed_total", ("protocol",), "Frames whose prediction came back.")
-FRAMES_LOST = _counter("imageserver_frames_lost_total", ("protocol", "reason"), "Frames that went to a worker and came back without a prediction.")
+FRAMES_LOST = _counter(
+    "imageserver_frames_lost_total",
+    ("protocol", "reason"),
+    "Frames that went to a worker and came back without a prediction.",
+)
 PREDICTION_AGE = Histogram(
-    "imageserver_prediction_age_seconds", ("protocol",), (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0), "Time from a frame's receipt to its prediction."
+    "imageserver_prediction_age_seconds",
+    ("protocol",),
+    (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+    "Time from a frame's receipt to its prediction.",
 )
 BATCH_SIZE = Histogram("imageserver_batch_size", ("model",), (1, 2, 4, 8, 16, 32, 64), "Pictures that ran together.")
 WAITING = _gauge("imageserver_waiting", ("model",), "Streams and requests that wait for their turn at a model now.")
@@ -109,18 +124,39 @@ SESSIONS = _gauge("imageserver_sessions", (), "Sessions open now.")
 SESSION_BYTES = _gauge("imageserver_session_bytes", (), "Bytes of frames that wait for the models of sessions now.")
 RECEIVED_BYTES = _counter("imageserver_received_bytes_total", ("protocol",), "Bytes of the frames that arrived.")
 LOOP_LAG = Histogram(
-    "imageserver_loop_lag_seconds", (), (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5), "Time by which the server's loop was late for a timer, twice a second."
+    "imageserver_loop_lag_seconds",
+    (),
+    (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5),
+    "Time by which the server's loop was late for a timer, twice a second.",
 )
-RESULTS_DROPPED = _counter("imageserver_results_dropped_total", (), "Predictions that could not be written to the results file.")
-LOG_LINES_DROPPED = _counter("imageserver_log_lines_dropped_total", (), "Lines of the log that were dropped because nobody read them.")
+RESULTS_DROPPED = _counter(
+    "imageserver_results_dropped_total", (), "Predictions that could not be written to the results file."
+)
+LOG_LINES_DROPPED = _counter(
+    "imageserver_log_lines_dropped_total", (), "Lines of the log that were dropped because nobody read them."
+)
 LOGINS = _counter("imageserver_logins_total", ("result",), "Attempts to authenticate, by result: accepted or refused.")
-LIMITS_HIT = _counter("imageserver_limits_hit_total", ("limit",), "Times that a client or request ran into a limit, by the limit's setting.")
+LIMITS_HIT = _counter(
+    "imageserver_limits_hit_total",
+    ("limit",),
+    "Times that a client or request ran into a limit, by the limit's setting.",
+)
 WORKER_RESTARTS = _counter("imageserver_worker_restarts_total", (), "Worker processes that died and were replaced.")
-MODEL_WARNINGS = _gauge("imageserver_model_warnings", ("model",), "What a model serves without, by its last load: a faster runtime, members of an ensemble.")
+MODEL_WARNINGS = _gauge(
+    "imageserver_model_warnings",
+    ("model",),
+    "What a model serves without, by its last load: a faster runtime, members of an ensemble.",
+)
 CONNECTIONS = _gauge("imageserver_connections", ("transport",), "Connections open now.")
 TCP_CLOSED = _counter(
-    "imageserver_tcp_closed_total", ("reason",),
-    "Connections of the legacy TCP port that ended: bye, left (the client), silent, slow, unknown command, refused (AUTH), deaf (replies unread), no room.",
+    "imageserver_tcp_closed_total",
+    ("reason",),
+    "Connections of the legacy TCP port that ended: bye, left (the client), silent, slow, unknown command, "
+    "refused (AUTH), deaf (replies unread), no room.",
 )
-TCP_AUTHENTICATIONS = _counter("imageserver_tcp_authentications_total", ("result",), "Signatures checked for AUTH, by result: accepted or refused.")
-TCP_BUFFERED = _gauge("imageserver_tcp_buffered_bytes", (), "Bytes of pictures that connections of the legacy TCP port hold now.")
+TCP_AUTHENTICATIONS = _counter(
+    "imageserver_tcp_authentications_total", ("result",), "Signatures checked for AUTH, by result: accepted or refused."
+)
+TCP_BUFFERED = _gauge(
+    "imageserver_tcp_buffered_bytes", (), "Bytes of pictures that connections of the legacy TCP port hold now."
+)

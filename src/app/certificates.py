@@ -1,7 +1,7 @@
 """The certificate that HTTPS shows: the operator's, or a self-signed one made once and kept.
 
-The first of these that is there: `--cert` and `--key`; `ssl/cert.pem` and `ssl/key.pem` beside the project; a self-signed
-one under `<data>/tls`, with this machine's names and addresses, made anew only when it is about to expire.
+The first of these that is there: `--cert` and `--key`; `ssl/cert.pem` and `ssl/key.pem` beside the project; a
+self-signed one under `<data>/tls`, with this machine's names and addresses, made anew only when it is about to expire.
 """
 
 from __future__ import annotations
@@ -101,9 +101,8 @@ def self_signed(
         if found.not_valid_after_utc > now + datetime.timedelta(days=RENEW_DAYS):
             missing = sorted(set(wanted) - _names_in(found))
             if missing:
-                log(
-                    f"the certificate {cert} does not name {', '.join(missing)}: remove it to have a new one made that does"
-                )
+                names = ", ".join(missing)
+                log(f"the certificate {cert} does not name {names}: remove it to have a new one made that does")
             return cert, key
         log(f"the certificate {cert} expires: a new one is made")
     try:

@@ -53,7 +53,7 @@ class JsonLines(logging.Formatter):
 
 
 def start(level: str, *, to_stderr: bool, as_json: bool = False) -> logging.handlers.QueueListener:
-    """Begin to write lines from `level` on ('debug', 'info', 'warning', 'error'); `stop` what is returned at the end."""
+    """Begin to write lines from `level` on: debug, info, warning or error. `stop` what is returned at the end."""
     output = logging.StreamHandler(sys.stderr if to_stderr else sys.stdout)
     output.setFormatter(JsonLines() if as_json else Sentences())
     waiting: queue.Queue[logging.LogRecord] = queue.Queue(MOST_WAITING)

@@ -79,7 +79,7 @@ class ImageServer:
     # ---- models -----------------------------------------------------------------------------------------------
 
     def _start_models(self) -> None:
-        """Start the workers and what is to be loaded at the start. SettingError: a model is not there, or of the other kind."""
+        """Start the workers and load what is named. SettingError: a model is not there, or of the other kind."""
         settings, engine = self._settings, self.inference.engine
         try:
             named = {name: engine.check(name) for name in (settings.model, *settings.preload)}

@@ -22,7 +22,7 @@ LOOK_EVERY = 0.25
 MOST_BETWEEN = 5.0
 """Seconds between two looks afterwards, at most; a third of the watchdog's time when that is less."""
 PATIENCE = 120.0
-"""Seconds that the default model may be out of order, once it was ready, before a restart is worth what it costs the others."""
+"""Seconds that the default model, once ready, may be out of order before a restart is worth what it costs others."""
 EXTEND = 30.0
 """Seconds that the start may take from now on, told anew while the default model is being loaded."""
 
@@ -45,7 +45,7 @@ class Notifier:
         return cls(address if address[:1] in ("/", "@") else "", int(micros) / 1e6 if meant else 0.0)
 
     def send(self, *assignments: str) -> None:
-        """Send lines such as "READY=1". Never blocks and never raises: systemd may be busy or gone, and the server goes on."""
+        """Send lines such as "READY=1". Never blocks, never raises: systemd may be busy or gone, the server goes on."""
         if self.address:
             text = "\n".join(line.replace("\n", " ") for line in assignments)
             with (
@@ -58,10 +58,10 @@ class Notifier:
 class Service:
     """Readiness and liveness as systemd wants them.
 
-    `problem()` is one sentence while the server is not ready, else None; `coming()` says whether it is on its way to be;
-    `alive()` whether it still listens. READY=1 goes out when there is no problem for the first time. From then on the
-    watchdog hears from us while the loop turns (else nothing here runs), the server listens, and the last problem is no
-    older than PATIENCE.
+    `problem()` is one sentence while the server is not ready, else None; `coming()` says whether it is on its way to
+    be; `alive()` whether it still listens. READY=1 goes out when there is no problem for the first time. From then on
+    the watchdog hears from us while the loop turns (else nothing here runs), the server listens, and the last problem
+    is no older than PATIENCE.
     """
 
     def __init__(

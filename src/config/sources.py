@@ -59,7 +59,15 @@ class Setting:
         return self.kind.show(self.default)
 
 
-def setting(group: str, *flags: str, default: Any, kind: Kind, help: str, shown: str = "", secret: bool = False) -> Any:  # noqa: A002
+def setting(
+    group: str,
+    *flags: str,
+    default: Any,
+    kind: Kind,
+    help: str,  # noqa: A002
+    shown: str = "",
+    secret: bool = False,
+) -> Any:
     """A field of a dataclass of settings, which is a row of the table. `secret`: keep it out of the object's repr."""
     row = Setting("", group, flags, default, kind, help, shown)
     return dataclasses.field(default=default, repr=not secret, metadata={"row": row})
@@ -102,7 +110,10 @@ class Given:
 
 
 class PrintAsked(Exception):
-    """`-h`, `--help` or `--version` stands on the command line. Holds that word, and from `table.read` the text to print."""
+    """`-h`, `--help` or `--version` stands on the command line.
+
+    Holds that word, and from `table.read` the text to print.
+    """
 
 
 def from_command_line(table: Sequence[Setting], arguments: Sequence[str], folder: Path) -> list[Given]:
@@ -204,6 +215,14 @@ def from_env_file(table: Sequence[Setting], path: Path, faults: Faults, warn: Ca
     return from_environment(table, variables, f" in {path}", path.parent, faults)
 
 
+_ENV_LINE = re.compile(
+    r"""(?P<name>\w+)\s*=\s*
+    (?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>[^']*)'|(?P<bare>[^'"\s#](?:.*?))?)
+    \s*(?:\s\#.*)?""",
+    re.VERBOSE,
+)
+
+
 def _env_lines(text: str, path: Path, faults: Faults) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip().removeprefix("export ").lstrip()
@@ -212,10 +231,7 @@ def _env_lines(text: str, path: Path, faults: Faults) -> Iterator[tuple[str, str
         if not line.startswith(PREFIX):
             yield line.partition("=")[0].strip()[:64], ""
             continue
-        found = re.fullmatch(
-            r"""(?P<name>\w+)\s*=\s*(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>[^']*)'|(?P<bare>[^'"\s#](?:.*?))?)\s*(?:\s#.*)?""",
-            line,
-        )
+        found = _ENV_LINE.fullmatch(line)
         if found is None:
             faults.append(f'Line {number} of {path} is not of the form NAME=value or NAME="value"; correct it.')
         elif found["double"] is not None:
@@ -313,11 +329,11 @@ def usage(table: Sequence[Setting], program: str, intro: str, width: int = 100) 
                     head, body = head.ljust(indent) + body[0], body[1:]
                 lines += [head, *(" " * indent + line for line in body)]
     notes = (
-        f"Each option can also be set by a variable ({table[0].variable} for --{table[0].key}), in the environment or in a file .env "
-        "beside the project or in the current folder, or by a key of a TOML file (--config): "
-        "the command line goes before the environment, that before .env, that before the file; of an option given twice the last "
-        "counts, except where it says repeatable. Sizes may be written as 512K or 16M, times as 250ms, 10s or 2min. "
-        "Each switch has a --no- form. --version tells the version."
+        f"Each option can also be set by a variable ({table[0].variable} for --{table[0].key}), in the environment or "
+        "in a file .env beside the project or in the current folder, or by a key of a TOML file (--config): the "
+        "command line goes before the environment, that before .env, that before the file; of an option given twice "
+        "the last counts, except where it says repeatable. Sizes may be written as 512K or 16M, times as 250ms, 10s "
+        "or 2min. Each switch has a --no- form. --version tells the version."
     )
     return "\n".join([*lines, "", *textwrap.wrap(notes, width)]) + "\n"
 

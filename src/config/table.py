@@ -1,4 +1,4 @@
-"""The settings of the server: one table, from which come command line, environment, TOML file, `-h` and docs/settings.md.
+"""The settings of the server: one table; command line, environment, TOML, `-h` and docs/settings.md come from it.
 
 A setting is a field of `Settings` (limits: of `Limits`, in limits.py): its type, default, options and help
 stand in one place, and mypy knows its type. To add one, write the field and run `make docs`; `python3 src/bootstrap.py
@@ -59,7 +59,8 @@ class Settings(Limits):
         help="port to speak HTTPS on, beside HTTP on the other; 0 takes any free one",
     )
     cert: Path | None = setting(
-        _LISTENING, "--cert", default=None, kind=kinds.PATH, shown="ssl/cert.pem beside src, else self-signed in --data",
+        _LISTENING, "--cert", default=None, kind=kinds.PATH,
+        shown="ssl/cert.pem beside src, else self-signed in --data",
         help="certificate for HTTPS, PEM, with the chain behind it",
     )
     key: Path | None = setting(
@@ -85,7 +86,8 @@ class Settings(Limits):
     )
     user: tuple[Credential, ...] = setting(
         _USERS, "--user", default=(), kind=kinds.CREDENTIALS, secret=True,
-        help="for a trial: a user with every role, in memory, in place of the database; repeatable (in the variable, one a line)",
+        help="for a trial: a user with every role, in memory, in place of the database; repeatable "
+        "(in the variable, one a line)",
     )
 
     model: str = setting(
@@ -177,7 +179,8 @@ class Settings(Limits):
     )
     tcp_config: Path | None = setting(
         _TCP, "--tcp-config", default=None, kind=kinds.PATH,
-        help="configuration file of the former server, for address and port: [Server] serverName and [Port] port, or HOST and PORT",
+        help="configuration file of the former server, for address and port: "
+        "[Server] serverName and [Port] port, or HOST and PORT",
     )
     tcp_authorized_keys: Path | None = setting(
         _TCP, "--tcp-authorized-keys", default=None, kind=kinds.PATH,
