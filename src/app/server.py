@@ -111,11 +111,13 @@ class ImageServer:
             self.inference.sessions.models = tuple(name for name in SESSION_MODELS if name in known)
 
     def _await_default(self) -> None:
-        """Say which models are ready, once all that load at start have loaded or failed."""
+        """Say which models are ready, once all that load at start have loaded or failed; then load what old windows ask."""
         engine = self.inference.engine
         named = dict.fromkeys([self._settings.model, *self._settings.preload])
         ready = [name for name in named if not engine.check(name).stateful and engine.wait_ready(name)]
         LOG.info("models ready: %s", ", ".join(ready) or "none; the lines above say why")
+        if self.legacy_tcp:
+            self.legacy_tcp.load_ensembles()
 
     def _not_ready(self) -> str | None:
         if self._stopping.is_set():

@@ -6,6 +6,7 @@ models and the keys. `port` builds it by the settings.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -176,6 +177,13 @@ class LegacyTcp:
         except ImageServerError:
             return None
         return name if serving else None
+
+    def load_ensembles(self) -> None:
+        """Begin to load the ensembles that have a code: with all its members one needs most of `times.answer`."""
+        for name, model in list(self.streams.engine.models.items()):
+            if model.manifest.tcp_code and model.manifest.members:
+                with contextlib.suppress(ImageServerError):  # it is disabled: whoever asks is told
+                    self.streams.engine.prepare(name)
 
     def accept_file(self, size: int) -> bool:
         """Whether there is room for a file of `size` bytes."""

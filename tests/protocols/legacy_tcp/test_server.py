@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -53,6 +55,19 @@ def test_a_model_that_does_not_load_is_none(tmp_path: Path) -> None:
         server.wait_for("models ready: echo")
         with connect(address_of(server)) as client:
             assert client.command(b"MODE", b"MYCN") == b"03"
+
+
+def test_ensembles_load_at_the_start_after_the_default_model(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    for folder in (ROOT / "tests/models/echo", ROOT / "models/xray-mycn"):
+        shutil.copytree(folder, models / folder.name)
+    manifest = (ROOT / "models/xray-ensemble/model.toml").read_text()
+    (models / "one").mkdir()
+    (models / "one/model.toml").write_text(re.sub(r"members = .*", 'members = ["xray-mycn"]', manifest))
+    with Server("--tcp-port", "0", data=tmp_path, models=models) as server:
+        server.wait_for("model one is ready")
+        assert server.lines.index("models ready: echo") < len(server.lines) - 1
+        assert not server.find("model xray-mycn is ready")
 
 
 def test_with_auth_it_stays_on_this_machine_and_says_so(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ from imageserver.transport import hub
 PATIENCE = 60.0
 
 
-def model(code: str | None, state: str = "ready") -> SimpleNamespace:
-    return SimpleNamespace(manifest=SimpleNamespace(tcp_code=code), state=state)
+def model(code: str | None, state: str = "ready", members: tuple[str, ...] = ()) -> SimpleNamespace:
+    return SimpleNamespace(manifest=SimpleNamespace(tcp_code=code, members=members), state=state)
 
 
 class Streams:
@@ -45,6 +45,7 @@ class Streams:
         }
         self.answers: list[Callable[[], Mapping[str, Any]]] = []
         self.asked: list[tuple[str, bytes]] = []
+        self.prepared: list[str] = []
         self.running = 0
 
     @property
@@ -54,6 +55,7 @@ class Streams:
     def prepare(self, name: str) -> None:
         if self.models[name].state == "disabled":
             raise ModelUnavailable("it is disabled")
+        self.prepared.append(name)
 
     def ask(self, name: str, data: memoryview, *, protocol: str, deadline: float) -> Mapping[str, Any]:
         assert protocol == "legacy_tcp"
@@ -256,6 +258,19 @@ def test_a_model_that_is_disabled_or_gone_is_none(running: Running) -> None:
     del running.streams.models["vgg"]
     with running.connect() as client:
         assert client.command(b"MODE", b"INCE", b"MODE", b"VGG!", b"MODE", b"NONE") == b"030303"
+
+
+def test_ensembles_with_a_code_are_loaded_before_anybody_asks(running: Running) -> None:
+    running.streams.models = {
+        "disabled": model("BOTH", "disabled", ("inception", "vgg")),
+        "ensemble": model("ENSE", "absent", ("inception", "vgg")),
+        "of others": model(None, "absent", ("inception", "vgg")),
+        "inception": model("INCE", "absent"),
+    }
+    running.port.load_ensembles()
+    assert running.streams.prepared == ["ensemble"]
+    running.streams.models = {}
+    running.port.load_ensembles()
 
 
 # ---- time ---------------------------------------------------------------------------------------------------------
