@@ -17,6 +17,8 @@ import sys
 
 ENVIRONMENTS = (".venv", ".venv-gpu")
 NEEDED = ("argon2", "eventlet", "socketio")
+NEEDED_BY: dict[str, tuple[str, ...]] = {"display.process": ()}
+"""What stands for all packages of a program with an environment of its own, which says itself what it lacks."""
 PACKAGE = "imageserver"
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 _PROJECT = os.path.dirname(_FOLDER)
@@ -73,8 +75,8 @@ def command(module: str, *arguments: str, python: str = sys.executable) -> list[
 
 def main() -> None:
     """Run `main` of the module that the first argument names, with the rest as its command line."""
-    start()
     del sys.argv[0]
+    start(NEEDED_BY.get(sys.argv[0], NEEDED))
     sys.exit(importlib.import_module(f"{PACKAGE}.{sys.argv[0]}").main())
 
 

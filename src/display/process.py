@@ -1,12 +1,12 @@
-"""The OpenCV windows of `-d`: a program of its own, `python display.py --control FD`, that owns the GUI's main thread.
+"""The OpenCV windows of `-d`: a program of its own, started with `--control FD --arena FD`, that owns the GUI's main thread.
 
-It runs in the environment that `make display` makes, since OpenCV's wheel with windows needs X11 and libGL, and it
-imports nothing of the server. The server (windows.py) sends messages over a Unix stream socket, each a 4-byte
-little-endian length, that many bytes of JSON, and then `size` bytes of the picture file, if `size` is there:
+It runs in the environment that `make display` makes, since OpenCV's wheel with windows needs X11 and libGL; so it
+imports nothing of the server but wire.py, whose messages it speaks. Pictures come in shared memory of one slot:
 
 server to display    {"op": "show", "title": str, "size": int, "rotate": int, "fps": float, "prediction": {…}}
                      {"op": "close", "title": str}
-display to server    {"op": "ready"}                   windows can be opened; then once for each picture shown: one more may come
+                     {"op": "stop"}
+display to server    {"op": "ready"}                   windows can be opened, or the picture was shown: one more may come
                      {"op": "hidden", "title": str}    a person closed this window
                      {"op": "failed", "error": str}    it cannot show windows at all, and ends
 """
@@ -15,17 +15,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
-import json
+import mmap
 import os
 import select
 import signal
 import socket
-import struct
-import sys
 from typing import Any
 
-_LENGTH = struct.Struct("<I")
+from imageserver.inference.shared import lifetime, wire
+
 SMALLEST, LARGEST = 320, 960
 """Pixels of a window's longer side; other pictures are shown larger or smaller."""
 COLUMNS, STEP = 3, (420, 340)
@@ -34,80 +32,67 @@ GREEN, WHITE, BLACK = (80, 220, 80), (255, 255, 255), (0, 0, 0)
 
 
 class Display:
-    """Shows what comes until the server is gone."""
+    """Shows what comes until the server says stop or is gone."""
 
-    def __init__(self, control: socket.socket, cv2: Any, numpy: Any) -> None:
-        self._control, self._cv2, self._numpy = control, cv2, numpy
-        self._buffer = bytearray()
+    def __init__(self, control: socket.socket, arena: memoryview, cv2: Any, numpy: Any) -> None:
+        self._control, self._arena, self._cv2, self._numpy = control, arena, cv2, numpy
         self._open: set[str] = set()
 
     def run(self) -> None:
-        """Until end of file."""
-        self._send({"op": "ready"})
+        """Returns when it is to end."""
+        unpacker = wire.Unpacker()
+        send(self._control, {"op": "ready"})
         while True:
             readable, _, _ = select.select([self._control], [], [], 0.02)
             if readable:
-                data = self._control.recv(2**20)
+                data = self._control.recv(65536)
                 if not data:
                     return
-                self._buffer += data
-                for message, picture in self._messages():
-                    self._handle(message, picture)
+                for message in unpacker.feed(data):
+                    match message["op"]:
+                        case "show":
+                            self._show(message)
+                        case "close":
+                            self._close(message["title"])
+                        case "stop":
+                            return
             self._turn()
 
-    def _messages(self) -> Any:
-        while len(self._buffer) >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer)
-            start = _LENGTH.size + length
-            if len(self._buffer) < start:
-                return
-            message = json.loads(self._buffer[_LENGTH.size : start])
-            end = start + message.get("size", 0)
-            if len(self._buffer) < end:
-                return
-            picture = bytes(self._buffer[start:end])
-            del self._buffer[:end]
-            yield message, picture
-
-    def _handle(self, message: dict[str, Any], picture: bytes) -> None:
-        title = message["title"]
-        if message["op"] == "close":
-            if title in self._open:
-                self._open.discard(title)
-                with contextlib.suppress(self._cv2.error):
-                    self._cv2.destroyWindow(title)
-            return
-        pixels = self._cv2.imdecode(self._numpy.frombuffer(picture, self._numpy.uint8), self._cv2.IMREAD_COLOR)
+    def _show(self, message: wire.Message) -> None:
+        title, picture = message["title"], self._numpy.frombuffer(self._arena[: message["size"]], self._numpy.uint8)
+        pixels = self._cv2.imdecode(picture, self._cv2.IMREAD_COLOR)
         if pixels is not None:
             if title not in self._open:
-                self._cv2.namedWindow(
-                    title, self._cv2.WINDOW_NORMAL | self._cv2.WINDOW_KEEPRATIO | self._cv2.WINDOW_GUI_NORMAL
-                )
-                row, column = divmod(len(self._open), COLUMNS)
-                self._cv2.moveWindow(title, column * STEP[0], row * STEP[1])
-                self._open.add(title)
-                height, width = shown_size(*upright_size(pixels, message["rotate"]))
-                self._cv2.resizeWindow(title, width, height)
+                self._place(title, *shown_size(*upright_size(pixels, message["rotate"])))
             self._cv2.imshow(title, draw(self._cv2, pixels, message["rotate"], message["prediction"], message["fps"]))
-        self._send({"op": "ready"})
+        send(self._control, {"op": "ready"})
+
+    def _place(self, title: str, height: int, width: int) -> None:
+        """A new window, beside those that are open."""
+        cv2 = self._cv2
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        row, column = divmod(len(self._open), COLUMNS)
+        cv2.moveWindow(title, column * STEP[0], row * STEP[1])
+        cv2.resizeWindow(title, width, height)
+        self._open.add(title)
+
+    def _close(self, title: str) -> None:
+        if title in self._open:
+            self._open.discard(title)
+            with contextlib.suppress(self._cv2.error):
+                self._cv2.destroyWindow(title)
 
     def _turn(self) -> None:
         """Let the GUI do its work, and see which windows a person has closed."""
         self._cv2.waitKey(1)
         for title in list(self._open):
             if self._cv2.getWindowProperty(title, self._cv2.WND_PROP_VISIBLE) < 1:
-                self._open.discard(title)
-                with contextlib.suppress(self._cv2.error):
-                    self._cv2.destroyWindow(title)
-                self._send({"op": "hidden", "title": title})
-
-    def _send(self, message: dict[str, Any]) -> None:
-        send(self._control, message)
+                self._close(title)
+                send(self._control, {"op": "hidden", "title": title})
 
 
-def send(control: socket.socket, message: dict[str, Any]) -> None:
-    body = json.dumps(message).encode()
-    control.sendall(_LENGTH.pack(len(body)) + body)
+def send(control: socket.socket, message: wire.Message) -> None:
+    control.sendall(wire.pack(message))
 
 
 def upright_size(pixels: Any, rotate: int) -> tuple[int, int]:
@@ -175,33 +160,27 @@ def answers(name: str) -> bool:
 
 
 def main() -> int:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: windows must not outlive the server
+    lifetime.end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parser = argparse.ArgumentParser(description="The windows of ImageServer; the server starts this.")
     parser.add_argument("--control", type=int, required=True, help="file descriptor of the socket to the server")
-    control = socket.socket(fileno=parser.parse_args().control)
+    parser.add_argument("--arena", type=int, required=True, help="file descriptor of the shared memory")
+    options = parser.parse_args()
+    control = socket.socket(fileno=options.control)
+    arena = memoryview(mmap.mmap(options.arena, wire.SLOT_BYTES))
     os.nice(5)  # a person sees no difference; the models do
     os.environ.setdefault("QT_LOGGING_RULES", "*=false")
     try:
         import cv2
         import numpy
+
+        why = problem(cv2)
     except ImportError as error:
-        send(
-            control,
-            {
-                "op": "failed",
-                "error": f"OpenCV for windows cannot be loaded ({error}): run `make display`, and install libgl1",
-            },
-        )
-        return 1
-    if why := problem(cv2):
+        why = f"OpenCV for windows cannot be loaded ({error}): run `make display`, and install libgl1"
+    if why:
         send(control, {"op": "failed", "error": why})
         return 1
     cv2.setNumThreads(1)
     with contextlib.suppress(OSError):  # the server is gone
-        Display(control, cv2, numpy).run()
+        Display(control, arena, cv2, numpy).run()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

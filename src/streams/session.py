@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 from imageserver import metrics
 from imageserver.errors import LimitExceeded, ModelError, ModelUnavailable, PictureError, Stopping
-from imageserver.inference.server.child_process import Picture
 from imageserver.inference.server.stateful.models import StatefulModels
 from imageserver.inference.server.stateful.queues import Call, Line
 from imageserver.inference.shared import image_header
+from imageserver.inference.shared.wire import Picture
 from imageserver.transport import hub
 
 Prediction = dict[str, Any]

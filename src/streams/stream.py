@@ -30,10 +30,10 @@ from typing import Any
 
 from imageserver import metrics
 from imageserver.errors import LimitExceeded, ModelError, Stopping
-from imageserver.inference.server.child_process import Picture
 from imageserver.inference.server.engine import Engine
 from imageserver.inference.server.pool import Work
 from imageserver.inference.shared import wire
+from imageserver.inference.shared.wire import Picture
 from imageserver.transport import hub
 
 Prediction = dict[str, Any]
@@ -344,7 +344,7 @@ class Streams:
         data: Picture,
         *,
         protocol: str,
-        form: str = wire.FORM_IMAGE,
+        content: str = wire.CONTENT_IMAGE,
         rotate: int = 0,
         deadline: float = 30.0,
     ) -> wire.Result:
@@ -356,7 +356,7 @@ class Streams:
             metrics.FRAMES_REFUSED.inc(protocol, "too large")
             raise LimitExceeded(f"the picture has {len(data)} bytes; at most {self.max_frame_bytes} are allowed")
         try:
-            result = self.engine.ask(model, data, form=form, rotate=rotate, deadline=deadline)
+            result = self.engine.ask(model, data, content=content, rotate=rotate, deadline=deadline)
         except (ModelError, LimitExceeded, Stopping) as error:
             metrics.FRAMES_REFUSED.inc(protocol, type(error).__name__)
             raise

@@ -119,16 +119,16 @@ def _too_large(length: str, most: int) -> Refused:
 
 
 def picture_form() -> str:
-    """How the body holds a picture, by its Content-Type: a wire.FORM_…. Refused with 415."""
+    """How the body holds a picture, by its Content-Type: a wire.CONTENT_…. Refused with 415."""
     kind = request.mimetype
     if kind == "application/json":
-        return wire.FORM_JSON
+        return wire.CONTENT_JSON
     if kind.startswith("image/"):
-        return wire.FORM_IMAGE
+        return wire.CONTENT_IMAGE
     if kind == "multipart/form-data":
         boundary = request.mimetype_params.get("boundary", "")
         if not 0 < len(boundary) <= 70 or not boundary.isascii():
             raise Refused(400, "the multipart form's Content-Type names no proper boundary")
-        return f"{wire.FORM_MULTIPART};{boundary}"
+        return f"{wire.CONTENT_MULTIPART};{boundary}"
     sentence = 'send JSON ({"image": "<base64>"}), a picture (image/…), or a form (multipart/form-data)'
     raise Refused(415, f"{sentence}, not {kind[:64]!r}" if kind else f"{sentence}, and say which by Content-Type")

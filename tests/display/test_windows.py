@@ -48,7 +48,7 @@ def brightness(screen: str, target: Path) -> float:
 
 
 def display_process(server: Server) -> int:
-    (found,) = [pid for pid in children(server.process.pid) if "display/process.py" in Path(f"/proc/{pid}/cmdline").read_text()]
+    (found,) = [pid for pid in children(server.process.pid) if "display.process" in Path(f"/proc/{pid}/cmdline").read_text()]
     return found
 
 
@@ -88,6 +88,26 @@ def test_a_window_closed_by_hand_hides_its_stream(screen: str, tmp_path: Path) -
         for _ in range(5):
             assert "label" in camera.ask(picture(100))
         assert titles() == set()
+
+
+def test_a_name_with_a_number_in_it_keeps_its_window(screen: str, tmp_path: Path) -> None:
+    """Numbers tell the windows of one name apart; names may look like that."""
+    with Server("-d", data=tmp_path) as server, Camera(server.ready()) as camera:
+        assert camera.login("alice (x)", "x")
+
+        def window() -> str:
+            camera.ask(picture(200))
+            found = subprocess.run(
+                ["xdotool", "search", "--onlyvisible", "--name", "^alice .x.$"],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            return found.stdout.strip()
+
+        first = until(window, "the window")
+        for _ in range(10):
+            assert window() == first, "closed and opened again"
 
 
 def test_the_display_process_may_die_and_the_server_goes_on(screen: str, tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from imageserver import metrics
 from imageserver.errors import LimitExceeded, ModelError, ModelUnavailable, Stopping, UnknownModel, WorkerLost
 from imageserver.inference.server import crash_limit
 from imageserver.inference.server.batching import Waiting
-from imageserver.inference.server.child_process import Picture
 from imageserver.inference.server.pool import Log, Model, Pool, Source, Work
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.shared.registry import Registry
+from imageserver.inference.shared.wire import Picture
 from imageserver.transport import hub
 
 SCAN_EVERY = 2.0
@@ -118,7 +118,7 @@ class Engine:
         return model
 
     def ask(
-        self, name: str, data: Picture, *, form: str = wire.FORM_IMAGE, rotate: int = 0, deadline: float = 30.0
+        self, name: str, data: Picture, *, content: str = wire.CONTENT_IMAGE, rotate: int = 0, deadline: float = 30.0
     ) -> wire.Result:
         """One picture, one answer; waits green for at most `deadline` seconds.
 
@@ -129,7 +129,7 @@ class Engine:
         if self._requests >= self._max_requests:
             metrics.LIMITS_HIT.inc("max-requests")
             raise LimitExceeded(f"{self._requests} requests wait already; try again in a moment")
-        request = _Request(self, name, Work(data, form, rotate))
+        request = _Request(self, name, Work(data, content, rotate))
         self._requests += 1
         try:
             self.submit(request, name)

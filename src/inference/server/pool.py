@@ -8,17 +8,20 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from imageserver import metrics
+from imageserver.inference.server.arena import Arena
 from imageserver.inference.server.batching import Waiting
-from imageserver.inference.server.child_process import Picture, WorkerProcess
+from imageserver.inference.server.child_process import ChildProcess
 from imageserver.inference.server.crash_limit import Deaths
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
+from imageserver.inference.shared.wire import Picture
 from imageserver.transport import hub
 
 PREFETCH_BELOW = 0.010
@@ -31,10 +34,10 @@ Log = Callable[[str], None]
 
 @dataclass(slots=True)
 class Work:
-    """One picture on its way: its bytes, their form (wire.FORM_…), the clockwise turn that makes it upright."""
+    """One picture on its way: its bytes, their form (wire.CONTENT_…), the clockwise turn that makes it upright."""
 
     data: Picture
-    form: str = wire.FORM_IMAGE
+    content: str = wire.CONTENT_IMAGE
     rotate: int = 0
     ticket: Any = None
     """Whatever the source needs to know it again."""
@@ -102,7 +105,8 @@ class _Batch:
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    process: WorkerProcess
+    arena: Arena
+    process: ChildProcess = field(init=False)
     loaded: set[str] = field(default_factory=set)
     loading: set[str] = field(default_factory=set)
     batches: dict[int, _Batch] = field(default_factory=dict)
@@ -146,15 +150,8 @@ class Pool:
         end = self._clock() + timeout
         while any(worker.batches for worker in self._workers) and self._clock() < end:
             hub.sleep(0.01)
-        workers = list(self._workers)
-        for worker in workers:
-            worker.process.send({"op": "stop"})
-        patience = self._clock() + 0.5
-        for worker in workers:
-            if not worker.process.wait(max(0.0, patience - self._clock())):
-                worker.process.kill()
-        for worker in workers:
-            worker.process.wait(1.0)
+        for ending in [hub.spawn(worker.process.end) for worker in self._workers]:
+            ending.wait()
 
     def wake(self) -> None:
         """Something waits that did not before."""
@@ -214,7 +211,7 @@ class Pool:
     def _room(self, model: Model) -> _Worker | None:
         for worker in self._idle(model):
             return worker
-        able = [worker for worker in self._workers if model.name in worker.loaded and worker.process.free_slots]
+        able = [worker for worker in self._workers if model.name in worker.loaded and worker.arena.free_slots]
         if model.waiting.full:
             for worker in able:
                 if worker.last_seconds < PREFETCH_BELOW:
@@ -227,7 +224,7 @@ class Pool:
         most = min(share, model.manifest.batch.max_batch)
         self._batch_numbers += 1
         number = self._batch_numbers
-        batch = worker.batches[number] = _Batch(model.name, worker.process.free_slots.pop(), [], self._clock())
+        batch = worker.batches[number] = _Batch(model.name, worker.arena.free_slots.pop(), [], self._clock())
         items: list[wire.Item] = []
         at = 0
         for source, work in self._taken(model):
@@ -236,8 +233,8 @@ class Pool:
                 model.waiting.put_back(_Taken(source, work), batch.sent)
                 break
             batch.works.append((source, work))
-            worker.process.write(batch.slot, at, work.data)
-            items.append({"at": at, "size": len(work.data), "form": work.form, "rotate": work.rotate})
+            worker.arena.write(batch.slot, at, work.data)
+            items.append({"at": at, "size": len(work.data), "form": work.content, "rotate": work.rotate})
             at += len(work.data)
             if len(items) >= most:
                 break
@@ -263,32 +260,39 @@ class Pool:
 
     def _finish(self, worker: _Worker, number: int) -> _Batch:
         batch = worker.batches.pop(number)
-        worker.process.free_slots.append(batch.slot)
+        worker.arena.free_slots.append(batch.slot)
         return batch
 
     # ---- workers ----------------------------------------------------------------------------------------------
 
     def _start_worker(self, name: str) -> None:
-        if not self._stopping:
-            self._workers.append(_Worker(WorkerProcess(name, self._arguments, self._on_message, self._on_exit)))
+        if self._stopping:
+            return
+        worker = _Worker(Arena(wire.SLOTS, wire.SLOT_BYTES))
+        descriptor = worker.arena.descriptor
+        worker.process = ChildProcess(
+            name,
+            "inference.worker.main",
+            ["--arena", str(descriptor), *self._arguments],
+            functools.partial(self._on_message, worker),
+            functools.partial(self._on_exit, worker),
+            inherits=(descriptor,),
+        )
+        self._workers.append(worker)
 
     def _load(self, worker: _Worker, name: str) -> None:
         if worker.hello:
             worker.loading.add(name)
             worker.process.send({"op": "load", "model": name, "folder": str(self._models[name].manifest.folder)})
 
-    def _of(self, process: WorkerProcess) -> _Worker:
-        return next(worker for worker in self._workers if worker.process is process)
-
-    def _on_message(self, process: WorkerProcess, message: wire.Message) -> None:
-        worker = self._of(process)
+    def _on_message(self, worker: _Worker, message: wire.Message) -> None:
         match message["op"]:
             case "done":
                 batch = self._finish(worker, message["id"])
                 worker.last_seconds = self._clock() - batch.sent
                 for (source, work), result in zip(batch.works, message["results"], strict=True):
                     if answer := result.get("answer"):
-                        result["body"] = process.read(batch.slot, answer["at"], answer["size"])
+                        result["body"] = worker.arena.read(batch.slot, answer["at"], answer["size"])
                     source.answered(work, result)
             case "hello":
                 worker.hello = True
@@ -309,8 +313,8 @@ class Pool:
                 self._supervisor.failed(name, message["error"], served)
         self._wake.set()
 
-    def _on_exit(self, process: WorkerProcess) -> None:
-        worker = self._of(process)
+    def _on_exit(self, worker: _Worker) -> None:
+        process = worker.process
         self._workers.remove(worker)
         if not self._stopping:
             metrics.WORKER_RESTARTS.inc()

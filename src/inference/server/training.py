@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from imageserver.errors import TrainingError
-from imageserver.inference.server.training_child import TrainingProcess
+from imageserver.inference.server.child_process import ChildProcess
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.transport import hub
 
@@ -31,6 +31,9 @@ TRAINERS = ("lenet",)
 
 WORSE = 0.01
 """How much less accurate than the serving model, 0 to 1, a new one may be on the same pictures and still replace it."""
+
+CANCEL_WITHIN = 10.0
+"""Seconds that a job has to end by itself when it is cancelled."""
 
 PREPARE = 120.0
 """Seconds that a training may look for its data before it counts as started."""
@@ -60,7 +63,7 @@ class _Training:
     """One model's training."""
 
     record: Record
-    process: TrainingProcess | None = None
+    process: ChildProcess | None = None
     cancelled: bool = False
     event: Event = field(default_factory=lambda: {"state": "idle", "text": "no training runs"})
     changed: hub.Event = field(default_factory=hub.Event)
@@ -134,7 +137,9 @@ class Trainings:
         training = self._trainings[name] = _Training(previous.record if previous else self._read(name))
         version = self.models / ".versions" / name / time.strftime("%Y%m%d-%H%M%S", time.localtime(self._now())) / name
         training.record.running_since = self._timestamp()
-        training.process = TrainingProcess(
+        training.process = ChildProcess(
+            f"training of {name}",
+            "training.job",
             [
                 "--model",
                 name,
@@ -146,7 +151,7 @@ class Trainings:
                 *self._arguments,
             ],
             lambda message: self._on_message(name, training, version, message),
-            lambda exit_text: self._on_exit(name, training, exit_text),
+            lambda: self._on_exit(name, training),
         )
         training.tell("preparing", "reading the training data")
         self._write(name, training.record)
@@ -163,7 +168,8 @@ class Trainings:
         if training is None or training.process is None:
             return False
         training.cancelled = True
-        training.process.cancel()
+        training.process.send({"op": "cancel"})
+        hub.call_later(CANCEL_WITHIN, training.process.kill)
         return True
 
     def record(self, name: str) -> Record:
@@ -252,7 +258,9 @@ class Trainings:
         self._write(name, record)
         hub.in_thread(_prune, self.models / name)
 
-    def _on_exit(self, name: str, training: _Training, exit_text: str) -> None:
+    def _on_exit(self, name: str, training: _Training) -> None:
+        assert training.process is not None
+        exit_text = training.process.exit_text
         record = training.record
         if training.outcome is None:
             begun, state = record.running_since, "failed"

@@ -20,19 +20,19 @@ MAX_PARTS = 16
 
 
 class BodyError(Exception):
-    """A body that is not what its form says: one sentence for whoever sent it."""
+    """A body that is not what it is said to be: one sentence for whoever sent it."""
 
 
-def picture(form: str, data: Bytes) -> Bytes:
-    """The bytes of the picture file in a body of this form (wire.FORM_…). BodyError, PictureError."""
-    kind, _, parameter = form.partition(";")
-    if kind == wire.FORM_IMAGE:
+def picture(content: str, data: Bytes) -> Bytes:
+    """The bytes of the picture file in a body of this content (wire.CONTENT_…). BodyError, PictureError."""
+    kind, _, parameter = content.partition(";")
+    if kind == wire.CONTENT_IMAGE:
         return data
-    if kind == wire.FORM_JSON:
+    if kind == wire.CONTENT_JSON:
         return from_json(data)
-    if kind == wire.FORM_MULTIPART:
+    if kind == wire.CONTENT_MULTIPART:
         return from_multipart(data, parameter)
-    raise BodyError(f"bodies of the form {kind!r} are not understood")
+    raise BodyError(f"bodies of the content {kind!r} are not understood")
 
 
 def from_json(data: Bytes) -> bytes:

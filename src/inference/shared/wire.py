@@ -28,13 +28,13 @@ worker to server
     {"op": "outcome", "id": int, "error": str}              one sentence: it raised, or the picture is none
 
 Item:   {"at": int, "size": int, "form": str, "rotate": int}
-        `at` and `size` in bytes within the slot; `form` says what the bytes are (FORM_…); `rotate` clockwise degrees.
+        `at` and `size` in bytes within the slot; `form` says what the bytes are (CONTENT_…); `rotate` clockwise degrees.
         Bodies of requests cross the wall as they came: what is in them is found out where it holds up nobody else.
 Result: {"error": str, "reason": "picture" | "body" | "model"}   or what the model found:
         {"size": [width, height], "label": str, "score": float, "labels": [{"label": str, "score": float}, …],
          "boxes": [{"x", "y", "width", "height": int, "label": str, "score": float}, …]}   (keys as the kind has them)
         `size` and boxes in pixels of the picture when upright.
-        For FORM_INFERENCE: {"answer": {"at": int, "size": int, "head": int}}, a finished answer's place in the slot, and
+        For CONTENT_INFERENCE: {"answer": {"at": int, "size": int, "head": int}}, a finished answer's place in the slot, and
         how many of its bytes are JSON before binary tensors follow (0: all). The server puts it into `body`.
 """
 
@@ -51,22 +51,25 @@ SLOT_BYTES = 32 * 2**20
 
 MAX_MESSAGE = 64 * 2**20
 
-FORM_IMAGE = "image"
+CONTENT_IMAGE = "image"
 """The bytes of a JPEG, PNG, BMP, TIFF or WebP file."""
 
-FORM_JSON = "json"
+CONTENT_JSON = "json"
 """A JSON object whose `image` is such a file in base64."""
 
-FORM_MULTIPART = "multipart"
+CONTENT_MULTIPART = "multipart"
 """A multipart form (RFC 7578) with such a file; `multipart;<boundary>`."""
 
-FORM_INFERENCE = "inference"
+CONTENT_INFERENCE = "inference"
 """A request of the Open Inference Protocol; `inference;<bytes of JSON>`, 0: all of it is JSON, else tensors follow."""
 
 _LENGTH = struct.Struct("<I")
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 Message = dict[str, Any]
+
+Picture = bytes | bytearray | memoryview
+"""The bytes of a picture file, or of a request's body."""
 
 
 class Item(TypedDict):

@@ -17,7 +17,7 @@ def run(serving: Serving, slot: memoryview, items: Sequence[wire.Item]) -> list[
     jobs: dict[int, PictureJob] = {}
     for index, item in enumerate(items):
         data = slot[item["at"] : item["at"] + item["size"]]
-        if not item["form"].startswith(wire.FORM_INFERENCE):
+        if not item["form"].startswith(wire.CONTENT_INFERENCE):
             try:
                 jobs[index] = PictureJob(memoryview(request_bodies.picture(item["form"], data)), item["rotate"])
             except BodyError as error:
@@ -30,7 +30,7 @@ def run(serving: Serving, slot: memoryview, items: Sequence[wire.Item]) -> list[
     answers: list[tuple[int, bytes, int]] = []
     for index, item in enumerate(items):
         if results[index] is None:
-            _form, _, head = item["form"].partition(";")
+            _content, _, head = item["form"].partition(";")
             done = tensors.infer(serving, slot[item["at"] : item["at"] + item["size"]], int(head or 0))
             if isinstance(done, tuple):
                 answers.append((index, *done))

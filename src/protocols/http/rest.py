@@ -145,9 +145,9 @@ class Rest:
             raise Refused(405, f"{name} keeps state from frame to frame, so it runs in sessions only", Allow="GET")
         self.refuse_while_training(name)
         data = self.body()
-        form = requests.picture_form()
+        content = requests.picture_form()
         user: User = g.user
-        result = self.streams.ask(name, data, protocol=PROTOCOL, form=form, rotate=user.rotate)
+        result = self.streams.ask(name, data, protocol=PROTOCOL, content=content, rotate=user.rotate)
         self.refuse_failed(name, result, picture_status=415)
         return answer(classification(manifest, result))
 

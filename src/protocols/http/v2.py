@@ -113,8 +113,8 @@ class RestV2:
         if head > len(data):
             raise Refused(400, f"{HEADER} is {head}, but the body has {len(data)} bytes")
         user = g.user
-        form = f"{wire.FORM_INFERENCE};{head}"
-        result = self._rest.streams.ask(name, data, protocol=PROTOCOL, form=form, rotate=user.rotate if user else 0)
+        content = f"{wire.CONTENT_INFERENCE};{head}"
+        result = self._rest.streams.ask(name, data, protocol=PROTOCOL, content=content, rotate=user.rotate if user else 0)
         self._rest.refuse_failed(name, result, picture_status=400)
         size = result["answer"]["head"]
         response = Response(result["body"], mimetype="application/octet-stream" if size else "application/json")

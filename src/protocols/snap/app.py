@@ -158,7 +158,7 @@ class Snap:
         """What the model found, as in CamStream; a model that cannot answer does not cost the picture its place."""
         begun, now = time.monotonic(), int(time.time() * 1000)
         try:
-            result = self._streams.ask(model, picture, protocol=PROTOCOL, form=wire.FORM_IMAGE)
+            result = self._streams.ask(model, picture, protocol=PROTOCOL, content=wire.CONTENT_IMAGE)
         except (ModelError, Stopping) as error:
             return {"model": model, "error": str(error), "timestamp": now}
         if result.get("reason") == "picture":

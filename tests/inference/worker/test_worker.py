@@ -283,6 +283,6 @@ def test_the_arena_is_as_large_as_the_wire_says(tmp_path):
         data = stream.getvalue()
         at = (wire.SLOTS * wire.SLOT_BYTES) - len(data)
         worker.arena[at:] = data
-        item = {"at": at - wire.SLOT_BYTES, "size": len(data), "form": wire.FORM_IMAGE, "rotate": 0}
+        item = {"at": at - wire.SLOT_BYTES, "size": len(data), "form": wire.CONTENT_IMAGE, "rotate": 0}
         worker.send({"op": "run", "id": 1, "model": "echo", "slot": 1, "items": [item]})
         assert worker.receive()["results"][0]["size"] == [2500, 2000]

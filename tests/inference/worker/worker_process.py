@@ -68,7 +68,7 @@ class WorkerProcess:
         for picture in pictures:
             self.arena[at : at + len(picture)] = picture
             items.append(
-                {"at": at - slot * wire.SLOT_BYTES, "size": len(picture), "form": wire.FORM_IMAGE, "rotate": rotate}
+                {"at": at - slot * wire.SLOT_BYTES, "size": len(picture), "form": wire.CONTENT_IMAGE, "rotate": rotate}
             )
             at += len(picture)
         return items

@@ -13,22 +13,26 @@ from imageserver.inference.server.training import Trainings
 @pytest.fixture
 def played(tmp_path, monkeypatch):
     """The trainings of a server whose jobs find their data at once; `job` is the one begun last, `log` what was logged."""
-    found = SimpleNamespace(job=None, log=[])
+    found = SimpleNamespace(job=None, log=[], heard=[])
 
     class Job:
         pid = 1
 
-        def __init__(self, arguments, on_message, on_exit):
-            found.job, self.tell, self.end = self, on_message, on_exit
+        def __init__(self, _name, _module, arguments, on_message, on_exit):
+            found.job, self.tell, self._on_exit = self, on_message, on_exit
             self.version = training.Path(arguments[arguments.index("--version") + 1])
             on_message({"op": "prepared", "text": "the data was found"})
+
+        def end(self, text):
+            self.exit_text = text
+            self._on_exit()
 
         def done(self, accuracy, former):
             self.version.mkdir(parents=True)
             self.tell({"op": "evaluating"})
             self.tell({"op": "done", "accuracy": accuracy, "former": former})
 
-    monkeypatch.setattr(training, "TrainingProcess", Job)
+    monkeypatch.setattr(training, "ChildProcess", Job)
     manifest = SimpleNamespace(folder=tmp_path / "shipped")
     found.trainings = Trainings(tmp_path / "data", lambda _name: manifest, {"mnist": []}, [], log=found.log.append)
     found.link = tmp_path / "data" / "models" / "lenet"
@@ -79,8 +83,10 @@ def test_a_model_put_there_by_hand_is_not_replaced(played):
 
 def test_a_cancelled_training_is_told_as_such(played):
     played.trainings.start("lenet", "mnist")
-    played.job.cancel = lambda: None
+    played.job.send = played.heard.append
+    played.job.kill = lambda: None
     assert played.trainings.cancel("lenet")
+    assert played.heard == [{"op": "cancel"}]
     played.job.tell({"op": "failed", "error": "the training was cancelled"})
     played.job.end("exit code 1")
     assert played.state() == "cancelled"

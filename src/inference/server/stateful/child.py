@@ -12,7 +12,8 @@ from typing import Any
 from imageserver import metrics
 from imageserver.errors import ModelUnavailable
 from imageserver.inference.server import crash_limit
-from imageserver.inference.server.child_process import WorkerProcess
+from imageserver.inference.server.arena import Arena
+from imageserver.inference.server.child_process import ChildProcess
 from imageserver.inference.server.pool import Log
 from imageserver.inference.server.stateful.queues import Call, Lane, Line
 from imageserver.inference.shared import wire
@@ -44,7 +45,8 @@ class StatefulProcess:
         self._log, self._warn, self._clock = log, warn, clock
         self._lanes = [Lane(0)]
         self._lane_of: dict[Line, Lane] = {}
-        self._process: WorkerProcess | None = None
+        self._process: ChildProcess | None = None
+        self._arena: Arena | None = None
         self._loaded = self._closed = False
         self._started_at = 0.0
         self._numbers = 0
@@ -100,23 +102,23 @@ class StatefulProcess:
                 str(self._slot_bytes),
             ]
             self._started_at = self._clock()
-            self._process = WorkerProcess(
+            arena = Arena(slots, self._slot_bytes)
+            process: ChildProcess = ChildProcess(
                 f"session worker {self.name}",
-                [*self._arguments, *geometry],
-                self._on_message,
-                self._on_exit,
-                module="inference.worker.sessions",
-                slots=slots,
-                slot_bytes=self._slot_bytes,
+                "inference.worker.sessions",
+                ["--arena", str(arena.descriptor), *self._arguments, *geometry],
+                lambda message: self._on_message(process, message),
+                lambda: self._on_exit(process),
+                inherits=(arena.descriptor,),
             )
+            self._process, self._arena = process, arena
 
     def rest(self) -> None:
         """End the worker; the next line starts another. Lines that are left hear nothing more of their calls."""
         process, self._process = self._process, None
         self._unload()
         if process is not None:
-            process.send({"op": "stop"})
-            hub.spawn(_end, process)
+            hub.spawn(process.end)
 
     def close(self) -> None:
         """`rest`, for good."""
@@ -177,19 +179,19 @@ class StatefulProcess:
             self._fail(lane)
 
     def _send(self, lane: Lane, line: Line, call: Call) -> None:
-        process = (
-            self._process
-        )  # it may be another one once a large picture is written, and then this call is lost already
+        # They may be others once a large picture is written, and then this call is lost already.
+        process, arena = self._process, self._arena
         assert process is not None
+        assert arena is not None
         self._numbers += 1
         lane.line, lane.call, lane.id, lane.since = line, call, self._numbers, self._clock()
         message = {"op": call.op, "id": lane.id, "lane": lane.number, "sid": line.sid, "timestamp": call.timestamp}
         if call.op == "frame":
-            process.write(lane.number, 0, call.picture)
+            arena.write(lane.number, 0, call.picture)
             message |= {"size": len(call.picture), "rotate": call.rotate}
         process.send(message)
 
-    def _on_message(self, process: WorkerProcess, message: wire.Message) -> None:
+    def _on_message(self, process: ChildProcess, message: wire.Message) -> None:
         if process is not self._process:
             return
         match message["op"]:
@@ -238,7 +240,7 @@ class StatefulProcess:
             for line in lane.lines:
                 line.begun = False
 
-    def _on_exit(self, process: WorkerProcess) -> None:
+    def _on_exit(self, process: ChildProcess) -> None:
         if process is not self._process:
             return  # stopped on purpose
         self._process = None
@@ -293,9 +295,3 @@ class StatefulProcess:
         for line in lane.ready:
             line.queued = False
         lane.ready.clear()
-
-
-def _end(process: WorkerProcess) -> None:
-    if not process.wait(0.5):
-        process.kill()
-        process.wait(1.0)

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from imageserver import metrics
 from imageserver.errors import LimitExceeded
-from imageserver.inference.server.child_process import Picture
 from imageserver.inference.shared.manifest import State
+from imageserver.inference.shared.wire import Picture
 
 
 @dataclass(slots=True)

@@ -1,0 +1,108 @@
+"""A child process that says what it likes, with a real process behind it; and the memory shared with one."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.running import PATIENCE, alive
+
+from imageserver.inference.server.arena import COPY_CHUNK, Arena
+from imageserver.inference.server.child_process import ChildProcess
+from imageserver.inference.shared import wire
+from imageserver.transport import hub
+
+PROGRAM = """#!{python}
+import os, signal, socket, struct, sys, time
+control = socket.socket(fileno=int(sys.argv[sys.argv.index("--control") + 1]))
+def tell(body):
+    control.sendall(struct.pack("<I", len(body)) + body)
+{code}
+"""
+
+
+class Child:
+    """A child that runs `code`, what it said, and how it ended."""
+
+    def __init__(self, folder: Path, code: str, on_message: Callable[[wire.Message], None] | None = None) -> None:
+        program = folder / "program"
+        program.write_text(PROGRAM.format(python=sys.executable, code=code))
+        program.chmod(0o755)
+        self.messages: list[wire.Message] = []
+        self.ended = hub.Event()
+        self.process = ChildProcess(
+            "child", "none", [], on_message or self.messages.append, self.ended.set, python=str(program)
+        )
+
+    def end(self) -> str:
+        assert self.ended.wait(PATIENCE)
+        assert not alive(self.process.pid)
+        return self.process.exit_text
+
+
+def test_messages_come_in_order_and_then_the_end(tmp_path: Path) -> None:
+    child = Child(tmp_path, """tell(b'{"op": "one"}')\ntell(b'{"op": "two"}')\nsys.exit(3)""")
+    assert child.process.exit_text == "still running"
+    assert child.end() == "exit code 3"
+    assert child.messages == [{"op": "one"}, {"op": "two"}]
+    child.process.send({"op": "too late"})
+    child.process.kill()
+
+
+@pytest.mark.parametrize(
+    "body", [b"no JSON at all", b"\xff\xff", b"[1]", b'{"text": "without op"}'], ids=["text", "bytes", "list", "no op"]
+)
+def test_one_that_sends_no_message_is_killed_and_its_end_told(tmp_path: Path, body: bytes) -> None:
+    heard: list[str] = []
+    child = Child(tmp_path, f"tell({body!r})\ntime.sleep(600)", lambda message: heard.append(message["op"]))
+    assert child.end().startswith("signal SIGKILL after a message that cannot be understood (")
+    assert heard == []
+
+
+def test_one_that_says_it_is_huge_is_killed(tmp_path: Path) -> None:
+    child = Child(tmp_path, "control.sendall(b'\\xff' * 4)\ntime.sleep(600)")
+    assert "a message of 4294967295 bytes exceeds" in child.end()
+
+
+def test_one_that_closes_its_socket_is_of_no_use(tmp_path: Path) -> None:
+    child = Child(tmp_path, "control.shutdown(socket.SHUT_RDWR)\ntime.sleep(600)")
+    assert child.end() == "signal SIGKILL"
+
+
+def test_one_is_asked_to_stop_before_it_is_killed(tmp_path: Path) -> None:
+    obedient = Child(tmp_path, "control.recv(100)\nsys.exit(0)")
+    obedient.process.end()
+    assert obedient.end() == "exit code 0"
+    deaf = Child(tmp_path, "time.sleep(600)")
+    deaf.process.end()
+    assert deaf.end() == "signal SIGKILL"
+
+
+def test_one_that_cannot_start_leaves_no_descriptor_behind(tmp_path: Path) -> None:
+    arena, ends = Arena(1, 10), []
+    with pytest.raises(FileNotFoundError):
+        ChildProcess(
+            "none", "none", [], ends.append, hub.sleep, inherits=(arena.descriptor,), python=str(tmp_path / "none")
+        )
+    with pytest.raises(OSError, match="descriptor"):
+        socket.socket(fileno=arena.descriptor)
+
+
+def test_what_is_written_into_a_slot_is_read_from_it() -> None:
+    arena = Arena(3, 3 * COPY_CHUNK)
+    for slot in arena.free_slots:
+        arena.write(slot, 5, bytes([slot]) * (2 * COPY_CHUNK))
+    for slot in arena.free_slots:
+        assert arena.read(slot, 5, 2 * COPY_CHUNK) == bytes([slot]) * (2 * COPY_CHUNK)
+        assert arena.read(slot, 4, 2) == bytes([0, slot])
+
+
+def test_nothing_reaches_beyond_its_slot() -> None:
+    arena = Arena(2, 10)
+    with pytest.raises(ValueError, match="6 bytes at 5 exceed a slot of 10"):
+        arena.write(0, 5, b"123456")
+    with pytest.raises(ValueError, match="6 bytes at 5 exceed a slot of 10"):
+        arena.read(0, 5, 6)
