@@ -29,7 +29,7 @@ def prepare(manifest: Manifest, cache: Path) -> str:
     if manifest.runtime.runtime not in ("auto", "openvino") or manifest.runtime.weights is None:
         return ""
     digest = weights.check(manifest)
-    if conversion_cache.find(conversion_cache.place(cache, manifest, digest)) is not None:
+    if conversion_cache.find(conversion_cache.entry_folder(cache, manifest, digest)) is not None:
         return ""
     start = time.monotonic()
     from imageserver.inference.convert.convert import convert
@@ -44,7 +44,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="prepare", description="Convert models to OpenVINO ahead of time; says which needed it."
     )
-    parser.add_argument("--models", type=Path, default=folders.MODELS, help="the models folder (default: the project's)")
+    parser.add_argument(
+        "--models", type=Path, default=folders.MODELS, help="the models folder (default: the project's)"
+    )
     parser.add_argument(
         "--models-cache",
         type=Path,

@@ -32,7 +32,7 @@ def convert(manifest: Manifest, weights_digest: str, cache: Path) -> Entry:
 
     ModelError when the model does not load; OSError when the cache cannot be written.
     """
-    folder = conversion_cache.place(cache, manifest, weights_digest)
+    folder = conversion_cache.entry_folder(cache, manifest, weights_digest)
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (cache / f".{folder.name}.lock").open("w") as lock:
         # Several workers start at once and want the same model: one converts, the others find it done.

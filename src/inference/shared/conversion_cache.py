@@ -1,4 +1,4 @@
-"""The cache of converted models: where the OpenVINO form of a model is, if it has been made. Standard library only.
+"""The cache of converted models: where a model is as OpenVINO takes it, if it has been made. Standard library only.
 
 An entry is a folder `<model>-<key>` with model.xml, model.bin and report.json. The key is a hash of everything that
 the conversion depends on, so an entry is never wrong, only unused. Entries appear by a rename: whole or not at all.
@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from imageserver.errors import ModelError
 from imageserver.inference.shared import weights
 from imageserver.inference.shared.manifest import Manifest
 
@@ -25,6 +26,9 @@ FORMAT = 1
 
 KEPT = 4
 """Entries of one model that stay: a few, because two versions of the project may share the cache."""
+
+MOST_CODE_FILES = 1000
+"""Python files in a model's folder; one that holds more holds something else than a model's code."""
 
 MODEL, REPORT = "model.xml", "report.json"
 
@@ -49,24 +53,43 @@ class Entry:
 
 
 def cache_folder() -> Path:
-    """The default place: $XDG_CACHE_HOME/imageserver, or ~/.cache/imageserver."""
+    """The default: $XDG_CACHE_HOME/imageserver, or ~/.cache/imageserver."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "imageserver"
 
 
 def key(manifest: Manifest, weights_digest: str) -> str:
-    """Hexadecimal. Two models with the same key convert to the same thing."""
+    """Hexadecimal. Two models with the same key convert to the same thing.
+
+    Raises:
+        ModelError: the folder holds more code than a model has.
+        OSError: its code cannot be read.
+    """
     wanted = manifest.input
     parts = [
         str(FORMAT),
         weights_digest,
-        weights.digest(manifest.code) if manifest.code.is_file() else "",
+        weights.digest_of_files(manifest.folder, _code_files(manifest.folder)),
         str((wanted.width, wanted.height, wanted.channels, wanted.range, wanted.mean, wanted.std, wanted.layout)),
         manifest.runtime.precision,
         manifest.output.activation,
         *(f"{name} {_version(name)}" for name in ("openvino", "keras", "tensorflow", "tensorflow-cpu")),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+
+
+def _code_files(folder: Path) -> list[Path]:
+    """Every Python file in the model's folder and below: model.py may import any of them while it builds the network."""
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] != "." and name != "__pycache__"]
+        found += [Path(parent, name) for name in names if name.endswith(".py")]
+        if len(found) > MOST_CODE_FILES:
+            raise ModelError(
+                f"the folder of the model {folder.name!r} holds more than {MOST_CODE_FILES} Python files: "
+                "move those that are not the model's own elsewhere"
+            )
+    return found
 
 
 def _version(package: str) -> str:
@@ -76,8 +99,8 @@ def _version(package: str) -> str:
         return "-"
 
 
-def place(cache: Path, manifest: Manifest, weights_digest: str) -> Path:
-    """Where the entry is, or would be."""
+def entry_folder(cache: Path, manifest: Manifest, weights_digest: str) -> Path:
+    """Where the entry is, or would be. Raises what `key` raises."""
     return cache / f"{manifest.name}-{key(manifest, weights_digest)}"
 
 
@@ -93,7 +116,7 @@ def find(folder: Path) -> Entry | None:
 
 @contextlib.contextmanager
 def making(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes the entry `folder` when the block ends well. OSError when the cache cannot be written."""
+    """A folder to fill, which becomes the entry `folder` when the block ends well. OSError: the cache cannot be written."""
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from imageserver.errors import ModelError
@@ -24,17 +25,21 @@ def check(manifest: Manifest) -> str:
         ) from error
     if runtime.sha256 is not None and found != runtime.sha256:
         raise ModelError(
-            f"the weights {runtime.weights.name!r} of the model {manifest.name!r} have the SHA-256 {found}, not the one in {FILE}: "
-            "put the right file there, or its SHA-256 into runtime.sha256"
+            f"the weights {runtime.weights.name!r} of the model {manifest.name!r} have the SHA-256 {found}, "
+            f"not the one in {FILE}: put the right file there, or its SHA-256 into runtime.sha256"
         )
     return found
 
 
 def digest(path: Path) -> str:
-    """SHA-256 in hexadecimal: of a file, what sha256sum prints; of a folder, of the digests and names of its files in order."""
+    """SHA-256 in hexadecimal: of a file, what sha256sum prints; of a folder, that of all files in it."""
     if path.is_dir():
-        files = sorted(entry for entry in path.rglob("*") if entry.is_file())
-        listing = "".join(f"{digest(entry)}  {entry.relative_to(path).as_posix()}\n" for entry in files)
-        return hashlib.sha256(listing.encode()).hexdigest()
+        return digest_of_files(path, (entry for entry in path.rglob("*") if entry.is_file()))
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_of_files(folder: Path, files: Iterable[Path]) -> str:
+    """SHA-256 of the digests and names of files in `folder`, in the order of their paths, as sha256sum lists them."""
+    listing = "".join(f"{digest(file)}  {file.relative_to(folder).as_posix()}\n" for file in sorted(files))
+    return hashlib.sha256(listing.encode()).hexdigest()

@@ -49,7 +49,7 @@ def libraries(worker):
 
 def entry_of(root, name):
     found = manifest.read(root / "models" / name)
-    return conversion_cache.place(root / "cache", found, weights.digest(found.runtime.weights))
+    return conversion_cache.entry_folder(root / "cache", found, weights.digest(found.runtime.weights))
 
 
 def test_prepare_says_what_became_of_each(root):
@@ -166,7 +166,7 @@ def test_cold_cache_damaged_cache_and_fallback(root, tmp_path):
     models = root / "models"
     with WorkerProcess(cache) as worker:
         assert worker.load(models / "tiny")["runtime"] == "openvino float32"
-        place = conversion_cache.place(
+        entry = conversion_cache.entry_folder(
             cache, manifest.read(models / "tiny"), weights.digest(models / "tiny" / "model.keras")
         )
         expected = np.load(root / "expected.npz")
@@ -174,13 +174,13 @@ def test_cold_cache_damaged_cache_and_fallback(root, tmp_path):
             expected["scores"].tolist(), abs=2e-5
         )
 
-        (place / conversion_cache.MODEL).write_text("no model")
+        (entry / conversion_cache.MODEL).write_text("no model")
         assert worker.load(models / "tiny")["runtime"] == "openvino float32"
-        assert conversion_cache.find(place).report.good
+        assert conversion_cache.find(entry).report.good
         assert not any("libtensorflow" in name for name in libraries(worker))
 
         conversion_cache.write_report(
-            place, conversion_cache.Report(False, "the converted model gives other labels", 0.5)
+            entry, conversion_cache.Report(False, "the converted model gives other labels", 0.5)
         )
         loaded = worker.load(models / "tiny")
         assert loaded["runtime"] == "tensorflow"
@@ -249,19 +249,19 @@ def test_the_key_changes_with_everything_that_matters(root, tmp_path):
 
 
 def test_entries_appear_whole_or_not_at_all(tmp_path):
-    place = tmp_path / "cache" / f"m-{'0' * 24}"
-    with pytest.raises(RuntimeError), conversion_cache.making(place) as made:  # noqa: PT012
+    entry = tmp_path / "cache" / f"m-{'0' * 24}"
+    with pytest.raises(RuntimeError), conversion_cache.making(entry) as made:  # noqa: PT012
         (made / conversion_cache.MODEL).write_text("x")
         raise RuntimeError
     assert list((tmp_path / "cache").iterdir()) == []
-    assert conversion_cache.find(place) is None
+    assert conversion_cache.find(entry) is None
     for text in ("first", "second"):
-        with conversion_cache.making(place) as made:
+        with conversion_cache.making(entry) as made:
             (made / conversion_cache.MODEL).write_text(text)
             conversion_cache.write_report(made, conversion_cache.Report(True, "", 0.0))
-        assert conversion_cache.find(place).model.read_text() == text
-    (place / conversion_cache.REPORT).write_text(json.dumps({"good": True}))
-    assert conversion_cache.find(place) is None
+        assert conversion_cache.find(entry).model.read_text() == text
+    (entry / conversion_cache.REPORT).write_text(json.dumps({"good": True}))
+    assert conversion_cache.find(entry) is None
 
 
 def test_old_entries_of_a_model_go_and_others_stay(tmp_path):

@@ -90,7 +90,7 @@ def _open(entry: Entry, manifest: Manifest, weights_digest: str, context: LoadCo
 
 def _entry(manifest: Manifest, weights_digest: str, context: LoadContext) -> Entry:
     """From the cache, or made now, in a process of its own, so that TensorFlow never comes into this one."""
-    folder = conversion_cache.place(context.cache, manifest, weights_digest)
+    folder = conversion_cache.entry_folder(context.cache, manifest, weights_digest)
     entry = conversion_cache.find(folder)
     if entry is not None:
         return entry
