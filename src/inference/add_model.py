@@ -102,8 +102,11 @@ def _size(text: str) -> tuple[int, int]:
 
 def add(options: argparse.Namespace) -> None:
     """Do all of it. ImageServerError or OSError with a sentence when it cannot be done; nothing is left behind then."""
+    from imageserver.inference.convert import inspect
+
     if not options.model.exists():
         raise ModelError(f"there is no {options.model}")
+    inspect.check_kind(options.model, options.allow_h5)
     for file, option in ((options.picture, "--try"), (options.labels, "--labels")):
         if file is not None and not file.is_file():
             raise ModelError(f"there is no file {file}, which {option} names")
@@ -135,7 +138,7 @@ def _build(options: argparse.Namespace, folder: Path) -> None:
     """Fill the model's folder: weights, labels, manifest."""
     from imageserver.inference.convert import convert, inspect
 
-    model, is_keras = inspect.load(options.model, options.allow_h5)
+    model, is_keras = inspect.load(options.model)
     findings = inspect.inspect(options.model.name, model, is_keras, options.size)
     if options.range is not None:
         if findings.scales_itself and options.range != [0.0, 255.0]:

@@ -109,6 +109,9 @@ def main(root, mobilenet):
         path = folder(root / "wrong", name, "model.keras")
         shutil.copy(models / "tiny/model.keras", path)
         (path / "model.toml").write_text((path / "model.toml").read_text().replace(*change))
+    whole = (models / "tiny/model.keras").read_bytes()
+    for cut in (folder(root / "wrong", "wrong-cut", "model.keras") / "model.keras", root / "cut.keras"):
+        cut.write_bytes(whole[: len(whole) // 2])
     grey = network(channels=1)
     grey.save(folder(models, "grey", "model.keras", channels=1) / "model.keras")
 
@@ -137,6 +140,9 @@ def main(root, mobilenet):
     keras.Sequential([keras.Input((10, 12, 3)), code, layers.Flatten(), layers.Dense(3)]).save(root / "code.keras")
     two = keras.Input((10, 12, 3))
     keras.Model([two, keras.Input((3,))], layers.Dense(3)(layers.Flatten()(two))).save(root / "two.keras")
+    both = keras.Model(two, [layers.Dense(3)(layers.Flatten()(two)), layers.Dense(1)(layers.Flatten()(two))])
+    both.save(root / "outputs.keras")
+    both.export(root / "outputs", verbose=False)
     inside = keras.Input((10, 12, 3))
     keras.Model(inside, network()(inside / 255.0)).save(root / "inside.keras")
     assert tf.executing_eagerly()

@@ -34,6 +34,7 @@ def files(root, tmp_path_factory):
     (folder / "labels.txt").write_text("cat\ndog\nbird\n")
     (folder / "two.txt").write_text("no\nyes\n")
     (folder / "models").mkdir()
+    (folder / "ä.txt").write_text("no model")
     Image.fromarray(data.chelsea()).save(folder / "cat.jpg")
     return folder
 
@@ -73,6 +74,7 @@ def test_refusals_need_no_tensorflow_and_leave_nothing_behind(root, files, tmp_p
         ([root / "old.h5"], "repeat the command with --allow-h5"),
         ([root / "nothing.keras"], "there is no "),
         ([files / "cat.jpg"], "cat.jpg is no model"),
+        ([files / "ä.txt"], "ä.txt is no model: give a .keras file"),
         ([files], "holds no saved_model.pb"),
         ([root / "logits.keras", "--name", "health"], "a model may not be called 'health'"),
         ([root / "logits.keras", "--name", "../up"], "may hold only a-z"),
@@ -97,6 +99,9 @@ def test_every_kind_of_model(root, files):
         "old": [str(root / "old.h5"), "--allow-h5", *labels, "--preprocessing", "crop"],
         "code": [str(root / "code.keras")],
         "two": [str(root / "two.keras")],
+        "outputs": [str(root / "outputs.keras")],
+        "exported outputs": [str(root / "outputs")],
+        "cut": [str(root / "cut.keras")],
         "wrong labels": [str(root / "scaled.keras"), "--name", "wrong", *two],
         "again": [str(root / "scaled.keras"), *labels],
         "no picture": [str(root / "scaled.keras"), "--name", "wrong", "--try", "nowhere.jpg", *labels],
@@ -128,6 +133,9 @@ def test_every_kind_of_model(root, files):
     for name, sentence in {
         "code": "it holds a Lambda layer, which is code",
         "two": "needed is one input",
+        "outputs": "outputs.keras gives 2 outputs; a classifier gives one",
+        "exported outputs": "outputs gives 2 outputs; a classifier gives one",
+        "cut": "cut.keras does not load: it is no zip archive, as a .keras file is: it may be cut short",
         "wrong labels": "two.txt has 2 labels, but the model gives 3 scores",
         "again": "there is a model 'scaled' already",
         "no picture": "there is no file nowhere.jpg, which --try names",
@@ -140,4 +148,4 @@ def test_every_kind_of_model(root, files):
     assert manifest_of(files, "scaled")["title"] == "Better"
     left = {path.name for path in (files / "models").iterdir()}
     assert left >= {"scaled", "against", "inside", "binary", "nameless", "exported", "old"}
-    assert not {name for name in left if name.startswith(".")} | (left & {"code", "two", "wrong"})
+    assert not {name for name in left if name.startswith(".")} | (left & {"code", "two", "wrong", "outputs", "cut"})

@@ -15,7 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imageserver.errors import ModelError
-from imageserver.inference.worker.backends.keras import first_line, import_quietly
+from imageserver.inference.worker.backends.keras import (
+    LOAD_ERRORS,
+    first_line,
+    import_quietly,
+    open_file,
+    open_saved_model,
+    single_output,
+)
 
 SCALING_LAYERS = ("Rescaling", "Normalization", "TrueDivide", "Subtract", "Multiply")
 LOOKED_AT = 5
@@ -55,45 +62,31 @@ class Findings:
     warnings: list[str] = field(default_factory=list)
 
 
-def load(path: Path, allow_h5: bool) -> tuple[Any, bool]:
+def check_kind(path: Path, allow_h5: bool) -> None:
+    """ModelError unless `path` is, by its name, what `load` can load; nothing is opened."""
+    if path.is_dir():
+        if not (path / "saved_model.pb").is_file():
+            raise ModelError(f"the folder {path.name} is no SavedModel: it holds no saved_model.pb")
+    elif path.suffix not in (".keras", ".h5", ".hdf5"):
+        raise ModelError(f"{path.name} is no model: give a .keras file, the folder of a SavedModel, or an .h5 file")
+    elif path.suffix != ".keras" and not allow_h5:
+        raise ModelError(
+            f"{path.name} is in Keras' old format, which can hold code that runs when it is used; "
+            "if you trust whoever made it, repeat the command with --allow-h5 to convert it"
+        )
+
+
+def load(path: Path) -> tuple[Any, bool]:
     """The model in `path`, and whether it is a keras.Model (else the serving function of a SavedModel).
 
-    ModelError when it is neither, does not load, or is an .h5 file and `allow_h5` is False.
+    ModelError when it does not load.
     """
-    if path.is_dir():
-        return _saved_model(path), False
-    if path.suffix not in (".keras", ".h5", ".hdf5"):
-        raise ModelError(f"{path.name} is no model: give a .keras file, the folder of a SavedModel, or an .h5 file")
-    if path.suffix != ".keras" and not allow_h5:
-        raise ModelError(
-            f"{path.name} is in Keras' old format, which can hold code that runs when it is used; if you trust whoever made it, "
-            "repeat the command with --allow-h5 to convert it"
-        )
     import_quietly()
-    import keras
-
+    is_keras = not path.is_dir()
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True), True
-    except (ValueError, TypeError, OSError, KeyError, ImportError, AttributeError, NotImplementedError) as error:
+        return (open_file(path) if is_keras else open_saved_model(path)), is_keras
+    except LOAD_ERRORS as error:
         raise ModelError(f"{path.name} does not load: {first_line(error)}") from error
-
-
-def _saved_model(path: Path) -> Any:
-    if not (path / "saved_model.pb").is_file():
-        raise ModelError(f"the folder {path.name} is no SavedModel: it holds no saved_model.pb")
-    import_quietly()
-    import tensorflow
-
-    tf: Any = tensorflow
-    try:
-        loaded = tf.saved_model.load(str(path))
-    except (OSError, ValueError, AttributeError, tf.errors.OpError) as error:
-        raise ModelError(f"the SavedModel {path.name} does not load: {first_line(error)}") from error
-    signature = loaded.signatures.get("serving_default")
-    if signature is None:
-        raise ModelError(f"the SavedModel {path.name} has no signature serving_default; export it with model.export()")
-    signature.owner = loaded  # which keeps the variables alive
-    return signature
 
 
 def inspect(name: str, model: Any, is_keras: bool, size: tuple[int, int] | None) -> Findings:
@@ -104,19 +97,20 @@ def inspect(name: str, model: Any, is_keras: bool, size: tuple[int, int] | None)
     import tensorflow
 
     tf: Any = tensorflow
+    run: Any
     if is_keras:
-        inputs, dtype = list(model.inputs or []), model.input_dtype if hasattr(model, "input_dtype") else None
-        shapes = [tuple(entry.shape) for entry in inputs]
-        call: Any = lambda batch: model(tf.cast(batch, dtype) if dtype else batch, training=False)  # noqa: E731
+        specs = list(model.inputs or [])
+        run = lambda batch: model(batch, training=False)  # noqa: E731
     else:
-        specs = model.structured_input_signature[1]
-        shapes = [tuple(spec.shape) for spec in specs.values()]
-        key, spec = next(iter(specs.items()))
-        call = lambda batch: next(iter(model(**{key: tf.cast(batch, spec.dtype)}).values()))  # noqa: E731
+        by_name = model.structured_input_signature[1]
+        specs = list(by_name.values())
+        run = lambda batch: model(**dict.fromkeys(by_name, batch))  # noqa: E731
+    shapes = [tuple(spec.shape) for spec in specs]
     if len(shapes) != 1 or len(shapes[0]) != 4:
         raise ModelError(
             f"{name} takes {shapes or 'nothing to be seen'}; needed is one input: (batch, height, width, channels)"
         )
+    call: Any = lambda batch: single_output(name, run(tf.cast(batch, specs[0].dtype)))  # noqa: E731
     layout = "nchw" if shapes[0][1] in (1, 3) and shapes[0][3] not in (1, 3) else "nhwc"
     height, width, channels = shapes[0][1:] if layout == "nhwc" else (*shapes[0][2:], shapes[0][1])
     if size is not None:
@@ -125,9 +119,8 @@ def inspect(name: str, model: Any, is_keras: bool, size: tuple[int, int] | None)
         raise ModelError(f"{name} takes pictures of any size; say which with --size WIDTHxHEIGHT")
     if channels not in (1, 3):
         raise ModelError(f"{name} takes {channels} channels; supported are 1 (grey) and 3 (colour)")
-    output = np.asarray(
-        call(tf.zeros((1, height, width, channels) if layout == "nhwc" else (1, channels, height, width)))
-    )
+    inner = (height, width, channels) if layout == "nhwc" else (channels, height, width)
+    output = np.asarray(call(tf.zeros((1, *inner))))
     if output.ndim != 2:
         raise ModelError(
             f"{name} gives an array of shape {output.shape} for one picture; a classifier gives one row of scores"
@@ -173,12 +166,13 @@ def _look_for_scaling(findings: Findings, model: Any) -> None:
         )
     else:
         findings.warnings.append(
-            "nothing in the model scales its pixels, so 0 to 1 is assumed; if it was trained on 0 to 255 or -1 to 1, say so with --range"
+            "nothing in the model scales its pixels, so 0 to 1 is assumed; "
+            "if it was trained on 0 to 255 or -1 to 1, say so with --range"
         )
 
 
 def look_at_scores(findings: Findings, batch: NDArray[np.float32]) -> None:
-    """Decide the activation from what the model gives on probe pictures (as it takes them) and warn where it is missing."""
+    """Decide the activation from what the model gives on probe pictures (as it takes them); warn where it is missing."""
     import tensorflow as tf
 
     scores = np.asarray(findings.call(tf.constant(batch)), np.float32)

@@ -155,6 +155,10 @@ def test_what_does_not_fit_the_model_is_said_by_prepare(root):
     )
     assert "model wrong-labels: the model 'wrong-labels' gives 3 scores, but its manifest has 2 labels" in said
     assert (
+        "model wrong-cut: the weights 'model.keras' of the model 'wrong-cut' do not load: "
+        "it is no zip archive, as a .keras file is: it may be cut short"
+    ) in said
+    assert (
         "'weights.npz' of the model 'wrong-arrays' do not load: its 2 arrays do not have the shapes of the model's 4 weights"
         in said
     )
