@@ -308,6 +308,12 @@ def send_nowait(sock: Socket, data: bytes | memoryview) -> int:
         return 0
 
 
+def peek(sock: Socket, timeout: float) -> bytes:
+    """Wait for the first byte and leave it where it is; b"" at the end of the stream. Raises OSError, `TimedOut`."""
+    wait_readable(sock, timeout)
+    return socket.socket.recv(_plain(sock), 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+
+
 def start_tls(sock: Socket, context: ssl.SSLContext, timeout: float) -> Socket:
     """Do the server's TLS handshake in this green thread; returns the socket to use from then on.
 

@@ -30,7 +30,9 @@ class Served(Peer):
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(self.process.communicate()[1])
-        super().__init__(int(line))
+        port, *tls_port = map(int, line.split())
+        super().__init__(port)
+        self.tls_port = tls_port[0] if tls_port else 0
 
     def state(self) -> dict[str, Any]:
         values: dict[str, Any] = self.request("GET", "/state").json()

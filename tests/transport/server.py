@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import socket
+import ssl
 import sys
 from pathlib import Path
 from typing import Any
@@ -192,7 +193,14 @@ def main() -> None:
         return reply(start_response, "stopping")
 
     server.route("/stop", stop)
-    print(listener.getsockname()[1], flush=True)
+    ports = [server.port]
+    if OPTIONS.get("tls"):  # without a certificate: no handshake succeeds
+        secure = HttpServer(
+            hub.listen("127.0.0.1", 0), server.limits, log=say, ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        )
+        hub.spawn(secure.serve)
+        ports.append(secure.port)
+    print(*ports, flush=True)
     server.serve()
     hub.sleep(0.1)
     while server._connections:

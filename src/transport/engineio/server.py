@@ -20,8 +20,8 @@ from imageserver.transport import fairness, hub
 from imageserver.transport.engineio import v3, v4
 from imageserver.transport.engineio.packet import MESSAGE, NOOP, DecodeError, Packet
 from imageserver.transport.engineio.session import Group, Session
+from imageserver.transport.http.channel import Refusal
 from imageserver.transport.http.cors import Origins
-from imageserver.transport.http.wsgi import Refusal
 from imageserver.transport.limits import SocketIOLimits, WebSocketLimits
 from imageserver.transport.websocket.connection import TEXT, WebSocket, accept
 from imageserver.transport.websocket.frames import NO_STATUS

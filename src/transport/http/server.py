@@ -1,14 +1,13 @@
 """The HTTP listener: accepts connections, holds their limits, and knows which path goes to which application.
 
 Applications are WSGI (PEP 3333), one green thread for each connection. Those of this package find under
-`environ["transport.connection"]` the `Connection`, from which a WebSocket takes over the socket.
+`environ["transport.connection"]` the `HttpChannel`, from which a WebSocket takes over the socket.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import ipaddress
 import ssl
 import time
 from collections.abc import Callable, Iterable
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING
 from imageserver import metrics
 from imageserver.transport import hub
 from imageserver.transport.fairness import Turn
-from imageserver.transport.http.connection import Connection
+from imageserver.transport.http.clients import ClientAddresses
+from imageserver.transport.http.connection import HttpConnection
 from imageserver.transport.limits import HttpLimits
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpLimits", "HttpServer"]
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-_FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 29\r\nRetry-After: 5\r\nConnection: close\r\n\r\n"
-_FULL_TEXT = b"Too many connections; retry.\n"
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 29\r\nRetry-After: 5\r\n"
+    b"Connection: close\r\n\r\nToo many connections; retry.\n"
+)
 
 
 class HttpServer:
@@ -52,10 +52,9 @@ class HttpServer:
         self.log, self.clock, self.ssl_context = log, clock, ssl_context
         self.stopping = False
         self._listener = listener
-        self._networks: list[Network] = [ipaddress.ip_network(text) for text in trusted_proxies]
+        self.clients = ClientAddresses(trusted_proxies, self.limits.connections_per_address, log)
         self._routes: list[tuple[str, WSGIApplication]] = []
-        self._connections: set[Connection] = set()
-        self._by_address: dict[str, int] = {}
+        self._connections: set[HttpConnection] = set()
         self._gauge = metrics.CONNECTIONS.child("tcp")
 
     @property
@@ -101,7 +100,7 @@ class HttpServer:
             if len(self._connections) >= self.limits.connections:
                 self._refuse(sock)
                 continue
-            connection = Connection(self, sock, address[0], address[1])
+            connection = HttpConnection(self, sock, address[0], address[1])
             self._connections.add(connection)
             self._gauge.value += 1
             hub.spawn(self._run, connection)
@@ -119,52 +118,7 @@ class HttpServer:
         for connection in list(self._connections):
             connection.cut()
 
-    def trusted(self, address: str) -> bool:
-        """Whether `address` is one of the trusted proxies."""
-        if not self._networks:
-            return False
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._networks)
-
-    def client_address(self, peer: str, forwarded: str) -> str:
-        """Who is asking: `peer`, or behind trusted proxies the last address of X-Forwarded-For that is not one of them."""
-        address = peer
-        for hop in reversed(forwarded.split(",")):
-            hop = hop.strip()
-            if not hop or not self.trusted(address):
-                break
-            try:
-                ipaddress.ip_address(hop)
-            except ValueError:
-                break  # "unknown", or something made up: the last one we know stands
-            address = hop
-        return address
-
-    def enter(self, address: str) -> bool:
-        """Count one more connection of `address`; False when it has as many as it may."""
-        most = self.limits.connections_per_address
-        count = self._by_address.get(address, 0)
-        if most and count >= most:
-            metrics.LIMITS_HIT.inc("connections_per_address")
-            self.log(
-                f"{address} has {count} connections, the most that connections_per_address allows; one more was refused"
-            )
-            return False
-        self._by_address[address] = count + 1
-        return True
-
-    def leave(self, address: str) -> None:
-        """Undo `enter`."""
-        count = self._by_address.get(address, 0)
-        if count > 1:
-            self._by_address[address] = count - 1
-        else:
-            self._by_address.pop(address, None)
-
-    def _run(self, connection: Connection) -> None:
+    def _run(self, connection: HttpConnection) -> None:
         try:
             connection.run()
         finally:
@@ -179,7 +133,7 @@ class HttpServer:
         if self.ssl_context is None:
             sock.setblocking(False)
             with contextlib.suppress(OSError):  # it may have gone already
-                hub.send_nowait(sock, _FULL + _FULL_TEXT)
+                hub.send_nowait(sock, _FULL)
         hub.shut(sock)
         sock.close()
 

@@ -7,28 +7,15 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h11
 
 from imageserver import metrics
-
-if TYPE_CHECKING:
-    from imageserver.transport.http.connection import Connection
-    from imageserver.transport.http.server import HttpServer
+from imageserver.transport.http.channel import ChannelState, HttpChannel, Refusal
+from imageserver.transport.limits import HttpLimits
 
 Headers = list[tuple[str, str]]
-
-
-class Refusal(Exception):
-    """The request ends here, with this status and sentence; `limit` names the limit that it ran into, or is "".
-
-    `log`: whether a line in the log is still due.
-    """
-
-    def __init__(self, status: int, sentence: str, limit: str = "", *, log: bool = True) -> None:
-        super().__init__(sentence)
-        self.status, self.sentence, self.limit, self.log = status, sentence, limit, log
 
 
 _REASONS = {
@@ -37,23 +24,29 @@ _REASONS = {
 }  # fmt: skip
 
 
-class Answer:
-    """The WSGI side of one response."""
+class Response:
+    """The WSGI side of one response. `body`: the request's, if there is one. `last`: whether the server stops."""
 
-    def __init__(self, connection: Connection, method: str) -> None:
-        self._connection, self._method = connection, method
+    def __init__(
+        self, channel: HttpChannel, method: str, body: Body | None = None, last: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._channel, self._method, self._body, self._last = channel, method, body, last
         self._head: h11.Response | None = None
-        self.started = False
+        self._started = False
 
     def start_response(self, status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:
-        if exc_info is not None and self.started:
+        if exc_info is not None and self._started:
             raise exc_info[1].with_traceback(exc_info[2])
         code, _, reason = status.partition(" ")
         names = {name.lower() for name, _ in headers}
         extra = [] if "date" in names else [("Date", formatdate(usegmt=True))]
-        # A client that waits to be asked for its body may send it now or not, so no other request can follow (RFC 9110, section 10.1.1).
-        if (self._connection.server.stopping or self._connection.expected) and "connection" not in names:
-            extra.append(("Connection", "close"))
+        # A client that waits to be asked for its body may send it now or not, so no other request can follow
+        # (RFC 9110, section 10.1.1).
+        if "connection" not in names:
+            if self._last() or self._channel.expects_continue:
+                extra.append(("Connection", "close"))
+            elif self._channel.keep_alive_asked:
+                extra.append(("Connection", "keep-alive"))
         self._head = h11.Response(
             status_code=int(code),
             headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in [*headers, *extra]],
@@ -62,7 +55,7 @@ class Answer:
         return self._write
 
     def send_all(self, result: Iterable[bytes]) -> None:
-        if isinstance(result, (list, tuple)) and self._head is not None and not self.started:
+        if isinstance(result, (list, tuple)) and self._head is not None and not self._started:
             body = b"".join(result)
             self._complete_length(len(body))
             self._send(body, last=True)
@@ -74,23 +67,23 @@ class Answer:
 
     def refuse(self, refusal: Refusal) -> None:
         """Answer with a refusal, in place of whatever the application had begun but not sent."""
-        connection = self._connection
+        channel = self._channel
         if refusal.limit:
             metrics.LIMITS_HIT.inc(refusal.limit)
         if refusal.log:
-            connection.server.log(f"a request of {connection.peer} was refused: {refusal.sentence}")
-        if self.started or connection.taken:
-            connection.give_up()
+            channel.log(f"a request of {channel.peer} was refused: {refusal.sentence}")
+        if self._started or channel.state is ChannelState.UPGRADED:
+            channel.give_up()
             return
-        if connection.body is not None:
-            connection.body.failure = None  # it is being answered
+        if self._body is not None:
+            self._body.failure = None  # it is being answered
         body = json.dumps({"error": refusal.sentence}).encode()
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
         try:
             self.start_response(f"{refusal.status} {_REASONS.get(refusal.status, 'Refused')}", headers)
             self._send(body, last=True)
         except (OSError, EOFError, h11.LocalProtocolError):
-            connection.give_up()
+            channel.give_up()
 
     def _write(self, data: bytes) -> None:
         self._send(data)
@@ -98,9 +91,8 @@ class Answer:
     def _complete_length(self, length: int) -> None:
         head = self._head
         assert head is not None
-        if not any(
-            name in (b"content-length", b"transfer-encoding") for name, _ in head.headers
-        ) and head.status_code not in (204, 304):
+        framed = any(name in (b"content-length", b"transfer-encoding") for name, _ in head.headers)
+        if not framed and head.status_code not in (204, 304):
             headers = [*head.headers.raw_items(), (b"Content-Length", str(length).encode())]
             self._head = h11.Response(status_code=head.status_code, headers=headers, reason=head.reason)
 
@@ -109,25 +101,24 @@ class Answer:
         events: list[h11.Event] = []
         if head is None:
             raise RuntimeError("the application answered without start_response")
-        body = self._connection.body
-        if body is not None and body.failure is not None and not self.started:
-            raise body.failure  # whatever the application made of the failed read, this is what happened
-        if not self.started:
-            self.started = True
+        if not self._started:
+            if self._body is not None and self._body.failure is not None:
+                raise self._body.failure  # whatever the application made of the failed read, this is what happened
+            self._started = True
             events.append(head)
         if data and self._method != "HEAD" and head.status_code not in (204, 304):
             events.append(h11.Data(data=data))
         if last:
             events.append(h11.EndOfMessage())
-        self._connection.send(*events)
+        self._channel.send(*events)
 
 
 class Body(io.RawIOBase):
     """`wsgi.input`, unbuffered: the body's bytes, however they are framed, and its limits."""
 
-    def __init__(self, connection: Connection, server: HttpServer) -> None:
-        self._connection, self._limits, self._clock = connection, server.limits, server.clock
-        self._begun = server.clock()
+    def __init__(self, channel: HttpChannel, limits: HttpLimits, clock: Callable[[], float]) -> None:
+        self._channel, self._limits, self._clock = channel, limits, clock
+        self._begun = clock()
         self._count = 0
         self._left = memoryview(b"")
         self._ended = False
@@ -148,19 +139,16 @@ class Body(io.RawIOBase):
 
     def _fill(self) -> None:
         limits = self._limits
-        self._connection.continue_body()
+        self._channel.continue_body()
         while True:
             # The average is what counts: what came early may be followed by a pause.
-            end = (
-                self._begun
-                + limits.body_grace_seconds
-                + (self._count / limits.body_rate if limits.body_rate else math.inf)
-            )
+            allowed = self._count / limits.body_rate if limits.body_rate else math.inf
+            end = self._begun + limits.body_grace_seconds + allowed
             try:
                 left = min(end - self._clock(), limits.keep_alive_seconds)
                 if left <= 0:
                     raise TimeoutError
-                event = self._connection.next_event(left)
+                event = self._channel.next_event(left)
             except TimeoutError:
                 sentence = f"The request's body came at less than {limits.body_rate} bytes a second."
                 self.slow, self.failure = True, Refusal(408, sentence, "body_rate")

@@ -312,7 +312,7 @@ def encode_text(text: str) -> bytes:
 
 def accept(environ: WSGIEnvironment, limits: WebSocketLimits) -> WebSocket | None:
     """Upgrade this request to a WebSocket; None when it does not ask for one properly (then answer 400 or 426)."""
-    if environ["REQUEST_METHOD"] != "GET" or environ.get("HTTP_UPGRADE", "").lower() != "websocket":
+    if environ["REQUEST_METHOD"] != "GET" or environ.get("transport.upgrade", "").lower() != "websocket":
         return None
     if "upgrade" not in environ.get("HTTP_CONNECTION", "").lower() or environ.get("HTTP_SEC_WEBSOCKET_VERSION") != "13":
         return None
@@ -321,7 +321,7 @@ def accept(environ: WSGIEnvironment, limits: WebSocketLimits) -> WebSocket | Non
     except ValueError:
         return None
     sock, rest = environ["transport.connection"].take_over()
-    peer, log = environ["REMOTE_ADDR"], environ["transport.connection"].server.log
+    peer, log = environ["REMOTE_ADDR"], environ["transport.connection"].log
     ws = WebSocket(sock, rest, limits, log=lambda line: log(f"a WebSocket of {peer} {line}"))
     answer = f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {key}\r\n\r\n"
     ws.write(answer.encode())

@@ -143,6 +143,7 @@ REFUSALS = [
     ("GET", "/lenet/nothing", {}, 404, "nothing at this path"),
     ("GET", "/favicon.ico", {"auth": ("", "")}, 404, "nothing at this path"),
     ("GET", "/a/b/c/d", {}, 404, "nothing at this path"),
+    ("GET", "/nothing", {"headers": {"Connection": "Upgrade", "Upgrade": "websocket"}}, 404, "no model"),
     ("GET", "/lenet/classify", {}, 405, "POST"),
     ("DELETE", "/lenet", {}, 405, "GET"),
     ("POST", "/list_nn", {}, 405, "GET"),

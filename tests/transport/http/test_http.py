@@ -107,6 +107,46 @@ def test_old_client(serve: Serve) -> None:
     )
 
 
+OLD = b"GET %s HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+
+
+def test_old_clients_connections_are_kept_when_they_ask(serve: Serve) -> None:
+    posted = b"POST /echo HTTP/1.0\r\nConnection: Keep-Alive\r\nContent-Length: 2\r\n\r\nhi"
+    answer = talk(serve().port, OLD % b"/echo" + posted + b"GET /echo HTTP/1.0\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200 OK") == 3
+    kept, posted_answer, last = answer.lower().split(b"http/1.1 200 ok")[1:]
+    for text in (kept, posted_answer):
+        assert b"connection: keep-alive\r\n" in text and b"content-length: " in text
+    assert b'"length": 2' in posted_answer and b'"server_protocol": "http/1.0"' in posted_answer
+    assert b"connection: close\r\n" in last
+
+
+def test_an_old_clients_connection_ends_with_an_answer_of_unknown_length(serve: Serve) -> None:
+    answer = talk(serve().port, OLD % b"/stream")
+    assert b"\r\nconnection: close\r\n" in answer.lower()
+    assert answer.endswith(b"\r\n\r\n" + b"".join(b"%d" % i * 10 for i in range(5)))
+
+
+def test_an_upgrade_is_no_business_of_applications_that_know_none(serve: Serve) -> None:
+    """Flask answers 400 to a WebSocket's request, whatever the path."""
+    answer = talk(serve().port, head("/nowhere", Upgrade="websocket", Connection="Upgrade, close"))
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert "HTTP_UPGRADE" not in body_of(answer)["environ"]
+
+
+def test_http_without_tls_is_told_so_by_a_tls_port(serve: Serve) -> None:
+    served = serve(tls=True, http={"handshake_seconds": 0.3})
+    for sent in (head(), head("/echo", "POST", Content_Length="1000000") + bytes(1_000_000)):
+        answer = talk(served.tls_port, sent)
+        assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n")
+        header, _, body = answer.partition(b"\r\n\r\n")
+        assert b"https://" in body and f"Content-Length: {len(body)}".encode() in header
+    began = time.monotonic()
+    assert talk(served.tls_port) == b""  # says nothing
+    assert time.monotonic() - began < 5
+    served.hit("handshake_seconds")
+
+
 def test_streamed_answer(serve: Serve) -> None:
     answer = serve().request("GET", "/stream")
     assert answer.headers["transfer-encoding"] == "chunked"

@@ -1,0 +1,260 @@
+"""h11 on a socket: the events of one HTTP connection, read and written within the limits of time and size.
+
+The grammar of HTTP/1.1 is h11's; what answers the requests is not known here.
+
+            a request's head                    the request's end
+    IDLE ---------------------> ANSWERING -----------------------> IDLE
+                                    |
+                                    +--- take_over --------------> UPGRADED
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Any
+
+import h11
+
+from imageserver import metrics
+from imageserver.transport import hub
+from imageserver.transport.fairness import Turn
+from imageserver.transport.limits import HttpLimits
+
+READ_BYTES = 64 * 1024
+
+
+class Refusal(Exception):
+    """The request ends here, with this status and sentence; `limit` names the limit that it ran into, or is "".
+
+    `log`: whether a line in the log is still due.
+    """
+
+    def __init__(self, status: int, sentence: str, limit: str = "", *, log: bool = True) -> None:
+        super().__init__(sentence)
+        self.status, self.sentence, self.limit, self.log = status, sentence, limit, log
+
+
+class ChannelState(enum.Enum):
+    """What a connection is doing: drawn at the top of this file."""
+
+    IDLE = enum.auto()
+    """Nothing is being asked or answered, so it may be closed at any moment."""
+    ANSWERING = enum.auto()
+    UPGRADED = enum.auto()
+    """The socket belongs to whoever took it over, until the application returns."""
+
+
+class HttpChannel:
+    """One connection's side of HTTP. `sock` may be exchanged for a TLS one before anything was read.
+
+    `log` takes one line at a time.
+    """
+
+    __slots__ = ("_clock", "_events", "_limits", "_turn", "keep_alive_asked", "log", "peer", "sock", "state")
+
+    def __init__(
+        self, sock: hub.Socket, peer: str, limits: HttpLimits, clock: Callable[[], float], log: Callable[[str], None]
+    ) -> None:
+        self.sock, self.peer, self.log = sock, peer, log
+        self._limits, self._clock, self._turn = limits, clock, Turn(clock)
+        self._events = self._new_events()
+        self.state = ChannelState.IDLE
+        self.keep_alive_asked = False
+        """Whether a client of HTTP/1.0 wants the connection kept, and so has to be told that it is."""
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits for "100 Continue" before it sends its body."""
+        return self._events.they_are_waiting_for_100_continue
+
+    def read_head(self) -> h11.Request | None:
+        """Wait for the next request; None when there is none. Raises OSError, and Refusal for one that cannot be served."""
+        event: Any = h11.NEED_DATA
+        self._turn.share()
+        try:
+            if self._events.trailing_data[0]:  # it may have come with the one before
+                event = self._parse()
+            if event is h11.NEED_DATA:
+                event = self._wait_for_head()
+            if not isinstance(event, h11.Request):
+                return None  # the client closed, or asked for nothing in time
+            self._check(event)
+        except Refusal:
+            self._enter(ChannelState.ANSWERING)
+            raise
+        self._enter(ChannelState.ANSWERING)
+        self.keep_alive_asked = event.http_version == b"1.0" and self._kept_alive(event)
+        return event
+
+    def next_event(self, timeout: float) -> Any:
+        """The next event of the request; the time is for each read. Raises OSError (TimeoutError), Refusal."""
+        self._turn.share()  # a client that sends without pause always has more to read
+        event = self._parse()
+        if event is h11.NEED_DATA:
+            self.sock.settimeout(max(timeout, 0.001))
+            self._events.receive_data(self.sock.recv(READ_BYTES))
+            event = self._parse()
+        return event
+
+    def continue_body(self) -> None:
+        """Send "100 Continue" to a client that waits for it."""
+        if self.expects_continue:
+            self.send(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
+
+    def send(self, *events: h11.Event) -> None:
+        """Send events to the client. Raises OSError (TimeoutError when it takes nothing for `send_seconds`)."""
+        data = b"".join(self._events.send(event) or b"" for event in events)
+        if data:
+            seconds = self._limits.send_seconds
+            self.sock.settimeout(seconds)
+            try:
+                self.sock.sendall(data)
+            except TimeoutError:
+                metrics.LIMITS_HIT.inc("send_seconds")
+                self.log(f"{self.peer} took nothing of its answer for {seconds:g} seconds; it is given up")
+                raise
+
+    def give_up(self) -> None:
+        """Note that the answer cannot be completed, so that nothing follows it."""
+        if self.state is not ChannelState.UPGRADED:
+            self._events.send_failed()
+
+    def take_over(self) -> tuple[hub.Socket, bytes]:
+        """Give the socket to whoever upgrades the protocol, with what was read beyond the request.
+
+        The connection stays open until the application returns.
+        """
+        event = self._parse()
+        while event is not h11.PAUSED and event is not h11.NEED_DATA:
+            event = self._parse()
+        rest = bytes(self._events.trailing_data[0])
+        self._enter(ChannelState.UPGRADED)
+        del self._events  # an open WebSocket has no use for its memory
+        return self.sock, rest
+
+    def finish(self, *, drain: bool) -> bool:
+        """Make ready for the next request; whether there can be one. `drain`: read first what still comes of this one."""
+        events = self._events
+        if drain and events.their_state is h11.SEND_BODY:
+            self._drain()
+        if events.our_state is h11.DONE and events.their_state is h11.DONE:
+            events.start_next_cycle()
+            self._enter(ChannelState.IDLE)
+            return True
+        if events.our_state is not h11.ERROR:
+            self.linger()
+        return False
+
+    def linger(self) -> None:
+        """Say that nothing more comes and wait a moment for the client to close, so that no reset overtakes the answer."""
+        try:
+            hub.shut(self.sock, reading=False)
+            end, left = self._clock() + 1, self._limits.drain_bytes
+            while left > 0 and self._clock() < end:
+                self.sock.settimeout(max(end - self._clock(), 0.001))
+                got = len(self.sock.recv(READ_BYTES))
+                if not got:
+                    return
+                left -= got
+        except OSError:
+            pass  # closed or too slow: either way it had its chance
+
+    def _enter(self, state: ChannelState) -> None:
+        assert self.state is not ChannelState.UPGRADED, "nothing of HTTP follows an upgrade"
+        self.state = state
+
+    def _new_events(self) -> h11.Connection:
+        return h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.header_bytes)
+
+    def _wait_for_head(self) -> Any:
+        limits, clock = self._limits, self._clock
+        event: Any = h11.NEED_DATA
+        fresh = True
+        end = clock() + limits.keep_alive_seconds
+        while event is h11.NEED_DATA:
+            if fresh and self._events.trailing_data[0]:
+                fresh, end = False, clock() + limits.header_seconds
+            try:
+                event = self.next_event(end - clock())
+            except TimeoutError:
+                if fresh:
+                    return None
+                sentence = f"The request's headers took longer than {limits.header_seconds:g} seconds."
+                raise Refusal(408, sentence, "header_seconds") from None
+        return event
+
+    def _parse(self) -> Any:
+        """The next event of what has been read. Raises Refusal."""
+        in_head = self._events.their_state is h11.IDLE
+        try:
+            return self._events.next_event()
+        except h11.RemoteProtocolError as error:
+            raise self._misread(error, in_head) from None
+
+    def _misread(self, error: h11.RemoteProtocolError, in_head: bool) -> Refusal:
+        """The refusal of what h11 could not read."""
+        arrived, ended = self._events.trailing_data
+        if error.error_status_hint == 431 and in_head:  # it will not wait any longer for the end of the headers
+            whole_line = b"\n" in arrived[: self._limits.request_line_bytes]
+            return self._long_headers() if whole_line else self._long_line()
+        limit = "header_bytes" if error.error_status_hint == 431 else ""
+        reason = str(error).partition(": bytearray(")[0]  # what follows is h11's memory
+        return Refusal(error.error_status_hint, f"This is not a proper HTTP request: {reason}.", limit, log=not ended)
+
+    def _long_line(self) -> Refusal:
+        most = self._limits.request_line_bytes
+        return Refusal(414, f"The request line is longer than {most} bytes.", "request_line_bytes")
+
+    def _long_headers(self) -> Refusal:
+        return Refusal(431, f"The headers are longer than {self._limits.header_bytes} bytes.", "header_bytes")
+
+    def _check(self, request: h11.Request) -> None:
+        """Raises Refusal for a request that is too large, or that others may read otherwise."""
+        limits, headers = self._limits, request.headers
+        if len(request.method) + len(request.target) + 10 > limits.request_line_bytes:
+            raise self._long_line()
+        if sum(len(name) + len(value) + 4 for name, value in headers) > limits.header_bytes:
+            raise self._long_headers()  # h11 limits what it waits for only
+        values = dict(headers)
+        if b"content-length" in values and b"transfer-encoding" in values:
+            # A proxy may have counted where h11 reads chunks, and what one takes for a body the other takes for a request.
+            raise Refusal(400, "This is not a proper HTTP request: it has both Content-Length and Transfer-Encoding.")
+        if int(values.get(b"content-length", 0)) > limits.body_bytes:
+            raise Refusal(413, f"A request body may have {limits.body_bytes} bytes.", "body_bytes")
+
+    def _kept_alive(self, request: h11.Request) -> bool:
+        """Keep the connection of an HTTP/1.0 client that asks for it, which h11 does for HTTP/1.1 alone; whether it does.
+
+        h11 is given the same request anew, as one of HTTP/1.1; the answer is still framed for HTTP/1.0.
+        """
+        headers = [(name, value) for name, value in request.headers if name != b"expect"]
+        values = dict(headers)
+        if b"transfer-encoding" in values or b"keep-alive" not in values.get(b"connection", b"").lower():
+            return False
+        if b"host" not in values:
+            headers.append((b"host", b""))
+        head = h11.Connection(h11.CLIENT).send(
+            h11.Request(method=request.method, target=request.target, headers=headers)
+        )
+        arrived, ended = self._events.trailing_data
+        self._events = self._new_events()
+        self._events.receive_data((head or b"") + bytes(arrived))
+        if ended:
+            self._events.receive_data(b"")
+        self._parse()
+        self._events.their_http_version = b"1.0"
+        return True
+
+    def _drain(self) -> None:
+        """Drop the rest of a body: a client that is cut off while it sends may never see the answer."""
+        end, left = self._clock() + self._limits.drain_seconds, self._limits.drain_bytes
+        while left > 0 and self._clock() < end:
+            try:
+                event = self.next_event(end - self._clock())
+            except (Refusal, TimeoutError):
+                return
+            if isinstance(event, h11.Data):
+                left -= len(event.data)
+            elif event is not h11.NEED_DATA:
+                return
