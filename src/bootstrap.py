@@ -52,12 +52,14 @@ def ensure_environment(needed: tuple[str, ...] = NEEDED) -> None:
     sys.exit(2)
 
 
-def provide_package() -> None:
+def provide_package(*, keep_path: bool = False) -> None:
     """Make this folder importable as the package `imageserver`, whatever it is called on disk.
 
-    The folder itself leaves the path: `config` or `streams` at the top of somebody's imports could be anybody's.
+    The folder itself leaves the path, since `config` or `streams` at the top of somebody's imports could be anybody's;
+    with `keep_path` it stays: for a program of somebody else, which put it there to import more than one file of it.
     """
-    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or ".") != os.path.realpath(_FOLDER)]
+    if not keep_path:
+        sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or ".") != os.path.realpath(_FOLDER)]
     if PACKAGE in sys.modules:
         return
     place = os.path.join(_FOLDER, "__init__.py")

@@ -6,10 +6,14 @@ Thin: the database is accounts/database.py, the command accounts/cli.py.
 
 import sys
 
-if not __package__:  # run or imported as a file
+if __name__ == "__main__":
     import bootstrap
 
     bootstrap.start()
+elif not __package__:  # another program imports it from here
+    import bootstrap
+
+    bootstrap.provide_package(keep_path=True)
 
 from imageserver.accounts.database import ROLES, ROTATIONS, User, UserDB, Verifier
 

@@ -51,6 +51,9 @@ def _announce_who_may_come_in(settings: Settings, users: UserDB, *, open_to_netw
         LOG.warning("anybody who reaches this address may send frames; -a asks for a user and password")
     try:
         if users.any():
-            LOG.info("there are users, so REST and snippets ask for one; cameras, sessions and /ws do not without -a")
+            LOG.info(
+                "there are users, so REST asks for one; "
+                "cameras, sessions, snippets, /ws and /metrics do so with -a alone"
+            )
     except SettingError as error:
         LOG.warning("%s", error)  # nobody needs it yet
