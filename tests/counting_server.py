@@ -17,17 +17,18 @@ bootstrap.provide_package()
 
 from imageserver.app import server as app
 
-KINDS = ("Session", "_Frame", "Line", "Call")
+MODULES = {
+    "imageserver.streams.session",
+    "imageserver.streams.merging",
+    "imageserver.inference.server.stateful.queues",
+}
+KINDS = ("Session", "Merger", "PendingPrediction", "Line", "Call")
 
 
 def state(_environ: Any, start_response: Any) -> list[bytes]:
     gc.collect()
     things = gc.get_objects()
-    ours = [
-        type(thing).__name__
-        for thing in things
-        if type(thing).__module__ in ("imageserver.streams.session", "imageserver.inference.server.stateful.queues")
-    ]
+    ours = [type(thing).__name__ for thing in things if type(thing).__module__ in MODULES]
     found = {kind: ours.count(kind) for kind in KINDS}
     with open("/proc/self/statm") as statm:
         resident = int(statm.read().split()[1]) * resource.getpagesize()

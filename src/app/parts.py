@@ -24,7 +24,7 @@ from imageserver.protocols.camstream import CamStream, Defaults
 from imageserver.protocols.events import Events
 from imageserver.protocols.http.rest import Rest
 from imageserver.protocols.http.training import trainings
-from imageserver.protocols.sessions import Sessions as SessionProtocol
+from imageserver.protocols.sessions import SessionProtocol
 from imageserver.protocols.snap.app import Snap
 from imageserver.protocols.snap.relay import PREFIX as RELAY
 from imageserver.protocols.snap.relay import Relay

@@ -19,8 +19,8 @@ from imageserver import metrics
 from imageserver.accounts.database import User
 from imageserver.accounts.login import Logins
 from imageserver.errors import ImageServerError, NotAllowed
-from imageserver.streams.session import Prediction, Session
-from imageserver.streams.session import Sessions as OpenSessions
+from imageserver.streams.merging import Prediction
+from imageserver.streams.session import Session, Sessions
 
 _TIME = struct.Struct("<Q")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -37,10 +37,10 @@ class Clients(Protocol):
     def address(self, sid: str) -> str: ...
 
 
-class Sessions:
+class SessionProtocol:
     """The protocol; `events` are its handlers. `key`: what clients show instead of a user and password, "" for none."""
 
-    def __init__(self, sessions: OpenSessions, logins: Logins, clients: Clients, key: str) -> None:
+    def __init__(self, sessions: Sessions, logins: Logins, clients: Clients, key: str) -> None:
         self._sessions, self._logins, self._clients, self._key = sessions, logins, clients, key
         self._of: dict[str, list[Session]] = {}  # of each connection, the newest last; those before it are ending
         self._with_key: set[str] = set()
@@ -79,7 +79,7 @@ class Sessions:
         try:
             timestamp, _rest = _split(message)
             own = self._of.get(sid, [])
-            if own and not own[-1].over:
+            if own and own[-1].running:
                 return _failure("a session runs already on this connection: end it with session_end first")
             if len(own) >= MOST_ENDING:
                 metrics.LIMITS_HIT.inc("sessions-ending")
@@ -89,7 +89,7 @@ class Sessions:
                 return _failure(
                     "authenticate first, or connect with the key of this server: strangers cannot start a session"
                 )
-            session = self._sessions.open(sid, user.name, rotate=user.rotate, timestamp=timestamp, hearer=self)
+            session = self._sessions.open(sid, user.name, rotate=user.rotate, timestamp=timestamp, subscriber=self)
             self._of.setdefault(sid, []).append(session)
         except (ImageServerError, ValueError) as error:
             return _failure(str(error))
@@ -111,17 +111,17 @@ class Sessions:
             return _failure(str(error))
         return _DONE
 
-    # ---- what becomes of sessions (session_streams.Hearer) ----------------------------------------------------
+    # ---- what becomes of sessions (SessionSubscriber) -----------------------------------------------------------
 
     def predicted(self, session: Session, prediction: Prediction) -> None:
-        self._clients.emit("prediction", _encode(prediction), to=session.key)
+        self._clients.emit("prediction", _encode(prediction), to=session.connection)
 
     def ended(self, session: Session) -> None:
-        own = self._of.get(session.key, [])
+        own = self._of.get(session.connection, [])
         if session in own:
             own.remove(session)
             if not own:
-                del self._of[session.key]
+                del self._of[session.connection]
 
     # ---- within -----------------------------------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ class Sessions:
 
     def _session(self, sid: str) -> Session:
         own = self._of.get(sid)
-        if not own or own[-1].over:
+        if not own or not own[-1].running:
             raise ValueError("no session runs on this connection: begin one with session_start")
         return own[-1]
 

@@ -1,16 +1,23 @@
-"""Sessions as streams: every frame, in order, to several stateful models at once, and one merged answer for each.
+"""Sessions: every frame, in order, to several stateful models at once, and one merged prediction for each.
 
-The third verb of the streams beside `offer` and `ask` (streams.py): `append`. Models run independently; a frame's
-prediction goes out when those that take part in it have answered or the merge deadline has passed, always in the
-order of the frames. What a model says too late goes out with the next prediction.
+`Session.append` is the third verb of the streams, beside `offer` and `ask` (stream.py). Models run independently;
+merging.py says when a prediction goes out.
+
+A session's life (`SessionState`):
+
+             a model                end, idle,           the last
+             has taken it           server stops         prediction
+    OPENING ─────────────► RUNNING ─────────────► ENDING ──────────► ENDED
+                              │                      │                 ▲
+                              └──────────────────────┴─────────────────┘
+                                             abandon
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any, Protocol
 
 from imageserver import metrics
@@ -19,75 +26,74 @@ from imageserver.inference.server.stateful.models import StatefulModels
 from imageserver.inference.server.stateful.queues import Call, Line
 from imageserver.inference.shared import image_header
 from imageserver.inference.shared.wire import Picture
+from imageserver.streams.merging import PROTOCOL, Merger, PendingPrediction, Prediction
 from imageserver.transport import hub
 
-Prediction = dict[str, Any]
-PROTOCOL = "sessions"
 LATEST = 2**64 - 1
 END_PATIENCE = 10.0
 """Seconds that models have to answer `end` before the last prediction goes out without them."""
 
 
-class Hearer(Protocol):
-    """Who hears of a session. Called in the loop; must not block."""
+class SessionState(Enum):
+    """Where a session is in its life."""
+
+    OPENING = auto()  # models are asked whether they take it
+    RUNNING = auto()  # it takes frames
+    ENDING = auto()  # models do what waits and say their last word
+    ENDED = auto()  # nothing follows
+
+
+class SessionSubscriber(Protocol):
+    """Who is told what becomes of a session. Called in the loop; must not block."""
 
     def predicted(self, session: Session, prediction: Prediction) -> None: ...
 
     def ended(self, session: Session) -> None:
-        """Nothing follows; the key may be used again."""
-
-
-@dataclass(slots=True)
-class _Frame:
-    """A frame on its way through the models."""
-
-    seq: int
-    timestamp: int
-    size: tuple[int, int]
-    received: float
-    waiting_for: set[str]
-    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
-    overdue: bool = False
-    took_part: bool = False
+        """Nothing follows."""
 
 
 class Session:
-    """One person in front of a camera, from start to end. Made by `Sessions.open`."""
+    """One person in front of a camera, from start to end. Made by `Sessions.open`, which explains the arguments."""
 
-    def __init__(self, owner: Sessions, key: str, user: str, rotate: int, timestamp: int, hearer: Hearer) -> None:
-        self.key, self.user = key, user
-        self.received = self.answered_count = 0
+    def __init__(
+        self,
+        owner: Sessions,
+        session_id: str,
+        connection: str,
+        user: str,
+        *,
+        rotate: int,
+        timestamp: int,
+        subscriber: SessionSubscriber,
+    ) -> None:
+        self.id, self.connection, self.user = session_id, connection, user
+        self.state = SessionState.OPENING
+        self.received = 0
         self.last_heard = owner.clock()
-        self._owner, self._hearer, self._rotate = owner, hearer, rotate
+        self._owner, self._subscriber, self._rotate = owner, subscriber, rotate
         self._timestamp = timestamp
-        self._frames: deque[_Frame] = deque()
-        self._late: dict[str, dict[str, Any]] = {}
-        self._late_errors: dict[str, str] = {}
-        self._last: _Frame | None = None  # stands for the end while models answer it
-        self._timer: hub.Timer | None = None
-        self._end_timer: hub.Timer | None = None
-        self._silent = False
-        self._sid = owner.new_id()
         self._lines: dict[str, Line] = {}
-        self._missing: dict[str, str] = {}
-        self._order = owner.models
-        if not self._order:
-            raise ModelUnavailable(
-                "this server has no models for sessions; its operator names them with --session-models"
-            )
-        for name in self._order:
+        unavailable: dict[str, str] = {}
+        for name in owner.models:
             try:
-                self._lines[name] = owner.stateful.open(name, self._sid, timestamp, self)
+                self._lines[name] = owner.stateful.open(name, session_id, timestamp, self)
             except ModelError as error:  # the others go on without it, and every prediction says so
-                self._missing[name] = str(error)
+                unavailable[name] = str(error)
         if not self._lines:
-            raise ModelUnavailable("; ".join(dict.fromkeys(self._missing.values())))
+            raise ModelUnavailable("; ".join(dict.fromkeys(unavailable.values())))
+        self._merger = Merger(
+            owner.models,
+            unavailable,
+            clock=owner.clock,
+            send=lambda prediction: subscriber.predicted(self, prediction),
+            finished=self._finish,
+        )
+        self._enter(SessionState.RUNNING)
 
     @property
-    def over(self) -> bool:
-        """Whether it takes no more frames."""
-        return self._last is not None or self._silent
+    def running(self) -> bool:
+        """Whether it takes frames."""
+        return self.state is SessionState.RUNNING
 
     @property
     def now(self) -> int:
@@ -95,10 +101,19 @@ class Session:
         return min(self._timestamp + round((self._owner.clock() - self.last_heard) * 1000), LATEST)
 
     def append(self, picture: Picture, timestamp: int) -> int:
-        """Take a frame (a picture file) of time `timestamp` ms and return its 1-based number. Never waits for a model.
+        """Take a frame of a running session. Never waits for a model; a refused frame counts all the same.
 
-        PictureError: no picture; LimitExceeded: too large, or a queue is full, and then no model gets it;
-        ModelUnavailable: no model can take it. It counts all the same.
+        Args:
+            picture: The bytes of a picture file.
+            timestamp: Milliseconds since the epoch, the client's.
+
+        Returns:
+            The frame's 1-based number.
+
+        Raises:
+            PictureError: It is no picture.
+            LimitExceeded: It is too large, or a queue is full, and then no model gets it.
+            ModelError: No model can take it.
         """
         self.received += 1
         self.last_heard = self._owner.clock()
@@ -109,67 +124,53 @@ class Session:
             size = image_header.read(picture).upright
             if self._rotate in (90, 270):
                 size = (size[1], size[0])
-            frame = _Frame(self.received, timestamp, size, self._owner.clock(), set())
-            self._offer(frame, picture)
+            received = self._owner.clock()
+            frame = PendingPrediction(self.received, timestamp, received, received + self._owner.deadline, size)
+            self._distribute(frame, picture)
         except (PictureError, LimitExceeded, ModelError) as error:
             metrics.FRAMES_REFUSED.inc(PROTOCOL, type(error).__name__)
             raise
         self._timestamp = timestamp
-        if not self._silent:  # it was abandoned while a large picture was being copied to a worker
-            self._frames.append(frame)
-            self._publish()
-            self._set_timer()
+        if self.state is not SessionState.ENDED:  # abandoned while a large picture was being copied to a worker
+            self._merger.add(frame)
         return frame.seq
 
     def end(self, timestamp: int | None = None) -> None:
-        """No more frames; each model's `end` is called once it has done what waits, and a last prediction follows.
+        """Take no more frames; each model's `end` is called once it has done what waits, and a last prediction follows.
 
-        `timestamp`: ms since the epoch; None is `now`.
+        Args:
+            timestamp: Milliseconds since the epoch; None is `now`.
         """
-        if self.over:
+        if not self.running:
             return
         timestamp = self.now if timestamp is None else timestamp
-        self._last = _Frame(self.received, timestamp, (0, 0), self._owner.clock(), set(self._lines))
-        self._end_timer = hub.call_later(END_PATIENCE, self._give_up)
+        received = self._owner.clock()
+        self._enter(SessionState.ENDING)
+        self._merger.end(
+            PendingPrediction(self.received, timestamp, received, received + END_PATIENCE, waiting_for=set(self._lines))
+        )
         for line in self._lines.values():
             line.end(timestamp)
-        self._publish()
 
     def abandon(self) -> None:
-        """The client is gone: drop what waits, let the models end, tell nobody."""
-        if self._silent:
-            return
-        self._silent = True
-        timestamp = self.now
-        for line in self._lines.values():
-            line.end(timestamp)
-            line.drop()
-        self._finish()
+        """The client is gone: drop what waits, let the models end, send nothing more."""
+        if self.state is not SessionState.ENDED:
+            self._finish()
 
-    # ---- what models answer (stateful.Hearer) -----------------------------------------------------------------
+    # ---- what models answer (Hearer) --------------------------------------------------------------------------
 
     def outcome(self, line: Line, call: Call, output: dict[str, Any] | None, error: str) -> None:
-        frame: _Frame | None = self._last if call.op == "end" else call.ticket
-        if self._silent or frame is None:
-            return
-        name = line.name
-        frame.waiting_for.discard(name)
-        frame.took_part = True
-        if frame.overdue:  # its prediction went out without this model
-            if error:
-                self._late_errors[name] = error
-            if output:
-                self._late.setdefault(name, {}).update(output)
-            return
-        if error:
-            frame.errors[name] = error
-        if output:
-            frame.outputs[name] = output
-        self._publish()
+        pending: PendingPrediction | None = self._merger.last if call.op == "end" else call.ticket
+        if pending is not None and self.state is not SessionState.ENDED:
+            self._merger.answer(pending, line.name, output, error)
 
     # ---- within -----------------------------------------------------------------------------------------------
 
-    def _offer(self, frame: _Frame, picture: Picture) -> None:
+    def _enter(self, state: SessionState) -> None:
+        """The one place that changes the state."""
+        self.state = state
+
+    def _distribute(self, frame: PendingPrediction, picture: Picture) -> None:
         """Give the frame to every model, or to none when a queue is full. A disabled model is an error in the answer."""
         for line in self._lines.values():
             line.check_room()
@@ -178,7 +179,7 @@ class Session:
             if line.closed:
                 continue  # it ended while a large picture was being copied to a worker
             try:
-                replaced: _Frame | None = line.append(picture, frame.timestamp, self._rotate, frame)
+                replaced: PendingPrediction | None = line.append(picture, frame.timestamp, self._rotate, frame)
             except ModelError as error:
                 frame.errors[name] = str(error)
                 continue
@@ -189,76 +190,19 @@ class Session:
         if frame.errors and not frame.waiting_for:
             raise ModelError("; ".join(dict.fromkeys(frame.errors.values())))
 
-    def _publish(self) -> None:
-        """Send the predictions of all frames that are complete or overdue, in order."""
-        now = self._owner.clock()
-        while self._frames:
-            frame = self._frames[0]
-            if frame.waiting_for and now - frame.received < self._owner.deadline:
-                break
-            self._frames.popleft()
-            frame.overdue = bool(frame.waiting_for)
-            # One that newer frames replaced at every model is nobody's: it gets no answer.
-            if frame.took_part or frame.overdue or frame.errors:
-                self._send(frame)
-        if self._last is not None and not self._last.waiting_for and not self._frames:
-            self._finish()
-
-    def _set_timer(self) -> None:
-        """Look again when the first frame becomes overdue."""
-        if self._timer is None and self._frames:
-            wait = self._frames[0].received + self._owner.deadline - self._owner.clock()
-            self._timer = hub.call_later(max(0.0, wait), self._overdue)
-
-    def _overdue(self) -> None:
-        self._timer = None
-        self._publish()
-        self._set_timer()
-
-    def _send(self, frame: _Frame, *, last: bool = False) -> None:
-        merged: Prediction = {}
-        for name in self._order:
-            merged.update(self._late.pop(name, {}))
-            merged.update(frame.outputs.get(name, {}))
-        errors = self._missing | self._late_errors | frame.errors
-        self._late_errors = {}
-        merged |= {"success": True, "timestamp": frame.timestamp, "recv_ts": frame.timestamp, "seq": frame.seq}
-        if not last:
-            merged["frame"] = {"size": list(frame.size), "mode": "RGB"}
-            age = self._owner.clock() - frame.received
-            merged["age_ms"] = round(age * 1000, 1)
-            metrics.PREDICTION_AGE.observe(age, PROTOCOL)
-            self.answered_count += 1
-            metrics.FRAMES_PROCESSED.inc(PROTOCOL)
-        if errors:
-            merged["errors"] = errors
-        self._hearer.predicted(self, merged)
-
-    def _give_up(self) -> None:
-        """The models take too long to end: the client hears what there is, and what waits for them is dropped."""
-        self._finish()
-        for line in self._lines.values():
-            line.drop()
-
     def _finish(self) -> None:
-        """The last prediction, when there is anything to say, and then nothing of the session is left."""
-        if self._owner.forget(self):
-            for timer in (self._timer, self._end_timer):
-                if timer is not None:
-                    timer.cancel()
-            if self._last is not None and not self._silent:
-                for frame in self._frames:  # models that never answered
-                    for name, output in frame.outputs.items():
-                        self._late.setdefault(name, {}).update(output)
-                if self._last.outputs or self._last.errors or self._late or self._late_errors:
-                    self._send(self._last, last=True)
-            self._silent = True
-            self._frames.clear()
-            self._hearer.ended(self)
+        """Nothing of the session is left, but what models that run must still be told."""
+        self._enter(SessionState.ENDED)
+        self._merger.close()
+        for line in self._lines.values():
+            line.end(self.now)
+            line.drop()
+        self._owner.forget(self)
+        self._subscriber.ended(self)
 
 
 class Sessions:
-    """All sessions of the server. `models` in their order: of equal keys the later model's counts."""
+    """All sessions of the server."""
 
     def __init__(
         self,
@@ -270,19 +214,48 @@ class Sessions:
         max_frame_bytes: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`deadline`: seconds that a frame's prediction waits for slow models; `idle`: seconds after which a silent session ends."""
+        """Nothing runs yet.
+
+        Args:
+            stateful: Where the models are.
+            models: The names of those that take part; of equal keys the later model's counts.
+            deadline: Seconds that a frame's prediction waits for slow models.
+            idle: Seconds after which a session ends that nobody sends frames to.
+            max_frame_bytes: The largest picture.
+            clock: Monotonic seconds.
+        """
         self.stateful, self.models = stateful, tuple(models)
         self.deadline, self.clock = deadline, clock
         self._idle, self._max_frame_bytes = idle, max_frame_bytes
-        self.new_id = hub.numbered("session-")
+        self._new_id = hub.numbered("session-")
         self.open_sessions: set[Session] = set()
         self.stopping = False
 
-    def open(self, key: str, user: str, *, rotate: int, timestamp: int, hearer: Hearer) -> Session:
-        """A new session, begun at `timestamp` ms. UnknownModel, ModelUnavailable, Stopping."""
+    def open(
+        self, connection: str, user: str, *, rotate: int, timestamp: int, subscriber: SessionSubscriber
+    ) -> Session:
+        """Begin a session.
+
+        Args:
+            connection: The id of the client's connection.
+            user: Whose frames these are; the connection's id where nobody has authenticated.
+            rotate: Clockwise degrees that make the frames upright.
+            timestamp: When it began: milliseconds since the epoch, the client's.
+            subscriber: Who is told of predictions and the end.
+
+        Raises:
+            Stopping: The server is stopping.
+            ModelUnavailable: No model takes it; the error says why.
+        """
         if self.stopping:
             raise Stopping("the server is stopping")
-        session = Session(self, key, user, rotate, timestamp, hearer)
+        if not self.models:
+            raise ModelUnavailable(
+                "this server has no models for sessions; its operator names them with --session-models"
+            )
+        session = Session(
+            self, self._new_id(), connection, user, rotate=rotate, timestamp=timestamp, subscriber=subscriber
+        )
         self.open_sessions.add(session)
         return session
 
@@ -291,25 +264,26 @@ class Sessions:
         if len(picture) > self._max_frame_bytes:
             raise LimitExceeded(f"a frame has {len(picture)} bytes; at most {self._max_frame_bytes} are allowed")
 
-    def forget(self, session: Session) -> bool:
-        """Called by a session that is over; returns whether it was known until now."""
-        known = session in self.open_sessions
+    def forget(self, session: Session) -> None:
+        """Called by a session that is over."""
         self.open_sessions.discard(session)
-        return known
 
     def run(self) -> None:
         """End sessions that nobody sends frames to, for ever; spawn it."""
         while not self.stopping:
             hub.sleep(min(1.0, self._idle / 4))
-            now = self.clock()
-            for session in [
-                session for session in self.open_sessions if not session.over and now - session.last_heard > self._idle
-            ]:
+            self.end_idle()
+
+    def end_idle(self) -> None:
+        """End the sessions that got no frame for too long."""
+        now = self.clock()
+        for session in list(self.open_sessions):
+            if session.running and now - session.last_heard > self._idle:
                 metrics.LIMITS_HIT.inc("session-idle")
                 session.end()
 
     def stop(self, timeout: float) -> None:
-        """End every session and wait for the models' last words, at most `timeout` seconds; then end the models."""
+        """End every session and wait for the models' last words, for at most `timeout` seconds; then end the models."""
         self.stopping = True
         for session in list(self.open_sessions):
             session.end()

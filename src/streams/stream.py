@@ -45,16 +45,11 @@ Prediction = dict[str, Any]
 class StreamState(Enum):
     """Where a stream is in its life."""
 
-    IDLE = auto()
-    """No frame waits and none runs."""
-    THROTTLED = auto()
-    """A frame waits until the stream's rate allows it."""
-    QUEUED = auto()
-    """A frame waits for the stream's turn at the engine."""
-    RUNNING = auto()
-    """A frame is with a worker; a newer one may wait."""
-    CLOSED = auto()
-    """The stream has ended, for good."""
+    IDLE = auto()  # no frame waits and none runs
+    THROTTLED = auto()  # a frame waits until the stream's rate allows it
+    QUEUED = auto()  # a frame waits for the stream's turn at the engine
+    RUNNING = auto()  # a frame is with a worker; a newer one may wait
+    CLOSED = auto()  # for good
 
 
 _IDLE, _THROTTLED, _QUEUED, _RUNNING, _CLOSED = StreamState  # Python 3.11 calls a function for `StreamState.IDLE`

@@ -53,7 +53,7 @@ class CountingServer(Server):
             found.update(self.state())
             return not any(found["left"].values())
 
-        until(empty, f"the end of all sessions; {found}")
+        until(empty, "the end of all sessions")
         return found
 
 
