@@ -17,62 +17,71 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
     import bootstrap
 
-    bootstrap.ensure_environment(("websocket", "cv2", "requests"))
+    bootstrap.ensure_environment(("websocket", "cv2"))
 
 import argparse
-import os
 import time
 from collections.abc import Sequence
 from typing import Any
 
-import requests
+from imageserver_client.command import Login, add_server_options, ended, login_of, trust_of
+from imageserver_client.connection import TRUST, Trust, url_of
+from imageserver_client.errors import Refused, SourceError, Unreachable
+from imageserver_client.relay import Room, delays
+from imageserver_client.report import describe
+from imageserver_client.rest import Rest
+from imageserver_client.sources import open_webcam, opencv, without_password
 
-from camera_report import describe
-from snap_link import TRUST, UNTRUSTED, Room, Trust, Unreachable, add_options, base_url, delays, trust_of
-
+CameraError = SourceError  # as programs that stand on this one call it
 PICTURE = "opencv_frame_0.png"
 SETTLE = 2.0
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-Login = tuple[str, str]
-
-
-class CameraError(Exception):
-    """No picture can be taken: one sentence."""
 
 
 def wait_for_snap(
     server: str, room: str = "", login: Login | None = None, timeout: float | None = None, trust: Trust = TRUST
 ) -> bool:
-    """Wait until somebody in the room says `snap`; False when `timeout` seconds pass before. Unreachable."""
+    """Wait until somebody in the room says `snap`; False when `timeout` seconds pass before. Refused, Unreachable."""
     with Room(server, room, login, trust) as relay:
         return any(text.strip().lower() == "snap" for text in relay.texts(timeout))
 
 
 def take(source: str | int, settle: float = SETTLE) -> bytes:
-    """A picture as PNG, of a camera by its number, or of a picture or video file. CameraError."""
-    import cv2
+    """A picture as PNG.
 
+    Args:
+        source: a camera by its number, or a picture or video file.
+        settle: seconds that a camera gets for exposure and white balance.
+
+    Raises:
+        CameraError: no picture can be taken.
+    """
+    cv2 = opencv()
     if isinstance(source, str) and source.lower().endswith(SUFFIXES):
         pixels = cv2.imread(source)
         if pixels is None:
-            raise CameraError(f"{source} is no picture that can be read")
+            raise CameraError(f"{source} is no picture that can be read.")
     else:
-        camera = cv2.VideoCapture(source)
-        try:
-            if not camera.isOpened():
-                raise CameraError(f"camera {source} cannot be opened: is it connected, and not in use?")
-            end = time.monotonic() + (settle if isinstance(source, int) else 0.0)
-            taken, pixels = camera.read()  # exposure and white balance settle only while frames are read
-            while taken and time.monotonic() < end:
-                taken, pixels = camera.read()
-        finally:
-            camera.release()
-        if not taken:
-            raise CameraError(f"camera {source} gives no picture")
+        pixels = _newest(open_webcam(source), settle) if isinstance(source, int) else _newest(cv2.VideoCapture(source))
+        if pixels is None:
+            name = without_password(str(source))
+            raise CameraError(f"Camera {name} gives no picture: is it there, and does nothing else use it?")
     done, data = cv2.imencode(".png", pixels)
     if not done:
-        raise CameraError("the picture cannot be written as PNG")
-    return data.tobytes()
+        raise CameraError("OpenCV could not write the picture as PNG.")
+    return bytes(data)
+
+
+def _newest(camera: Any, settle: float = 0.0) -> Any:
+    """The pixels that a capture gives after `settle` seconds of reading, without which it does not settle; or None."""
+    end = time.monotonic() + settle
+    try:
+        taken, pixels = camera.read()
+        while taken and time.monotonic() < end:
+            taken, pixels = camera.read()
+    finally:
+        camera.release()
+    return pixels if taken else None
 
 
 def capture(
@@ -87,61 +96,71 @@ def capture(
     folder: Path = Path(),
     trust: Trust = TRUST,
 ) -> dict[str, Any]:
-    """Take a picture, save it as `opencv_frame_0.png` in `folder`, put it; returns the server's answer. CameraError, Unreachable."""
+    """Take a picture, save it as `opencv_frame_0.png` in `folder`, put it on the server.
+
+    Args:
+        server: `host:port` or a URL.
+        identity: this device's number.
+        source, settle: see `take`.
+        model: the model to ask; None: the server's default.
+        room: the room that hears of it; "": the common one.
+        login: name and password, for a server that asks.
+        folder: where the picture is saved.
+        trust: whom to believe over HTTPS.
+
+    Returns:
+        The server's answer: `{"id": …, "prediction": {…}, "received": …}`.
+
+    Raises:
+        CameraError: no picture can be taken.
+        Refused: the server does not take the picture.
+        Unreachable: there is no such server.
+    """
     picture = take(source, settle)
     (folder / PICTURE).write_bytes(picture)
-    url = f"{base_url(server, trust)}/snippets/{identity}/"
-    options = {name: value for name, value in (("model", model), ("room", room)) if value}
-    try:
-        files = {"file": (PICTURE, picture, "image/png")}
-        believed: bool | str = not trust.insecure and (trust.ca or True)
-        answer = requests.put(url, files=files, params=options, auth=login, timeout=60, verify=believed)
-    except requests.exceptions.SSLError:
-        raise Unreachable(f"{url}: its certificate is not trusted: {UNTRUSTED}") from None
-    except requests.RequestException as error:
-        raise Unreachable(f"{url} cannot be reached ({type(error).__name__})") from None
-    found: dict[str, Any] = (
-        answer.json() if answer.headers.get("Content-Type", "").startswith("application/json") else {}
-    )
-    if answer.status_code != 200:
-        raise Unreachable(f"{url} answers {answer.status_code}: {found.get('error', answer.reason)}")
-    return found
+    return Rest(server, login, trust).put_snippet(identity, picture, model, room)
 
 
-def run(options: argparse.Namespace, login: Login | None) -> None:
-    """Until Ctrl-C, or `--count` pictures: wait, take, put, print; reconnect whenever the connection is lost."""
+def run(options: argparse.Namespace) -> int:
+    """Until Ctrl-C, or `--count` pictures: wait, take, put, print; reconnect whenever the connection is lost. Wrong."""
+    login, trust = login_of(options), trust_of(options)
+    url = url_of(options.server, trust)
     left = options.count
     pauses = delays()
     while left is None or left > 0:
         try:
-            with Room(options.server, options.room, login, options.trust) as relay:
-                print(f"Waiting for snap at {base_url(options.server, options.trust)}.", flush=True)
+            with Room(options.server, options.room, login, trust) as relay:
+                print(f"Waiting for snap at {url}.", flush=True)
                 pauses = delays()
                 for text in relay.texts():
                     if text.strip().lower() == "snap":
-                        shoot(options, login)
+                        shoot(options, login, trust)
                         left = None if left is None else left - 1
                         if left == 0:
-                            return
-        except Unreachable as error:
+                            return 0
+        except (Refused, Unreachable) as error:
             pause = next(pauses)
-            print(f"{error}; trying again in {pause:.1f} s.", file=sys.stderr, flush=True)
+            print(f"{error} Trying again in {pause:.1f} s.", file=sys.stderr, flush=True)
             time.sleep(pause)
+    return 0
 
 
-def shoot(options: argparse.Namespace, login: Login | None) -> None:
+def shoot(options: argparse.Namespace, login: Login | None, trust: Trust) -> None:
     """One picture; what goes wrong is printed, and the next snap is another chance."""
     source = int(options.source) if options.source.isdigit() else options.source
-    chosen = {
-        "settle": options.settle,
-        "model": options.model,
-        "room": options.room,
-        "folder": options.folder,
-        "trust": options.trust,
-    }
     try:
-        answer = capture(options.server, options.id, source, login=login, **chosen)
-    except (CameraError, Unreachable) as error:
+        answer = capture(
+            options.server,
+            options.id,
+            source,
+            settle=options.settle,
+            model=options.model,
+            room=options.room,
+            login=login,
+            folder=options.folder,
+            trust=trust,
+        )
+    except (CameraError, Refused, Unreachable) as error:
         print(error, file=sys.stderr, flush=True)
         return
     print(f"Picture {answer['id']}: {describe(answer['prediction'])}", flush=True)
@@ -151,7 +170,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="capture.py", description="Waits for snap, takes a picture, and puts it on the server."
     )
-    add_options(parser)
+    add_server_options(parser)
     parser.add_argument("--id", type=int, metavar="N", default=1, help="this device's number (default 1)")
     parser.add_argument(
         "--source", metavar="SOURCE", default="0", help="number of the camera, or a picture or video file (default 0)"
@@ -169,19 +188,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--folder", type=Path, metavar="DIR", default=Path(), help=f"where {PICTURE} is saved (default: here)"
     )
     parser.add_argument("--count", type=int, metavar="N", help="stop after N pictures")
-    options = parser.parse_args(arguments)
-    options.trust = trust_of(parser, options)
-    return options
+    return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(sys.argv[1:] if arguments is None else arguments)
-    login = (options.user, os.environ.get("CAMERA_PASSWORD", "")) if options.user else None
-    try:
-        run(options, login)
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return ended(lambda: run(options))
 
 
 if __name__ == "__main__":

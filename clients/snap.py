@@ -18,12 +18,13 @@ if __name__ == "__main__":
     bootstrap.ensure_environment(("websocket",))
 
 import argparse
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from camera_report import describe
-from snap_link import TRUST, Room, Trust, Unreachable, add_options, announcement, trust_of
+from imageserver_client.command import Login, add_server_options, ended, login_of, trust_of
+from imageserver_client.connection import TRUST, Trust
+from imageserver_client.relay import Room, announcement
+from imageserver_client.report import describe
 
 WAIT = 10.0
 
@@ -31,14 +32,31 @@ WAIT = 10.0
 def snap(
     server: str,
     room: str = "",
-    login: tuple[str, str] | None = None,
+    login: Login | None = None,
     *,
     pictures: int = 1,
     wait: float = WAIT,
     trust: Trust = TRUST,
     show: Callable[[dict[str, Any]], None] = lambda found: None,
 ) -> list[dict[str, Any]]:
-    """Say snap; returns the announcements `{"snippet": …, "prediction": …}` once there are `pictures` of them. Unreachable."""
+    """Say snap and wait for what the server announces.
+
+    Args:
+        server: `host:port` or a URL.
+        room: the room of the devices; "": the common one.
+        login: name and password, for a server that asks.
+        pictures: how many announcements to wait for.
+        wait: seconds to wait for them.
+        trust: whom to believe over HTTPS.
+        show: is called with each announcement as it comes.
+
+    Returns:
+        The announcements, `{"snippet": …, "prediction": …}` each.
+
+    Raises:
+        Refused: the server wants a login, or another one.
+        Unreachable: there is no such server, or it went away.
+    """
     found: list[dict[str, Any]] = []
     with Room(server, room, login, trust) as relay:
         relay.send("snap")
@@ -56,29 +74,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="snap.py", description="Asks capture devices for a picture, shows what was found."
     )
-    add_options(parser)
+    add_server_options(parser)
     parser.add_argument("--room", metavar="ROOM", default="", help="room of the devices (default: the common one)")
     parser.add_argument("--pictures", type=int, metavar="N", default=1, help="pictures to wait for (default 1)")
     parser.add_argument(
         "--wait", type=float, metavar="S", default=WAIT, help="seconds to wait for them (default %(default)g)"
     )
     options = parser.parse_args(arguments)
-    login = (options.user, os.environ.get("CAMERA_PASSWORD", "")) if options.user else None
-    try:
-        found = snap(
-            options.server,
-            options.room,
-            login,
-            pictures=options.pictures,
-            wait=options.wait,
-            trust=trust_of(parser, options),
-            show=lambda heard: print(f"Picture {heard['snippet']}: {describe(heard['prediction'])}", flush=True),
-        )
-    except Unreachable as error:
-        print(error, file=sys.stderr)
-        return 3
-    except KeyboardInterrupt:
-        return 130
+    return ended(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the options say; returns the exit code. ClientError."""
+    found = snap(
+        options.server,
+        options.room,
+        login_of(options),
+        pictures=options.pictures,
+        wait=options.wait,
+        trust=trust_of(options),
+        show=lambda heard: print(f"Picture {heard['snippet']}: {describe(heard['prediction'])}", flush=True),
+    )
     if len(found) < options.pictures:
         came = f"{len(found)} of {options.pictures} pictures came within {options.wait:g} s"
         print(f"{came}: is a capture device connected?", file=sys.stderr)

@@ -1,4 +1,6 @@
-"""A server that speaks CamStream as far as a client can tell, on python-socketio's own threads: prints its port, then what it gets.
+"""A server that speaks CamStream as far as a client can tell, on python-socketio's own threads.
+
+It prints its port, then what it gets.
 
 Model "digits": labels a frame by the last byte of its file. "slow": answers every third frame. "deaf": answers nothing.
 "picky": refuses each second frame. "leaver": ends the connection at the second frame, once.

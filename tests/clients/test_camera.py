@@ -1,22 +1,26 @@
 """clients/camera.py: its pure parts, and the program against a server that speaks CamStream."""
 
+import contextlib
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-import camera_link
-import camera_report
-import camera_sources
-from camera_link import Answer
-from camera_report import Report
-from camera_sources import Frame, SourceError, Video, open_source
+from imageserver_client import connection, report, sources
+from imageserver_client.camera import Answer
+from imageserver_client.errors import SourceError
+from imageserver_client.report import CameraReport
+from imageserver_client.sources import Frame, Live, Video, open_source
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 JPEG = b"\xff\xd8\xff\xe0 a picture "
@@ -53,7 +57,7 @@ def folder(tmp_path):
 )
 def test_pictures_are_known_by_content(tmp_path, start, expected):
     (tmp_path / "x.jpg").write_bytes(start)
-    assert camera_sources.is_picture(tmp_path / "x.jpg") is expected
+    assert sources.is_picture(tmp_path / "x.jpg") is expected
 
 
 def test_a_folder(folder):
@@ -116,6 +120,86 @@ def test_a_video_shows_what_is_due(video):
         assert source.next(2.0) is None
 
 
+class Http:
+    """A web server: `body` is called with the request's handler for each GET."""
+
+    def __init__(self, body):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                with contextlib.suppress(ConnectionError):
+                    body(self)
+
+            def log_message(self, *_anything):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self.port = self._server.server_port
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception):
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def test_a_network_camera_shows_its_newest_picture_once(video):
+    """Motion JPEG over HTTP, as many cameras have it."""
+    with open_source([str(video)], repeat=False, note=pytest.fail) as source:
+        pictures = [source.next(moment / 10).data for moment in range(20)]
+    go_on = threading.Event()
+
+    def stream(request):
+        request.send_response(200)
+        request.send_header("Content-Type", "multipart/x-mixed-replace; boundary=next")
+        request.end_headers()
+        for number, picture in enumerate(pictures):
+            if number == 15:
+                go_on.wait(60)
+            request.wfile.write(b"--next\r\nContent-Type: image/jpeg\r\n\r\n" + picture + b"\r\n")
+
+    with Http(stream) as camera:
+        url = f"http://root:secret@127.0.0.1:{camera.port}/live"
+        with open_source([url], repeat=False, note=pytest.fail) as source:
+            assert isinstance(source, Live)
+            first = source.next(0)
+            go_on.set()
+            second = source.next(0.1)
+        assert 0 <= grey(first) < grey(second) <= 19
+        assert second.name == f"http://127.0.0.1:{camera.port}/live, 2"
+
+
+def test_a_video_behind_an_address_keeps_its_own_pace(video):
+    def send(request):
+        request.send_response(200)
+        request.send_header("Content-Length", str(video.stat().st_size))
+        request.end_headers()
+        request.wfile.write(video.read_bytes())
+
+    with (
+        Http(send) as web,
+        open_source([f"http://127.0.0.1:{web.port}/grey.avi"], repeat=False, note=pytest.fail) as source,
+    ):
+        assert isinstance(source, Video)
+        frames = [source.next(moment) for moment in (0, 0.5, 1.9)]
+        assert [grey(frame) for frame in frames] == [0, 5, 19] and frames[0].name == "grey.avi 1"
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_a_network_camera_that_says_nothing_ends_in_a_sentence_in_time(scheme, monkeypatch):
+    monkeypatch.setattr(sources, "NETWORK_PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/live"
+        began = time.monotonic()
+        with pytest.raises(SourceError, match=re.escape(url) + " does not answer, or sends nothing"):
+            open_source([url], repeat=False, note=pytest.fail)
+    assert time.monotonic() - began < 30
+
+
 def test_a_video_repeats(video):
     with open_source([str(video)], repeat=True, note=pytest.fail) as source:
         assert [grey(source.next(moment)) for moment in (1.9, 2.0, 2.1, 3.9, 4.0)] == [19, 0, 1, 19, 0]
@@ -134,7 +218,7 @@ def test_a_video_repeats(video):
     ],
 )
 def test_percentiles(values, expected):
-    assert camera_report.percentiles(values) == expected
+    assert report.percentiles(values) == expected
 
 
 @pytest.mark.parametrize(
@@ -147,17 +231,22 @@ def test_percentiles(values, expected):
             "face 50.0% at 1,2, 3x4 (m, 12 ms)",
         ),
         ({"HR": 71, "HR_quality": 0.5}, "HR 71, HR_quality 0.5 (m, 12 ms)"),
+        (
+            {"HR": None, "HR_quality": 0.0, "HR_reason": "no face is seen"},
+            "HR: no face is seen, HR_quality 0.0 (m, 12 ms)",
+        ),
+        ({"EAR": None, "reason": "no eyes"}, "EAR -, reason no eyes (m, 12 ms)"),
     ],
 )
 def test_a_prediction_in_words(prediction, text):
     assert (
-        camera_report.describe({"model": "m", "age_ms": 12.3, "seq": 1, "dropped": 0, "timestamp": 5, **prediction})
+        report.describe({"model": "m", "age_ms": 12.3, "seq": 1, "dropped": 0, "timestamp": 5, **prediction})
         == text
     )
 
 
 def test_counting(capsys):
-    report = Report(as_json=True, clock=lambda: 10.0)
+    report = CameraReport(as_json=True, clock=lambda: 10.0)
     for seq in range(1, 8):
         report.sent(seq, Frame(b"", f"f{seq}"))
     prediction = {"model": "m", "label": "7", "score": 1.0}
@@ -176,8 +265,8 @@ def test_counting(capsys):
 
 
 def test_addresses():
-    assert camera_link.url_of("10.0.0.5:8080") == "http://10.0.0.5:8080"
-    assert camera_link.url_of("https://cameras.example") == "https://cameras.example"
+    assert connection.url_of("10.0.0.5:8080") == "http://10.0.0.5:8080"
+    assert connection.url_of("https://cameras.example/") == "https://cameras.example"
 
 
 # ---- the program -------------------------------------------------------------------------------------------------
@@ -334,7 +423,7 @@ def test_no_server(folder):
     code, out, err = run(folder / "1.jpg", "--server", f"127.0.0.1:{port}")
     assert (code, out) == (3, "")
     assert err.startswith(f"No ImageServer answers at http://127.0.0.1:{port} (")
-    assert err.endswith("start it, or name another with --server.\n")
+    assert err.endswith("start it, or give another address.\n")
 
 
 def test_ctrl_c_still_sums_up(server, folder):

@@ -94,7 +94,7 @@ def test_pictures_for_people_at_random_intervals_by_user(keyed: Server, tmp_path
     ("arguments", "code", "sentence"),
     [
         (["--key", "open"], 2, "The server does not let you in: the key is wrong."),
-        ([], 2, "The server starts no session: authenticate first"),
+        ([], 2, "The server starts no session: it wants a user's name and password: give --user NAME, or the"),
         (["nowhere.mp4", "--key", "sesame"], 2, "There is no file or folder nowhere.mp4."),
         (["--server", "127.0.0.1:1"], 3, "No ImageServer answers at http://127.0.0.1:1"),
     ],

@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from tests.running import ROOT
 
+from imageserver_client.connection import Trust, url_of
+
 PROGRAM = ROOT / "clients" / "nn_client.py"
 SAMPLES = ROOT / "clients" / "samples" / "digits"
 specification = importlib.util.spec_from_file_location("nn_client", PROGRAM)
@@ -68,13 +70,13 @@ def test_words_that_make_no_sense_end_with_2(words):
     ],
 )
 def test_addresses(server_, secure, url):
-    assert nn_client.url_of(server_, secure=secure) == url
+    assert url_of(server_, Trust(insecure=secure), nn_client.PORT) == url
 
 
 @pytest.mark.parametrize("wrong", ["", "ftp://host", "host:port", "host:99999", "a b", "http://host/path"])
 def test_addresses_that_are_none(wrong):
     with pytest.raises(nn_client.Wrong):
-        nn_client.url_of(wrong)
+        url_of(wrong)
 
 
 def test_every_operation(server, address):
@@ -118,7 +120,7 @@ def test_what_goes_wrong_is_said_in_a_sentence(server, address, words, typed, co
 def test_no_server_ends_with_3():
     done = run("127.0.0.1:9", "list_nn")
     assert done.returncode == 3
-    assert "there is no server at http://127.0.0.1:9" in done.stderr
+    assert "No ImageServer answers at http://127.0.0.1:9 (Connection refused)" in done.stderr
 
 
 def test_https(server):

@@ -18,6 +18,8 @@ import requests
 import websocket
 from tests.running import PATIENCE, ROOT, Server, picture, until
 
+from imageserver_client.relay import delays
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
@@ -300,8 +302,8 @@ def test_both_programs_over_https_with_a_user(tmp_path: Path) -> None:
             for words, password, said in (
                 (["-u", "alice", "--insecure"], "wrong", "does not let 'alice' in"),
                 (["--insecure"], "", "wants a user's name and password: give --user"),
-                (["-s", f"https://{address}"], "", "is not trusted: give its certificate with --ca"),
-                (["--ca", "nowhere.pem"], "", "there is no file nowhere.pem"),
+                (["-s", f"https://{address}"], "", "is not trusted (self-signed certificate): give it with --ca"),
+                (["--ca", "nowhere.pem"], "", "There is no file nowhere.pem"),
             ):
                 refused = snap(*words, password=password)
                 assert refused.returncode in (2, 3) and said in refused.stderr, refused
@@ -349,11 +351,6 @@ def test_a_capture_device_comes_back(tmp_path: Path) -> None:
 
 
 def test_delays_grow_and_are_jittered() -> None:
-    sys.path.insert(0, str(ROOT / "clients"))
-    try:
-        from snap_link import delays
-    finally:
-        sys.path.remove(str(ROOT / "clients"))
     steady, jittered = delays(lambda: 0.0), delays(lambda: 1.0)
     assert [next(steady) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert [next(jittered) for _ in range(3)] == [0.5, 1, 2]

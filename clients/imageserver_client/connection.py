@@ -1,0 +1,132 @@
+"""What every connection needs: an address, whom to believe over HTTPS, credentials; and why there is none.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import socket
+import ssl
+import urllib.parse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from imageserver_client.errors import Unreachable, Wrong
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whom to believe over HTTPS.
+
+    Args:
+        ca: PEM file of the certificates to trust; None or "": the system's.
+        insecure: trust any certificate.
+
+    Raises:
+        Wrong: `ca` is no PEM file with a certificate.
+    """
+
+    ca: str | os.PathLike[str] | None = None
+    insecure: bool = False
+
+    def __post_init__(self) -> None:
+        self.context()
+
+    @property
+    def means_https(self) -> bool:
+        """Whether something is said of certificates, so that an address without a scheme is one of HTTPS."""
+        return bool(self.ca) or self.insecure
+
+    def context(self) -> ssl.SSLContext:
+        """For Python's own clients."""
+        try:
+            context = ssl.create_default_context(cafile=os.fspath(self.ca) if self.ca else None)
+        except FileNotFoundError:
+            raise Wrong(f"There is no file {self.ca}, which --ca names.") from None
+        except OSError as error:  # ssl.SSLError is one
+            raise Wrong(f"{self.ca}, which --ca names, is no PEM file with a certificate ({error}).") from None
+        if self.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    def websocket_options(self) -> dict[str, Any]:
+        """For websocket-client's `sslopt`: it sets what a context of ours says of checks anew, so it gets none."""
+        if self.insecure:
+            return {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
+        return {"ca_certs": os.fspath(self.ca)} if self.ca else {}
+
+
+TRUST = Trust()
+
+
+def url_of(server: str, trust: Trust = TRUST, port: int | None = None) -> str:
+    """`host`, `host:port`, `[IPv6]:port` or a URL as a URL without a path; `port` where none is given. Wrong."""
+    text = server if "://" in server else f"{'https' if trust.means_https else 'http'}://{server}"
+    try:
+        parts = urllib.parse.urlsplit(text)
+        host, port = parts.hostname, parts.port or port
+    except ValueError:
+        host = None
+    if host is None or parts.scheme not in ("http", "https") or parts.path not in ("", "/") or re.search(r"\s", server):
+        raise Wrong(f"{server!r} is no address: give host:port, such as 192.168.1.20:8080.")
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{'' if port is None else f':{port}'}"
+
+
+def unreachable(url: str, error: BaseException) -> Unreachable:
+    """Why there is no connection to `url`, and what to do about it."""
+    last = error
+    for last in _causes(error):
+        if isinstance(last, ssl.SSLCertVerificationError):
+            return Unreachable(
+                f"The certificate of {url} is not trusted ({last.verify_message}): "
+                "give it with --ca FILE, or --insecure to trust it unseen."
+            )
+        if isinstance(last, ssl.SSLError):
+            return Unreachable(
+                f"{url} does not speak HTTPS: write http:// before the address and leave out --ca and --insecure, "
+                "or start the server with -s."
+            )
+        if isinstance(last, socket.gaierror):
+            host = urllib.parse.urlsplit(url).hostname
+            return Unreachable(f"There is no host {host} ({last.strerror}): is the address right?")
+        if isinstance(last, (ConnectionRefusedError, TimeoutError)):
+            why = last.strerror or last
+            return Unreachable(f"No ImageServer answers at {url} ({why}): start it, or give another address.")
+    hint = "is the port right?"
+    if url.startswith("http:"):
+        hint = "if it speaks HTTPS, write https:// before the address."
+    return Unreachable(f"{url} does not answer as an ImageServer does ({_words(last)}): {hint}")
+
+
+def sentence_in(body: bytes | None) -> str | None:
+    """What the server says in the body of a refusal, without its last full stop; None when it is not one of ours."""
+    try:
+        return str(json.loads(body or b"")["error"]).rstrip(".")
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def basic_credentials(login: tuple[str, str]) -> dict[str, str]:
+    """Name and password as a header of HTTP."""
+    return {"Authorization": "Basic " + base64.b64encode(":".join(login).encode()).decode()}
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what it came from: libraries hide the reason there."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _words(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    if status := getattr(error, "status_code", None):  # what websocket-client says in words is all headers
+        return f"it says {status}"
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())[:200].rstrip(".") or type(error).__name__

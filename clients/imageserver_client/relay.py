@@ -1,0 +1,91 @@
+"""The relay of Snap: a plain WebSocket on which every text reaches everybody else in the room."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import websocket
+
+from imageserver_client.connection import TRUST, Trust, basic_credentials, sentence_in, unreachable, url_of
+from imageserver_client.errors import Lost, Unreachable, login_wanted, login_wrong
+
+FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
+OPEN_WITHIN = 10.0
+PING_EVERY = 20.0
+
+
+class Room:
+    """A connection to the relay. Use as a context.
+
+    Args:
+        server: `host:port` or a URL.
+        room: the room to be in; "": the common one.
+        login: name and password, for a server that asks.
+        trust: whom to believe over HTTPS.
+
+    Raises:
+        Refused: the server wants a login, or another one.
+        Unreachable: there is no such server.
+    """
+
+    def __init__(self, server: str, room: str = "", login: tuple[str, str] | None = None, trust: Trust = TRUST) -> None:
+        url = url_of(server, trust)
+        address = "ws" + url.removeprefix("http") + "/ws" + (f"/{room}" if room else "")
+        headers = {} if login is None else basic_credentials(login)
+        tls = trust.websocket_options()
+        try:
+            self._ws = websocket.create_connection(address, timeout=OPEN_WITHIN, header=headers, sslopt=tls)
+        except websocket.WebSocketBadStatusException as error:
+            if error.status_code == 401:
+                raise (login_wanted() if login is None else login_wrong(login[0])) from None
+            if (said := sentence_in(error.resp_body)) is not None:
+                raise Unreachable(f"The server does not open {address}: {said}.") from None
+            raise unreachable(url, error) from None
+        except (OSError, websocket.WebSocketException) as error:
+            raise unreachable(url, error) from None
+
+    def __enter__(self) -> Room:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._ws.close()
+
+    def send(self, text: str) -> None:
+        self._ws.send(text)
+
+    def texts(self, timeout: float | None = None) -> Iterator[str]:
+        """The texts that come, for at most `timeout` seconds (None: for ever). Lost when the connection ends."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while end is None or time.monotonic() < end:
+            self._ws.settimeout(PING_EVERY if end is None else max(0.01, min(PING_EVERY, end - time.monotonic())))
+            try:
+                text = self._ws.recv()
+            except websocket.WebSocketTimeoutException:
+                self._ws.ping()  # a connection that died in silence shows itself so
+                continue
+            except (OSError, websocket.WebSocketException) as error:
+                raise Lost(f"The connection to the server is lost ({error}).") from None
+            if not text:
+                raise Lost("The server closed the connection.")
+            yield text if isinstance(text, str) else text.decode(errors="replace")
+
+
+def announcement(text: str) -> dict[str, Any] | None:
+    """The server's `{"snippet": …, "prediction": …}` in a text, None when it is something else."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and "snippet" in found else None
+
+
+def delays(jitter: Callable[[], float] = random.random) -> Iterator[float]:
+    """Seconds to wait before each further try: doubling up to `LONGEST_DELAY`, each by up to half shorter at random."""
+    delay = FIRST_DELAY
+    while True:
+        yield delay * (1 - jitter() / 2)
+        delay = min(LONGEST_DELAY, delay * 2)
