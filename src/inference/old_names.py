@@ -9,15 +9,16 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
 
+PACKAGES = ("inference", "inference.recipes")
+"""What the old names lie in: nothing but names."""
+
 NEW_NAMES = {
-    "inference": "imageserver.inference",
     "inference.digit": "imageserver.inference.worker.preprocessing.digit",
     "inference.face_tracking": "imageserver.inference.toolkit.face_tracking",
     "inference.images": "imageserver.inference.worker.decode",
@@ -25,7 +26,6 @@ NEW_NAMES = {
     "inference.model": "imageserver.inference.worker.model_api",
     "inference.pictures": "imageserver.inference.shared.image_header",
     "inference.preprocessing": "imageserver.inference.worker.preprocessing.base",
-    "inference.recipes": "imageserver.training",
     "inference.recipes.lenet_training": "imageserver.training.lenet.training",
     "inference.recipes.xray_figures": "imageserver.training.xray.figures",
     "inference.recipes.xray_layers": "imageserver.inference.toolkit.xray.layers",
@@ -40,18 +40,16 @@ class OldNames(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname not in NEW_NAMES:
+        if fullname not in NEW_NAMES and fullname not in PACKAGES:
             return None
-        return ModuleSpec(fullname, self, is_package=fullname in ("inference", "inference.recipes"))
+        return ModuleSpec(fullname, self, is_package=fullname in PACKAGES)
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        new = NEW_NAMES[spec.name]
-        if not spec.submodule_search_locations:
-            sys.stderr.write(f"{spec.name} is now {new}; the old name goes with the next release\n")
-            module = importlib.import_module(new)
-            spec.loader_state = module.__spec__
-            return module
-        return ModuleType(spec.name)
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        if spec.name in PACKAGES:
+            return None
+        module = importlib.import_module(_new_name(spec.name))
+        spec.loader_state = module.__spec__
+        return module
 
     def exec_module(self, module: ModuleType) -> None:
         """It ran under its new name, and keeps that name's spec, which importing has just replaced."""
@@ -60,8 +58,14 @@ class OldNames(MetaPathFinder, Loader):
 
     def get_code(self, fullname: str) -> CodeType:
         """For `python -m`: run the module under its new name."""
-        program = f"import sys, {NEW_NAMES[fullname]} as command\nif __name__ == '__main__': sys.exit(command.main())"
+        program = f"import sys, {_new_name(fullname)} as command\nif __name__ == '__main__': sys.exit(command.main())"
         return compile(program, fullname, "exec")
+
+
+def _new_name(old: str) -> str:
+    """What `old` is called now, which standard error is told as well."""
+    sys.stderr.write(f"{old} is now {NEW_NAMES[old]}; the old name goes with the next release\n")
+    return NEW_NAMES[old]
 
 
 def install() -> None:
