@@ -43,7 +43,9 @@ class Found:
 def read(folder: Path, limits: PictureLimits | None = None) -> Found:
     """Every usable picture in `folder` and the folders below it, preprocessed as those that are served.
 
-    TrainingError when there are too few, or the folder cannot be read.
+    Raises:
+        OSError: a folder cannot be read; the callers know what to advise.
+        TrainingError: there are too few pictures, or too many files.
     """
     limits = limits or PictureLimits()
     skipped: list[tuple[str, str]] = []
@@ -74,15 +76,17 @@ def read(folder: Path, limits: PictureLimits | None = None) -> Found:
 
 
 def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise TrainingError("the folder of labelled pictures named by --training-data is not there")
     found: list[Path] = []
-    for place, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(place, name) for name in sorted(names) if not name.startswith(".")]
+        found += [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
         if len(found) > MOST:
             raise TrainingError(f"the folder of labelled pictures holds over {MOST} files: divide it")
     return found
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _picture(path: Path, limits: PictureLimits) -> tuple[np.ndarray | None, str]:
@@ -110,12 +114,9 @@ def _divide(pictures: dict[bytes, np.ndarray], labels: dict[bytes, int], skipped
             f"there are too few pictures of {', '.join(few)}: at least {LEAST_OF_EACH} of each digit are needed "
             f"({len(pictures)} files can be used, {skipped} cannot)"
         )
-    held = {content for found in by_digit for content in found[::HELD_OUT]}
-    learnt = [content for content in sorted(pictures) if content not in held]
-    tested = sorted(held)
-    return Data(
-        np.stack([pictures[content] for content in learnt]),
-        np.array([labels[content] for content in learnt], np.int64),
-        np.stack([pictures[content] for content in tested]),
-        np.array([labels[content] for content in tested], np.int64),
-    )
+    held_out = {content for found in by_digit for content in found[::HELD_OUT]}
+    parts = []
+    for contents in (sorted(pictures.keys() - held_out), sorted(held_out)):
+        parts.append(np.stack([pictures[content] for content in contents]))
+        parts.append(np.array([labels[content] for content in contents], np.int64))
+    return Data(*parts)

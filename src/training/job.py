@@ -6,7 +6,7 @@ Tells the server over its socket (messages of wire.pack) how it gets on:
     {"op": "failed", "error": str}                        it, or the training, came to nothing; the process ends
     {"op": "progress", "phase": str, "epoch", "epochs": int, "part", "loss", "accuracy", "seconds_left": float}
     {"op": "evaluating"}
-    {"op": "done", "accuracy": float, "former": float | null}     share of the held-out pictures that each model gets right
+    {"op": "done", "accuracy": float, "former": float | null}     share of held-out pictures that each model gets right
 
 and hears {"op": "cancel"}. It ends when the server does, runs at the lowest priority, and replaces nothing: the server
 decides what becomes of the version that it wrote.
@@ -39,7 +39,7 @@ DOWNLOAD_TIMEOUT = 10.0
 """Seconds without a byte after which a download counts as impossible."""
 
 TEACHERS_FROM = 300_000
-"""Pictures shown below which the training does without teachers: it is a short one, and they would take longer than it."""
+"""Pictures shown below which the training does without teachers: they would take longer than it does."""
 
 
 class TrainingJob:
@@ -70,7 +70,10 @@ class TrainingJob:
 
 
 def mnist(given: Path | None) -> Path:
-    """Where MNIST is: the file `given`, else Keras's cache, else a download into it. TrainingError says what to provide."""
+    """Where MNIST is: the file `given`, else Keras's cache, else a download into it.
+
+    TrainingError says what to provide.
+    """
     if given is not None:
         if not given.is_file():
             raise TrainingError(
@@ -87,7 +90,8 @@ def mnist(given: Path | None) -> Path:
                 keras.datasets.mnist.load_data()
         except Exception as error:
             raise TrainingError(
-                "MNIST is neither on this machine nor can it be downloaded: the operator can provide the file mnist.npz by --mnist"
+                "MNIST is neither on this machine nor can it be downloaded: "
+                "the operator can provide the file mnist.npz by --mnist"
             ) from error
         finally:
             socket.setdefaulttimeout(None)
@@ -100,7 +104,12 @@ def read_data(options: argparse.Namespace) -> tuple[Data, str]:
     from imageserver.training.lenet import data as lenet_data
 
     if options.pictures is not None:
-        found = digit_folder.read(options.pictures)
+        try:
+            found = digit_folder.read(options.pictures)
+        except OSError as error:
+            raise TrainingError(
+                f"the folder of labelled pictures named by --training-data cannot be read: {error.strerror}"
+            ) from error
         for name, reason in found.skipped[:20]:
             print(f"training data: {name} skipped: {reason}", file=sys.stderr, flush=True)
         data = found.data
@@ -130,7 +139,10 @@ def plan(samples: int, threads: int) -> Options:
 
 
 def accuracy(folder: Path, data: Data, context: LoadContext) -> float:
-    """Share of the held-out pictures that the model in `folder` gets right, served as a worker serves it. ImageServerError."""
+    """Share of the held-out pictures that the model in `folder` gets right, served as a worker serves it.
+
+    ImageServerError.
+    """
     from imageserver.inference.worker import loader
     from imageserver.inference.worker.decode import Picture
     from imageserver.inference.worker.predictor import Network
@@ -145,28 +157,15 @@ def accuracy(folder: Path, data: Data, context: LoadContext) -> float:
     return right / len(data.y_test)
 
 
-def _import_quietly() -> None:
-    """TensorFlow greets on standard error, below Python and before it can be told not to: the operator's log is no place for it."""
-    sys.stderr.flush()
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
-        import keras  # noqa: F401
-        import tensorflow  # noqa: F401
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
-
-
 def run(options: argparse.Namespace, job: TrainingJob) -> None:
     """Train, write the version, compare. TrainingError."""
     data, text = read_data(options)
     job.tell("prepared", text=text)
+    from imageserver.inference.worker.backends.keras import import_quietly
     from imageserver.inference.worker.context import LoadContext, note_to_stderr
     from imageserver.training.lenet import training
 
-    _import_quietly()
+    import_quietly()  # the operator's log is no place for its greetings
     trained = training.train(data, plan(options.samples, options.threads), job.progress, job.cancelled)
     job.tell("evaluating")
     version: Path = options.version

@@ -2,8 +2,9 @@
 
     python3 src/training_set.py FOLDER [-o digits.npz]
 
-Pictures are named with their digit first: 7_81491.jpg. The server reads such a folder itself (--training-data FOLDER, then
-`train?training_sample=other`); this shows beforehand what it will find. The .npz has MNIST's form and fits --mnist.
+Pictures are named with their digit first: 7_81491.jpg. The server reads such a folder itself (--training-data FOLDER,
+then `train?training_sample=other`); this shows beforehand what it will find. The .npz holds what MNIST's does and fits
+--mnist.
 """
 
 from __future__ import annotations
@@ -11,34 +12,53 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if not __package__:
+    # Run as a file: its own folder must not be where imports look first, src/ must.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    import bootstrap
+
+    bootstrap.start(("cv2", "numpy"))
 
 from imageserver.errors import TrainingError
+
+if TYPE_CHECKING:
+    from imageserver.training.lenet.data import Data
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command: exit code 0, or 2 when the folder cannot be used."""
+    try:
+        make(_arguments(argv))
+    except TrainingError as error:
+        print(f"training_set.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
     about = "Make a training set of digits from a folder of labelled pictures."
     parser = argparse.ArgumentParser(prog="training_set.py", description=about)
     parser.add_argument("folder", type=Path, help="folder with files such as 7_81491.jpg; folders in it count as well")
     parser.add_argument("-o", "--output", type=Path, help=".npz file to write: x_train, y_train, x_test, y_test")
-    options = parser.parse_args(argv)
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what is wrong with a picture is said below, once
-    import numpy as np
+    return parser.parse_args(argv)
 
+
+def make(options: argparse.Namespace) -> None:
+    """Read the folder, report, and write the file if one is named. TrainingError with a sentence."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what is wrong with a picture is said below, once
     from imageserver.training import digit_folder
 
-    if not options.folder.is_dir():
-        print(
-            f"training_set.py: there is no folder {options.folder}: give one with files such as 7_81491.jpg",
-            file=sys.stderr,
-        )
-        return 2
     try:
         found = digit_folder.read(options.folder)
+    except OSError as error:
+        advice = "give a folder with files such as 7_81491.jpg"
+        raise TrainingError(f"{error.filename} cannot be read: {error.strerror}; {advice}") from error
     except TrainingError as error:
-        print(f"training_set.py: {options.folder}: {error}", file=sys.stderr)
-        return 2
+        raise TrainingError(f"{options.folder}: {error}") from error
     for name, reason in found.skipped:
         print(f"skipped {name}: {reason}")
     data = found.data
@@ -47,19 +67,23 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{number:5}  {int((data.y_train == number).sum()):11}  {int((data.y_test == number).sum()):8}")
     print(f"  all  {len(data.y_train):11}  {len(data.y_test):8}    skipped: {len(found.skipped)}")
     if options.output is not None:
-        part = options.output.with_name(f".{options.output.name}.{os.getpid()}.npz")
-        try:
-            np.savez_compressed(
-                part, x_train=data.x_train, y_train=data.y_train, x_test=data.x_test, y_test=data.y_test
-            )
-            part.replace(options.output)
-        except OSError as error:
-            print(
-                f"training_set.py: {options.output} cannot be written: {error.strerror}; name another file by -o",
-                file=sys.stderr,
-            )
-            return 2
-        finally:
-            part.unlink(missing_ok=True)
+        _write(data, options.output)
         print(f"written to {options.output}")
-    return 0
+
+
+def _write(data: Data, output: Path) -> None:
+    """All of it or nothing."""
+    import numpy as np
+
+    part = output.with_name(f".{output.name}.{os.getpid()}.npz")
+    try:
+        np.savez_compressed(part, **asdict(data))
+        part.replace(output)
+    except OSError as error:
+        raise TrainingError(f"{output} cannot be written: {error.strerror}; name another file by -o") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

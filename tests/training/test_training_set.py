@@ -22,9 +22,9 @@ def pictures(tmp_path):
 def test_a_folder_that_is_not_there(tmp_path, capsys):
     absent = str(tmp_path / "absent")
     assert training_set.main([absent]) == 2
-    assert (
-        capsys.readouterr().err
-        == f"training_set.py: there is no folder {absent}: give one with files such as 7_81491.jpg\n"
+    assert capsys.readouterr().err == (
+        f"training_set.py: {absent} cannot be read: No such file or directory; "
+        "give a folder with files such as 7_81491.jpg\n"
     )
 
 

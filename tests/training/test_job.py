@@ -1,0 +1,29 @@
+"""What the training job says of data that it cannot read: clients read it, so it names the setting and no path."""
+
+import argparse
+
+import pytest
+
+from imageserver.errors import TrainingError
+from imageserver.training import job
+
+
+@pytest.mark.parametrize(
+    ("pictures", "mnist", "sentence"),
+    [
+        (
+            "absent",
+            None,
+            "the folder of labelled pictures named by --training-data cannot be read: No such file or directory",
+        ),
+        (None, "absent.npz", "the file absent.npz named by --mnist is not there"),
+        (None, "broken.npz", "broken.npz is no .npz file with x_train, y_train, x_test and y_test"),
+    ],
+)
+def test_data_that_cannot_be_read(tmp_path, pictures, mnist, sentence):
+    (tmp_path / "broken.npz").write_bytes(b"PK no archive")
+    options = argparse.Namespace(pictures=pictures and tmp_path / pictures, mnist=mnist and tmp_path / mnist)
+    with pytest.raises(TrainingError) as caught:
+        job.read_data(options)
+    assert str(caught.value).startswith(sentence)
+    assert str(tmp_path) not in str(caught.value)
