@@ -30,8 +30,8 @@ from typing import Any
 
 from imageserver import metrics
 from imageserver.errors import LimitExceeded, ModelError, Stopping
+from imageserver.inference.server.batching import Work
 from imageserver.inference.server.engine import Engine
-from imageserver.inference.server.pool import Work
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.wire import Picture
 from imageserver.transport import hub

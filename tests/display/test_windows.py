@@ -48,7 +48,9 @@ def brightness(screen: str, target: Path) -> float:
 
 
 def display_process(server: Server) -> int:
-    (found,) = [pid for pid in children(server.process.pid) if "display.process" in Path(f"/proc/{pid}/cmdline").read_text()]
+    (found,) = [
+        pid for pid in children(server.process.pid) if "display.process" in Path(f"/proc/{pid}/cmdline").read_text()
+    ]
     return found
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.later import Later
 
 from imageserver.errors import LimitExceeded, ModelUnavailable, Stopping
-from imageserver.inference.server.pool import Source, Work
+from imageserver.inference.server.batching import Source, Work
 from imageserver.streams import stream as streams
 from imageserver.streams.stream import Frame, Prediction, Stream, Streams, StreamSubscriber
 

@@ -24,6 +24,9 @@ from imageserver.inference.shared.manifest import Manifest
 FORMAT = 1
 """Raise it when the conversion itself changes."""
 
+LIMIT = 900.0
+"""Seconds that the conversion of one model may take."""
+
 KEPT = 4
 """Entries of one model that stay: a few, because two versions of the project may share the cache."""
 

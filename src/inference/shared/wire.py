@@ -97,7 +97,7 @@ class Box(TypedDict):
     score: float
 
 
-class Answer(TypedDict):
+class AnswerLocation(TypedDict):
     """Where a finished answer lies in the slot, and how much of it is JSON (0: all)."""
 
     at: int
@@ -115,7 +115,7 @@ class Result(TypedDict):
     score: NotRequired[float]
     labels: NotRequired[list[Label]]
     boxes: NotRequired[list[Box]]
-    answer: NotRequired[Answer]
+    answer: NotRequired[AnswerLocation]
     body: NotRequired[bytes]
 
 

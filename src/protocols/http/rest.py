@@ -33,7 +33,7 @@ from imageserver.web.requests import Interrupted, Refused, answer
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-    from imageserver.inference.server.pool import Model
+    from imageserver.inference.server.model import SharedModel
 
 PROTOCOL = "rest"
 PNEUMONIA = "pneumonia"
@@ -253,7 +253,7 @@ class Rest:
         self._log(f"{method} {path[:200]!r} failed: {describe(error)}")
 
 
-def _takes_pictures(model: Model) -> bool:
+def _takes_pictures(model: SharedModel) -> bool:
     """Whether it would answer now: it keeps no state, has its weights, and has not failed."""
     weights = model.manifest.runtime.weights
     return (

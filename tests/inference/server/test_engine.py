@@ -6,17 +6,19 @@ import os
 import shutil
 import signal
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.running import PATIENCE, TEST_MODELS, alive, picture
 
 from imageserver import metrics
 from imageserver.errors import LimitExceeded, ModelUnavailable, Stopping, UnknownModel
-from imageserver.inference.server import crash_limit
+from imageserver.inference.server import pool, restart_limit
+from imageserver.inference.server.batching import Work
 from imageserver.inference.server.engine import Engine
-from imageserver.inference.server.pool import Work
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.registry import Registry
 from imageserver.transport import hub
@@ -53,7 +55,7 @@ def until(condition: object) -> None:
 class Running:
     """An engine over a copy of the test models."""
 
-    def __init__(self, models: Path, workers: int = 1, max_requests: int = 4) -> None:
+    def __init__(self, models: Path, workers: int = 1, max_requests: int = 4, load_limit: float = 300.0) -> None:
         self.models = models
         self.lines: list[str] = []
         self.engine = Engine(
@@ -62,6 +64,7 @@ class Running:
             worker_arguments=[],
             time_limit=20.0,
             max_requests=max_requests,
+            load_limit=load_limit,
             log=self.lines.append,
             warn=self.lines.append,
         )
@@ -126,8 +129,8 @@ def test_a_model_that_keeps_crashing_is_disabled_and_the_others_are_not(running:
         with pytest.raises(Exception, match=r"died|disabled"):
             running.engine.ask("crash", picture(), deadline=PATIENCE)
         failures += 1
-        assert failures <= crash_limit.MOST
-    with pytest.raises(ModelUnavailable, match=f"'crash' is disabled: its worker died {crash_limit.MOST} times"):
+        assert failures <= restart_limit.MOST
+    with pytest.raises(ModelUnavailable, match=f"'crash' is disabled: its worker died {restart_limit.MOST} times"):
         running.engine.ask("crash", picture())
     assert running.engine.ask("echo", picture(9), deadline=PATIENCE)["label"] == "9"
     assert any("crash is disabled" in line for line in running.lines)
@@ -156,12 +159,12 @@ def test_a_new_folder_is_found_and_a_broken_change_keeps_the_old_version(running
 
 def test_trouble_that_all_workers_have_is_told_once(running: Running) -> None:
     for _worker in range(2):
-        running.engine.failed("slow", "no such luck", served=False)
+        running.engine.catalogue.failed("slow", "no such luck", served=False)
     with pytest.raises(ModelUnavailable, match="^the model 'slow' does not load: no such luck$"):
         running.engine.ask("slow", picture())
     (running.models / "slow" / "model.py").write_text("this is no Python")
     until(lambda: running.engine.models["slow"].state == "absent")
-    running.engine.failed("slow", "no such luck", served=False)
+    running.engine.catalogue.failed("slow", "no such luck", served=False)
     told = [line for line in running.lines if "slow" in line]
     assert told == ["model slow does not load: no such luck"] * 2, "once for each version"
 
@@ -172,6 +175,80 @@ def test_sources_take_turns_and_run_together(running: Running) -> None:
         running.engine.submit(source, "echo")
     until(lambda: all(source.results for source in sources))
     assert [source.results[0]["label"] for source in sources] == [str(grey) for grey in range(0, 200, 10)]
+
+
+HANGS = """
+import time
+
+class Model:
+    def __init__(self, folder, manifest):
+        while True:
+            time.sleep(1)
+
+    def predict(self, batch): ...
+"""
+
+
+def hanging(models: Path) -> Path:
+    """A copy of the test models in which `slow` never finishes to load."""
+    shutil.copytree(TEST_MODELS, models)
+    (models / "slow" / "model.py").write_text(HANGS)
+    return models
+
+
+def test_requests_that_give_up_leave_the_queue_and_free_their_pictures(tmp_path: Path) -> None:
+    class Picture(bytearray):
+        """One that can be watched."""
+
+    running = Running(hanging(tmp_path / "models"), max_requests=4)
+    running.engine.start([])
+    watched: list[weakref.ref[Picture]] = []
+
+    def ask() -> None:
+        data = Picture(picture())
+        watched.append(weakref.ref(data))
+        with pytest.raises(ModelUnavailable, match="did not answer within"):
+            running.engine.ask("slow", data, deadline=0.05)
+
+    try:
+        for _ in range(3):
+            tasks = [hub.spawn(ask) for _ in range(4)]
+            for task in tasks:
+                task.wait()
+            assert len(running.engine.models["slow"].waiting) == 0
+        del tasks, task
+        until(lambda: not any(each() for each in watched))
+        assert len(watched) == 12
+    finally:
+        running.engine.stop(0.0)
+
+
+def test_a_model_that_hangs_while_it_loads_is_given_up_and_the_others_load(tmp_path: Path) -> None:
+    running = Running(hanging(tmp_path / "models"), load_limit=2.0)
+    running.engine.start(["slow", "echo"])
+    (first,) = running.engine.worker_pids()
+    try:
+        assert not running.engine.wait_ready("slow")
+        with pytest.raises(ModelUnavailable, match=r"^the model 'slow' does not load: loading took longer than 2 s$"):
+            running.engine.ask("slow", picture())
+        assert running.engine.wait_ready("echo"), "it waited behind the other"
+        assert running.engine.ask("echo", picture(9), deadline=PATIENCE)["label"] == "9"
+        assert not alive(first)
+        assert len(running.engine.worker_pids()) == 1
+        assert running.engine.models["slow"].state == "failed"
+        assert sum("took longer than 2 s" in line for line in running.lines) == 2, "what was done, and what it means"
+        shutil.copy(TEST_MODELS / "slow" / "model.py", tmp_path / "models" / "slow")
+        until(lambda: running.engine.models["slow"].state == "absent")
+        assert "label" in running.engine.ask("slow", picture(), deadline=PATIENCE)
+    finally:
+        running.engine.stop(0.0)
+
+
+@pytest.mark.parametrize(("name", "count"), [("python", 0), ("tensorflow", 0), ("openvino", 1), ("auto", 1)])
+def test_a_conversion_has_time_of_its_own(name: str, count: int) -> None:
+    runtime = SimpleNamespace(runtime=name)
+    assert pool.conversions(SimpleNamespace(members=(), runtime=runtime)) == count
+    assert pool.conversions(SimpleNamespace(members=("a", "b", "c"), runtime=runtime)) == 3
 
 
 def test_large_pictures_cross_the_wall_whole(running: Running) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from imageserver import metrics
 from imageserver.errors import ModelUnavailable
-from imageserver.inference.server import crash_limit
+from imageserver.inference.server import restart_limit
 from imageserver.inference.server.arena import Arena
 from imageserver.inference.server.child_process import ChildProcess
 from imageserver.inference.server.pool import Log
@@ -50,7 +50,7 @@ class StatefulProcess:
         self._loaded = self._closed = False
         self._started_at = 0.0
         self._numbers = 0
-        self._deaths = crash_limit.Deaths()
+        self._restart_limit = restart_limit.RestartLimit()
         self._too_slow: Lane | None = None
         self.error = ""
         """Why it cannot be used, "" when it can."""
@@ -255,8 +255,8 @@ class StatefulProcess:
         metrics.WORKER_RESTARTS.inc()
         if not self.error:
             self._warn(f"{process.name} (process {process.pid}) ended by {process.exit_text}: {self.name} {why}")
-            if self._deaths.add(self._clock()):
-                self._disable(crash_limit.TEXT)
+            if self._restart_limit.add(self._clock()):
+                self._disable(restart_limit.TEXT)
         for lane in self._lanes:
             line, call = lane.line, lane.call
             lane.line = lane.call = None

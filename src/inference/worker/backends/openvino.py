@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from imageserver.inference.worker.context import LoadContext
     from imageserver.inference.worker.predictor import Backend
 
-CONVERSION_LIMIT = 900.0
-"""Seconds that the conversion of one model may take."""
-
 # The package's converter reports to its makers by default, also when nobody was asked. Without this module it does not.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
@@ -104,12 +101,12 @@ def _entry(manifest: Manifest, weights_digest: str, context: LoadContext) -> Ent
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            timeout=CONVERSION_LIMIT,
+            timeout=conversion_cache.LIMIT,
             check=False,
             text=True,
         )
     except subprocess.TimeoutExpired as error:
-        raise ModelError(f"converting took longer than {CONVERSION_LIMIT:g} s") from error
+        raise ModelError(f"converting took longer than {conversion_cache.LIMIT:g} s") from error
     entry = conversion_cache.find(folder)
     if entry is None:
         said = done.stdout.strip().splitlines()

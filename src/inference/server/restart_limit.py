@@ -9,8 +9,8 @@ WINDOW = 60.0
 TEXT = f"its worker died {MOST} times within {WINDOW:.0f} s"
 
 
-class Deaths:
-    """The times at which workers died of one model. Pure: time comes in as an argument, in seconds."""
+class RestartLimit:
+    """Counts the times at which workers died of one model. Pure: time comes in as an argument, in seconds."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque(maxlen=MOST)

@@ -1,0 +1,180 @@
+"""The models that the shared workers run, from the registry's folder: what becomes of each, and what has to follow.
+
+Loaded at the start or on first use, loaded anew when their folder changes, disabled when their worker dies too often
+(until their folder changes). `model.py` draws the states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from imageserver import metrics
+from imageserver.errors import ModelUnavailable, Stopping, UnknownModel
+from imageserver.inference.server import restart_limit
+from imageserver.inference.server.batching import Waiting
+from imageserver.inference.server.model import ModelState, SharedModel
+from imageserver.inference.server.pool import Log, Pool
+from imageserver.inference.shared.manifest import Manifest
+from imageserver.inference.shared.registry import Registry
+from imageserver.transport import hub
+
+SCAN_EVERY = 2.0
+RETRY_FAILED_AFTER = 10.0
+
+
+class ModelCatalogue:
+    """`models` by name, the stateful ones among them: of those it keeps the manifest only. A `pool.Supervisor`."""
+
+    def __init__(
+        self,
+        models: dict[str, SharedModel],
+        registry: Registry,
+        pool: Pool,
+        *,
+        log: Log,
+        warn: Log,
+        clock: Callable[[], float],
+    ) -> None:
+        self._models, self._registry, self._pool = models, registry, pool
+        self._log, self._warn, self._clock = log, warn, clock
+        self._changed = hub.Event()
+        self._stopping = False
+
+    def start(self, preload: Iterable[str]) -> None:
+        """Read the registry and begin with the loading of `preload`. UnknownModel for a wrong name."""
+        self.scan()
+        for name in preload:
+            self._want(self.find(name))
+
+    def watch(self) -> None:
+        """Follow the changes of the registry's folders until `stop`; spawn it."""
+        while not self._stopping:
+            hub.sleep(SCAN_EVERY)
+            self.scan()
+
+    def find(self, name: str) -> SharedModel:
+        """A model that exists. UnknownModel."""
+        if name not in self._models:
+            self.scan()
+        try:
+            return self._models[name]
+        except KeyError:
+            raise UnknownModel(f"there is no model {name!r}; there are: {', '.join(sorted(self._models))}") from None
+
+    def prepare(self, name: str) -> SharedModel:
+        """Have `name` loaded if it is not yet, without waiting for it.
+
+        Raises:
+            UnknownModel, Stopping.
+            ModelUnavailable: it keeps state, is disabled, or has just failed to load.
+        """
+        if self._stopping:
+            raise Stopping("the server is stopping; try again in a moment")
+        model = self.find(name)
+        if model.state is ModelState.READY:
+            return model
+        if model.manifest.stateful:
+            raise ModelUnavailable(f"the model {name!r} keeps state from frame to frame, so it runs in sessions only")
+        retried = model.state is ModelState.FAILED and self._clock() - model.failed_at >= RETRY_FAILED_AFTER
+        if model.unusable and not retried:
+            raise ModelUnavailable(model.trouble)
+        self._want(model)
+        return model
+
+    def wait_ready(self, name: str) -> bool:
+        """Wait until `name` is ready, has failed or was removed; returns whether it is ready."""
+        while (model := self._models.get(name)) and model.state in (ModelState.ABSENT, ModelState.LOADING):
+            self._changed.clear()
+            self._changed.wait()
+        return model is not None and model.state is ModelState.READY
+
+    def stop(self) -> None:
+        """Take nothing new, and answer everything that waits with the reason."""
+        self._stopping = True
+        for model in self._models.values():
+            _refuse(model, "the server is stopping")
+
+    # ---- what becomes of them (pool.Supervisor) ---------------------------------------------------------------
+
+    def loaded(self, name: str, runtime: str, seconds: float, warnings: list[str]) -> None:
+        model = self._models[name]
+        if model.state is not ModelState.READY:
+            for warning in warnings:
+                self._warn(f"model {name}: {warning}")
+            self._log(f"model {name} is ready ({runtime}, {seconds:.1f} s)")
+        metrics.MODEL_WARNINGS.child(name).value = len(warnings)
+        model.runtime = runtime
+        self._change(model, ModelState.READY)
+
+    def failed(self, name: str, error: str, served: bool) -> None:
+        model = self._models[name]
+        if served:
+            self._warn_once(model, f"model {name} does not load anew and its former version goes on serving: {error}")
+        else:
+            self._warn_once(model, f"model {name} does not load: {error}")
+            self._change(model, ModelState.FAILED, error)
+
+    def died(self, name: str) -> None:
+        model = self._models.get(name)
+        if model is not None and model.restart_limit.add(self._clock()):
+            text = restart_limit.TEXT
+            self._warn_once(model, f"model {name} is disabled: {text}; change its folder to try again")
+            self._pool.unload(name)
+            self._change(model, ModelState.DISABLED, text)
+
+    def _warn_once(self, model: SharedModel, warning: str) -> None:
+        """Every worker tells of the same trouble: once for each time that the model was to be loaded is enough."""
+        if warning not in model.warned:
+            model.warned.add(warning)
+            self._warn(warning)
+
+    # ---- within -----------------------------------------------------------------------------------------------
+
+    def scan(self) -> None:
+        """Take over what has changed in the registry's folders."""
+        changes = self._registry.scan()
+        for error in changes.errors:
+            self._warn(error)
+        for name in changes.added | changes.changed:
+            self._adopt(self._registry.manifests[name])
+        for name in changes.removed:
+            model = self._models.pop(name)
+            self._pool.unload(name)
+            _refuse(model, f"the model {name!r} was removed")
+            self._changed.set()
+
+    def _adopt(self, manifest: Manifest) -> None:
+        """A new model, or a new version of one; the running version serves until the new one is loaded."""
+        waiting = Waiting(manifest.batch.max_batch, manifest.batch.max_delay_ms / 1000)
+        model = self._models.get(manifest.name)
+        if model is None:
+            self._models[manifest.name] = SharedModel(manifest, waiting)
+            return
+        waiting.take_over(model.waiting)
+        model.manifest, model.waiting = manifest, waiting
+        model.restart_limit.forget()
+        model.warned.clear()
+        if model.unusable:
+            self._change(model, ModelState.ABSENT)
+        elif model.state is not ModelState.ABSENT:
+            self._pool.load(manifest)
+
+    def _want(self, model: SharedModel) -> None:
+        if model.state is not ModelState.LOADING:
+            model.warned.clear()
+            self._change(model, ModelState.LOADING)
+            self._pool.load(model.manifest)
+
+    def _change(self, model: SharedModel, state: ModelState, error: str = "") -> None:
+        model.state, model.error = state, error
+        if model.unusable:
+            model.failed_at = self._clock()
+            _refuse(model, model.trouble)
+        self._changed.set()
+
+
+def _refuse(model: SharedModel, reason: str) -> None:
+    for turn in model.waiting.drain():
+        work = turn.take(model.name)
+        if work is not None:
+            turn.source.answered(work, {"error": reason, "reason": "model"})

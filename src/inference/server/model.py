@@ -1,0 +1,68 @@
+"""What the server process knows of a model that the shared workers run, and the states of its life.
+
+                    ┌───────── asked for again, 10 s later ─────────┐
+                    ▼                                               │
+    ABSENT ─────▶ LOADING ─────── does not load, or hangs ──────▶ FAILED
+      ▲  asked for  │  │                                            │
+      │             │  └── died too often ──▶ DISABLED ─────────────┤
+      │      loaded │                             ▲                 │
+      │             ▼                             │                 │
+      │           READY ────── died too often ────┘                 │
+      └──────────────────────── its folder changed ─────────────────┘
+
+A READY model whose folder changes stays READY: the former version serves until the new one is loaded. One that no
+worker has any more, because none could load it again, becomes FAILED.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from imageserver.inference.server.batching import Waiting
+from imageserver.inference.server.restart_limit import RestartLimit
+from imageserver.inference.shared.manifest import Manifest
+
+
+class ModelState(enum.StrEnum):
+    """The state of a shared model, by the word that people read. `ModelCatalogue` changes it."""
+
+    ABSENT = "absent"
+    """nobody asked for it yet"""
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+    DISABLED = "disabled"
+
+
+@dataclass(slots=True)
+class SharedModel:
+    """A model in the catalogue."""
+
+    manifest: Manifest
+    waiting: Waiting
+    state: ModelState = ModelState.ABSENT
+    error: str = ""
+    """Why it is failed or disabled."""
+    runtime: str = ""
+    restart_limit: RestartLimit = field(default_factory=RestartLimit)
+    failed_at: float = 0.0
+    warned: set[str] = field(default_factory=set)
+    """The warnings that were given since it was to be loaded."""
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def unusable(self) -> bool:
+        """Whether it failed or was disabled."""
+        return self.state in (ModelState.FAILED, ModelState.DISABLED)
+
+    @property
+    def trouble(self) -> str:
+        """Why a failed or disabled model cannot be used."""
+        if repr(self.name) in self.error:
+            return self.error
+        verdict = "does not load" if self.state is ModelState.FAILED else "is disabled"
+        return f"the model {self.name!r} {verdict}: {self.error}"

@@ -1,0 +1,97 @@
+"""A shared worker as the server sees it: its process, its memory, what it loads and what it runs.
+
+Models are loaded one after the other, so that the time limit of each counts from when its turn came; the worker runs
+batches of other models, or of a model's former version, meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from imageserver.inference.server.arena import Arena
+from imageserver.inference.server.batching import Source, Work
+from imageserver.inference.server.child_process import ChildProcess
+from imageserver.inference.shared import wire
+from imageserver.inference.shared.manifest import Manifest
+
+
+@dataclass(slots=True)
+class RunningBatch:
+    """What runs together on a worker, in one slot of its memory."""
+
+    model: str
+    slot: int
+    works: list[tuple[Source, Work]]
+    sent: float
+
+
+class SharedWorker:
+    """Starts on construction; `on_message(worker, message)` and `on_exit(worker)` as ChildProcess calls them."""
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        on_message: Callable[[SharedWorker, wire.Message], None],
+        on_exit: Callable[[SharedWorker], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.arena = Arena(wire.SLOTS, wire.SLOT_BYTES)
+        self.loaded: set[str] = set()
+        self.batches: dict[int, RunningBatch] = {}
+        self.last_seconds = 1.0
+        """How long its last batch took."""
+        self.reads = False
+        """It has said hello."""
+        self.loading: Manifest | None = None
+        self.loading_since = 0.0
+        self._to_load: dict[str, Manifest] = {}
+        self._clock = clock
+        self.process = ChildProcess(
+            name,
+            "inference.worker.main",
+            ["--arena", str(self.arena.descriptor), *arguments],
+            lambda message: on_message(self, message),
+            lambda: on_exit(self),
+            inherits=(self.arena.descriptor,),
+        )
+
+    def load(self, manifest: Manifest) -> None:
+        """Load a model, anew where it has it, once what was asked for before has loaded."""
+        self._to_load[manifest.name] = manifest
+        self.load_next()
+
+    def load_next(self) -> None:
+        """Begin with the next model, if it reads messages and none is being loaded."""
+        if self.reads and self.loading is None and self._to_load:
+            name = next(iter(self._to_load))
+            self.loading, self.loading_since = self._to_load.pop(name), self._clock()
+            self.process.send({"op": "load", "model": name, "folder": str(self.loading.folder)})
+
+    def end_load(self) -> None:
+        """What was being loaded has loaded or failed: go on with the next."""
+        self.loading = None
+        self.load_next()
+
+    def unload(self, name: str) -> None:
+        """Forget a model."""
+        self._to_load.pop(name, None)
+        self.loaded.discard(name)
+        self.process.send({"op": "unload", "model": name})
+
+    def begin(self, number: int, model: str) -> RunningBatch:
+        """A batch that takes one of the free slots."""
+        batch = self.batches[number] = RunningBatch(model, self.arena.free_slots.pop(), [], self._clock())
+        return batch
+
+    def finish(self, number: int) -> RunningBatch:
+        """Take a batch out and free its slot."""
+        batch = self.batches.pop(number)
+        self.arena.free_slots.append(batch.slot)
+        return batch
+
+    def overdue(self, seconds: float) -> bool:
+        """Whether a batch takes longer than `seconds`."""
+        now = self._clock()
+        return any(now - batch.sent > seconds for batch in self.batches.values())
