@@ -19,7 +19,7 @@ PREPARED := $(VENV)/.prepared
 .NOTPARALLEL:
 PREFIX ?= /opt/imageserver
 DESTDIR ?=
-.PHONY: help run environment dev test test-long lint docs display bench bench-check lock install-service clean distclean
+.PHONY: help run environment dev check test test-long lint docs display bench bench-check lock install-service clean distclean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -41,12 +41,20 @@ display:  ## install what the windows of -d need, into an environment of their o
 dev: environment
 	@scripts/environment.sh $(VENV) requirements/dev.lock
 
-test: dev $(PREPARED)  ## run all tests that a suite should; ARGS="-k users" passes options to pytest
-	@tests/environments.sh
-	@$(VENV)/bin/python -m pytest $(ARGS)
+# Whole files are handed out to the workers, in the order of tests/conftest.py: what is expensive to set up is so once.
+SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder
 
-test-long: dev $(PREPARED)  ## run the tests that take longer
+check: lint  ## lint, and the tests that start no process: half a minute, for between two edits
+	@$(VENV)/bin/python -m pytest -m "not slow and not long" -n 2 $(SIDE_BY_SIDE) $(ARGS)
+
+test: dev $(PREPARED)  ## run all tests that a suite should; ARGS="-k users" passes options to pytest, "-p randomly" shuffles
 	@tests/environments.sh
+	@echo "This takes about four minutes on two processors. Quicker: make check. The long tests: make test-long."
+	@$(VENV)/bin/python -m pytest -n auto $(SIDE_BY_SIDE) $(ARGS)
+
+test-long: dev $(PREPARED)  ## run the tests that take longer, before a release
+	@tests/environments.sh
+	@echo "This takes about an hour."
 	@$(VENV)/bin/python -m pytest -m long --timeout 7200 $(ARGS)
 
 lint: dev  ## ruff and mypy

@@ -1,9 +1,112 @@
-"""Names src/ `imageserver` for all tests, as bootstrap.py does for what is started as a file."""
+"""Names src/ `imageserver` for all tests, as bootstrap.py does for what is started as a file; and decides on their order.
 
+With several workers (`make test`) the files are what is handed out: those with fast tests alone first, then the longest,
+and at the end those with a test marked `alone`, beside which no other test runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "src"))
 import bootstrap
 
 bootstrap.provide_package()
+
+from tests import selection
+
+LONGEST = (
+    "protocols/http/test_training.py",
+    "inference/test_add_model.py",
+    "inference/convert/test_convert.py",
+    "test_doors.py",
+    "clients/test_camera.py",
+    "app/test_log_secrets.py",
+    "app/test_server.py",
+    "protocols/test_sessions.py",
+    "training/lenet/test_lenet_training.py",
+    "inference/server/test_stateful.py",
+    "test_wheel.py",
+    "protocols/snap/test_snap.py",
+    "protocols/http/test_v2.py",
+    "display/test_windows.py",
+)
+"""Files that take longest, the longest first: begun late, one would keep all others waiting for its end."""
+
+STARTS_A_PROCESS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system")
+"""Names of audit events."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow, and put the files into the order in which they are handed out."""
+    for item in items:
+        if selection.is_slow(item.path, item.nodeid.split("::")[1].partition("[")[0]):
+            item.add_marker(pytest.mark.slow)
+    order: dict[Path, int] = {}
+    for item in items:
+        order[item.path] = max(order.get(item.path, 0), _rank(item))
+    items.sort(key=lambda item: order[item.path])
+
+
+def _rank(item: pytest.Item) -> int:
+    """The higher, the later its file has its turn."""
+    name = str(item.path.relative_to(selection.TESTS))
+    if item.get_closest_marker("alone"):
+        return len(LONGEST) + 2
+    if name in LONGEST:
+        return LONGEST.index(name) + 1
+    return len(LONGEST) + 1 if item.get_closest_marker("slow") else 0
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two more than processors, since tests wait more than they compute."""
+    return min(2 + (os.cpu_count() or 1), 8)
+
+
+@pytest.hookimpl(tryfirst=True, wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Wait for the test's turn. Before pytest-timeout's clock begins: this wraps it."""
+    _running.append(item)
+    try:
+        with _turn(item.get_closest_marker("alone") is not None):
+            return (yield)
+    finally:
+        _running.pop()
+
+
+@contextlib.contextmanager
+def _turn(alone: bool) -> Iterator[None]:
+    """Beside the tests of other workers, or alone. Who waits for the second holds the gate, so that nobody comes past."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        yield
+        return
+    (ROOT / "build").mkdir(exist_ok=True)
+    with open(ROOT / "build/tests.lock", "w") as lock:
+        with open(ROOT / "build/tests-gate.lock", "w") as gate:
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
+
+
+_running: list[pytest.Item] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where slow tests are left out, none may start a process: or the choice is wrong, and `make check` becomes slow."""
+    if "not slow" in config.option.markexpr:
+        sys.addaudithook(_refuse_processes)
+
+
+def _refuse_processes(event: str, _arguments: tuple[object, ...]) -> None:
+    if event in STARTS_A_PROCESS and _running:
+        pytest.fail(f"{_running[-1].nodeid} starts a process, which tests/selection.py did not see: mark it slow")

@@ -8,6 +8,7 @@ import pytest
 from tests.generators.face_video import Case, video
 from tests.generators.watching import open_model, watch
 
+pytestmark = pytest.mark.slow
 SIX = tuple((second, 0.2) for second in (2.05, 4.3, 6.1, 8.6, 10.2, 11.1))
 
 

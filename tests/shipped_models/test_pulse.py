@@ -10,6 +10,7 @@ import pytest
 from tests.generators.face_video import Case, video
 from tests.generators.watching import Watched, open_model, watch
 
+pytestmark = pytest.mark.slow
 KEYS = {"HR", "HR_quality", "HR_window_s"}
 
 

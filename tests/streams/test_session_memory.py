@@ -113,6 +113,7 @@ def drop_many(server: Server, count: int) -> int:
     return sum(counts)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
 def test_nothing_stays_of_sessions_that_were_started_and_dropped(tmp_path: Path, count: int) -> None:
     models = models_folder(tmp_path)

@@ -113,8 +113,10 @@ def settle(served: Any, before: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("warm_up", "seconds"), [
-    pytest.param(20.0, 100.0, marks=pytest.mark.timeout(300), id="2-minutes"),
+    pytest.param(8.0, 12.0, id="20-seconds"),
+    pytest.param(20.0, 100.0, marks=[pytest.mark.long, pytest.mark.timeout(300)], id="2-minutes"),
     pytest.param(300.0, 1500.0, marks=[pytest.mark.long, pytest.mark.timeout(2400)], id="30-minutes"),
 ])  # fmt: skip
 def test_churn(serve: Serve, warm_up: float, seconds: float) -> None:

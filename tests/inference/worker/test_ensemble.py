@@ -110,6 +110,7 @@ def context(tmp_path):
     return LoadContext(print, cache=tmp_path / "cache")
 
 
+@pytest.mark.slow
 def test_a_member_that_does_not_load_leaves_the_others_serving(tmp_path):
     dense(tmp_path, "sure", 3.0)
     (dense(tmp_path, "lost", 0.0) / "weights.npz").unlink()

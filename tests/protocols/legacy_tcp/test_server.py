@@ -139,6 +139,7 @@ def crowd_beside(server: Server, film: Callable[[], None]) -> float:
 CROWDED = ("--tcp-port", "0", "--tcp-max-per-host", "0", "--preload", "chest")
 
 
+@pytest.mark.alone
 def test_five_hundred_at_once_beside_a_camera(tmp_path: Path) -> None:
     with Server(*CROWDED, data=tmp_path) as server, Camera(server.ready()) as camera:
         server.wait_for("models ready")
@@ -147,6 +148,7 @@ def test_five_hundred_at_once_beside_a_camera(tmp_path: Path) -> None:
         assert camera.predictions[-1]["dropped"] == 0
 
 
+@pytest.mark.alone
 @pytest.mark.long
 def test_five_hundred_at_once_beside_a_camera_of_ten_hertz(tmp_path: Path) -> None:
     """The camera does not wait for answers, so one that took longer than a tenth of a second could cost a frame: wants a quiet machine."""

@@ -1,0 +1,82 @@
+"""Which tests `make check` leaves out: read from their source, so that nobody has to remember a mark.
+
+A test is slow when it, a fixture or a helper that it names starts a process or imports a runtime of models. What computes
+for seconds without either is marked `slow` by hand.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+SLOW = {
+    "subprocess", "multiprocessing", "tensorflow", "keras",
+    "imageserver.inference.server.child_process.ChildProcess", "imageserver.inference.server.engine.Engine",
+}  # fmt: skip
+"""Modules, and what starts processes of its own accord."""
+
+
+def is_slow(path: Path, name: str) -> bool:
+    """Whether the function or class `name` at the top of the test file `path` is slow."""
+    return name in slow_names(path)
+
+
+@functools.cache
+def slow_names(path: Path) -> frozenset[str]:
+    """The names at the top of a file that lead to something slow, fixtures of the conftest.py above it among them."""
+    statements = ast.parse(path.read_text(encoding="utf-8")).body
+    slow = {name for conftest in conftests(path) for name in slow_names(conftest)}
+    slow |= {name for statement in statements for name in slow_imports(statement)}
+    found = -1
+    while found != len(slow):
+        found = len(slow)
+        for statement in statements:
+            if not isinstance(statement, ast.Import | ast.ImportFrom) and slow & set(uses(statement)):
+                slow.update(defines(statement))
+    return frozenset(slow)
+
+
+def conftests(path: Path) -> Iterator[Path]:
+    """The conftest.py that pytest reads for a file of tests or fixtures: its folder's and those above it."""
+    if not path.name.startswith(("test_", "conftest")):
+        return
+    for folder in path.parents[: len(path.relative_to(TESTS).parts)]:
+        if (folder / "conftest.py").is_file() and folder / "conftest.py" != path:
+            yield folder / "conftest.py"
+
+
+def slow_imports(node: ast.AST) -> Iterator[str]:
+    """The names that an import binds to something slow."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            if alias.name in SLOW:
+                yield alias.asname or alias.name
+    elif isinstance(node, ast.ImportFrom) and node.module is not None:
+        file = TESTS.parent / (node.module.replace(".", "/") + ".py")
+        slow = slow_names(file) if node.module.startswith("tests.") and file.is_file() else frozenset()
+        for alias in node.names:
+            if alias.name in slow or SLOW & {node.module, f"{node.module}.{alias.name}"}:
+                yield alias.asname or alias.name
+
+
+def uses(statement: ast.stmt) -> Iterator[str]:
+    """Every name that a statement uses, slow imports inside it and fixtures among its arguments included."""
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from slow_imports(node)
+
+
+def defines(statement: ast.stmt) -> Iterator[str]:
+    """The names that a statement at the top of a file defines."""
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        yield statement.name
+    elif isinstance(statement, ast.Assign | ast.AnnAssign):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        yield from (node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name))
