@@ -62,8 +62,8 @@ def provide_package(*, keep_path: bool = False) -> None:
         sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or ".") != os.path.realpath(_FOLDER)]
     if PACKAGE in sys.modules:
         return
-    place = os.path.join(_FOLDER, "__init__.py")
-    spec = importlib.util.spec_from_file_location(PACKAGE, place, submodule_search_locations=[_FOLDER])
+    file = os.path.join(_FOLDER, "__init__.py")
+    spec = importlib.util.spec_from_file_location(PACKAGE, file, submodule_search_locations=[_FOLDER])
     assert spec is not None
     assert spec.loader is not None
     sys.modules[PACKAGE] = module = importlib.util.module_from_spec(spec)
@@ -78,6 +78,13 @@ def command(module: str, *arguments: str, python: str = sys.executable) -> list[
 def main() -> None:
     """Run `main` of the module that the first argument names, with the rest as its command line."""
     del sys.argv[0]
+    if not sys.argv or not os.path.isfile(os.path.join(_FOLDER, *sys.argv[0].split(".")) + ".py"):
+        wrong = f"There is no module {sys.argv[0]} in {_FOLDER}. " if sys.argv else ""
+        print(
+            f"{wrong}Usage: python3 src/bootstrap.py MODULE [ARGUMENT …], as in config.table --markdown",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     start(NEEDED_BY.get(sys.argv[0], NEEDED))
     sys.exit(importlib.import_module(f"{PACKAGE}.{sys.argv[0]}").main())
 
