@@ -1,4 +1,4 @@
-"""Answers per second in a closed loop: a 40 KB JPEG in, LeNet's answer out, generator and server on the same processors.
+"""Answers per second in a closed loop: a 40 KB JPEG in, LeNet's answer out, all on the same processors.
 
     python bench/answers.py [--seconds 4] [--rounds 3] [--check]
 
@@ -10,12 +10,14 @@ busy machine as well. `--check` asks that the server costs at most a third of wh
 from __future__ import annotations
 
 import argparse
+import contextlib
 import selectors
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -69,6 +71,36 @@ def loop(port: int, clients: int, seconds: float, frame: bytes) -> list[float]:
     return took
 
 
+@contextlib.contextmanager
+def served() -> Iterator[tuple[psutil.Process, int]]:
+    """A server with LeNet ready: its process and port."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(SRC / "ImageServer.py"), "-i", "127.0.0.1", "-p", "0", "--tcp-port", "off"]
+        said = Path(folder, "said.txt")
+        with said.open("wb") as output:
+            server = subprocess.Popen(
+                [*command, "-m", "lenet", "--data", folder], stdout=output, stderr=subprocess.STDOUT
+            )
+        try:
+            while "models ready: lenet" not in said.read_text():
+                if server.poll() is not None:
+                    raise SystemExit(said.read_text())
+                time.sleep(0.1)
+            yield psutil.Process(server.pid), int(said.read_text().partition("127.0.0.1:")[2].split()[0])
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+def measure(process: psutil.Process, port: int, clients: int, seconds: float, frame: bytes) -> tuple[float, ...]:
+    """One round: answers a second, p50 and p99 in ms, µs an answer of server and workers, and the ratio of the two."""
+    before = cost(process)
+    took = sorted(loop(port, clients, seconds, frame))
+    ours, theirs = (1e6 * (now - then) / len(took) for now, then in zip(cost(process), before, strict=True))
+    p50, p99 = (1e3 * took[int(len(took) * share)] for share in (0.5, 0.99))
+    return len(took) / seconds, p50, p99, ours, theirs, ours / theirs
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
@@ -78,53 +110,17 @@ def main() -> int:
     data = photo()
     frame = masked(1, HEADER) + masked(2, data)
     worst = 0.0
-    with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable,
-            str(SRC / "ImageServer.py"),
-            "-i",
-            "127.0.0.1",
-            "-p",
-            "0",
-            "--tcp-port",
-            "off",
-            "-m",
-            "lenet",
-        ]
-        said = Path(folder, "said.txt")
-        with said.open("wb") as output:
-            server = subprocess.Popen([*command, "--data", folder], stdout=output, stderr=subprocess.STDOUT)
-        try:
-            while "models ready: lenet" not in said.read_text():
-                if server.poll() is not None:
-                    raise SystemExit(said.read_text())
-                time.sleep(0.1)
-            port = int(said.read_text().partition("127.0.0.1:")[2].split()[0])
-            process = psutil.Process(server.pid)
-            print(f"{len(data):,} bytes a frame, median of {options.rounds} rounds\n")
-            print(
-                f"{'clients':>8} {'answers/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'server µs':>10} {'workers µs':>11} {'ratio':>6}"
-            )
-            for clients in CLIENTS:
-                loop(port, clients, 1.0, frame)
-                rows = []
-                for _ in range(options.rounds):
-                    before = cost(process)
-                    took = sorted(loop(port, clients, options.seconds, frame))
-                    ours, theirs = (
-                        1e6 * (now - then) / len(took) for now, then in zip(cost(process), before, strict=True)
-                    )
-                    p50, p99 = (1e3 * took[int(len(took) * share)] for share in (0.5, 0.99))
-                    rows.append((len(took) / options.seconds, p50, p99, ours, theirs, ours / theirs))
-                rate, p50, p99, ours, theirs, ratio = (statistics.median(column) for column in zip(*rows, strict=True))
-                worst = max(worst, ratio)
-                print(
-                    f"{clients:>8} {rate:>10,.0f} {p50:>8.1f} {p99:>8.1f} {ours:>10.0f} {theirs:>11.0f} {ratio:>6.2f}",
-                    flush=True,
-                )
-        finally:
-            server.terminate()
-            server.wait(20)
+    with served() as (process, port):
+        print(f"{len(data):,} bytes a frame, median of {options.rounds} rounds\n")
+        columns = f"{'answers/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'server µs':>10} {'workers µs':>11} {'ratio':>6}"
+        print(f"{'clients':>8} {columns}")
+        for clients in CLIENTS:
+            loop(port, clients, 1.0, frame)
+            rows = [measure(process, port, clients, options.seconds, frame) for _ in range(options.rounds)]
+            rate, p50, p99, ours, theirs, ratio = (statistics.median(column) for column in zip(*rows, strict=True))
+            worst = max(worst, ratio)
+            times = f"{p50:>8.1f} {p99:>8.1f} {ours:>10.0f} {theirs:>11.0f} {ratio:>6.2f}"
+            print(f"{clients:>8} {rate:>10,.0f} {times}", flush=True)
     if worst > MOST_RATIO:
         print(f"missed: the server costs {worst:.2f} of what its workers do, {MOST_RATIO:.2f} is the mark")
     return 1 if options.check and worst > MOST_RATIO else 0

@@ -2,9 +2,9 @@
 
     python bench/display.py [--cameras 4] [--hz 10] [--seconds 5] [--rounds 5] [--model faces] [--check]
 
-Two real servers, one with -d, that take turns; cameras over Socket.IO send a photograph at a fixed rate. The age is what
-the server says in each prediction: from the last byte of the frame to the answer. With --check: exit code 1 when the
-median over rounds of the ratio of median ages is 1.2 or more, or when no window was open.
+Two real servers, one with -d, that take turns; cameras over Socket.IO send a photograph at a fixed rate. The age is
+what the server says in each prediction: from the last byte of the frame to the answer. With --check: exit code 1 when
+the median over rounds of the ratio of median ages is 1.2 or more, or when no window was open.
 """
 
 from __future__ import annotations
@@ -89,6 +89,33 @@ def windows(name: str) -> int:
     )
 
 
+def cameras_of(stack: ExitStack, options: argparse.Namespace, arguments: tuple[str, ...]) -> list[Camera]:
+    """Cameras that are logged in at a server of their own with these arguments."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    server = stack.enter_context(Server(*arguments, data=folder, models=None, model=options.model)).ready()
+    cameras = [stack.enter_context(Camera(server)) for _ in range(options.cameras)]
+    for camera in cameras:
+        camera.login("bench", "x")
+    assert children(server.process.pid)
+    return cameras
+
+
+def compare(servers: dict[str, list[Camera]], frame: bytes, options: argparse.Namespace) -> list[float]:
+    """Let the servers take turns and print each round; the ratios of the median ages."""
+    print(f"{'round':>5} {'without -d':>22} {'with -d':>22} {'ratio':>6}   (age p50, p95)")
+    ratios = []
+    for number in range(options.rounds):
+        order = list(servers) if number % 2 == 0 else list(servers)[::-1]
+        found = {kind: ages(servers[kind], frame, options.hz, options.seconds) for kind in order}
+        shown = {
+            kind: f"{statistics.median(each):.1f}, {statistics.quantiles(each, n=20)[-1]:.1f} ms"
+            for kind, each in found.items()
+        }
+        ratios.append(statistics.median(found["with -d"]) / statistics.median(found["without"]))
+        print(f"{number + 1:>5} {shown['without']:>22} {shown['with -d']:>22} {ratios[-1]:>6.2f}", flush=True)
+    return ratios
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cameras", type=int, default=4)
@@ -100,39 +127,22 @@ def main() -> int:
     options = parser.parse_args()
     missing = [name for name in ("Xvfb", "xdotool") if shutil.which(name) is None]
     if missing or not (ROOT / ".venv-display").exists():
-        print(
-            f"This needs {' and '.join(missing) or 'the environment of the windows'}: scripts/apt-packages.sh and make display."
-        )
+        what = " and ".join(missing) or "the environment of the windows"
+        print(f"This needs {what}: scripts/apt-packages.sh and make display.")
         return 0
     frame = photograph()
     with ExitStack() as stack:
         os.environ["DISPLAY"] = name = screen(stack)
-        servers = {}
-        for kind, arguments in (("without", ()), ("with -d", ("-d",))):
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            server = stack.enter_context(Server(*arguments, data=folder, models=None, model=options.model)).ready()
-            cameras = [stack.enter_context(Camera(server)) for _ in range(options.cameras)]
-            for camera in cameras:
-                camera.login("bench", "x")
-            servers[kind] = cameras
-            assert children(server.process.pid)
+        servers = {
+            "without": cameras_of(stack, options, ()),
+            "with -d": cameras_of(stack, options, ("-d",)),
+        }
         for cameras in servers.values():
             ages(cameras, frame, options.hz, 1)
         until(lambda: windows(name) == options.cameras, "the windows")
-        print(
-            f"{options.cameras} cameras, {options.hz:g} frames/s each, 640x480, {len(frame) / 1000:.0f} KB, model {options.model}\n"
-        )
-        print(f"{'round':>5} {'without -d':>22} {'with -d':>22} {'ratio':>6}   (age p50, p95)")
-        ratios = []
-        for number in range(options.rounds):
-            order = list(servers) if number % 2 == 0 else list(servers)[::-1]
-            found = {kind: ages(servers[kind], frame, options.hz, options.seconds) for kind in order}
-            shown = {
-                kind: f"{statistics.median(each):.1f}, {statistics.quantiles(each, n=20)[-1]:.1f} ms"
-                for kind, each in found.items()
-            }
-            ratios.append(statistics.median(found["with -d"]) / statistics.median(found["without"]))
-            print(f"{number + 1:>5} {shown['without']:>22} {shown['with -d']:>22} {ratios[-1]:>6.2f}", flush=True)
+        rates = f"{options.cameras} cameras, {options.hz:g} frames/s each"
+        print(f"{rates}, 640x480, {len(frame) / 1000:.0f} KB, model {options.model}\n")
+        ratios = compare(servers, frame, options)
         open_windows = windows(name)
     ratio = statistics.median(ratios)
     print(f"\nmedian ratio {ratio:.2f} (mark: below {MARK:g}); {open_windows} windows were open")

@@ -2,9 +2,9 @@
 
     python bench/ingest.py [--rounds 3] [--seconds 3] [--idle 5000] [--check]
 
-Server on one processor, generator on another, eight clients at full speed, servers in turn. The server authenticates the
-clients and offers each frame to its stream; `--hz` keeps all but the first from running, so frames are replaced, none
-decoded. Also: round trip of an acknowledgement, the same while a neighbour never pauses, and idle connections.
+Server on one processor, generator on another, eight clients at full speed, servers in turn. The server authenticates
+the clients and offers each frame to its stream; `--hz` keeps all but the first from running, so frames are replaced,
+none decoded. Also: round trip of an acknowledgement, the same while a neighbour never pauses, and idle connections.
 Without Node there are no ratios.
 """
 
@@ -63,7 +63,8 @@ class Client:
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest = b""
         self.sock.sendall(
-            b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\n"
+            b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
         self.wait_for(b"0{")  # Node loses what comes right behind the request
@@ -231,6 +232,59 @@ def idle(server: Ours, count: int) -> tuple[float, float]:
         return took, (server.resident() - before) / count / 1000
 
 
+def compare(ours: Ours, theirs: Reference | None, rounds: int, seconds: float) -> list[str]:
+    """Print the rates of both servers for each size; which marks are missed."""
+    missed = []
+    print(f"frames handled per second, {CLIENTS} clients, median of {rounds} rounds\n")
+    print(f"{'frame':>8} {ours.name:>14} {Reference.name:>16} {'ratio':>7}")
+    for size in SIZES:
+        ratios, mine, others = [], [], []
+        for _ in range(rounds):
+            mine.append(rate(ours, size, seconds))
+            if theirs is not None:
+                others.append(rate(theirs, size, seconds))
+                ratios.append(mine[-1] / others[-1])
+        line = f"{size:>8,} {statistics.median(mine):>14,.0f}"
+        if ratios:
+            ratio = statistics.median(ratios)
+            line += f" {statistics.median(others):>16,.0f} {ratio:>7.2f}"
+            if ratio < MARKS[size]:
+                missed.append(f"{size} bytes: {ratio:.2f} of the reference, {MARKS[size]} is the mark")
+        print(line, flush=True)
+    return missed
+
+
+def acknowledge(server: Ours) -> list[str]:
+    """Print how long an acknowledgement takes, alone and beside others; which marks are missed."""
+    client = Client(server.port)
+    quiet = sorted(client.ask() for _ in range(2000))
+    print(f"acknowledgement: p50 {quiet[1000] * 1e3:.3f} ms, p99 {quiet[1980] * 1e3:.3f} ms")
+    command = [sys.executable, __file__, "--generate", str(server.port), "8000", "4"]
+    with subprocess.Popen(pinned(1, command), stdout=subprocess.PIPE, text=True) as generator:
+        assert generator.stdout is not None
+        generator.stdout.readline()
+        end, busy = time.monotonic() + 3, []
+        while time.monotonic() < end:
+            busy.append(client.ask())
+            time.sleep(0.005)
+    busy.sort()
+    times = f"p50 {statistics.median(busy) * 1e3:.1f} ms, p99 {busy[int(len(busy) * 0.99)] * 1e3:.1f} ms"
+    print(f"the same beside {CLIENTS} clients that never pause: {times}")
+    return [] if quiet[1000] < 0.001 else ["an acknowledgement takes 1 ms or more"]
+
+
+def stay(server: Ours, count: int) -> list[str]:
+    """Print what `count` idle connections take; which marks are missed."""
+    took, each = idle(server, count)
+    print(f"idle connections: 1,000 in {took:.2f} s; {count:,} held, {each:.1f} KB resident each")
+    missed = []
+    if took >= 5:
+        missed.append(f"1,000 connections took {took:.1f} s, 5 is the mark")
+    if each > 40:
+        missed.append(f"an idle connection takes {each:.0f} KB, 40 is the mark")
+    return missed
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
@@ -242,12 +296,6 @@ def main() -> int:
     if options.generate:
         generate(int(options.generate[0]), int(options.generate[1]), float(options.generate[2]))
         return 0
-    missed = []
-
-    def mark(what: str, good: bool) -> None:
-        if not good:
-            missed.append(what)
-
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         ours, theirs = Ours(folder), reference()
         stack.callback(ours.stop)
@@ -255,44 +303,9 @@ def main() -> int:
             stack.callback(theirs.stop)
         rate(ours, SIZES[0], 0.5)
         before = ours.resident()
-        print(f"frames handled per second, {CLIENTS} clients, median of {options.rounds} rounds\n")
-        print(f"{'frame':>8} {ours.name:>14} {Reference.name:>16} {'ratio':>7}")
-        for size in SIZES:
-            ratios, mine, others = [], [], []
-            for _ in range(options.rounds):
-                mine.append(rate(ours, size, options.seconds))
-                if theirs is not None:
-                    others.append(rate(theirs, size, options.seconds))
-                    ratios.append(mine[-1] / others[-1])
-            line = f"{size:>8,} {statistics.median(mine):>14,.0f}"
-            if ratios:
-                ratio = statistics.median(ratios)
-                line += f" {statistics.median(others):>16,.0f} {ratio:>7.2f}"
-                mark(f"{size} bytes: {ratio:.2f} of the reference, {MARKS[size]} is the mark", ratio >= MARKS[size])
-            print(line, flush=True)
+        missed = compare(ours, theirs, options.rounds, options.seconds)
         print(f"\nresident memory: {before / 1e6:.0f} MB before, {ours.resident() / 1e6:.0f} MB after")
-
-        client = Client(ours.port)
-        quiet = sorted(client.ask() for _ in range(2000))
-        print(f"acknowledgement: p50 {quiet[1000] * 1e3:.3f} ms, p99 {quiet[1980] * 1e3:.3f} ms")
-        mark("an acknowledgement takes 1 ms or more", quiet[1000] < 0.001)
-        command = [sys.executable, __file__, "--generate", str(ours.port), "8000", "4"]
-        with subprocess.Popen(pinned(1, command), stdout=subprocess.PIPE, text=True) as generator:
-            assert generator.stdout is not None
-            generator.stdout.readline()
-            end, busy = time.monotonic() + 3, []
-            while time.monotonic() < end:
-                busy.append(client.ask())
-                time.sleep(0.005)
-        busy.sort()
-        worst = busy[int(len(busy) * 0.99)]
-        print(
-            f"the same beside {CLIENTS} clients that never pause: p50 {statistics.median(busy) * 1e3:.1f} ms, p99 {worst * 1e3:.1f} ms"
-        )
-        took, each = idle(ours, options.idle)
-        print(f"idle connections: 1,000 in {took:.2f} s; {options.idle:,} held, {each:.1f} KB resident each")
-        mark(f"1,000 connections took {took:.1f} s, 5 is the mark", took < 5)
-        mark(f"an idle connection takes {each:.0f} KB, 40 is the mark", each <= 40)
+        missed += acknowledge(ours) + stay(ours, options.idle)
     for sentence in missed:
         print("missed:", sentence)
     return 1 if options.check and missed else 0

@@ -5,8 +5,8 @@
 
 A real server on this machine, one client, files of 8 MiB, Nagle's algorithm off. "Paced" pieces come one at a time,
 each in a segment of its own with a pause behind it, as from a slow network; otherwise as fast as they can be written.
-The reference is 64 KiB. The figures are medians over rounds in which the sizes take turns. With --check: exit code 1 when
-4 KiB cost more than twice as much as 64 KiB.
+The reference is 64 KiB. The figures are medians over rounds in which the sizes take turns. With --check: exit code 1
+when 4 KiB cost more than twice as much as 64 KiB.
 """
 
 from __future__ import annotations

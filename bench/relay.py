@@ -1,11 +1,11 @@
-"""The relay of Snap under a crowd: 200 clients of one room, 20 of which never read, while one more sends 1,000 texts.
+"""The relay of Snap under a crowd: 200 clients of a room, of which 20 never read, while one more sends 1,000 texts.
 
     python bench/relay.py [--clients 200] [--deaf 20] [--texts 1000] [--bytes 1000] [--rounds 3] [--check]
 
-A real server; the clients are one other process on raw sockets. Shown: the time until everybody who reads has every text
-in order, counted from the first text sent; the time until those who never read are dropped (--ws-send-timeout is 3 s
-here, 10 by default); and the server's resident memory. With --check: exit code 1 when a text is missing or out of order,
-delivery takes over 2 s, a deaf client stays, or memory grows by more than the deaf may have waiting.
+A real server; the clients are one other process on raw sockets. Shown: the time until everybody who reads has every
+text in order, counted from the first text sent; the time until those who never read are dropped (--ws-send-timeout is
+3 s here, 10 by default); and the server's resident memory. With --check: exit code 1 when a text is missing or out of
+order, delivery takes over 2 s, a deaf client stays, or memory grows by more than the deaf may have waiting.
 """
 
 from __future__ import annotations
@@ -124,6 +124,38 @@ def connections(server: Server) -> int:
     return int(float(found[1])) if found else 0
 
 
+def measure(server: Server, size: int, options: argparse.Namespace) -> list[str]:
+    """Run the rounds with texts of `size` bytes and print their figures; which marks are missed."""
+    missed, delivered, dropped = [], [], []
+    process = psutil.Process(server.process.pid)
+    staying = options.clients - options.deaf + 1
+    before = most = process.memory_info().rss
+    for _ in range(options.rounds):
+        crowd = Round(server.port, options.clients, options.deaf)
+        begun = time.monotonic()
+        try:
+            delivered.append(crowd.run(options.texts, size))
+            most = max(most, process.memory_info().rss)
+            while connections(server) > staying and time.monotonic() < begun + 60:
+                most = max(most, process.memory_info().rss)
+                time.sleep(0.1)
+            dropped.append(time.monotonic() - begun)
+            if stayed := connections(server) - staying:
+                missed.append(f"{size} bytes: {stayed} clients that never read are still there")
+        finally:
+            crowd.close()
+        until(lambda: not connections(server), "the clients' end")
+    took = statistics.median(delivered)
+    rate = options.texts * (options.clients - options.deaf) / took
+    memory = f"{before / 1e6:.0f} → {most / 1e6:.0f} MB"
+    print(f"{size:>8,} {took:>12.2f} s {rate:>10,.0f} {statistics.median(dropped):>11.1f} s {memory:>22}", flush=True)
+    if size <= 1000 and took > SECONDS:
+        missed.append(f"{size} bytes: delivered in {took:.2f} s, {SECONDS:g} is the mark")
+    if most - before > options.deaf * RELAY_QUEUE_BYTES + 32 * 2**20:
+        missed.append(f"{size} bytes: memory grew by {(most - before) / 1e6:.0f} MB")
+    return missed
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=200)
@@ -141,38 +173,11 @@ def main() -> int:
         Server("--ws-send-timeout", str(SEND_TIMEOUT), data=Path(folder)) as server,
     ):
         server.ready()
-        process = psutil.Process(server.process.pid)
-        print(
-            f"{options.clients} clients, {options.deaf} never read; {options.texts:,} texts; medians of {options.rounds} rounds\n"
-        )
+        crowd = f"{options.clients} clients, {options.deaf} never read"
+        print(f"{crowd}; {options.texts:,} texts; medians of {options.rounds} rounds\n")
         print(f"{'text':>8} {'all delivered':>14} {'texts/s':>10} {'deaf dropped':>13} {'resident memory, most':>22}")
         for size in options.bytes:
-            delivered, dropped = [], []
-            before = most = process.memory_info().rss
-            for _ in range(options.rounds):
-                crowd = Round(server.port, options.clients, options.deaf)
-                begun = time.monotonic()
-                try:
-                    delivered.append(crowd.run(options.texts, size))
-                    most = max(most, process.memory_info().rss)
-                    while connections(server) > options.clients - options.deaf + 1 and time.monotonic() < begun + 60:
-                        most = max(most, process.memory_info().rss)
-                        time.sleep(0.1)
-                    dropped.append(time.monotonic() - begun)
-                    stayed = connections(server) - (options.clients - options.deaf + 1)
-                    if stayed:
-                        missed.append(f"{size} bytes: {stayed} clients that never read are still there")
-                finally:
-                    crowd.close()
-                until(lambda: not connections(server), "the clients' end")
-            took, gone = statistics.median(delivered), statistics.median(dropped)
-            rate = options.texts * (options.clients - options.deaf) / took
-            memory = f"{before / 1e6:.0f} → {most / 1e6:.0f} MB"
-            print(f"{size:>8,} {took:>12.2f} s {rate:>10,.0f} {gone:>11.1f} s {memory:>22}", flush=True)
-            if size <= 1000 and took > SECONDS:
-                missed.append(f"{size} bytes: delivered in {took:.2f} s, {SECONDS:g} is the mark")
-            if most - before > options.deaf * RELAY_QUEUE_BYTES + 32 * 2**20:
-                missed.append(f"{size} bytes: memory grew by {(most - before) / 1e6:.0f} MB")
+            missed += measure(server, size, options)
     for sentence in missed:
         print("missed:", sentence)
     return 1 if options.check and missed else 0

@@ -3,11 +3,11 @@
 
     python bench/sessions.py [--check] [--sessions 20] [--hz 10] [--seconds 20]
 
-A real server on this machine with two models that sleep 20 ms a frame, one that wants every frame and one that wants the newest; each
-session is a connection of its own. Every frame carries a number in its pixels, which the models tell: an answer out of
-order or of another session's frame ends the measurement. Two figures, by the server's clock and by the clients' (frame
-sent to prediction read). The reference is one session alone, since nothing can be faster than a model's own sleep. With
---check: exit code 1 when the 99th percentile of many is more than five times that of one.
+A real server on this machine with two models that sleep 20 ms a frame, one that wants every frame and one that wants
+the newest; each session is a connection of its own. Every frame carries a number in its pixels, which the models tell:
+an answer out of order or of another session's frame ends the measurement. Two figures, by the server's clock and by the
+clients' (frame sent to prediction read). The reference is one session alone, since nothing can be faster than a model's
+own sleep. With --check: exit code 1 when the 99th percentile of many is more than five times that of one.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ class Watched(Client):
             assert answer["success"], answer
 
     def check(self) -> int:
-        """How many frames were answered. AssertionError when an answer is out of order, or of another session's frame."""
+        """How many frames were answered; AssertionError for one out of order, or of another session's frame."""
         frames = [one for one in self.predictions if "frame" in one]
         assert [one["seq"] for one in frames] == sorted(one["seq"] for one in frames), "out of order"
         for one in frames:
             for model in ("sleeper", "echoer"):
-                # A late answer comes with a later prediction. The sessions' numbers are ten apart, so the ranges are apart, too.
+                # A late answer comes with a later prediction. The sessions' numbers are ten apart, so the ranges are.
                 if f"{model}_number" in one:
                     earlier = {(self.first + seq) % NUMBERS for seq in range(one["seq"] - 8, one["seq"] + 1)}
                     assert one[f"{model}_number"] in earlier, "mixed up"
@@ -78,7 +78,7 @@ def percentile(values: list[float], rank: float) -> float:
 
 
 def measure(server: Server, sessions: int, hz: float, seconds: float) -> float:
-    """Run so many sessions, print their figures; returns the 99th percentile of the age by the server's clock, in ms."""
+    """Run so many sessions and print their figures; the 99th percentile of the age by the server's clock, in ms."""
     clients = [Watched(server, index * 10) for index in range(sessions)]
     try:
         for client in clients:
@@ -103,9 +103,8 @@ def measure(server: Server, sessions: int, hz: float, seconds: float) -> float:
     for what, values in (("age", ages), ("round trip", trips), ("acknowledgement", acknowledged)):
         figures = "  ".join(f"p{rank * 100:g} {percentile(values, rank):6.1f} ms" for rank in (0.5, 0.9, 0.99))
         print(f"{sessions:>3} sessions  {what:<16} {figures}  max {max(values) * 1000:6.1f} ms")
-    print(
-        f"{sessions:>3} sessions  {answered} of {round(sessions * hz * seconds)} frames answered, in order, none mixed up"
-    )
+    frames = round(sessions * hz * seconds)
+    print(f"{sessions:>3} sessions  {answered} of {frames} frames answered, in order, none mixed up")
     return percentile(ages, 0.99)
 
 
