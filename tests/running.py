@@ -139,7 +139,7 @@ def alive(pid: int) -> bool:
 class Camera:
     """A camera app: python-socketio's own client, with what it received kept in order."""
 
-    def __init__(self, server: Server, transports: tuple[str, ...] = ("websocket",)) -> None:
+    def __init__(self, server: Server, transports: tuple[str, ...] = ("websocket",), auth: Any = None) -> None:
         self.client = socketio.Client(reconnection=False)
         self.predictions: list[dict[str, Any]] = []
         self.errors: list[dict[str, Any]] = []
@@ -150,7 +150,7 @@ class Camera:
         self.client.on("frame_error", lambda text: self.errors.append(json.loads(text)))
         self.client.on("onAuthentication", self.logins.append)
         self.client.on("*", lambda event, *arguments: self.others.append((event, arguments)))
-        self.client.connect(server.url, transports=list(transports), wait_timeout=PATIENCE)
+        self.client.connect(server.url, transports=list(transports), auth=auth, wait_timeout=PATIENCE)
         self._sockets = (self.client.eio.ws, self.client.eio.http)
 
     def __enter__(self) -> Camera:

@@ -20,8 +20,8 @@ ABOVE_THE_WALL = (
     {"ImageServer", "userdb", "legacy_tcp"},
     {"app"},
     {"protocols.camstream", "protocols.sessions", "protocols.http", "protocols.legacy_tcp", "protocols.snap"}
-    | {"protocols.events", "monitoring", "display", "pages", "sinks", "sources"},
-    {"web"},
+    | {"monitoring", "display", "pages", "sinks", "sources"},
+    {"web", "protocols.events"},
     {"streams", "accounts"},
     {"inference.server", "config"},
 )

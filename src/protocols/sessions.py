@@ -10,38 +10,28 @@ server to client    prediction(json): the merged outputs of the models
 from __future__ import annotations
 
 import hmac
-import json
 import struct
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from imageserver import metrics
 from imageserver.accounts.database import User
 from imageserver.accounts.login import Logins
 from imageserver.errors import ImageServerError, NotAllowed
+from imageserver.protocols.events import SUCCESS, SocketServer, encode, failure
 from imageserver.streams.merging import Prediction
 from imageserver.streams.session import Session, Sessions
 
 _TIME = struct.Struct("<Q")
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_DONE = _encode({"success": True})
 MOST_ENDING = 8
 """Sessions of a connection whose models have not said their last word yet. Only a client that never pauses gets there."""
-
-
-class Clients(Protocol):
-    """What sessions need of the Socket.IO server. Neither call blocks."""
-
-    def emit(self, event: str, *arguments: Any, to: str, newest: str | None = None) -> None: ...
-
-    def address(self, sid: str) -> str: ...
 
 
 class SessionProtocol:
     """The protocol; `events` are its handlers. `key`: what clients show instead of a user and password, "" for none."""
 
-    def __init__(self, sessions: Sessions, logins: Logins, clients: Clients, key: str) -> None:
-        self._sessions, self._logins, self._clients, self._key = sessions, logins, clients, key
+    def __init__(self, sessions: Sessions, logins: Logins, server: SocketServer, key: str) -> None:
+        self._sessions, self._logins, self._server, self._key = sessions, logins, server, key
         self._of: dict[str, list[Session]] = {}  # of each connection, the newest last; those before it are ending
         self._with_key: set[str] = set()
         self.events: dict[str, Callable[..., Any]] = {
@@ -50,22 +40,13 @@ class SessionProtocol:
             "session_end": self.session_end,
         }
 
-    def connected(self, sid: str, auth: Any) -> None:
-        """A client has connected, with what it brought as `auth`. NotAllowed: a wrong key, or wrong credentials."""
-        if not isinstance(auth, dict):
-            return
-        key, name, password = auth.get("key"), auth.get("user", auth.get("username")), auth.get("password")
+    def connected(self, sid: str, auth: Mapping[str, Any], user: User | None) -> None:
+        """A client has connected. NotAllowed: with a wrong key."""
+        key = auth.get("key")
         if key is not None and self._key:
             if not (isinstance(key, str) and hmac.compare_digest(_bytes(key), _bytes(self._key))):
                 raise NotAllowed("the key is wrong")
             self._with_key.add(sid)
-        if isinstance(name, str) and isinstance(password, str):
-            try:
-                accepted = self._logins.login(sid, name, password, self._clients.address(sid))
-            except ImageServerError as error:
-                raise NotAllowed(str(error)) from None
-            if accepted is None:
-                raise NotAllowed("the user or the password is wrong")
 
     def disconnected(self, sid: str) -> None:
         """The connection has ended, and with it its session."""
@@ -80,41 +61,41 @@ class SessionProtocol:
             timestamp, _rest = _split(message)
             own = self._of.get(sid, [])
             if own and own[-1].running:
-                return _failure("a session runs already on this connection: end it with session_end first")
+                return failure("a session runs already on this connection: end it with session_end first")
             if len(own) >= MOST_ENDING:
                 metrics.LIMITS_HIT.inc("sessions-ending")
-                return _failure(f"{len(own)} sessions of this connection are still ending: wait for a last prediction")
+                return failure(f"{len(own)} sessions of this connection are still ending: wait for a last prediction")
             user = self._user(sid)
             if user is None:
-                return _failure(
+                return failure(
                     "authenticate first, or connect with the key of this server: strangers cannot start a session"
                 )
             session = self._sessions.open(sid, user.name, rotate=user.rotate, timestamp=timestamp, subscriber=self)
             self._of.setdefault(sid, []).append(session)
         except (ImageServerError, ValueError) as error:
-            return _failure(str(error))
-        return _DONE
+            return failure(str(error))
+        return SUCCESS
 
     def frame(self, sid: str, message: Any = None, *_more: Any) -> str:
         try:
             timestamp, picture = _split(message)
             self._session(sid).append(picture, timestamp)
         except (ImageServerError, ValueError) as error:
-            return _failure(str(error))
-        return _DONE
+            return failure(str(error))
+        return SUCCESS
 
     def session_end(self, sid: str, message: Any = None, *_more: Any) -> str:
         try:
             timestamp, _rest = _split(message)
             self._session(sid).end(timestamp)
         except (ImageServerError, ValueError) as error:
-            return _failure(str(error))
-        return _DONE
+            return failure(str(error))
+        return SUCCESS
 
     # ---- what becomes of sessions (SessionSubscriber) -----------------------------------------------------------
 
     def predicted(self, session: Session, prediction: Prediction) -> None:
-        self._clients.emit("prediction", _encode(prediction), to=session.connection)
+        self._server.emit("prediction", encode(prediction), to=session.connection)
 
     def ended(self, session: Session) -> None:
         own = self._of.get(session.connection, [])
@@ -155,7 +136,3 @@ def _split(message: Any) -> tuple[int, memoryview]:
         )
     (timestamp,) = _TIME.unpack_from(message)
     return timestamp, memoryview(message)[_TIME.size :]
-
-
-def _failure(sentence: str) -> str:
-    return _encode({"success": False, "error": sentence})

@@ -5,9 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import socketio
+from tests.conformance.peer import Peer
+from tests.later import Later
 from tests.running import Camera, Server, picture, until
+from tests.transport.sio import Sio
+
+from imageserver.accounts.database import User
+from imageserver.protocols import camstream
+from imageserver.protocols.camstream import CamStream, Defaults
+from imageserver.streams.stream import Streams
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +153,97 @@ def test_wrong_credentials_hear_false_and_are_disconnected_after_a_while(guarded
             assert camera.login(*wrong) is False
 
 
+class Passwords:
+    """Stands in for `Logins` with `--auth`: one password is right."""
+
+    required = True
+
+    def login(self, _connection: str, name: str, password: str, _address: str) -> User | None:
+        return User(name) if password == "right" else None
+
+
+class Sockets:
+    """Stands in for the Socket.IO server."""
+
+    def __init__(self) -> None:
+        self.emitted: list[Any] = []
+        self.disconnected: list[str] = []
+
+    def emit(self, _event: str, *arguments: Any, to: str, newest: str | None = None) -> None:
+        self.emitted += arguments
+
+    def disconnect(self, sid: str) -> None:
+        self.disconnected.append(sid)
+
+    def address(self, _sid: str) -> str:
+        return "127.0.0.1"
+
+
+def test_the_right_password_after_a_wrong_one_cancels_the_disconnect(monkeypatch: pytest.MonkeyPatch) -> None:
+    later, sockets = Later(), Sockets()
+    monkeypatch.setattr(camstream.hub, "spawn_later", later)
+    streams = Streams(None, max_frame_bytes=1)  # type: ignore[arg-type]
+    protocol = CamStream(streams, Passwords(), sockets, Defaults("m", 0.0))  # type: ignore[arg-type]
+
+    protocol.authenticate("app", "alice", "wrong")
+    later.move(1)
+    protocol.authenticate("app", "alice", "right")
+    later.move(60)
+    assert (sockets.emitted, sockets.disconnected) == ([False, True], [])
+
+    protocol.authenticate("app", "alice", "wrong")
+    later.move(1)
+    protocol.authenticate("app", "alice", "wrong again")
+    later.move(1.5)
+    assert sockets.disconnected == [], "each refusal can be read for two seconds"
+    later.move(1)
+    assert sockets.disconnected == ["app"]
+
+
+def test_a_login_at_the_connect_counts_for_frames(guarded: Server) -> None:
+    with Camera(guarded, auth={"user": "alice", "password": "wonder:land"}) as camera:
+        assert camera.ask(picture(70))["label"] == "70"
+        assert camera.configure(hz=0) == {"success": True}
+        assert camera.logins == [], "nobody asked for an answer"
+    old = Sio(Peer(guarded.port), 3, user="bob", password="builder")
+    old.emit("receiveImage", data=picture(80))
+    event, answer = json.loads(old.recv()[2:])
+    assert (event, json.loads(answer)["label"]) == ("prediction", "80")
+    old.ws.close()
+
+
+def test_a_wrong_pair_at_the_connect_turns_away(guarded: Server) -> None:
+    for wrong in (
+        {"user": "alice", "password": "wrong"},
+        {"user": "a" * 5000, "password": "x"},
+        {"user": 5, "password": 6},
+    ):
+        with pytest.raises(socketio.exceptions.ConnectionError):
+            Camera(guarded, auth=wrong)
+    with Camera(guarded, auth={"user": "alice"}) as camera:
+        assert "authenticate" in camera.ask(picture())["error"], "a name alone says nothing"
+        assert camera.login("alice", "wonder:land") is True
+        assert camera.ask(picture(50))["label"] == "50"
+    assert "Traceback" not in guarded.text
+
+
+def test_who_may_not_send_frames_may_connect_and_guesses_are_limited(tmp_path: Path) -> None:
+    from imageserver.accounts.database import UserDB
+
+    UserDB(tmp_path / "users.db").add("viewer", "secret", roles=["viewer"])
+    with Server("-a", "--login-attempts", "2", data=tmp_path) as server:
+        server.ready()
+        with Camera(server, auth={"user": "viewer", "password": "secret"}) as camera:
+            assert "authenticate" in camera.ask(picture())["error"]
+        refused = []
+        for _ in range(3):
+            client = Sio(Peer(server.port), auth={"user": "viewer", "password": "guess"})
+            refused.append(json.loads(client.joined[2:])["message"])
+            client.ws.close()
+        assert refused[:2] == ["the user or the password is wrong"] * 2
+        assert "2 logins from 127.0.0.1 were refused" in refused[2]
+
+
 @pytest.mark.parametrize("arguments", [(), (1, 2, 3), ("alice",), (None, None, None), ({"a": 1}, [2], b"x")])
 def test_a_malformed_login_is_a_refused_one(guarded: Server, arguments: tuple[object, ...]) -> None:
     with Camera(guarded) as camera:
@@ -163,10 +264,20 @@ def test_defaults_of_a_user_apply(tmp_path: Path) -> None:
 
 
 def test_results_go_to_standard_output_as_json_with_stream_and_user(tmp_path: Path) -> None:
-    with Server("--results", "-", data=tmp_path) as server, Camera(server.ready()) as camera:
-        assert camera.login("alice", "x")
-        camera.ask(picture(123))
-        server.wait_for(r"^\{")
-        line = json.loads(next(line for line in server.lines if line.startswith("{")))
-        assert (line["user"], line["label"], line["seq"]) == ("alice", "123", 1)
-        assert line["stream"]
+    with Server("--results", "-", data=tmp_path) as server:
+        server.ready()
+        with Camera(server) as camera:
+            assert camera.login("alice", "x")
+            camera.ask(picture(123))
+        with Camera(server, auth={"user": "bob", "password": "x"}) as camera:
+            camera.ask(picture(124))
+        with Camera(server) as camera:
+            camera.ask(picture(125))
+        lines = until(lambda: [line for line in server.lines if line.startswith("{")][2:] and server.lines, "results")
+        found = [json.loads(line) for line in lines if line.startswith("{")]
+        assert [(line["user"], line["label"], line["seq"]) for line in found[:2]] == [
+            ("alice", "123", 1),
+            ("bob", "124", 1),
+        ]
+        assert found[2]["user"] == found[2]["stream"], "nobody has said who that is"
+        assert len({line["stream"] for line in found}) == 3

@@ -157,9 +157,10 @@ def test_a_model_over_its_time_limit_is_reported_and_replaced(tmp_path: Path) ->
 
 def test_a_late_model_is_left_out_and_heard_with_the_next_frame(tmp_path: Path) -> None:
     with (
-        Server("--session-models", "sleeper", "--merge-deadline", "0", data=tmp_path) as server,
+        Server("--session-models", "sleeper", "--merge-deadline", "0", "--preload", "sleeper", data=tmp_path) as server,
         Client(server) as client,
     ):
+        server.wait_for("sleeper is ready for sessions")
         client.start()
 
         def spoken() -> dict[str, Any] | None:
