@@ -1,6 +1,9 @@
-"""Photographs of digits as people make them, each with a name for what is difficult in it. For bench/digits.py and tests.
+"""Photographs of digits as people make them, each with a name for what is difficult in it.
 
-Deliberately other code than the pictures of the training (inference/recipes/lenet_data.py): what is learnt there must hold here.
+For bench/digits.py and tests.
+
+Deliberately other code than the pictures of the training (src/training/lenet/data.py): what is learnt there
+must hold here.
 """
 
 from __future__ import annotations
@@ -41,10 +44,11 @@ def scene(
 ) -> np.ndarray:
     """A BGR photograph, uint8 (height, width, 3), of `ink` (float32, 0 to 1, cropped to the digit).
 
-    `size`: width and height, by default square, 90 to 150 pixels. `shade`: how much the light falls off over the
-    picture (0 to 1); `shadow`: how dark a cast shadow with an edge is (0 to 1); `noise`: of the sensor, standard
-    deviation in levels; `blur` in hundredths of the height; `specks`: dots at the margin; `table`: a dark corner
-    beside the paper; `ruled`: contrast of squared paper's lines; `tone`: brightness of the paper; `fill`: share of the height.
+    `size`: width and height, by default square, 90 to 150 pixels. `shade`: how much the light falls off over
+    the picture (0 to 1); `shadow`: how dark a cast shadow with an edge is (0 to 1); `noise`: of the sensor,
+    standard deviation in levels; `blur` in hundredths of the height; `specks`: dots at the margin; `table`: a
+    dark corner beside the paper; `ruled`: contrast of squared paper's lines; `tone`: brightness of the paper;
+    `fill`: share of the height.
     """
     if size is None:
         side = int(rng.integers(90, 151))
@@ -143,7 +147,7 @@ SCENES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
 
 
 def tidy(ink: np.ndarray, side: int = 168) -> np.ndarray:
-    """A small grey digit (any size, 0 to 255) as smooth strokes with clear edges, float32 0 to 1, cropped to the digit."""
+    """A small grey digit (any size, 0 to 255) as smooth strokes with clear edges: float32 0 to 1, cropped to it."""
     big = cv2.resize(ink.astype(np.float32) / max(1.0, float(ink.max())), (side, side), interpolation=cv2.INTER_CUBIC)
     big = np.clip((cv2.GaussianBlur(big, (0, 0), side / 80) - 0.42) * 5 + 0.5, 0, 1).astype(np.float32)
     return cropped(big)

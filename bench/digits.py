@@ -1,4 +1,6 @@
-"""How well `lenet` reads photographed digits: encoded file, decoding, preprocessing, model. Prints a row for each difficulty.
+"""How well `lenet` reads photographed digits: encoded file, decoding, preprocessing, model.
+
+Prints a row for each difficulty.
 
     python bench/digits.py --data mnist.npz [--count 300] [--weights models/lenet/weights.npz]
 

@@ -1,4 +1,6 @@
-"""How long a worker takes until a converted model serves, and what it holds in memory. Reference: importing TensorFlow alone.
+"""How long a worker takes until a converted model serves, and what it holds in memory.
+
+Reference: importing TensorFlow alone.
 
 python bench/worker_start.py [--model lenet] [--rounds 5] [--check]
 """

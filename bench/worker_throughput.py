@@ -1,4 +1,6 @@
-"""What a picture costs in a worker: 40 KB JPEG of 640x480 in, LeNet's answer out, in batches. Reference: decoding it in full.
+"""What a picture costs in a worker: 40 KB JPEG of 640x480 in, LeNet's answer out, in batches.
+
+Reference: decoding it in full.
 
     python bench/worker_throughput.py [--model lenet] [--rounds 5] [--check]
 
@@ -100,7 +102,8 @@ def steps(model: str, jpeg: bytes) -> None:
     prepared = base.find(wanted.preprocessing)
     view = memoryview(bytearray(jpeg))
     least = max(prepared.least, wanted.width, wanted.height)
-    decode = lambda: images.decode(view, channels=wanted.channels, least=least, limits=images.PictureLimits())  # noqa: E731
+    limits = images.PictureLimits()
+    decode = lambda: images.decode(view, channels=wanted.channels, least=least, limits=limits)  # noqa: E731
     pixels = decode().pixels
     print(f"decode: {cost(decode, 300):.3f} ms, to {pixels.shape[1]}x{pixels.shape[0]}")
     print(f"{wanted.preprocessing}: {cost(lambda: prepared.function(pixels, wanted), 300):.3f} ms")

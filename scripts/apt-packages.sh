@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The programs of the system that the tests drive: a browser, a display without a screen, nginx, Node.
-# Installs what is missing on Debian 12 and Ubuntu 24.04, and does nothing when all is there. `make run` needs none of it.
+# Installs what is missing on Debian 12 and Ubuntu 24.04, and does nothing when all is there.
+# `make run` needs none of it.
 set -euo pipefail
 
 missing=()

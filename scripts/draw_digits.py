@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw the ten sample digits, clients/samples/digits/0.png to 9.png: pen on paper, dark on light, 116 to 150 pixels high.
+"""Draw the ten sample digits, clients/samples/digits/0.png to 9.png: pen on paper, 116 to 150 pixels high.
 
     .venv/bin/python scripts/draw_digits.py [--out FOLDER] [--seed N]
 

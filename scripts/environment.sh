@@ -19,14 +19,17 @@ flock 9
 is_up_to_date && exit 0
 
 if ! [[ -x $folder/bin/python ]]; then
-    command -v "$python" > /dev/null || die "There is no $python here: install Python 3.11, 3.12 or 3.13 (on Debian and Ubuntu: sudo apt install python3 python3-venv)."
+    command -v "$python" > /dev/null || die "There is no $python here: \
+install Python 3.11, 3.12 or 3.13 (on Debian and Ubuntu: sudo apt install python3 python3-venv)."
     version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     case $version in
         3.11 | 3.12 | 3.13) ;;
-        *) die "$python is Python $version, and ImageServer needs 3.11, 3.12 or 3.13: install one of them and run make again with PYTHON=python3.12, say." ;;
+        *) die "$python is Python $version, and ImageServer needs 3.11, 3.12 or 3.13: \
+install one of them and run make again with PYTHON=python3.12, say." ;;
     esac
     "$python" -c 'import venv, ensurepip' 2> /dev/null ||
-        die "$python cannot make virtual environments: install its venv module (on Debian and Ubuntu: sudo apt install python$version-venv)."
+        die "$python cannot make virtual environments: \
+install its venv module (on Debian and Ubuntu: sudo apt install python$version-venv)."
     echo "Making $folder with Python $version."
     "$python" -m venv --clear "$folder"
 fi
@@ -34,14 +37,17 @@ fi
 echo "Installing $lock into $folder. The first time this takes a few minutes."
 "$folder/bin/python" -m pip --disable-pip-version-check --no-input install --quiet \
     --require-hashes --no-deps --only-binary :all: -r "$lock" ||
-    die "The packages of $lock could not be installed into $folder: see pip's message above. Run make again when it is mended."
+    die "The packages of $lock could not be installed into $folder: \
+see pip's message above. Run make again when it is mended."
 
 # Several locks may live in one folder (dev.lock on top of run.lock): keep the records that still hold.
 {
     printf '%s %s\n' "$lock" "$(sum_of "$lock")"
     if [[ -f $record ]]; then
         while read -r other sum; do
-            if [[ $other != "$lock" && -f $other && $(sum_of "$other") == "$sum" ]]; then printf '%s %s\n' "$other" "$sum"; fi
+            if [[ $other != "$lock" && -f $other && $(sum_of "$other") == "$sum" ]]; then
+                printf '%s %s\n' "$other" "$sum"
+            fi
         done < "$record"
     fi
 } > "$record.tmp"

@@ -9,12 +9,15 @@ root=${root%/} prefix=${prefix%/}
 target=$root$prefix
 
 die() { printf '%s\n' "$*" >&2; exit 2; }
-[[ $prefix =~ ^(/[A-Za-z0-9._-]+)+$ ]] || die "PREFIX=$prefix: give an absolute path of letters, digits and . _ - alone, such as /opt/imageserver."
+[[ $prefix =~ ^(/[A-Za-z0-9._-]+)+$ ]] || die "PREFIX=$prefix: \
+give an absolute path of letters, digits and . _ - alone, such as /opt/imageserver."
 case $prefix/ in
     /home/* | /root/* | /run/user/* | /tmp/* | /var/tmp/*)
-        [[ $root ]] || die "PREFIX=$prefix: the service does not see homes and temporary folders; take another, such as /opt/imageserver." ;;
+        [[ $root ]] || die "PREFIX=$prefix: \
+the service does not see homes and temporary folders; take another, such as /opt/imageserver." ;;
 esac
-[[ $root || $EUID == 0 ]] || die "Installing the service changes the system: sudo make install-service (or try it out with DESTDIR=some/folder)."
+[[ $root || $EUID == 0 ]] || die "Installing the service changes the system: \
+sudo make install-service (or try it out with DESTDIR=some/folder)."
 if [[ $root && $root != /* ]]; then die "DESTDIR=$root: give an absolute path."; fi
 
 mkdir -p "$target"

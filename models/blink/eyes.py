@@ -18,7 +18,8 @@ FACE_SIDE = 160
 """Pixels of the face's box in which eyes are looked for: the cascades know eyes of about 20 pixels."""
 
 PATCH = (36, 24)
-"""Width and height of an eye's patch; in the face it is WIDE by TALL of the box's side, so that the brow stays outside."""
+"""Width and height of an eye's patch; in the face it is WIDE by TALL of the box's side, so that the brow stays
+outside."""
 WIDE, TALL = 0.27, 0.17
 
 FIND_EVERY_S = 0.5
@@ -43,10 +44,13 @@ class Eyes:
         """Whether the cascade, which knows open eyes only, found both when it was last asked."""
 
     def difference(self, frame: Pixels, face: Face, now: float, ask: bool) -> float | None:
-        """0: as the open eye usually looks; about 1: nothing of it is left. None: the eyes have not been found open yet.
+        """0: as the open eye usually looks; about 1: nothing of it is left.
 
-        Compared are the mean and the deviation of each row of the patch over the patch's mean: the light's strength cancels,
-        and looking to the side, which moves the iris along its row, changes little. `ask`: also ask the cascade, see `found_open`.
+        None: the eyes have not been found open yet.
+
+        Compared are the mean and the deviation of each row of the patch over the patch's mean: the light's
+        strength cancels, and looking to the side, which moves the iris along its row, changes little. `ask`:
+        also ask the cascade, see `found_open`.
         """
         if (ask or len(self._places) < LOOKS) and (self._looked is None or not 0 <= now - self._looked < FIND_EVERY_S):
             self._looked = now
@@ -73,7 +77,8 @@ class Eyes:
         places = _pair([(x + width / 2, y + height / 2) for x, y, width, height in found])
         self.found_open = places is not None
         if places is not None and len(self._places) < LOOKS:
-            # Once placed they stay: the face is followed precisely, and a patch that moves would look like a lid that does.
+            # Once placed they stay: the face is followed precisely, and a patch that moves would look like a
+            # lid that does.
             self._places.append(places / FACE_SIDE + [0.0, 0.1])
             self._open = None
 
@@ -89,7 +94,10 @@ class Eyes:
 
 
 def _pair(centres: list[tuple[float, float]]) -> NDArray[np.float64] | None:
-    """The left and the right of two centres (2, 2) that can be a face's eyes, in pixels of FACE_SIDE. None: there are none."""
+    """The left and the right of two centres (2, 2) that can be a face's eyes, in pixels of FACE_SIDE.
+
+    None: there are none.
+    """
     best: NDArray[np.float64] | None = None
     error = 0.15 * FACE_SIDE
     for left in centres:
@@ -104,7 +112,7 @@ def _pair(centres: list[tuple[float, float]]) -> NDArray[np.float64] | None:
 def _cut(
     frame: Pixels, face: Face, corner: tuple[float, float], extent: tuple[float, float], size: tuple[int, int]
 ) -> NDArray[Any]:
-    """Grey (height, width) of `size` (width, height): the part of the face's unit square from `corner`, `extent` large."""
+    """The part of the face's unit square from `corner`, `extent` large: grey, of `size` (width, height)."""
     placing = face.matrix[:, :2] * (np.array(extent) / size)
     offset = face.matrix[:, :2] @ corner + face.matrix[:, 2] + placing @ [0.5, 0.5]
     matrix = np.hstack([placing, offset[:, np.newaxis]])

@@ -24,7 +24,8 @@ LONGEST_BLINK_S = 0.5
 """What lasts longer is no blink but a closure, and counts as fatigue."""
 
 DROWSY = 0.15
-"""Share of time with closed eyes (PERCLOS) from which people are taken to be drowsy (Wierwille et al. 1994): fatigue 0.5."""
+"""Share of time with closed eyes (PERCLOS) from which people are taken to be drowsy (Wierwille et al. 1994):
+fatigue 0.5."""
 
 RELEARN_S = 2.0
 """Open eyes found by the cascade for so long, while they seem closed: the open eye looks different now."""

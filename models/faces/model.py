@@ -3,8 +3,9 @@
 P. Viola, M. Jones: Rapid object detection using a boosted cascade of simple features, CVPR 2001;
 R. Lienhart, J. Maydt: An extended set of Haar-like features for rapid object detection, ICIP 2002.
 
-The search runs at 320 pixels on the longer side, whatever the picture has, so a frame of a phone costs no more than
-a small one; a face has to be a tenth of that side to be found. The cascade normalises the contrast of each window itself.
+The search runs at 320 pixels on the longer side, whatever the picture has, so a frame of a phone costs no more
+than a small one; a face has to be a tenth of that side to be found. The cascade normalises the contrast of each
+window itself.
 
 A face is hit by several windows of slightly different place and size. Their number n is the best measure of
 confidence that the cascade offers, and the score is n / (n + 3): 0.5 for the three that a face needs at least,

@@ -1,7 +1,8 @@
 """LeNet as it is served: two convolutions, two dense layers. Batch normalisation of the training is folded in.
 
-After LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to Document Recognition" (1998), wider, with
-max pooling and ReLU. Takes float32 (n, 28, 28, 1), 0 background to 1 ink; gives float32 (n, 10), probabilities of 0 to 9.
+After LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to Document Recognition" (1998),
+wider, with max pooling and ReLU. Takes float32 (n, 28, 28, 1), 0 background to 1 ink; gives float32 (n, 10),
+probabilities of 0 to 9.
 """
 
 import keras

@@ -1,4 +1,6 @@
-"""MobileNetV2 of keras.applications, after M. Sandler et al.: MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018.
+"""MobileNetV2 of keras.applications.
+
+After M. Sandler et al.: MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018.
 
 Takes float32 (n, 224, 224, 3), RGB, -1 to 1; gives float32 (n, 1000), probabilities of the classes of ImageNet.
 """

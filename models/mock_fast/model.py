@@ -22,7 +22,8 @@ class Model:
     def forward_single_frame(self, sid: str, frame: np.ndarray, timestamp: int) -> dict[str, Any] | None:
         """`frame`: uint8 RGB, (height, width, 3). What is returned goes to the client; None says nothing.
 
-        Results of all models are merged into one object, so keys carry the model's name: another model would overwrite a plain `frames`.
+        Results of all models are merged into one object, so keys carry the model's name: another model would
+        overwrite a plain `frames`.
         """
         self._frames[sid] += 1
         # Whatever JSON can hold: numbers (numpy's, too), text, lists, dictionaries, None.

@@ -1,4 +1,4 @@
-"""mock_fast, but each frame takes half a second: shows that a slow model delays neither the others nor the connection."""
+"""mock_fast, but each frame takes half a second: a slow model delays neither the others nor the connection."""
 
 import time
 from pathlib import Path
@@ -22,7 +22,8 @@ class Model:
         self._frames[sid] = 0
 
     def forward_single_frame(self, sid: str, frame: Image.Image, timestamp: int) -> dict[str, Any] | None:
-        # Plain sleeping is fine: no other session, model or connection waits for this call. It must just not take for ever.
+        # Plain sleeping is fine: no other session, model or connection waits for this call. It must just not
+        # take for ever.
         time.sleep(SECONDS)
         self._frames[sid] += 1
         return {"mock_slow_frames": self._frames[sid], "mock_slow_size": list(frame.size)}

@@ -31,7 +31,8 @@ SHORTEST_STEP_S = 0.01
 ESTIMATE_EVERY_S = 0.25
 
 CONFIDENT = 0.35
-"""Quality from which a rhythm is reported as a heart rate; bench/pulse.py prints what it lets through and what it holds back."""
+"""Quality from which a rhythm is reported as a heart rate; bench/pulse.py prints what it lets through and what it
+holds back."""
 
 NO_FACE = "no face is seen"
 NO_PULSE = "the face shows no clear pulse"
@@ -88,7 +89,7 @@ class Watch:
         return self._tell(now, seen=face is not None)
 
     def summary(self) -> dict[str, Any]:
-        """The session's mean heart rate, its standard deviation and mean quality, over the seconds in which there was one."""
+        """The session's mean heart rate, its standard deviation and mean quality, over the seconds that have one."""
         if not self._rates.weight:
             return {"HR": None, "HR_spread": None, "HR_quality": 0.0, "HR_window_s": 0.0, "HR_reason": self._reason}
         return {

@@ -18,25 +18,29 @@ RATE = 30.0
 """Samples a second that every series is resampled to, so that one set of windows serves 5 to 30 frames a second."""
 
 POS_WINDOW_S = 1.6
-"""Longer than the longest beat, 42 a minute: a shorter window would cut it, a longer one lets more of light and motion through."""
+"""Longer than the longest beat, 42 a minute: a shorter window would cut it, a longer one lets more of light and
+motion through."""
 
 SLOWEST, FASTEST = 42.0, 180.0
 """Beats a minute."""
 
 SLOWEST_SEEN = 30.0
-"""Beats a minute from which power counts as something other than the pulse: sway and breath that reach up to it make no rate of 45."""
+"""Beats a minute from which power counts as something other than the pulse: sway and breath that reach up to it
+make no rate of 45."""
 
 SHARE_OF_NYQUIST = 0.9
-"""Up to which part of half the frame rate a pulse can be told from its mirror image: 135 beats a minute at 5 frames a second."""
+"""Up to which part of half the frame rate a pulse can be told from its mirror image: 135 beats a minute at 5
+frames a second."""
 
 FAINT = (5e-4, 1e-3)
 """Effective value of a pulse, as a fraction of the skin's colour, from which quality rises, and from which it is full.
 
-A pulse of 0.5 % in green has 2e-3. Without noise to blur them, the steps of 8 bits and of JPEG make rhythms of up to 6e-4 of slow light.
-"""
+A pulse of 0.5 % in green has 2e-3. Without noise to blur them, the steps of 8 bits and of JPEG make rhythms of
+up to 6e-4 of slow light."""
 
 AGREE = (0.4, 0.75)
-"""Between these values of `agreement` quality rises from none to full. Of noise in four regions 0.6 is usual at its own highest peak."""
+"""Between these values of `agreement` quality rises from none to full. Of noise in four regions 0.6 is usual at
+its own highest peak."""
 
 FULL_WINDOW_S = 12.0
 
@@ -45,14 +49,19 @@ _PADDED = 8192
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """`rate`: beats a minute of the strongest rhythm, whatever it is worth; 0: there is none. `quality`: 0..1, see `estimate`."""
+    """`rate`: beats a minute of the strongest rhythm, whatever it is worth; 0: there is none.
+
+    `quality`: 0..1, see `estimate`.
+    """
 
     rate: float
     quality: float
 
 
 def resample(times: Floats, values: NDArray[Any]) -> Floats:
-    """`values` (n, channels) at rising `times` in s, as (m, channels) every 1 / RATE s up to the last: cubic Hermite, n >= 3.
+    """`values` (n, channels) at rising `times` in s, as (m, channels) every 1 / RATE s up to the last.
+
+    Cubic Hermite, n >= 3.
 
     Linear interpolation would dampen 150 beats at 10 frames a second by a quarter, and differently from frame to frame.
     """
@@ -75,7 +84,10 @@ def resample(times: Floats, values: NDArray[Any]) -> Floats:
 
 
 def pulse_wave(colours: Floats) -> Floats:
-    """`colours` (n, 3), mean RGB of the skin every 1 / RATE s: the pulse (n,), as a fraction of the skin's colour. n >= 48."""
+    """The pulse (n,), as a fraction of the skin's colour.
+
+    `colours` (n, 3): mean RGB of the skin every 1 / RATE s; n >= 48.
+    """
     length = round(POS_WINDOW_S * RATE)
     windows = np.lib.stride_tricks.sliding_window_view(colours, length, axis=0)  # (n - length + 1, 3, length)
     normal = windows / np.maximum(windows.mean(axis=2, keepdims=True), 1e-6)
@@ -84,7 +96,8 @@ def pulse_wave(colours: Floats) -> Floats:
     alpha = first.std(axis=1, keepdims=True) / np.maximum(second.std(axis=1, keepdims=True), 1e-12)
     parts = first + alpha * second
     parts -= parts.mean(axis=1, keepdims=True)
-    # Overlap-add; every sample is divided by the number of windows it was in, so that the ends weigh as much as the middle.
+    # Overlap-add; every sample is divided by the number of windows it was in, so that the ends weigh as much as
+    # the middle.
     total, counts = np.zeros(len(colours)), np.zeros(len(colours))
     for offset in range(length):
         total[offset : offset + len(parts)] += parts[:, offset]
@@ -93,18 +106,23 @@ def pulse_wave(colours: Floats) -> Floats:
 
 
 def spectrum(wave: Floats) -> tuple[Floats, Floats]:
-    """Beats a minute, 0.22 apart, and the power at each: Hann window, zero-padded. A sine's peak is its amplitude squared."""
+    """Beats a minute, 0.22 apart, and the power at each: Hann window, zero-padded.
+
+    A sine's peak is its amplitude squared.
+    """
     window = np.hanning(len(wave) + 2)[1:-1]
     power = (2 * np.abs(np.fft.rfft(wave * window, _PADDED)) / window.sum()) ** 2
     return np.fft.rfftfreq(_PADDED, 1 / RATE) * 60, power
 
 
 def estimate(colours: Floats, shares: Floats, frames_per_second: float) -> Estimate:
-    """Heart rate from `colours` (n, regions, 3), mean RGB of each region of the skin every 1 / RATE s; `shares` (regions,) of its area.
+    """Heart rate from the colours of the regions of the skin.
 
-    quality = prominence * strength * agreement * length, each 0..1: how far the peak stands out, whether it is more than faint
-    (FAINT), whether the regions beat together (0 up to AGREE[0], 1 from AGREE[1]), and the window's part of FULL_WINDOW_S,
-    since chance finds a rhythm more easily in a short one.
+    `colours` (n, regions, 3): mean RGB of each region every 1 / RATE s; `shares` (regions,): of the skin's area.
+
+    quality = prominence * strength * agreement * length, each 0..1: how far the peak stands out, whether it is
+    more than faint (FAINT), whether the regions beat together (0 up to AGREE[0], 1 from AGREE[1]), and the
+    window's part of FULL_WINDOW_S, since chance finds a rhythm more easily in a short one.
     """
     wave = pulse_wave(np.tensordot(colours, shares / shares.sum(), axes=(1, 0)))
     rate, prominence, strength = strongest(wave, frames_per_second)
@@ -117,11 +135,14 @@ def estimate(colours: Floats, shares: Floats, frames_per_second: float) -> Estim
 
 
 def strongest(wave: Floats, frames_per_second: float) -> tuple[float, float, float]:
-    """The highest peak from SLOWEST to FASTEST a minute, as far as the frame rate shows them; its prominence 0..1; its effective value.
+    """The highest peak from SLOWEST to FASTEST a minute, as far as the frame rate shows them.
 
-    prominence = share * (1 - rival). `share`: the part of the power from SLOWEST_SEEN to FASTEST that lies within the peak and its
-    first harmonic, less what would lie there if the power were spread evenly. `rival`: the highest other value over the peak's.
-    Noise alone has a highest peak, too, but with a rival nearly as high.
+    Returns its rate, its prominence 0..1, and its effective value.
+
+    prominence = share * (1 - rival). `share`: the part of the power from SLOWEST_SEEN to FASTEST that lies
+    within the peak and its first harmonic, less what would lie there if the power were spread evenly. `rival`:
+    the highest other value over the peak's. Noise alone has a highest peak, too, but with a rival nearly as
+    high.
     """
     beats, power = spectrum(wave)
     fastest = min(FASTEST, 30 * SHARE_OF_NYQUIST * frames_per_second)
@@ -146,9 +167,12 @@ def strongest(wave: Floats, frames_per_second: float) -> tuple[float, float, flo
 
 
 def agreement(waves: Floats, shares: Floats, rate: float) -> float:
-    """0..1: how far `waves` (regions, n) beat together at `rate` a minute, weighted by `shares`. 1: the same phase and height everywhere.
+    """0..1: how far `waves` (regions, n) beat together at `rate` a minute, weighted by `shares`.
 
-    Noise that is different in each region has about 1 over their number; so does sway, which brightens one side and darkens the other.
+    1: the same phase and height everywhere.
+
+    Noise that is different in each region has about 1 over their number; so does sway, which brightens one side
+    and darkens the other.
     """
     time = np.arange(waves.shape[1]) / RATE
     tone = np.hanning(waves.shape[1] + 2)[1:-1] * np.exp(-2j * np.pi * rate / 60 * time)

@@ -21,7 +21,10 @@ _SIDE = 64
 
 
 def _geometry() -> tuple[Weights, NDArray[np.bool_], Weights]:
-    """In the face's unit square: where skin may be (an oval without eyes, brows and mouth), where it is sure to be, and the regions."""
+    """In the face's unit square: where skin may be, where it is sure to be, and the regions.
+
+    It may be in an oval without eyes, brows and mouth.
+    """
     down, across = (np.mgrid[:_SIDE, :_SIDE] + 0.5) / _SIDE
     oval = ((across - 0.5) / 0.40) ** 2 + ((down - 0.50) / 0.52) ** 2 < 1
     eyes = (down > 0.24) & (down < 0.47)
@@ -38,7 +41,10 @@ _WHERE, _SURE, _REGIONS = _geometry()
 
 
 class SkinSampler:
-    """`sample` each frame. The pixels are chosen when a face is new and move with it: choosing anew in each frame would add noise."""
+    """`sample` each frame.
+
+    The pixels are chosen when a face is new and move with it: choosing anew in each frame would add noise.
+    """
 
     def __init__(self) -> None:
         self._number = 0
@@ -51,7 +57,9 @@ class SkinSampler:
         return np.asarray(areas / areas.sum(), np.float64)
 
     def sample(self, frame: Pixels, face: Face) -> NDArray[np.float64] | None:
-        """Mean R, G, B, 0..255, of the skin of `face` in `frame`, in each region (4, 3). None where much of it lies outside the picture.
+        """Mean R, G, B, 0..255, of the skin of `face` in `frame`, in each region (4, 3).
+
+        None where much of it lies outside the picture.
 
         A region that shows no skin has the mean of all.
         """
@@ -78,7 +86,10 @@ class SkinSampler:
 
 
 def _cut(frame: Pixels, face: Face) -> tuple[Pixels, NDArray[np.float64]] | None:
-    """The part of `frame` with the face, and the matrix (2, 3) from pixels of the weights to pixels of that part. None: it lies outside."""
+    """The part of `frame` with the face, and the matrix (2, 3) from pixels of the weights to pixels of that part.
+
+    None: it lies outside.
+    """
     height, width = frame.shape[:2]
     matrix = face.matrix
     corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) @ matrix[:, :2].T + matrix[:, 2]
@@ -104,9 +115,12 @@ def _cut(frame: Pixels, face: Face) -> tuple[Pixels, NDArray[np.float64]] | None
 
 
 def choose(face: Pixels) -> Weights:
-    """Weights 0..1 (64, 64) for a face cut to its unit square, RGB uint8: what has the colour of cheeks and nose, whatever that is.
+    """Weights 0..1 (64, 64) for a face cut to its unit square, RGB uint8.
 
-    Fixed limits for "skin colour" would leave out dark skin and tinted light; the face itself says what its skin looks like.
+    High is what has the colour of cheeks and nose, whatever that is.
+
+    Fixed limits for "skin colour" would leave out dark skin and tinted light; the face itself says what its
+    skin looks like.
     """
     smooth = cv2.GaussianBlur(face, (0, 0), 1.5).astype(np.float32) + 1
     chroma = np.log(smooth[..., [0, 2]] / smooth[..., 1:2])

@@ -1,7 +1,8 @@
-"""The project's own CNN: the picture beside its local contrast, wide kernels first, channels weighed by what the whole shows.
+"""The project's own CNN: the picture beside its local contrast, wide kernels first, weighed channels.
 
 Local contrast is the picture less its surroundings, over their deviation: infiltrates are a matter of texture, and this
-says it whatever the exposure. The weighing is squeeze-and-excitation (Hu, Shen and Sun, 2018).
+says it whatever the exposure. Channels are weighed by what the whole picture shows: squeeze-and-excitation (Hu, Shen
+and Sun, 2018).
 """
 
 from keras import Model, layers, ops

@@ -261,7 +261,8 @@ def _other_readings(found: Any, options: argparse.Namespace, result: Any) -> lis
         said = network.run([PictureJob(memoryview(options.picture.read_bytes()), 0)])[0]
         if said.get("label") != result["label"] and said.get("score", 0.0) > SURER * result["score"]:
             advice.append(
-                f"With {option} it would be {said['label']} ({said['score']:.4f}): if that is right, repeat with --replace."
+                f"With {option} it would be {said['label']} ({said['score']:.4f}): "
+                "if that is right, repeat with --replace."
             )
     return advice
 

@@ -1,4 +1,6 @@
-"""Convert the models that OpenVINO is to run: `python src/inference/prepare.py`. Installation does it for those shipped.
+"""Convert the models that OpenVINO is to run: `python src/inference/prepare.py`.
+
+Installation does it for those shipped.
 
 Without it the first worker that loads such a model does it. What is in the cache already is skipped at once.
 """

@@ -1,8 +1,9 @@
 """Run one model without a server, for whoever writes it: `python3 src/inference/try_model.py models/pulse video.mp4`.
 
-The frames come from a video, a folder of pictures in the order of their names, a picture, or a camera (its number). Each
-result is a line of JSON with the frame's `timestamp`; a model that keeps state gets start, the frames and end, as in a
-session. What the model raises is shown whole, with its traceback: here it is the author who reads it.
+The frames come from a video, a folder of pictures in the order of their names, a picture, or a camera (its
+number). Each result is a line of JSON with the frame's `timestamp`; a model that keeps state gets start, the
+frames and end, as in a session. What the model raises is shown whole, with its traceback: here it is the author
+who reads it.
 """
 
 from __future__ import annotations
@@ -111,7 +112,10 @@ def try_model(options: argparse.Namespace) -> None:
 
 
 def frames(source: str, rate: float | None = None) -> Frames:
-    """(timestamp in ms, uint8 RGB (height, width, 3)) of each frame; upright. PictureError: a sentence. `rate` replaces a video's own."""
+    """(timestamp in ms, uint8 RGB (height, width, 3)) of each frame; upright. PictureError: a sentence.
+
+    `rate` replaces a video's own.
+    """
     path = Path(source)
     if path.is_dir():
         files = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in PICTURES)
@@ -139,7 +143,8 @@ def _video(source: str, rate: float | None) -> Frames:
     capture = cv2.VideoCapture(int(source) if camera else source)
     if not capture.isOpened():
         raise PictureError(
-            f"{source!r} cannot be opened: {'there is no such camera' if camera else 'it is no video that OpenCV can read'}"
+            f"{source!r} cannot be opened: "
+            + ("there is no such camera" if camera else "it is no video that OpenCV can read")
         )
     began = time.monotonic()
     try:

@@ -1,4 +1,7 @@
-"""A program: builds the Keras models of the tests in the folder given, and prepares them. One TensorFlow process for all."""
+"""A program: builds the Keras models of the tests in the folder given, and prepares them.
+
+One TensorFlow process for all.
+"""
 
 import os
 import shutil

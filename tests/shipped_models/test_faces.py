@@ -19,10 +19,10 @@ def worker(tmp_path_factory):
         yield process
 
 
-def photograph(size=(512, 512), turn=None, form="JPEG"):
+def photograph(size=(512, 512), turn=None, kind="JPEG"):
     picture = Image.fromarray(data.astronaut()).resize(size)
     stream = io.BytesIO()
-    (picture.transpose(turn) if turn is not None else picture).save(stream, form)
+    (picture.transpose(turn) if turn is not None else picture).save(stream, kind)
     return stream.getvalue()
 
 
@@ -68,7 +68,7 @@ def test_a_batch_and_no_face(worker):
     cat = io.BytesIO()
     Image.fromarray(data.chelsea()).save(cat, "PNG")
     first, nothing, cats, tiny = worker.run(
-        "faces", [photograph(), noise.getvalue(), cat.getvalue(), photograph((3, 2), form="PNG")]
+        "faces", [photograph(), noise.getvalue(), cat.getvalue(), photograph((3, 2), kind="PNG")]
     )
     assert_on_the_face(first)
     for result in (nothing, cats, tiny):

@@ -100,7 +100,7 @@ def judge(original: NDArray[Any], other: NDArray[Any], tolerance: float) -> Repo
 
 
 def probes(wanted: Input) -> NDArray[np.float32]:
-    """Eight pictures as the model takes them: float32 (8, height, width, channels), or channels first, in the model's value range."""
+    """Eight pictures as the model takes them: float32 (8, height, width, channels), or channels first, in its range."""
     from imageserver.inference.worker.predictor import Scaling
     from imageserver.inference.worker.preprocessing.base import resize
 

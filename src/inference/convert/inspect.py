@@ -172,7 +172,7 @@ def _look_for_scaling(findings: Findings, model: Any) -> None:
 
 
 def look_at_scores(findings: Findings, batch: NDArray[np.float32]) -> None:
-    """Decide the activation from what the model gives on probe pictures (as it takes them); warn where it is missing."""
+    """Decide the activation from what the model gives on probe pictures; warn where it is missing."""
     import tensorflow as tf
 
     scores = np.asarray(findings.call(tf.constant(batch)), np.float32)

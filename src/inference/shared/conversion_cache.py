@@ -82,7 +82,7 @@ def key(manifest: Manifest, weights_digest: str) -> str:
 
 
 def _code_files(folder: Path) -> list[Path]:
-    """Every Python file in the model's folder and below: model.py may import any of them while it builds the network."""
+    """Every Python file in the model's folder and below: model.py may import any of them to build the network."""
     found: list[Path] = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name[0] != "." and name != "__pycache__"]
@@ -119,7 +119,10 @@ def find(folder: Path) -> Entry | None:
 
 @contextlib.contextmanager
 def making(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes the entry `folder` when the block ends well. OSError: the cache cannot be written."""
+    """A folder to fill, which becomes the entry `folder` when the block ends well.
+
+    OSError: the cache cannot be written.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
     try:

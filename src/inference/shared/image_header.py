@@ -1,8 +1,11 @@
-"""What a picture's header says: type, size, orientation, transparency. Pure: bytes in, a `Header` out, no pixel touched.
+"""What a picture's header says: type, size, orientation, transparency.
 
-Understands JPEG (ITU-T T.81, Exif 2.32), PNG (W3C PNG, third edition, with eXIf), BMP, TIFF 6.0 and WebP (RFC 9649), by their
-content. Raises `PictureError` and nothing else, and its time is bounded whatever the bytes say: no loop runs
-more than `MAX_STEPS` times, so pictures whose size hides behind more segments than that are refused.
+Pure: bytes in, a `Header` out, no pixel touched.
+
+Understands JPEG (ITU-T T.81, Exif 2.32), PNG (W3C PNG, third edition, with eXIf), BMP, TIFF 6.0 and WebP (RFC
+9649), by their content. Raises `PictureError` and nothing else, and its time is bounded whatever the bytes say:
+no loop runs more than `MAX_STEPS` times, so pictures whose size hides behind more segments than that are
+refused.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ Data = bytes | bytearray | memoryview
 Kind = Literal["jpeg", "png", "bmp", "tiff", "webp"]
 
 MAX_STEPS = 2000
-"""Segments, chunks or directory entries looked at. Real files keep the size and orientation in the first few dozen;
-a PNG of 16 MiB written in the usual 8 KiB chunks has 2,048, and its orientation, if any, is before those nearly always."""
+"""Segments, chunks or directory entries looked at. Real files keep the size and orientation in the first few
+dozen; a PNG of 16 MiB written in the usual 8 KiB chunks has 2,048, and its orientation, if any, is before those
+nearly always."""
 
 MIME = {"jpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "tiff": "image/tiff", "webp": "image/webp"}
 
@@ -202,13 +206,13 @@ def _tiff_tags(data: memoryview, wanted: tuple[int, ...]) -> dict[int, int]:
     (count,) = struct.unpack_from(order + "H", data, at)
     tags: dict[int, int] = {}
     for entry in range(min(count, MAX_STEPS)):
-        tag, form, number = struct.unpack_from(order + "HHI", data, at + 2 + entry * 12)
+        tag, kind, number = struct.unpack_from(order + "HHI", data, at + 2 + entry * 12)
         if tag not in wanted or number < 1:
             continue
         # Several SHORTs that do not fit into four bytes lie elsewhere; only sizes matter here, and those are single.
-        if form == 3 and number <= 2:
+        if kind == 3 and number <= 2:
             (tags[tag],) = struct.unpack_from(order + "H", data, at + 10 + entry * 12)
-        elif form == 4 and number == 1:
+        elif kind == 4 and number == 1:
             (tags[tag],) = struct.unpack_from(order + "I", data, at + 10 + entry * 12)
         elif tag == 338:
             tags[tag] = 1

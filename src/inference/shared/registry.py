@@ -32,9 +32,14 @@ class Changes:
 
 
 class Registry:
-    """The models in `folder`; call `scan` first, and then as often as you want to notice changes. SettingError: no such folder.
+    """The models in a folder; call `scan` first, and then as often as you want to notice changes.
 
-    A model in `preferred`, which need not exist, takes the place of one of the same name: trained ones are there.
+    Args:
+        folder: the models folder.
+        preferred: a model in it replaces one of the same name in `folder`: trained ones are there. It need not exist.
+
+    Raises:
+        SettingError: there is no such folder.
     """
 
     def __init__(self, folder: Path, preferred: Path | None = None) -> None:
@@ -96,10 +101,13 @@ class Registry:
             changes.removed.add(name)
 
 
-def _folders(place: Path) -> dict[str, Path]:
-    """Folders by name. OSError. A link to a folder of the same name is that folder: another may take its place at any moment."""
+def _folders(folder: Path) -> dict[str, Path]:
+    """Folders by name, a link to a folder of the same name resolved, since it may be put elsewhere at any moment.
+
+    OSError: `folder` cannot be read.
+    """
     found = {}
-    for entry in os.scandir(place):
+    for entry in os.scandir(folder):
         if entry.name[0] not in "._" and entry.is_dir():
             real = Path(entry.path).resolve()
             found[entry.name] = real if real.name == entry.name else Path(entry.path)

@@ -1,4 +1,4 @@
-"""One face, followed from frame to frame: found by cascade, then carried by optical flow, so that it costs little and does not jump.
+"""One face, followed from frame to frame: found by cascade, then carried by optical flow, cheaply and without jumps.
 
 A cascade alone answers with boxes that jump by several pixels from frame to frame, and costs ten times as much. Here it
 finds the face, and afterwards only confirms about once a second, in the face's surroundings, that it still is one. In
@@ -6,7 +6,8 @@ between, points within the face are followed from one *key frame* (pyramidal Luc
 previous frame, so that errors do not add up, and the similarity that explains most of them (RANSAC) says where the face
 is, to a small part of a pixel.
 
-For models that watch one person: `pulse` and `blink` use it. Needs OpenCV's cascades, so OpenCV 4. One tracker for each session.
+For models that watch one person: `pulse` and `blink` use it. Needs OpenCV's cascades, so OpenCV 4. One tracker
+for each session.
 """
 
 from __future__ import annotations
@@ -38,22 +39,27 @@ MISSES = 6
 """Confirmations in a row that may fail: closed eyes, a hand, a turned head. A new face may not miss its first."""
 
 SAME_AFTER_MS = 1000
-"""A face found again within this time at nearly the same place is the same face: a blink or a hand had hidden what was followed."""
+"""A face found again within this time at nearly the same place is the same face: a blink or a hand had hidden what
+was followed."""
 
 _POINTS = 60
 _FEWEST = 8
 _LEAST_SHARE = 0.25
-"""Of the points that must still agree. Many lie on eyes and mouth, which change when a person blinks or speaks; the others must do then."""
+"""Of the points that must still agree. Many lie on eyes and mouth, which change when a person blinks or speaks;
+the others must do then."""
 _STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.01)
 _LUCAS_KANADE: dict[str, Any] = {"winSize": (15, 15), "maxLevel": 3, "criteria": _STOP}
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """Where the face is. `matrix` (2, 3) maps its unit square (0..1 across and down: the cascade's box) to pixels of the frame.
+    """Where the face is.
 
-    `number` counts faces: another number means another person or place, so what was measured before does not continue.
-    `side`: of the box, in pixels of the frame. `grey`: the frame in grey at working size; `working` is the matrix for it.
+    `matrix` (2, 3) maps its unit square (0..1 across and down: the cascade's box) to pixels of the frame.
+
+    `number` counts faces: another number means another person or place, so what was measured before does not
+    continue. `side`: of the box, in pixels of the frame. `grey`: the frame in grey at working size; `working`
+    is the matrix for it.
     """
 
     matrix: Matrix
@@ -69,7 +75,8 @@ _cascades = threading.local()
 def cascade(name: str) -> Any:
     """One of OpenCV's Haar cascades, by file name: this thread's own. ModelError when this OpenCV does not bring it.
 
-    A cascade keeps its place in the picture in itself, so two threads that search with one of them find nonsense, or crash.
+    A cascade keeps its place in the picture in itself, so two threads that search with one of them find
+    nonsense, or crash.
     """
     found = getattr(_cascades, name, None)
     if found is None:
@@ -107,20 +114,21 @@ class FaceTracker:
         grey, scale = working_picture(frame)
         size = (grey.shape[1], grey.shape[0])
         if size != self._size:
-            # Other proportions are another picture. The same at another resolution is not: both have the same working picture.
+            # Other proportions are another picture. The same at another resolution is not: both have the same
+            # working picture.
             self._size, self._key, self._searched, self._last = size, None, None, None
-        place = self._follow(grey)
-        if place is not None and not self._still_a_face(grey, place, timestamp):
-            place = self._last = None
-        if place is None:
+        matrix = self._follow(grey)
+        if matrix is not None and not self._still_a_face(grey, matrix, timestamp):
+            matrix = self._last = None
+        if matrix is None:
             self._key = None
-            place = self._find(grey, timestamp)
-        if place is None:
+            matrix = self._find(grey, timestamp)
+        if matrix is None:
             return None
-        self._last = place, timestamp
-        to_frame = place / scale
+        self._last = matrix, timestamp
+        to_frame = matrix / scale
         to_frame[:, 2] += 0.5 / scale - 0.5  # pixel centres, not corners, coincide
-        return Face(to_frame, self._number, _side(to_frame), grey, place)
+        return Face(to_frame, self._number, _side(to_frame), grey, matrix)
 
     def _follow(self, grey: Pixels) -> Matrix | None:
         key = self._key
@@ -130,18 +138,18 @@ class FaceTracker:
         if moved is None:
             return None
         key.moved, share = moved
-        place = _compose(key.moved, key.box)
+        matrix = _compose(key.moved, key.box)
         growth = _side(key.moved)
         if share < 0.6 or not 0.75 < growth < 1.33:
             # The view has changed: go on from here, while enough is still recognised.
-            self._key = _make_key(grey, place)
-        return place if 8 < _side(place) < 2 * WORKING_SIDE else None
+            self._key = _make_key(grey, matrix)
+        return matrix if 8 < _side(matrix) < 2 * WORKING_SIDE else None
 
-    def _still_a_face(self, grey: Pixels, place: Matrix, timestamp: int) -> bool:
+    def _still_a_face(self, grey: Pixels, matrix: Matrix, timestamp: int) -> bool:
         if self._confirm_at - CONFIRM_EVERY_MS <= timestamp < self._confirm_at:
             return True
         self._confirm_at = timestamp + CONFIRM_EVERY_MS
-        centre, side = _apply(place, np.array([[0.5, 0.5]]))[0], _side(place)
+        centre, side = _apply(matrix, np.array([[0.5, 0.5]]))[0], _side(matrix)
         left, top = (max(0, int(value)) for value in centre - 0.9 * side)
         right, bottom = (int(value) for value in centre + 0.9 * side)
         part = grey[top:bottom, left:right]
@@ -167,19 +175,19 @@ class FaceTracker:
         if not found:
             return None
         x, y, side, _ = max(found, key=lambda box: box[2])
-        place = np.array([[side, 0, x], [0, side, y]], np.float64)
+        matrix = np.array([[side, 0, x], [0, side, y]], np.float64)
         former = self._last[0] if self._last is not None and 0 <= timestamp - self._last[1] <= SAME_AFTER_MS else None
-        same = former is not None and _near(former, place)
+        same = former is not None and _near(former, matrix)
         if same and former is not None:
-            place = former  # the cascade's own boxes jump by more than the face has moved
-        self._key = _make_key(grey, place)
+            matrix = former  # the cascade's own boxes jump by more than the face has moved
+        self._key = _make_key(grey, matrix)
         if self._key is None:
             return None
         if same:
-            return place
+            return matrix
         self._number += 1
         self._misses, self._confirmed, self._confirm_at = 0, False, timestamp + CONFIRM_FIRST_MS
-        return place
+        return matrix
 
 
 @dataclass(slots=True)
@@ -227,7 +235,7 @@ def _near(one: Matrix, other: Matrix) -> bool:
 
 
 def _surroundings(grey: Pixels, centre: NDArray[np.float64], size: tuple[int, int]) -> tuple[Pixels, tuple[int, int]]:
-    """A part of `size` (width, height), or what the picture has of it, as near to `centre` as it fits; and its corner (x, y)."""
+    """A part of `size` (width, height), or what the picture has of it, near `centre`; and its corner (x, y)."""
     width, height = min(size[0], grey.shape[1]), min(size[1], grey.shape[0])
     left = int(np.clip(round(centre[0] - width / 2), 0, grey.shape[1] - width))
     top = int(np.clip(round(centre[1] - height / 2), 0, grey.shape[0] - height))
@@ -261,7 +269,10 @@ def _flow(key: _Key, grey: Pixels) -> tuple[Matrix, float] | None:
 
 
 def working_picture(frame: Pixels) -> tuple[Pixels, float]:
-    """`frame`, RGB (height, width, 3), in grey with the longest side `WORKING_SIDE`; and its scale: working pixels for one of the frame."""
+    """`frame`, RGB (height, width, 3), in grey with the longest side `WORKING_SIDE`; and how much smaller that is.
+
+    The scale: working pixels for one of the frame.
+    """
     height, width = frame.shape[:2]
     scale = WORKING_SIDE / max(height, width)
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)

@@ -12,7 +12,10 @@ from imageserver.inference.worker.predictor import PictureJob, Serving
 
 
 def run(serving: Serving, slot: memoryview, items: Sequence[wire.Item]) -> list[wire.Result]:
-    """A result for each item, in order; finished answers are written into `slot`. Never raises on account of an item."""
+    """A result for each item, in order; finished answers are written into `slot`.
+
+    Never raises on account of an item.
+    """
     results: list[wire.Result | None] = [None] * len(items)
     jobs: dict[int, PictureJob] = {}
     for index, item in enumerate(items):

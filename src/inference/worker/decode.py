@@ -57,7 +57,10 @@ class PictureLimits:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """`pixels`: uint8, (height, width) or (height, width, 3) RGB, upright. `size`: width and height that it has undiminished."""
+    """`pixels`: uint8, (height, width) or (height, width, 3) RGB, upright.
+
+    `size`: width and height that it has undiminished.
+    """
 
     pixels: Pixels
     size: tuple[int, int]
@@ -85,7 +88,8 @@ def decode(data: Data, *, channels: int, least: int, rotate: int = 0, limits: Pi
         pixels = None
     if pixels is None:
         raise PictureError(
-            f"the {header.kind.upper()} picture of {len(data)} bytes cannot be decoded: it is damaged or of a rare variant"
+            f"the {header.kind.upper()} picture of {len(data)} bytes cannot be decoded: "
+            "it is damaged or of a rare variant"
         )
     # OpenCV turns a TIFF upright by itself, whatever the flags say, and every other kind never with these.
     stored, orientation = (
@@ -102,7 +106,7 @@ def decode(data: Data, *, channels: int, least: int, rotate: int = 0, limits: Pi
 
 
 def check_complete(header: Header, data: Data) -> None:
-    """PictureError when the end of the file is missing, or when decoding would cost far more than its size allows for."""
+    """PictureError when the end of the file is missing, or decoding would cost far more than its size allows for."""
     size = len(data)
     if header.kind == "jpeg":
         # Within a scan FF is followed by a stuffed 00, so these pairs are markers: the end, and the start of a scan.
@@ -122,7 +126,10 @@ def check_complete(header: Header, data: Data) -> None:
 
 
 def _check_chunks(data: Data) -> None:
-    """PictureError unless every chunk of the PNG lies within the file: OpenCV allocates what a chunk's length says, up to 4 GiB."""
+    """PictureError unless every chunk of the PNG lies within the file.
+
+    OpenCV allocates what a chunk's length says, up to 4 GiB.
+    """
     at, size = 8, len(data)
     for _chunk in range(MAX_CHUNKS):
         if at + 12 > size:
@@ -147,7 +154,10 @@ def _scale(header: Header, least: int) -> int:
 
 
 def _opaque(pixels: NDArray[Any], channels: int) -> Pixels:
-    """What was decoded unchanged, uint8 or uint16 of 1, 3 (BGR) or 4 (BGRA) channels: over white, as 8 bits, grey or RGB."""
+    """What was decoded unchanged, laid over white: 8 bits, grey or RGB.
+
+    `pixels`: uint8 or uint16 of 1, 3 (BGR) or 4 (BGRA) channels.
+    """
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     elif pixels.dtype != np.uint8:
@@ -162,7 +172,10 @@ def _opaque(pixels: NDArray[Any], channels: int) -> Pixels:
 
 
 def turn(pixels: Pixels, orientation: int, rotate: int = 0) -> Pixels:
-    """Apply an Exif orientation 1..8, then a clockwise turn by a multiple of 90 degrees. ValueError on any other angle."""
+    """Apply an Exif orientation 1..8, then a clockwise turn by a multiple of 90 degrees.
+
+    ValueError on any other angle.
+    """
     if rotate % 90:
         raise ValueError(f"can turn by multiples of 90 degrees only, not by {rotate}")
     if orientation in (2, 4, 5, 7):

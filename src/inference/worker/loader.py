@@ -17,7 +17,8 @@ from imageserver.inference.worker.predictor import Backend, Code, Network, Servi
 def load(folder: Path, context: LoadContext) -> Serving:
     """Read the manifest, check the weights, load and warm up.
 
-    ManifestError, ModelError: a sentence for the operator. Whatever else a model's own code raises while it warms up becomes a ModelError.
+    ManifestError, ModelError: a sentence for the operator. Whatever else a model's own code raises while it
+    warms up becomes a ModelError.
     """
     manifest = manifests.read(folder)
     if manifest.stateful:
@@ -39,7 +40,8 @@ def stateful(manifest: Manifest) -> StatefulModel:
         hasattr(model_class, name) for name in ("start", "forward_single_frame", "end")
     ):
         raise ModelError(
-            f"{manifests.CODE} of the model {manifest.name!r} has no class Model with start, forward_single_frame and end"
+            f"{manifests.CODE} of the model {manifest.name!r} has no class Model "
+            "with start, forward_single_frame and end"
         )
     try:
         model: StatefulModel = model_class(manifest.folder, manifest)

@@ -105,7 +105,8 @@ class Worker:
         except ImageServerError as error:
             self._failed(name, str(error), error.__cause__)
             return
-        except Exception as error:  # noqa: BLE001 - runtimes raise what they like; the worker serves its other models on
+        # Runtimes raise what they like; the worker serves its other models on.
+        except Exception as error:  # noqa: BLE001
             self._failed(name, f"the model {name!r} does not load: {type(error).__name__}: {error}", error)
             return
         self._models[name] = serving

@@ -1,8 +1,11 @@
 """What a model is, for whoever writes one. Put one of these into models/<name>/model.py, beside its model.toml:
 
-- `class Model` with `__init__(folder, manifest)` and `predict(batch)`: a model that is code (runtime "python"), see `StatelessModel`.
-- `class Model` with `start`, `forward_single_frame` and `end`, and a [state] table in the manifest: see `StatefulModel`.
-- `def build() -> keras.Model`: an architecture in code, whose weights are a file beside it (runtimes "auto", "openvino", "tensorflow").
+- `class Model` with `__init__(folder, manifest)` and `predict(batch)`: a model that is code (runtime "python"), see
+  `StatelessModel`.
+- `class Model` with `start`, `forward_single_frame` and `end`, and a [state] table in the manifest: see
+  `StatefulModel`.
+- `def build() -> keras.Model`: an architecture in code, whose weights are a file beside it (runtimes "auto",
+  "openvino", "tensorflow").
 
 model.py runs in a worker process, with that process's rights: install only what you trust. It is loaded under a
 module name of its own, as a package, so `from . import helper` finds helper.py in the same folder.
@@ -34,18 +37,19 @@ class StatelessModel(Protocol):
     def predict(self, batch: list[NDArray[Any]]) -> list[dict[str, Any]]:
         """A result for each picture, in order.
 
-        A picture is uint8 (height, width, channels), RGB or BGR as the manifest says, or float32 where the manifest's
-        value range is not 0 to 255. A result is what the client gets, as JSON: usually `label`, `score` (0..1) and
-        `labels` [{"label", "score"}, …] best first; a detection adds `boxes` [{"x", "y", "width", "height", "label", "score"}, …] in pixels
-        of the array it was given, which the worker maps back to the picture. An exception fails the batch; it is then
-        tried picture by picture.
+        A picture is uint8 (height, width, channels), RGB or BGR as the manifest says, or float32 where the
+        manifest's value range is not 0 to 255. A result is what the client gets, as JSON: usually `label`,
+        `score` (0..1) and `labels` [{"label", "score"}, …] best first; a detection adds `boxes` [{"x", "y",
+        "width", "height", "label", "score"}, …] in pixels of the array it was given, which the worker maps back
+        to the picture. An exception fails the batch; it is then tried picture by picture.
         """
 
 
 class StatefulModel(Protocol):
     """Keeps state from frame to frame of a session `sid`. For one session the calls never overlap and come in order.
 
-    `timestamp` is the frame's, in milliseconds since the epoch. A dictionary returned goes to the client; None: nothing to say.
+    `timestamp` is the frame's, in milliseconds since the epoch. A dictionary returned goes to the client; None:
+    nothing to say.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None: ...

@@ -67,9 +67,9 @@ def columns(scores: NDArray[Any], output: Output) -> NDArray[Any]:
 
 
 def plain(value: Any) -> Any:
-    """What a model returned as something JSON can hold: numpy's types become Python's, numbers that are none become None.
+    """What a model returned as something JSON can hold.
 
-    TypeError on what has no such form.
+    NumPy's types become Python's, numbers that are none become None. TypeError on what JSON cannot hold.
     """
     if value is None or isinstance(value, bool | str | int):
         return value

@@ -70,7 +70,8 @@ class SessionThread:
             return {"output": plain}
         except ImageServerError as error:
             return {"error": str(error)}
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a model's code may raise anything, and must not end other sessions
+        # A model's code may raise anything, and must not end other sessions.
+        except (Exception, SystemExit) as error:  # noqa: BLE001
             owner.context.note(f"{owner.manifest.name}: {describe(error)}")
             return {"error": f"the model failed in {method} ({type(error).__name__})"}
 
@@ -121,7 +122,10 @@ class SessionWorker:
         return loader.stateful(self.manifest)
 
     def frame(self, lane: int, call: wire.Message) -> Any:
-        """The frame in the lane's slot, upright: uint8 RGB (height, width, 3), or a Pillow image. PictureError, LimitExceeded."""
+        """The frame in the lane's slot, upright: uint8 RGB (height, width, 3), or a Pillow image.
+
+        PictureError, LimitExceeded.
+        """
         from imageserver.inference.worker import decode
 
         start = lane * self._slot_bytes

@@ -1,8 +1,9 @@
 """What LeNet is trained on: digits bent, thickened, thinned, photographed and drawn anew in every epoch.
 
-Every picture ends as MNIST pictures are made (20x20 box, centred by mass, see digit.py), since that is what the model will
-see. Part of them take the whole way that a photograph takes: drawn on paper with shadows and noise, then `digit.digit`.
-Elastic deformation as in Simard, Steinkraus and Platt, "Best Practices for Convolutional Neural Networks" (2003).
+Every picture ends as MNIST pictures are made (20x20 box, centred by mass, see preprocessing/digit.py), since
+that is what the model will see. Part of them take the whole way that a photograph takes: drawn on paper with
+shadows and noise, then `digit.digit`. Elastic deformation as in Simard, Steinkraus and Platt, "Best Practices
+for Convolutional Neural Networks" (2003).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Mix:
 
     `original`: untouched. `loose`: bent and left a little too large, too small or off the centre.
     `photograph`: bent, put on paper, and taken through the preprocessing. `drawn`: share of all but the originals that
-    is drawn by lenet_strokes.py instead of taken from the data.
+    is drawn by strokes.py instead of taken from the data.
     """
 
     original: float = 0.15
@@ -55,7 +56,10 @@ class Mix:
 
 
 def load(path: Path) -> Data:
-    """Data from an .npz with x_train, y_train, x_test, y_test, as Keras's mnist.npz. TrainingError when it is not such."""
+    """Data from an .npz with x_train, y_train, x_test, y_test, as Keras's mnist.npz.
+
+    TrainingError when it is not such.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             parts = [file[name] for name in ("x_train", "y_train", "x_test", "y_test")]

@@ -1,10 +1,11 @@
 """Handwritten digits drawn by rule: pen strokes through a few points, each drawing different from the last.
 
-MNIST was written in the United States, so it has few crossed sevens and hardly a 1 with a flag or a foot. Training mixes
-these drawings in, and the sample digits are made of them as well.
+MNIST was written in the United States, so it has few crossed sevens and hardly a 1 with a flag or a foot.
+Training mixes these drawings in, and the sample digits are made of them as well.
 
-A variant is one way to write a digit: its strokes, each a list of points (x, y) from 0 to 1 with y downwards, in the
-order the pen takes. A stroke whose list begins with `SHARP` has corners; any other is a smooth curve through its points.
+A variant is one way to write a digit: its strokes, each a list of points (x, y) from 0 to 1 with y downwards,
+in the order the pen takes. A stroke whose list begins with `SHARP` has corners; any other is a smooth curve
+through its points.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ VARIANTS: tuple[tuple[Variant, ...], ...] = (
     (  # 0: round, narrow, open at the top
         (_curve(*_RING),),
         (_curve(*((0.25 + x / 2, y) for x, y in _RING)),),
-        (_curve((0.6, 0.06), (0.25, 0.12), (0.1, 0.5), (0.25, 0.9), (0.55, 0.97), (0.85, 0.8), (0.9, 0.4), (0.7, 0.1), (0.42, 0.02)),),
+        (_curve((0.6, 0.06), (0.25, 0.12), (0.1, 0.5), (0.25, 0.9), (0.55, 0.97), (0.85, 0.8), (0.9, 0.4),
+            (0.7, 0.1), (0.42, 0.02)),),
     ),
     (  # 1: bare, short flag, long flag, very long flag, curved flag, flag and foot, flat flags
         (_line((0.5, 0.0), (0.5, 1.0)),),
@@ -58,9 +60,12 @@ VARIANTS: tuple[tuple[Variant, ...], ...] = (
         (_line((0.0, 0.4), (0.68, 0.0), (0.66, 1.0)),),
     ),
     (  # 2: straight foot, loop, swan
-        (_curve((0.1, 0.22), (0.35, 0.02), (0.75, 0.08), (0.82, 0.32), (0.5, 0.68), (0.08, 0.98)), _line((0.08, 0.98), (0.95, 0.97))),
-        (_curve((0.12, 0.2), (0.45, 0.0), (0.8, 0.18), (0.62, 0.55), (0.2, 0.92), (0.1, 0.85), (0.25, 0.76), (0.55, 0.92), (0.95, 0.92)),),
-        (_curve((0.15, 0.3), (0.3, 0.05), (0.7, 0.03), (0.85, 0.3), (0.55, 0.62), (0.12, 0.95), (0.45, 0.9), (0.7, 0.97), (0.95, 0.88)),),
+        (_curve((0.1, 0.22), (0.35, 0.02), (0.75, 0.08), (0.82, 0.32), (0.5, 0.68), (0.08, 0.98)),
+            _line((0.08, 0.98), (0.95, 0.97))),
+        (_curve((0.12, 0.2), (0.45, 0.0), (0.8, 0.18), (0.62, 0.55), (0.2, 0.92), (0.1, 0.85), (0.25, 0.76),
+            (0.55, 0.92), (0.95, 0.92)),),
+        (_curve((0.15, 0.3), (0.3, 0.05), (0.7, 0.03), (0.85, 0.3), (0.55, 0.62), (0.12, 0.95), (0.45, 0.9),
+            (0.7, 0.97), (0.95, 0.88)),),
     ),
     (  # 3: round, flat top
         (
@@ -93,10 +98,12 @@ VARIANTS: tuple[tuple[Variant, ...], ...] = (
     (  # 6: curved, straight back
         (
             _curve(
-                (0.72, 0.02), (0.35, 0.2), (0.12, 0.6), (0.25, 0.94), (0.6, 0.98), (0.85, 0.75), (0.62, 0.52), (0.3, 0.58), (0.15, 0.75)
+                (0.72, 0.02), (0.35, 0.2), (0.12, 0.6), (0.25, 0.94), (0.6, 0.98), (0.85, 0.75), (0.62, 0.52),
+                (0.3, 0.58), (0.15, 0.75)
             ),
         ),
-        (_curve((0.5, 0.0), (0.2, 0.45), (0.15, 0.8), (0.45, 1.0), (0.82, 0.86), (0.75, 0.58), (0.42, 0.55), (0.18, 0.76)),),
+        (_curve((0.5, 0.0), (0.2, 0.45), (0.15, 0.8), (0.45, 1.0), (0.82, 0.86), (0.75, 0.58), (0.42, 0.55),
+            (0.18, 0.76)),),
     ),
     (  # 7: plain, curved, serif; the same crossed
         (_line((0.06, 0.04), (0.92, 0.04), (0.4, 1.0)),),
@@ -124,15 +131,18 @@ VARIANTS: tuple[tuple[Variant, ...], ...] = (
         ),
     ),
     (  # 9: straight stem, curved tail, hooked tail
-        (_curve((0.8, 0.12), (0.4, 0.0), (0.12, 0.25), (0.35, 0.5), (0.72, 0.4), (0.82, 0.12)), _line((0.82, 0.08), (0.76, 1.0))),
-        (_curve((0.8, 0.15), (0.45, 0.0), (0.15, 0.2), (0.3, 0.48), (0.7, 0.42), (0.82, 0.15), (0.78, 0.55), (0.55, 1.0)),),
-        (_curve((0.82, 0.14), (0.45, 0.0), (0.15, 0.24), (0.4, 0.5), (0.8, 0.3), (0.84, 0.2), (0.82, 0.65), (0.6, 0.96), (0.2, 0.9)),),
+        (_curve((0.8, 0.12), (0.4, 0.0), (0.12, 0.25), (0.35, 0.5), (0.72, 0.4), (0.82, 0.12)),
+            _line((0.82, 0.08), (0.76, 1.0))),
+        (_curve((0.8, 0.15), (0.45, 0.0), (0.15, 0.2), (0.3, 0.48), (0.7, 0.42), (0.82, 0.15), (0.78, 0.55),
+            (0.55, 1.0)),),
+        (_curve((0.82, 0.14), (0.45, 0.0), (0.15, 0.24), (0.4, 0.5), (0.8, 0.3), (0.84, 0.2), (0.82, 0.65),
+            (0.6, 0.96), (0.2, 0.9)),),
     ),
 )  # fmt: skip
 
 
 def points(stroke: Stroke, steps: int = 10) -> Floats:
-    """The stroke as a dense polyline, float32 (n, 2): Catmull-Rom through the points of a curve, straight lines otherwise."""
+    """The stroke as a dense polyline, float32 (n, 2): Catmull-Rom through a curve's points, or straight lines."""
     smooth, given = stroke
     p = np.array(given, np.float32)
     t = (np.arange(steps, dtype=np.float32) / steps)[None, :, None]

@@ -1,11 +1,12 @@
 """Train LeNet: `python3 src/bootstrap.py training.lenet.training --data mnist.npz --out models/lenet`.
 
-Teachers are trained first; the LeNet that is kept then learns from the labels and from their average opinion on every
-bent picture (Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015; a network taught by its equal:
-Furlanello et al., "Born-Again Neural Networks", 2018). Its weights are averaged along the last part of the way. The same
-data, options and library versions give the same weights to the bit.
+Teachers are trained first; the LeNet that is kept then learns from the labels and from their average opinion on
+every bent picture (Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015; a network
+taught by its equal: Furlanello et al., "Born-Again Neural Networks", 2018). Its weights are averaged along the
+last part of the way. The same data, options and library versions give the same weights to the bit.
 
-The network in training has batch normalisation and dropout; `fold` turns it into the plain one of models/lenet/model.py.
+The network in training has batch normalisation and dropout; `fold` turns it into the plain one of
+models/lenet/model.py.
 """
 
 from __future__ import annotations
@@ -239,7 +240,7 @@ def _means(figures: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 def fold(net: Any) -> list[np.ndarray[Any, np.dtype[np.float16]]]:
-    """The weights of `network`, batch normalisation folded into the layer before it, as float16 in the order of `build()`."""
+    """The weights of `network` with batch normalisation folded in: float16, in the order of `build()`."""
     from keras import layers
 
     folded: list[Floats] = []
@@ -288,13 +289,16 @@ def read(folder: Path) -> list[np.ndarray[Any, np.dtype[np.float16]]]:
 
 
 def save(trained: Trained, folder: Path) -> str:
-    """Write the weights into `folder` and their SHA-256 into its manifest, each at once or not at all; returns the hash.
+    """Write the weights into `folder` and their SHA-256 into its manifest; returns the hash.
+
+    Each file is replaced at once or not at all.
 
     `training.json` beside them says how accurate they are and since when, for whoever asks the server.
     """
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{WEIGHTS}.{os.getpid()}.npz"
-    np.savez_compressed(part, **{f"{index:04d}": each for index, each in enumerate(trained.weights)})  # type: ignore[arg-type]
+    arrays: dict[str, Any] = {f"{index:04d}": each for index, each in enumerate(trained.weights)}
+    np.savez_compressed(part, **arrays)
     digest = hashlib.sha256(part.read_bytes()).hexdigest()
     part.replace(folder / WEIGHTS)
     manifest = folder / "model.toml"

@@ -1,9 +1,10 @@
 """X-rays as another machine, another operator or another child would have given them. TensorFlow, on whole batches.
 
-A stronger version, which interpolated every picture and added noise and blur in proportion to the range of grey values, was worse on
-pictures that look alike held out together (xray_data.wards): the network then never sees a sharp picture, and infiltrates in a pale one
-are fainter than such noise. So half of the pictures move by whole pixels only, and noise and fields are in proportion to a picture's own
-deviation. Contrast and brightness are not varied: the network takes them out itself.
+A stronger version, which interpolated every picture and added noise and blur in proportion to the range of grey
+values, was worse on pictures that look alike held out together (`data.wards`): the network then never sees a
+sharp picture, and infiltrates in a pale one are fainter than such noise. So half of the pictures move by whole
+pixels only, and noise and fields are in proportion to a picture's own deviation. Contrast and brightness are
+not varied: the network takes them out itself.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def _deviation(x: Tensor) -> Tensor:
 
 
 def _warp(x: Tensor, matrix: list[Tensor], interpolation: str) -> Tensor:
-    """`matrix`: a, b, right, c, d, below, each (n,): the pixel (x, y) comes from (a x + b y + right, c x + d y + below)."""
+    """`matrix`: a, b, right, c, d, below, each (n,): pixel (x, y) comes from (a x + b y + right, c x + d y + below)."""
     zero = tf.zeros_like(matrix[0])
     transforms = tf.stack([*matrix, zero, zero], axis=1)
     return tf.raw_ops.ImageProjectiveTransformV3(
@@ -52,7 +53,10 @@ def moved(x: Tensor, random: Tensor) -> Tensor:
 
 
 def placed(x: Tensor, random: Tensor, strength: float = 1.0) -> Tensor:
-    """(n, 28, 28, 1) as placed otherwise: ±6 degrees, zoom 0.9..1.11 and ±5 % of aspect, ±5 % shift, mirrored half the time."""
+    """(n, 28, 28, 1) as placed otherwise.
+
+    ±6 degrees, zoom 0.9..1.11 and ±5 % of aspect, ±5 % shift, mirrored half the time.
+    """
     count, side = tf.shape(x)[0], x.shape[1]
 
     def draw(limit: float) -> Tensor:
@@ -90,7 +94,10 @@ def detected(x: Tensor, random: Tensor) -> Tensor:
 
 
 def machine(x: Tensor, random: Tensor) -> Tensor:
-    """Pictures for training: `x` (n, 28, 28, 1) in 0..1 to the same, somewhat beyond it; `random` a tf.random.Generator."""
+    """Pictures for training: `x` (n, 28, 28, 1) in 0..1 to the same, somewhat beyond it.
+
+    `random`: a tf.random.Generator.
+    """
     x = tf.where(_some(x, random, 0.5), placed(x, random), moved(x, random))
     x = tf.where(_some(x, random, 0.5), exposed(x, random), x)
     return detected(x, random)

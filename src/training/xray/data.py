@@ -48,7 +48,8 @@ def load(path: Path) -> Dataset:
             labels = np.concatenate([file["train_labels"], file["val_labels"]]).reshape(-1)
     except (OSError, KeyError, ValueError) as error:
         raise SettingError(
-            f"--data {path} is no .npz with train_images, train_labels, val_images and val_labels; take pneumoniamnist.npz of MedMNIST v2"
+            f"--data {path} is no .npz with train_images, train_labels, val_images and val_labels; "
+            "take pneumoniamnist.npz of MedMNIST v2"
         ) from error
     if images.shape[1:] != (SIDE, SIDE) or len(images) != len(labels) or set(np.unique(labels)) != {0, 1}:
         raise SettingError(

@@ -4,8 +4,9 @@ Trains nothing: network k of each committee has never seen fold k, so the served
 predictions for the pictures of those folds. Writes the tables in models/README.md and in each model's card,
 between `<!-- figures -->` and `<!-- end of figures -->`, with `--check` only compares.
 
-The intervals are of 95 %, by bootstrap over the pictures. A whole committee sees a new picture with all its networks
-where the figures here have one, so they lean to the low side; that the pictures come from the ward of the training leans to the high.
+The intervals are of 95 %, by bootstrap over the pictures. A whole committee sees a new picture with all its
+networks where the figures here have one, so they lean to the low side; that the pictures come from the ward of
+the training leans to the high.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ START, END = "<!-- figures -->", "<!-- end of figures -->"
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """One model's out-of-fold logits (n,): for the pictures as they are, and as another machine would have given them."""
+    """One model's out-of-fold logits (n,): for the pictures as they are, and as from another machine."""
 
     name: str
     parameters: int
@@ -119,9 +120,8 @@ def card(model: OutOfFold, labels: Whole) -> str:
         ("accuracy", xray_scores.accuracy),
         ("balanced accuracy", xray_scores.balanced),
     ):
-        lines.append(
-            f"| {title} | {_with_interval(measure, model.seen, labels)} | {_with_interval(measure, model.otherwise, labels)} |"
-        )
+        seen, otherwise = (_with_interval(measure, scores, labels) for scores in (model.seen, model.otherwise))
+        lines.append(f"| {title} | {seen} | {otherwise} |")
     found = [xray_scores.rates(scores, labels) for scores in (model.seen, model.otherwise)]
     for number, title in enumerate(("sensitivity", "specificity")):
         lines.append(f"| {title} | {found[0][number]:.4f} | {found[1][number]:.4f} |")
@@ -131,7 +131,10 @@ def card(model: OutOfFold, labels: Whole) -> str:
 
 
 def put(path: Path, table: str, check: bool) -> bool:
-    """Put `table` between the marks of the file; whether it was there already. SettingError when the marks are missing."""
+    """Put `table` between the marks of the file; whether it was there already.
+
+    SettingError when the marks are missing.
+    """
     text = path.read_text("utf-8")
     found = re.search(f"{START}\n(.*?){END}", text, re.DOTALL)
     if found is None:

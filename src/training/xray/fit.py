@@ -68,7 +68,7 @@ def fit(network: keras.Model, images: Pictures, targets: Reals, recipe: Recipe, 
 
 
 def logits(network: keras.Model, images: NDArray[Any]) -> Reals:
-    """(n,) what `network` says of `images` (n, 28, 28) in 0..255, as they are and mirrored, averaged: as it will serve."""
+    """(n,) what `network` says of `images` (n, 28, 28) in 0..255, as they are and mirrored: the mean, as it serves."""
     run = tf.function(lambda x: network(x, training=False), reduce_retracing=True)
     total = np.zeros(len(images), np.float32)
     for view in (images, images[:, :, ::-1]):

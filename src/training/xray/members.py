@@ -58,13 +58,13 @@ def calibrated(weights: Weights, scale: float, offset: float) -> Weights:
 
 
 def save(folder: Path, networks: list[Weights]) -> None:
-    """Write a committee into its folder and its SHA-256 into the manifest there; each file is replaced at once or not at all.
+    """Write a committee into its folder and its SHA-256 into the manifest there.
 
-    float16 arrays, numbered in the order of `build().weights`.
+    float16 arrays, numbered in the order of `build().weights`. Each file is replaced at once or not at all.
     """
-    arrays = [weight for network in networks for weight in halved(network)]
+    arrays: list[Any] = [weight for network in networks for weight in halved(network)]
     stream = io.BytesIO()
-    np.savez_compressed(stream, **{f"{index:04d}": array for index, array in enumerate(arrays)})  # type: ignore[arg-type]
+    np.savez_compressed(stream, **{f"{index:04d}": array for index, array in enumerate(arrays)})
     _replace(folder / WEIGHTS, stream.getvalue())
     digest = hashlib.sha256(stream.getvalue()).hexdigest()
     manifest = folder / "model.toml"
@@ -82,7 +82,10 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def load(path: Path, count: int) -> list[Weights]:
-    """The weights of the `count` networks of a committee, as float32. SettingError when the file is missing or no such."""
+    """The weights of the `count` networks of a committee, as float32.
+
+    SettingError when the file is missing or no such.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = [file[key].astype(np.float32) for key in sorted(file.files)]

@@ -27,8 +27,8 @@ class Calibration:
 
 def auc(scores: Reals, labels: Whole) -> float:
     """Area under the ROC curve: the share of pairs (pneumonia, normal) in the right order; ties count half."""
-    _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(count) - (count - 1) / 2)[place]
+    _, index, count = np.unique(scores, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(count) - (count - 1) / 2)[index]
     sick = labels == 1
     pairs = int(sick.sum()) * int((~sick).sum())
     return float((rank[sick].sum() - sick.sum() * (sick.sum() + 1) / 2) / pairs)
@@ -53,13 +53,13 @@ def summary(scores: Reals, labels: Whole) -> str:
     """One line for a person: of logits, at the threshold 0."""
     sensitivity, specificity = rates(scores, labels)
     return (
-        f"AUC {auc(scores, labels):.4f}, accuracy {accuracy(scores, labels):.4f}, balanced {balanced(scores, labels):.4f} "
-        f"(sensitivity {sensitivity:.4f}, specificity {specificity:.4f})"
+        f"AUC {auc(scores, labels):.4f}, accuracy {accuracy(scores, labels):.4f}, "
+        f"balanced {balanced(scores, labels):.4f} (sensitivity {sensitivity:.4f}, specificity {specificity:.4f})"
     )
 
 
 def interval(measure: Any, scores: Reals, labels: Whole, seed: int = 0) -> tuple[float, float]:
-    """The 95 % interval of `measure(scores, labels)`: bootstrap over pictures, percentiles, each class at its own number."""
+    """The 95 % interval of `measure(scores, labels)`: bootstrap over pictures, each class at its own number."""
     random = np.random.default_rng(seed)
     classes = [np.flatnonzero(labels == label) for label in (0, 1)]
     values = []

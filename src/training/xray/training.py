@@ -1,10 +1,10 @@
 """Train the X-ray models: `python3 src/bootstrap.py training.xray.training --data pneumoniamnist.npz`.
 
-One model with `--model xray-densenet`, all six without. Train and validation are one set of five folds, and each model is a
-committee of networks of which network k was trained without fold k: that gives out-of-fold predictions. On these, and on
-the same pictures as another machine would have given them, the logits are calibrated, for as many normals as pneumonias.
-What is done is kept in `--work`, so a run that was stopped goes on where it was.
-`python3 src/bootstrap.py training.xray.figures` then says how good they are.
+One model with `--model xray-densenet`, all six without. Train and validation are one set of five folds, and
+each model is a committee of networks of which network k was trained without fold k: that gives out-of-fold
+predictions. On these, and on the same pictures as another machine would have given them, the logits are
+calibrated, for as many normals as pneumonias. What is done is kept in `--work`, so a run that was stopped goes
+on where it was. `python3 src/bootstrap.py training.xray.figures` then says how good they are.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class FoldTraining:
 
 
 def train(job: FoldTraining) -> Path:
-    """Do the job unless it is done; returns its `result`: the weights, and the logits of the fold's pictures, seen two ways."""
+    """Do the job unless it is done; returns its `result`: weights, and the logits of the fold's pictures, two ways."""
     result = job.result
     if result.is_file():
         return result
@@ -90,7 +90,7 @@ def division(data: xray_data.Dataset, name: str) -> xray_data.Whole:
 
 
 def gather(jobs: list[FoldTraining], key: str) -> xray_data.Reals:
-    """(n,) the out-of-fold logits of finished jobs, fold after fold as `answers` has them; `key` "seen" or "otherwise"."""
+    """(n,) the out-of-fold logits of finished jobs, fold after fold as in `answers`; `key` "seen" or "otherwise"."""
     parts = []
     for job in jobs:
         with np.load(job.result, allow_pickle=False) as file:
@@ -120,7 +120,7 @@ def finish(data: xray_data.Dataset, jobs: list[FoldTraining]) -> scores.Calibrat
 
 
 def run(jobs: Iterable[FoldTraining], processes: int) -> None:
-    """Train what is not trained yet, `processes` networks at a time, one core each: they are too small to share cores within."""
+    """Train what is not trained yet, `processes` networks at a time, one core each: they are too small for more."""
     todo = [job for job in jobs if not job.result.is_file()]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(train, job) for job in todo]

@@ -159,8 +159,8 @@ def test_what_does_not_fit_the_model_is_said_by_prepare(root):
         "it is no zip archive, as a .keras file is: it may be cut short"
     ) in said
     assert (
-        "'weights.npz' of the model 'wrong-arrays' do not load: its 2 arrays do not have the shapes of the model's 4 weights"
-        in said
+        "'weights.npz' of the model 'wrong-arrays' do not load: "
+        "its 2 arrays do not have the shapes of the model's 4 weights" in said
     )
 
 

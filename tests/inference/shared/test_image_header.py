@@ -65,8 +65,12 @@ HEADERS = {
     "exif big endian": (jpeg(segment(0xE1, b"Exif\0\0" + exif(3, "MM"))), Header("jpeg", 7, 5, 3)),
     "exif of nonsense": (jpeg(segment(0xE1, b"Exif\0\0" + exif(9))), Header("jpeg", 7, 5)),
     "exif cut short": (jpeg(segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\xff\xff")), Header("jpeg", 7, 5)),
-    "exif after another application's": (jpeg(segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0"), EXIF_6), Header("jpeg", 7, 5, 6)),
-    "a thumbnail's header does not count": (jpeg(segment(0xE1, b"Exif\0\0" + exif(1) + jpeg(width=99))), Header("jpeg", 7, 5)),
+    "exif after another application's": (
+        jpeg(segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0"), EXIF_6), Header("jpeg", 7, 5, 6),
+    ),
+    "a thumbnail's header does not count": (
+        jpeg(segment(0xE1, b"Exif\0\0" + exif(1) + jpeg(width=99))), Header("jpeg", 7, 5),
+    ),
     "png": (png(), Header("png", 7, 5)),
     "png with alpha": (png(colour=6), Header("png", 7, 5, alpha=True)),
     "png grey with alpha": (png(colour=4), Header("png", 7, 5, alpha=True)),
@@ -76,9 +80,13 @@ HEADERS = {
     "bmp from the top": (bmp(40, 7, -5), Header("bmp", 7, 5)),
     "bmp of OS/2": (bmp(12, 7, 5), Header("bmp", 7, 5)),
     "webp lossy": (riff((b"VP8 ", b"\0\0\0\x9d\x01\x2a" + struct.pack("<HH", 7 | 1 << 14, 5))), Header("webp", 7, 5)),
-    "webp lossless": (riff((b"VP8L", b"\x2f" + struct.pack("<I", 6 | 4 << 14 | 1 << 28))), Header("webp", 7, 5, alpha=True)),
+    "webp lossless": (
+        riff((b"VP8L", b"\x2f" + struct.pack("<I", 6 | 4 << 14 | 1 << 28))), Header("webp", 7, 5, alpha=True),
+    ),
     "webp extended": (riff((b"VP8X", VP8X), (b"VP8 ", b"abc"), (b"EXIF", exif(5))), Header("webp", 7, 5, 5, True)),
-    "webp extended, exif with a prefix": (riff((b"VP8X", VP8X), (b"EXIF", b"Exif\0\0" + exif(5))), Header("webp", 7, 5, 5, True)),
+    "webp extended, exif with a prefix": (
+        riff((b"VP8X", VP8X), (b"EXIF", b"Exif\0\0" + exif(5))), Header("webp", 7, 5, 5, True),
+    ),
 }  # fmt: skip
 
 
@@ -92,18 +100,18 @@ def test_header(name):
     assert image_header.read(memoryview(bytearray(data))) == found
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_what_pillow_writes(form, mode):
+def test_what_pillow_writes(kind, mode):
     stream = io.BytesIO()
     exif_block = Image.Exif()
     exif_block[274] = 6
-    options = {} if form == "BMP" else {"exif": exif_block}
-    Image.new(mode, (31, 17)).save(stream, form, **options)
+    options = {} if kind == "BMP" else {"exif": exif_block}
+    Image.new(mode, (31, 17)).save(stream, kind, **options)
     found = image_header.read(stream.getvalue())
-    assert (found.kind, found.width, found.height) == (form.lower(), 31, 17)
-    assert found.orientation == (1 if form == "BMP" else 6)
-    assert found.upright == ((31, 17) if form == "BMP" else (17, 31))
+    assert (found.kind, found.width, found.height) == (kind.lower(), 31, 17)
+    assert found.orientation == (1 if kind == "BMP" else 6)
+    assert found.upright == ((31, 17) if kind == "BMP" else (17, 31))
 
 
 def test_which_jpegs_come_in_several_scans():

@@ -26,9 +26,9 @@ def upright():
     return Image.fromarray(pixels)
 
 
-def encoded(picture, form, **options):
+def encoded(picture, kind, **options):
     stream = io.BytesIO()
-    picture.save(stream, form, **options)
+    picture.save(stream, kind, **options)
     return stream.getvalue()
 
 
@@ -51,22 +51,23 @@ def assert_corners(pixels, wanted):
 # What turns the upright picture into the one that an orientation describes: the inverse of what a viewer does.
 STORED = {
     1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", STORED)
 @pytest.mark.parametrize("alpha", [False, True])
-def test_orientation(form, orientation, alpha):
-    if alpha and form == "JPEG":
+def test_orientation(kind, orientation, alpha):
+    if alpha and kind == "JPEG":
         return
     picture = upright() if STORED[orientation] is None else upright().transpose(STORED[orientation])
     if alpha:
         picture.putalpha(255)
     exif = Image.Exif()
     exif[274] = orientation
-    found = decode(encoded(picture, form, exif=exif))
+    found = decode(encoded(picture, kind, exif=exif))
     assert found.size == (96, 64)
     assert found.pixels.shape == (64, 96, 3)
     assert_corners(found.pixels, CORNERS)
@@ -108,11 +109,11 @@ def test_odd_sizes_are_reduced_upwards():
     assert decode(encoded(upright().resize((1001, 801)), "JPEG"), least=100).pixels.shape == (101, 126, 3)
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
 @pytest.mark.parametrize("part", [0.05, 0.5, 0.9, 0.999])
-def test_a_picture_that_ends_early_is_refused(form, part):
+def test_a_picture_that_ends_early_is_refused(kind, part):
     random = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
-    data = encoded(Image.fromarray(random), form)
+    data = encoded(Image.fromarray(random), kind)
     with pytest.raises(PictureError):
         decode(data[: int(len(data) * part)])
 
@@ -130,12 +131,12 @@ def test_a_jpeg_without_its_last_bytes_is_refused_even_if_a_thumbnail_is_complet
 
 
 def test_transparent_is_white():
-    for form in ("PNG", "WEBP", "TIFF"):
+    for kind in ("PNG", "WEBP", "TIFF"):
         picture = Image.new("RGBA", (20, 10), (0, 0, 0, 0))
         picture.paste((0, 0, 0, 255), (0, 0, 10, 10))
         picture.putpixel((15, 5), (0, 0, 0, 128))
-        options = {"lossless": True} if form == "WEBP" else {}
-        data = encoded(picture, form, **options)
+        options = {"lossless": True} if kind == "WEBP" else {}
+        data = encoded(picture, kind, **options)
         colour, grey = decode(data).pixels, decode(data, channels=1).pixels
         assert colour.shape == (10, 20, 3)
         assert grey.shape == (10, 20)
@@ -154,8 +155,8 @@ def test_palettes_grey_alpha_and_one_bit():
     grey_alpha = Image.new("LA", (4, 4), (0, 0))
     assert (decode(encoded(grey_alpha, "PNG"), channels=1).pixels == 255).all()
     one_bit = Image.new("1", (9, 4), 1)
-    for form in ("PNG", "TIFF", "BMP"):
-        assert (decode(encoded(one_bit, form)).pixels == 255).all()
+    for kind in ("PNG", "TIFF", "BMP"):
+        assert (decode(encoded(one_bit, kind)).pixels == 255).all()
 
 
 @pytest.mark.parametrize("extension", [".png", ".tiff"])
@@ -219,8 +220,8 @@ CHANGES = st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_s
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(["JPEG", "PNG", "BMP", "TIFF", "WEBP"]), CHANGES)
-def test_damaged_pictures_give_pixels_or_a_sentence(form, changes):
-    data = bytearray(encoded(upright().resize((24, 16)), form))
+def test_damaged_pictures_give_pixels_or_a_sentence(kind, changes):
+    data = bytearray(encoded(upright().resize((24, 16)), kind))
     for at, value in changes:
         data[at % len(data)] = value
     try:

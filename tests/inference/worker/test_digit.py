@@ -32,7 +32,7 @@ def on_paper(label=5, size=(120, 120), paper=235, pen=30, width=STROKE):
 
 
 def differs(one, other):
-    """Mean difference over the digit's pixels, in levels, when it may lie a pixel off: the centre of mass is rounded."""
+    """Mean difference over the digit's pixels, in levels; it may lie a pixel off, as the centre of mass is rounded."""
     moved = [np.roll(one.astype(int), (down, across), (0, 1)) for down in (-1, 0, 1) for across in (-1, 0, 1)]
     return min(np.abs(each - other).sum() for each in moved) / max(1, (other > 64).sum())
 

@@ -34,8 +34,8 @@ def describe(folder: Path, name: str, *, channels=1, size=28, labels='["normal",
     path.mkdir()
     (path / "model.py").write_text("def build():\n    raise RuntimeError('no runtime here')\n")
     (path / "model.toml").write_text(
-        f'kind = "classification"\n[input]\nwidth = {size}\nheight = {size}\nchannels = {channels}\n[output]\nlabels = {labels}\n'
-        f"[batch]\nmax_batch = {batch}\n{more}"
+        f'kind = "classification"\n[input]\nwidth = {size}\nheight = {size}\nchannels = {channels}\n'
+        f"[output]\nlabels = {labels}\n[batch]\nmax_batch = {batch}\n{more}"
     )
     return path
 
@@ -99,8 +99,9 @@ def dense(folder, name, bias, **options):
     """A network that says the same of every picture; returns its folder."""
     path = describe(folder, name, more='[runtime]\nruntime = "tensorflow"\nweights = "weights.npz"', **options)
     (path / "model.py").write_text(
-        "import keras\n\ndef build():\n"
-        "    return keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Dense(2, activation='softmax')])\n"
+        "import keras\nfrom keras import layers\n\ndef build():\n"
+        "    last = layers.Dense(2, activation='softmax')\n"
+        "    return keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), last])\n"
     )
     np.savez(path / "weights.npz", kernel=np.zeros((784, 2), np.float16), bias=np.array([0, bias], np.float16))
     return path

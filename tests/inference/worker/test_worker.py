@@ -17,9 +17,9 @@ from tests.inference.worker.worker_process import TEST_MODELS, WorkerProcess
 from imageserver.inference.shared import wire
 
 
-def grey(level, size=(32, 24), form="PNG"):
+def grey(level, size=(32, 24), kind="PNG"):
     stream = io.BytesIO()
-    Image.new("L", size, level).save(stream, form)
+    Image.new("L", size, level).save(stream, kind)
     return stream.getvalue()
 
 
@@ -43,7 +43,7 @@ def test_each_picture_gets_its_own_answer_in_order(worker):
 
 def test_a_broken_picture_does_not_spoil_its_batch(worker):
     good, broken, cut, empty, other = worker.run(
-        "echo", [grey(5), b"no picture", grey(9)[:-9], b"", grey(6, form="JPEG")]
+        "echo", [grey(5), b"no picture", grey(9)[:-9], b"", grey(6, kind="JPEG")]
     )
     assert (good["label"], other["label"]) == ("5", "6")
     for result in (broken, cut, empty):
@@ -147,8 +147,9 @@ class Model:
         if any(picture.max() > 200 for picture in batch):
             raise helper.TooBright("far too bright")
         print("seen", len(batch))
-        return [{"label": self.labels[0], "score": np.float32(0.5), "extra": {"mean": np.mean(picture), "nan": float("nan")},
-                 "boxes": [{"x": 4, "y": 4, "width": 8, "height": np.int64(8), "label": "box", "score": 0.5}]} for picture in batch]
+        box = {"x": 4, "y": 4, "width": 8, "height": np.int64(8), "label": "box", "score": 0.5}
+        return [{"label": self.labels[0], "score": np.float32(0.5), "boxes": [box],
+                 "extra": {"mean": np.mean(picture), "nan": float("nan")}} for picture in batch]
 """
 
 

@@ -1,4 +1,4 @@
-"""A real worker process without the engine: what a test sends goes over a socket pair and shared memory, as in the server."""
+"""A real worker process without the engine: what a test sends goes over a socket pair and shared memory."""
 
 import mmap
 import os

@@ -108,7 +108,8 @@ try:
 except training.Cancelled as error:
     stopped = str(error)
 print(json.dumps({"states": [vars(state) for state in states], "accuracy": trained.accuracy, "stopped": stopped,
-    "again": training.evaluate(trained.weights, data.x_test, data.y_test), "shapes": [list(each.shape) for each in trained.weights]}))
+    "again": training.evaluate(trained.weights, data.x_test, data.y_test),
+    "shapes": [list(each.shape) for each in trained.weights]}))
 """
 
 

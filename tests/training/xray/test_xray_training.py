@@ -1,4 +1,4 @@
-"""Training and judging the X-ray models, on pictures made up for it: light above means normal, light below pneumonia."""
+"""Training and judging the X-ray models, on made pictures: light above means normal, light below pneumonia."""
 
 import hashlib
 import os

@@ -58,8 +58,8 @@ def network(name: str, body: Body, dropout: float = 0.3) -> keras.Model:
 def committee(name: str, body: Body) -> keras.Model:
     """(n, 28, 28, 1) in 0..255 to (n, 2): the calibrated probabilities of normal and of pneumonia.
 
-    `NETWORKS` networks judge each picture as it is and mirrored, and the mean of their logits counts. The weights are those of the
-    networks, one after the other; calibration is in each one's last layer.
+    `NETWORKS` networks judge each picture as it is and mirrored, and the mean of their logits counts. The
+    weights are those of the networks, one after the other; calibration is in each one's last layer.
     """
     picture = keras.Input((SIDE, SIDE, 1), name="picture")
     both = ops.concatenate([picture, ops.flip(picture, axis=2)], axis=0)

@@ -1,4 +1,4 @@
-"""Models executed by OpenVINO: converted once from Keras, compared with it, then run without TensorFlow in the process."""
+"""Models executed by OpenVINO: converted once from Keras, compared with it, then run without TensorFlow."""
 
 from __future__ import annotations
 

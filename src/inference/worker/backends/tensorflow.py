@@ -1,4 +1,4 @@
-"""Models executed by TensorFlow itself: where conversion does not work, or the manifest asks for it, or there is a GPU."""
+"""Models executed by TensorFlow: where conversion does not work, the manifest asks for it, or there is a GPU."""
 
 from __future__ import annotations
 

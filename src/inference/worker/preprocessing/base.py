@@ -34,10 +34,13 @@ def _whole(width: int, height: int, wanted: Input) -> Region:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """`function(pixels, input)` makes the array. `least` is the shortest side in pixels that the decoder must deliver
-    (it may reduce a large picture to 1/2, 1/4 or 1/8 as long as the shortest side keeps at least that much; the sides
-    of the model's own input count as well). `region(width, height, input)` says which part of the picture, as x, y, width, height
-    in its pixels, the array shows: boxes are mapped back by it."""
+    """`function(pixels, input)` makes the array.
+
+    `least` is the shortest side in pixels that the decoder must deliver (it may reduce a large picture to 1/2,
+    1/4 or 1/8 as long as the shortest side keeps at least that much; the sides of the model's own input count
+    as well). `region(width, height, input)` says which part of the picture, as x, y, width, height in its
+    pixels, the array shows: boxes are mapped back by it.
+    """
 
     function: Callable[[Array, Input], Array]
     least: int = 0

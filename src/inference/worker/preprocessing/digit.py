@@ -75,7 +75,7 @@ def _shrink(picture: Picture, factor: int) -> Picture:
 
 
 def _ready(picture: Picture) -> Picture | None:
-    """The 28x28 picture itself, light on dark, when its outermost ring is background; None when strokes are cut there."""
+    """The 28x28 picture itself, light on dark; None when its outermost ring is not background: strokes are cut."""
     ring = np.concatenate((picture[0], picture[-1], picture[:, 0], picture[:, -1]))
     low, high = int(picture.min()), int(picture.max())
     if int(ring.max()) - int(ring.min()) > (high - low) // 2:
@@ -91,7 +91,7 @@ def _ready(picture: Picture) -> Picture | None:
 
 
 def _paper(work: Picture) -> tuple[Picture, bool]:
-    """The paper beneath `work` (same shape), light, and whether `work` is light on dark and has to be inverted to match.
+    """The paper beneath `work` (same shape), light; and whether `work` is light on dark and has to be inverted.
 
     Both readings are tried: under the right one the strokes differ from the border, under the wrong one "strokes" are
     the gaps between real ones and look like the border. Brightness is compared by its logarithm: there ink on paper
@@ -129,7 +129,7 @@ def _contrast(picture: Picture, paper: Picture) -> Picture:
 
 
 def _strokes(ink: Picture) -> tuple[Picture | None, tuple[int, int, int, int]]:
-    """Mask (255 = digit) of the components of `ink` that make up the digit, and their box (left, top, right, bottom)."""
+    """Mask (255 = digit) of the components of `ink` that are the digit, and their box (left, top, right, bottom)."""
     threshold, mask = cv2.threshold(ink, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     if threshold < 8:
         return None, (0, 0, 0, 0)
@@ -196,7 +196,7 @@ def _width(mask: Picture) -> float:
 
 
 def centre(ink: Picture) -> Picture:
-    """`ink` of at most 28x28, placed by whole pixels so that its centre of mass comes nearest to the middle of 28x28."""
+    """`ink` of at most 28x28, placed by whole pixels so that its centre of mass is nearest to the middle of 28x28."""
     height, width = ink.shape
     moments = cv2.moments(ink)
     mass = max(1.0, moments["m00"])
