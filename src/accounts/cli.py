@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from imageserver.accounts.database import ROLES, ROTATIONS, User, UserDB, checked
+from imageserver.accounts.database import ROLES, ROTATIONS, User, UserDB, checked, missing, taken
 from imageserver.config import table
 from imageserver.errors import SettingError
 
@@ -54,15 +54,13 @@ def _run(given: argparse.Namespace, users: UserDB) -> None:
     # Said before the password is asked for.
     if given.command == "add":
         if user is not None:
-            raise SettingError(
-                f"there is a user {given.name!r} already: change it with passwd or set, or remove it first"
-            )
+            raise taken(given.name)
         new = _changed(User(given.name), given)
         users.add(new.name, _password(), new.roles, new.model, new.hz, new.rotate)
         print(f"Added to {users.path}: {_line(new)}")
         return
     if user is None:
-        raise SettingError(f"there is no user {given.name!r}; list shows them all")
+        raise missing(given.name)
     if given.command == "passwd":
         users.passwd(user.name, _password())
         print(f"The password of {user.name} is changed.")
@@ -138,7 +136,8 @@ def _password() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="userdb.py",
-        description="Who may use the server when it runs with -a. Passwords are asked for, or read from standard input.",
+        description="Who may use the server when it runs with -a. "
+        "Passwords are asked for, or read from standard input.",
         allow_abbrev=False,
     )
     where = argparse.ArgumentParser(add_help=False, allow_abbrev=False)

@@ -13,49 +13,60 @@ from collections.abc import Callable
 from imageserver import metrics
 from imageserver.accounts.database import ROLES, User, UserDB, Verifier
 from imageserver.errors import LimitExceeded, SettingError
+from imageserver.limits import Limits, hit
 from imageserver.transport import hub
 
 MINUTE = 60.0
 
 
 class Logins:
-    """`users` is where names and passwords are; `required`: whether credentials are checked (`--auth`).
+    """The one check of names and passwords that every door shares.
 
-    After `attempts` refusals within a minute (0: no limit) an address has to wait until the oldest is a minute ago.
+    Args:
+        users: Where names and passwords are.
+        limits: `login_threads` passwords are hashed at once, `login_queue` may wait, and after `login_attempts`
+            refusals within a minute an address has to wait until the oldest is a minute ago.
+        required: Whether credentials are asked for everywhere (`--auth`).
+        log: Takes a line for the log.
+        clock: Monotonic seconds.
     """
 
     def __init__(
         self,
         users: UserDB,
+        limits: Limits,
         *,
         required: bool,
-        concurrent: int,
-        max_waiting: int,
-        attempts: int,
         log: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.users, self.required = users, required
-        self._attempts, self._clock = attempts, clock
+        self._limits, self._log, self._clock = limits, log, clock
         self._verifier = Verifier(users, clock=clock)
-        self._verified: dict[str, User] = {}
-        self._failures: dict[str, deque[float]] = {}
-        self._max_waiting = max_waiting
+        self._verified: dict[str, User] = {}  # by connection
+        self._refusals: dict[str, deque[float]] = {}  # when, by address
         self._waiting = 0
-        self._turns = hub.Semaphore(concurrent)
-        self._log = log
+        self._hashing = hub.Semaphore(limits.login_threads)
 
     def check(self, name: str, password: str, address: str, *, always: bool = False) -> User | None:
         """Who this is, or None when the credentials are wrong; waits green.
 
-        Without `required` every name passes, with the defaults of a known user of that name; `always` checks all the
-        same. LimitExceeded when too many logins wait, or too many were refused.
+        Args:
+            name: As the client gave it.
+            password: As the client gave it.
+            address: The client's.
+            always: Check though credentials are not required; else every name passes then, with the defaults of a known
+                user of that name.
+
+        Raises:
+            LimitExceeded: Too many logins wait, or too many from this address were refused.
         """
         if self.required or always:
             user = self._verify(name, password, address)
             if user is None:
-                self._failures.setdefault(address, deque()).append(self._clock())
                 self._log(f"login of {name[:64]!r} from {address} refused: unknown name or wrong password")
+                if self._limits.login_attempts:
+                    self._refusals.setdefault(address, deque()).append(self._clock())
         else:
             user = self._known(name) or User(name, frozenset(ROLES))
         metrics.LOGINS.inc("accepted" if user else "refused")
@@ -63,8 +74,7 @@ class Logins:
 
     def login(self, connection: str, name: str, password: str, address: str) -> User | None:
         """`check`, and remember for this connection who proved to be there (`verified`) until `forget`."""
-        user = self.check(name, password, address)
-        proven = user
+        user = proven = self.check(name, password, address)
         if not self.required:
             proven = self._verify(name, password, address) if self._known(name) else None
         if proven is not None:
@@ -79,6 +89,10 @@ class Logins:
         """The connection has ended."""
         self._verified.pop(connection, None)
 
+    def checked(self) -> bool:
+        """Whether credentials count that come with each request (REST): with `--auth`, or once there is a user."""
+        return self.required or hub.in_thread(self.users.any)
+
     def _known(self, name: str) -> User | None:
         try:
             return hub.in_thread(self.users.get, name)
@@ -89,20 +103,21 @@ class Logins:
     def _verify(self, name: str, password: str, address: str) -> User | None:
         """The user of that name and password, within the limits; raises as `check` does."""
         try:
-            # Clients of REST show their password with every request: what was right a moment ago needs no turn.
+            # Clients of REST show their password with every request: what was right a moment ago need not wait.
             if lately := hub.in_thread(self._verifier.recall, name, password):
                 return lately
-            if self._waiting >= self._max_waiting:
-                metrics.LIMITS_HIT.inc("login-queue")
+            if self._waiting >= self._limits.login_queue:
+                hit("login_queue")
                 raise LimitExceeded("too many logins wait at this moment; try again in a few seconds")
             if self._must_wait(address):
-                metrics.LIMITS_HIT.inc("login-attempts")
+                hit("login_attempts")
                 raise LimitExceeded(
-                    f"{self._attempts} logins from {address} were refused within a minute; try again in a minute"
+                    f"{self._limits.login_attempts} logins from {address} were refused within a minute; "
+                    "try again in a minute"
                 )
             self._waiting += 1
             try:
-                with self._turns:
+                with self._hashing:
                     return hub.in_thread(self._verifier.check, name, password)
             finally:
                 self._waiting -= 1
@@ -112,17 +127,12 @@ class Logins:
 
     def _must_wait(self, address: str) -> bool:
         """Whether this address was refused too often; forgets what is over a minute ago, everywhere."""
-        if not self._attempts:
+        if not self._limits.login_attempts:
             return False
         since = self._clock() - MINUTE
-        for other in list(self._failures):
-            times = self._failures[other]
+        for other, times in list(self._refusals.items()):
             while times and times[0] < since:
                 times.popleft()
             if not times:
-                del self._failures[other]
-        return len(self._failures.get(address, ())) >= self._attempts
-
-    def checked(self) -> bool:
-        """Whether credentials are checked for those requests that always carry them: with `--auth`, or once a user exists."""
-        return self.required or hub.in_thread(self.users.any)
+                del self._refusals[other]
+        return len(self._refusals.get(address, ())) >= self._limits.login_attempts

@@ -37,7 +37,7 @@ _CURVES: dict[str, hashes.HashAlgorithm] = {
 _RSA_HASHES: dict[bytes, hashes.HashAlgorithm] = {b"rsa-sha2-256": hashes.SHA256(), b"rsa-sha2-512": hashes.SHA512()}
 
 _NARROWING = ("cert-authority", "expiry-time", "from", "principals")
-"""Options that say when or for what a key does not count. This module cannot honour them, so it leaves such keys out."""
+"""Options that say when or for what a key does not count. They cannot be honoured here, so such keys are left out."""
 
 
 def verify(signature: bytes, message: bytes, namespace: str, keys: Collection[bytes]) -> None:
@@ -96,9 +96,9 @@ def _check(key: PublicKey, algorithm: bytes, signature: bytes, signed: bytes) ->
         key.verify(signature, signed)
     else:
         reader = _Reader(signature)
-        r, s = (int.from_bytes(reader.string(), "big") for _ in range(2))
+        r_value, s_value = (int.from_bytes(reader.string(), "big") for _ in range(2))
         reader.done()
-        key.verify(utils.encode_dss_signature(r, s), signed, ec.ECDSA(_CURVES[key.curve.name]))
+        key.verify(utils.encode_dss_signature(r_value, s_value), signed, ec.ECDSA(_CURVES[key.curve.name]))
 
 
 def load_key(encoded: bytes) -> PublicKey:
@@ -142,7 +142,11 @@ class _Reader:
 
 
 def parse_authorized_keys(text: str) -> tuple[dict[bytes, int], list[str]]:
-    """Encoded keys with the numbers of their lines (sshd(8), AUTHORIZED_KEYS FILE FORMAT); and a sentence for each line left out."""
+    """Read the lines of an authorized_keys file (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
+
+    Returns:
+        Encoded keys with the numbers of their lines, and a sentence for each line that is left out.
+    """
     keys: dict[bytes, int] = {}
     left_out = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -180,10 +184,18 @@ def _key_of_line(line: str) -> bytes:
 
 
 class AuthorizedKeys:
-    """An authorized_keys file, read again whenever it has changed. SettingError when it cannot be read at the start.
+    """An authorized_keys file, read again whenever it has changed.
 
-    `log` hears in a sentence of lines that are left out, and of a file that has become unreadable: then no key counts.
     Blocks for file and processor: for native threads (two at a time do no harm).
+
+    Args:
+        path: The file.
+        namespace: Of the signatures.
+        log: Takes a sentence on each line that is left out, and on a file that has become unreadable: then no key
+            counts.
+
+    Raises:
+        SettingError: The file cannot be read at the start.
     """
 
     def __init__(self, path: Path, namespace: str, log: Callable[[str], None]) -> None:

@@ -101,14 +101,7 @@ def inference(settings: Settings) -> Inference:
 
 def logins(settings: Settings, users: UserDB) -> Logins:
     """The check of names and passwords that every door shares."""
-    return Logins(
-        users,
-        required=settings.auth,
-        concurrent=settings.login_threads,
-        max_waiting=settings.login_queue,
-        attempts=settings.login_attempts,
-        log=LOG.warning,
-    )
+    return Logins(users, settings, required=settings.auth, log=LOG.warning)
 
 
 def doors(settings: Settings, models: Inference, checks: Logins, not_ready: Callable[[], str | None]) -> Doors:

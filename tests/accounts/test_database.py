@@ -110,6 +110,24 @@ def test_composed_and_decomposed_letters_are_the_same(users):
     assert users.check("jose\u0301", "pa\u0308ssword").name == "josé"
 
 
+def test_texts_too_long_to_be_either_are_measured_before_they_are_composed(users, monkeypatch):
+    """100,000 accents on one letter take half a minute to compose, and the server stands still meanwhile."""
+    composed = []
+    compose = database.unicodedata.normalize
+    monkeypatch.setattr(
+        database.unicodedata, "normalize", lambda form, text: composed.append(len(text)) or compose(form, text)
+    )
+    users.add("alice", "e\u0301" * 512)  # 1024 bytes
+    assert users.check("alice", "é" * 512) and users.check("alice", "e\u0301" * 512)
+    long = "a" + "\u0301\u0323" * 5000
+    assert users.check("alice", long) is None and users.check(long, "x") is None and users.get(long) is None
+    assert Verifier(users).recall("alice", long) is None and Verifier(users).check(long, long) is None
+    for change in (users.passwd, users.add):
+        with pytest.raises(SettingError):
+            change("alice", long)
+    assert max(composed) <= 1.5 * database.MAX_PASSWORD
+
+
 def test_an_unknown_user_costs_what_a_known_one_does(tmp_path):
     hasher = CountingHasher(time_cost=2, memory_cost=64, parallelism=1)
     users = UserDB(tmp_path / "users.db", hasher)
@@ -270,7 +288,8 @@ class TestVerifier:
 def command(*arguments, typed="", folder=ROOT, **environment):
     return subprocess.run(
         [sys.executable, str(ROOT / "src/userdb.py"), *arguments],
-        input=typed, cwd=folder, env={"PATH": os.environ["PATH"], **environment}, capture_output=True, text=True, timeout=60,
+        input=typed, cwd=folder, env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
 

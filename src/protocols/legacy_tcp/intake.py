@@ -1,7 +1,8 @@
 """The bytes that a step of the protocol takes: where they go, how many have come, and how long the rest may take.
 
 An intake never takes more than its step needs: a file arrives in memory of its own, nothing is kept that was not
-asked for, and a client that sends ahead waits in the kernel. The clock is passed in: every `now` is in monotonic seconds.
+asked for, and a client that sends ahead waits in the kernel. The clock is passed in: every `now` is in seconds of one
+monotonic clock.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The legacy TCP commands as a state machine: bytes in, actions out, the clock passed in. No sockets, no models, no keys.
+"""The legacy TCP commands as a state machine: bytes in, actions out, the clock passed in; no sockets, models or keys.
 
     client                         server
                                    ?         on accept

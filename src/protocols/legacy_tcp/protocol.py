@@ -125,7 +125,7 @@ class LegacyTcp:
             self.shared_turn.take()
 
     def stop(self, grace: float) -> None:
-        """Accept no more and cut off whoever waits for nothing; give running models `grace` seconds, then cut all off."""
+        """Accept no more, cut off whoever waits for nothing; give running models `grace` seconds, then cut off all."""
         self._stopping = True
         hub.shut(self._listener)
         for connection in list(self._connections):

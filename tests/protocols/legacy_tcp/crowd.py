@@ -1,8 +1,8 @@
 """Many clients at once, in a process of their own: `python crowd.py HOST PORT COUNT`, standard library only.
 
 Each sends a picture of 100 KB, chooses a model, asks and says goodbye, waiting for each reply as the clients of the
-field do. Reads two pictures as lines of base64, a sick and a healthy one; prints as JSON how many clients got which bytes for
-which, and the seconds from the first connection to the last answer.
+field do. Reads two pictures as lines of base64, a sick and a healthy one; prints as JSON how many clients got which
+bytes for which, and the seconds from the first connection to the last answer.
 """
 
 from __future__ import annotations

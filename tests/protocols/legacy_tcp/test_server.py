@@ -151,7 +151,7 @@ def test_five_hundred_at_once_beside_a_camera(tmp_path: Path) -> None:
 @pytest.mark.alone
 @pytest.mark.long
 def test_five_hundred_at_once_beside_a_camera_of_ten_hertz(tmp_path: Path) -> None:
-    """The camera does not wait for answers, so one that took longer than a tenth of a second could cost a frame: wants a quiet machine."""
+    """It does not wait for answers: one that takes a tenth of a second can cost a frame. For a quiet machine."""
     with Server(*CROWDED, data=tmp_path) as server, Camera(server.ready()) as camera:
         server.wait_for("models ready")
         frame, sent = picture(50), 0

@@ -32,7 +32,7 @@ def model(code: str | None, state: str = "ready", members: tuple[str, ...] = ())
 
 
 class Streams:
-    """Answers by the first byte of the picture: P and N by their letters; `answers` are what it does instead, in order."""
+    """Answers by the first byte of the picture: P and N by their letters; `answers` say what it does instead."""
 
     max_frame_bytes = 2**24
 
