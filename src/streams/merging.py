@@ -22,22 +22,17 @@ PROTOCOL = "sessions"
 
 @dataclass(slots=True, eq=False)
 class PendingPrediction:
-    """What is known so far of a frame, or of the end of the session."""
+    """What is known so far of a frame, or of the end of the session. Times are in monotonic seconds."""
 
     seq: int
-    timestamp: int
-    """Milliseconds since the epoch, the client's."""
+    timestamp: int  # milliseconds since the epoch, the client's
     received: float
-    due: float
-    """Monotonic seconds, as `received`: it waits no longer than that."""
-    size: tuple[int, int] | None = None
-    """Width and height of the upright picture; None for the end."""
-    waiting_for: set[str] = field(default_factory=set)
-    """Models that have not answered yet."""
+    due: float  # it waits no longer than that
+    size: tuple[int, int] | None = None  # width and height of the upright picture; None for the end
+    waiting_for: set[str] = field(default_factory=set)  # models
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
-    answered: bool = False
-    """A model has answered, if only with nothing to say."""
+    answered: bool = False  # by a model, if only with nothing to say
     sent: bool = False
 
 

@@ -120,12 +120,15 @@ class Session:
         metrics.FRAMES_RECEIVED.inc(PROTOCOL)
         metrics.RECEIVED_BYTES.child(PROTOCOL).value += len(picture)
         try:
-            self._owner.check_size(picture)
+            if len(picture) > self._owner.max_frame_bytes:
+                raise LimitExceeded(
+                    f"a frame has {len(picture)} bytes; at most {self._owner.max_frame_bytes} are allowed"
+                )
             size = image_header.read(picture).upright
             if self._rotate in (90, 270):
                 size = (size[1], size[0])
-            received = self._owner.clock()
-            frame = PendingPrediction(self.received, timestamp, received, received + self._owner.deadline, size)
+            due = self.last_heard + self._owner.deadline
+            frame = PendingPrediction(self.received, timestamp, self.last_heard, due, size)
             self._distribute(frame, picture)
         except (PictureError, LimitExceeded, ModelError) as error:
             metrics.FRAMES_REFUSED.inc(PROTOCOL, type(error).__name__)
@@ -197,7 +200,7 @@ class Session:
         for line in self._lines.values():
             line.end(self.now)
             line.drop()
-        self._owner.forget(self)
+        self._owner.open_sessions.discard(self)
         self._subscriber.ended(self)
 
 
@@ -226,7 +229,7 @@ class Sessions:
         """
         self.stateful, self.models = stateful, tuple(models)
         self.deadline, self.clock = deadline, clock
-        self._idle, self._max_frame_bytes = idle, max_frame_bytes
+        self.max_frame_bytes, self._idle = max_frame_bytes, idle
         self._new_id = hub.numbered("session-")
         self.open_sessions: set[Session] = set()
         self.stopping = False
@@ -258,15 +261,6 @@ class Sessions:
         )
         self.open_sessions.add(session)
         return session
-
-    def check_size(self, picture: Picture) -> None:
-        """LimitExceeded when the picture has too many bytes."""
-        if len(picture) > self._max_frame_bytes:
-            raise LimitExceeded(f"a frame has {len(picture)} bytes; at most {self._max_frame_bytes} are allowed")
-
-    def forget(self, session: Session) -> None:
-        """Called by a session that is over."""
-        self.open_sessions.discard(session)
 
     def run(self) -> None:
         """End sessions that nobody sends frames to, for ever; spawn it."""

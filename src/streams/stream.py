@@ -6,16 +6,17 @@ then everybody who watches them all (results file, windows, pages).
 
 A stream's life (`StreamState`):
 
-            offer                take
-    IDLE ───────────► QUEUED ───────────► RUNNING          any
-    │ ▲                 ▲                    │              │ close
-    │ └─────────────────┼────────────────────┤              ▼
-    │  none waits       │ a newer one waits  │ answered   CLOSED
-    │                   ├────────────────────┤ or lost
-    │                   │ its time has come  │
-    └──────────────► THROTTLED ◄─────────────┘
-     offer, too soon            a newer one waits,
-     for its rate               too soon for its rate
+             offer               take
+    IDLE ────────────► QUEUED ──────────► RUNNING
+    ▲ │                  ▲                   │
+    │ │ offer, too soon  │ its time          │
+    │ │ for its rate     │ has come          │
+    │ └────────────► THROTTLED               │
+    │                                        │
+    └────────────────────────────────────────┘
+      answered or lost; when a newer frame waits it goes on at once, as with an offer
+
+    CLOSED ◄──── close, from each of them
 
 While it is QUEUED the engine has the stream, not the frame: a newer frame replaces the one that waits until `take`.
 """
@@ -103,7 +104,8 @@ class Stream:
     ) -> None:
         self.id, self.user, self.protocol = stream_id, user, protocol
         self.model, self.rotate = model, rotate
-        self.received = self.answered_count = self.replaced = self.lost_count = self.refused = 0
+        self.received = self.answered_count = self.refused = 0
+        self.dropped = 0  # replaced by newer ones or lost with a worker
         self.last_prediction: Prediction = {}
         self._own_name = name
         self._state = _IDLE
@@ -121,11 +123,6 @@ class Stream:
     def name(self) -> str:
         """What people see: the name that the camera gave itself, otherwise its user's."""
         return self._own_name or self.user
-
-    @property
-    def dropped(self) -> int:
-        """Frames replaced by newer ones or lost with a worker."""
-        return self.replaced + self.lost_count
 
     def offer(self, data: Picture, timestamp: int | None = None) -> int:
         """Take a frame. Never blocks; `received` counts a refused one all the same.
@@ -152,7 +149,7 @@ class Stream:
             self.refuse("stopping")
             raise Stopping("the server is stopping")
         if self._waiting is not None:
-            self.replaced += 1
+            self.dropped += 1
             self._metric_replaced.value += 1
         self._waiting = Frame(
             data, self.received, timestamp if timestamp is not None else int(time.time() * 1000), time.monotonic()
@@ -227,7 +224,7 @@ class Stream:
         self._go_on()
 
     def lost(self, work: Work, reason: str) -> None:
-        self.lost_count += 1
+        self.dropped += 1
         metrics.FRAMES_LOST.inc(self.protocol, "worker died")
         self._go_on()
 
