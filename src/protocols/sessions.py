@@ -17,7 +17,7 @@ from typing import Any
 from imageserver import metrics
 from imageserver.accounts.database import User
 from imageserver.accounts.login import Logins
-from imageserver.errors import ImageServerError, NotAllowed
+from imageserver.errors import ImageServerError, LimitExceeded, NotAllowed
 from imageserver.protocols.events import SUCCESS, SocketServer, encode, failure
 from imageserver.streams.merging import Prediction
 from imageserver.streams.session import Session, Sessions
@@ -32,12 +32,12 @@ class SessionProtocol:
 
     def __init__(self, sessions: Sessions, logins: Logins, server: SocketServer, key: str) -> None:
         self._sessions, self._logins, self._server, self._key = sessions, logins, server, key
-        self._of: dict[str, list[Session]] = {}  # of each connection, the newest last; those before it are ending
+        self._by_connection: dict[str, list[Session]] = {}  # the newest last; those before it are ending
         self._with_key: set[str] = set()
         self.events: dict[str, Callable[..., Any]] = {
-            "session_start": self.session_start,
-            "frame": self.frame,
-            "session_end": self.session_end,
+            "session_start": _acknowledged(self._start),
+            "frame": _acknowledged(self._frame),
+            "session_end": _acknowledged(self._end),
         }
 
     def connected(self, sid: str, auth: Mapping[str, Any], user: User | None) -> None:
@@ -51,60 +51,37 @@ class SessionProtocol:
     def disconnected(self, sid: str) -> None:
         """The connection has ended, and with it its session."""
         self._with_key.discard(sid)
-        for session in self._of.pop(sid, ()):
+        for session in self._by_connection.pop(sid, ()):
             session.abandon()
 
     # ---- events -----------------------------------------------------------------------------------------------
 
-    def session_start(self, sid: str, message: Any = None, *_more: Any) -> str:
-        try:
-            timestamp, _rest = _split(message)
-            own = self._of.get(sid, [])
-            if own and own[-1].running:
-                return failure("a session runs already on this connection: end it with session_end first")
-            if len(own) >= MOST_ENDING:
-                metrics.LIMITS_HIT.inc("sessions-ending")
-                return failure(f"{len(own)} sessions of this connection are still ending: wait for a last prediction")
-            user = self._user(sid)
-            if user is None:
-                return failure(
-                    "authenticate first, or connect with the key of this server: strangers cannot start a session"
-                )
-            session = self._sessions.open(sid, user.name, rotate=user.rotate, timestamp=timestamp, subscriber=self)
-            self._of.setdefault(sid, []).append(session)
-        except (ImageServerError, ValueError) as error:
-            return failure(str(error))
-        return SUCCESS
+    def _start(self, sid: str, timestamp: int, _rest: memoryview) -> None:
+        own = self._by_connection.get(sid, [])
+        if own and own[-1].running:
+            raise ValueError("a session runs already on this connection: end it with session_end first")
+        if len(own) >= MOST_ENDING:
+            metrics.LIMITS_HIT.inc("sessions-ending")
+            raise LimitExceeded(f"{len(own)} sessions of this connection are still ending: wait for a last prediction")
+        user = self._user(sid)
+        if user is None:
+            raise NotAllowed(
+                "authenticate first, or connect with the key of this server: strangers cannot start a session"
+            )
+        session = self._sessions.open(sid, user.name, rotate=user.rotate, timestamp=timestamp, subscriber=self)
+        self._by_connection.setdefault(sid, []).append(session)
 
-    def frame(self, sid: str, message: Any = None, *_more: Any) -> str:
-        try:
-            timestamp, picture = _split(message)
-            self._session(sid).append(picture, timestamp)
-        except (ImageServerError, ValueError) as error:
-            return failure(str(error))
-        return SUCCESS
+    def _frame(self, sid: str, timestamp: int, picture: memoryview) -> None:
+        self._running(sid).append(picture, timestamp)
 
-    def session_end(self, sid: str, message: Any = None, *_more: Any) -> str:
-        try:
-            timestamp, _rest = _split(message)
-            self._session(sid).end(timestamp)
-        except (ImageServerError, ValueError) as error:
-            return failure(str(error))
-        return SUCCESS
+    def _end(self, sid: str, timestamp: int, _rest: memoryview) -> None:
+        self._running(sid).end(timestamp)
 
-    # ---- what becomes of sessions (SessionSubscriber) -----------------------------------------------------------
-
-    def predicted(self, session: Session, prediction: Prediction) -> None:
-        self._server.emit("prediction", encode(prediction), to=session.connection)
-
-    def ended(self, session: Session) -> None:
-        own = self._of.get(session.connection, [])
-        if session in own:
-            own.remove(session)
-            if not own:
-                del self._of[session.connection]
-
-    # ---- within -----------------------------------------------------------------------------------------------
+    def _running(self, sid: str) -> Session:
+        own = self._by_connection.get(sid)
+        if not own or not own[-1].running:
+            raise ValueError("no session runs on this connection: begin one with session_start")
+        return own[-1]
 
     def _user(self, sid: str) -> User | None:
         """Who may start a session on this connection; None: nobody yet."""
@@ -114,11 +91,31 @@ class SessionProtocol:
         open_to_all = not self._key and not self._logins.required
         return User(sid) if sid in self._with_key or open_to_all else None
 
-    def _session(self, sid: str) -> Session:
-        own = self._of.get(sid)
-        if not own or not own[-1].running:
-            raise ValueError("no session runs on this connection: begin one with session_start")
-        return own[-1]
+    # ---- what becomes of sessions (SessionSubscriber) -----------------------------------------------------------
+
+    def predicted(self, session: Session, prediction: Prediction) -> None:
+        self._server.emit("prediction", encode(prediction), to=session.connection)
+
+    def ended(self, session: Session) -> None:
+        own = self._by_connection.get(session.connection, [])
+        if session in own:
+            own.remove(session)
+            if not own:
+                del self._by_connection[session.connection]
+
+
+def _acknowledged(handle: Callable[[str, int, memoryview], None]) -> Callable[..., str]:
+    """The handler of an event: takes its message apart, and acknowledges what `handle` does or refuses."""
+
+    def handler(sid: str, message: Any = None, *_more: Any) -> str:
+        try:
+            timestamp, rest = _split(message)
+            handle(sid, timestamp, rest)
+        except (ImageServerError, ValueError) as error:
+            return failure(str(error))
+        return SUCCESS
+
+    return handler
 
 
 def _bytes(key: str) -> bytes:
