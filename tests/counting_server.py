@@ -22,7 +22,7 @@ MODULES = {
     "imageserver.streams.merging",
     "imageserver.inference.server.stateful.queues",
 }
-KINDS = ("Session", "Merger", "PendingPrediction", "Line", "Call")
+KINDS = ("Session", "Merger", "PendingPrediction", "ModelQueue", "Call")
 
 
 def state(_environ: Any, start_response: Any) -> list[bytes]:

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from imageserver import metrics
 from imageserver.errors import LimitExceeded, ModelError, ModelUnavailable, PictureError, Stopping
 from imageserver.inference.server.stateful.models import StatefulModels
-from imageserver.inference.server.stateful.queues import Call, Line
+from imageserver.inference.server.stateful.queues import Call, ModelQueue
 from imageserver.inference.shared import image_header
 from imageserver.inference.shared.wire import Picture
 from imageserver.streams.merging import PROTOCOL, Merger, PendingPrediction, Prediction
@@ -72,14 +72,14 @@ class Session:
         self.last_heard = owner.clock()
         self._owner, self._subscriber, self._rotate = owner, subscriber, rotate
         self._timestamp = timestamp
-        self._lines: dict[str, Line] = {}
+        self._queues: dict[str, ModelQueue] = {}
         unavailable: dict[str, str] = {}
         for name in owner.models:
             try:
-                self._lines[name] = owner.stateful.open(name, session_id, timestamp, self)
+                self._queues[name] = owner.stateful.open(name, session_id, timestamp, self)
             except ModelError as error:  # the others go on without it, and every prediction says so
                 unavailable[name] = str(error)
-        if not self._lines:
+        if not self._queues:
             raise ModelUnavailable("; ".join(dict.fromkeys(unavailable.values())))
         self._merger = Merger(
             owner.models,
@@ -150,22 +150,24 @@ class Session:
         received = self._owner.clock()
         self._enter(SessionState.ENDING)
         self._merger.end(
-            PendingPrediction(self.received, timestamp, received, received + END_PATIENCE, waiting_for=set(self._lines))
+            PendingPrediction(
+                self.received, timestamp, received, received + END_PATIENCE, waiting_for=set(self._queues)
+            )
         )
-        for line in self._lines.values():
-            line.end(timestamp)
+        for queue in self._queues.values():
+            queue.end(timestamp)
 
     def abandon(self) -> None:
         """The client is gone: drop what waits, let the models end, send nothing more."""
         if self.state is not SessionState.ENDED:
             self._finish()
 
-    # ---- what models answer (Hearer) --------------------------------------------------------------------------
+    # ---- what models answer (QueueSubscriber) --------------------------------------------------------------------------
 
-    def outcome(self, line: Line, call: Call, output: dict[str, Any] | None, error: str) -> None:
+    def outcome(self, queue: ModelQueue, call: Call, output: dict[str, Any] | None, error: str) -> None:
         pending: PendingPrediction | None = self._merger.last if call.op == "end" else call.ticket
         if pending is not None and self.state is not SessionState.ENDED:
-            self._merger.answer(pending, line.name, output, error)
+            self._merger.answer(pending, queue.name, output, error)
 
     # ---- within -----------------------------------------------------------------------------------------------
 
@@ -175,14 +177,14 @@ class Session:
 
     def _distribute(self, frame: PendingPrediction, picture: Picture) -> None:
         """Give the frame to every model, or to none when a queue is full. A disabled model is an error in the answer."""
-        for line in self._lines.values():
-            line.check_room()
-        self._owner.stateful.held.check(len(picture) * len(self._lines))
-        for name, line in self._lines.items():
-            if line.closed:
+        for queue in self._queues.values():
+            queue.check_room()
+        self._owner.stateful.budget.check(len(picture) * len(self._queues))
+        for name, queue in self._queues.items():
+            if queue.closed:
                 continue  # it ended while a large picture was being copied to a worker
             try:
-                replaced: PendingPrediction | None = line.append(picture, frame.timestamp, self._rotate, frame)
+                replaced: PendingPrediction | None = queue.append(picture, frame.timestamp, self._rotate, frame)
             except ModelError as error:
                 frame.errors[name] = str(error)
                 continue
@@ -197,9 +199,9 @@ class Session:
         """Nothing of the session is left, but what models that run must still be told."""
         self._enter(SessionState.ENDED)
         self._merger.close()
-        for line in self._lines.values():
-            line.end(self.now)
-            line.drop()
+        for queue in self._queues.values():
+            queue.end(self.now)
+            queue.drop()
         self._owner.open_sessions.discard(self)
         self._subscriber.ended(self)
 

@@ -93,7 +93,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "--merge-deadline",
         "30s",
         "--session-idle",
-        "2s",
+        "5s",
     )
     with Server(*arguments, models=models, data=folder) as server:
         yield server.ready()
@@ -111,7 +111,12 @@ def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Pa
     write_model(models, "newest", GATED.format(closed=str(closed)), "time_limit_s = 100\n")
     arguments = ("--session-models", "diary,every,newest", "--session-bytes", "1M")
     with Server(*arguments, models=models, data=folder) as server:
-        yield server.ready(), closed
+        with Client(server.ready()) as client:
+            client.start()
+            client.frame(3, 1)
+            client.end()
+            client.last_word()  # every model has loaded
+        yield server, closed
 
 
 def test_models_hear_of_a_session_without_frames(watched: Server) -> None:

@@ -1,7 +1,7 @@
-"""Stateful models as the server process sees them: a worker process for each, and a `Line` for each session at each.
+"""Stateful models as the server process sees them: a worker process for each, and a queue for each session at each.
 
-Lines are spread over the worker's lanes (inference/worker/sessions.py), so sessions run side by side. When a model's folder
-changes, sessions that run keep the version they began with, in its own worker, and new ones get the new version.
+When a model's folder changes, sessions that run keep the version they began with, in its own worker, and new ones get
+the new version.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from imageserver.errors import ModelUnavailable
 from imageserver.inference.server.pool import Log
-from imageserver.inference.server.stateful.child import StatefulProcess
-from imageserver.inference.server.stateful.queues import Hearer, Held, Line
+from imageserver.inference.server.stateful.queues import FrameBudget, ModelQueue, QueueSubscriber
+from imageserver.inference.server.stateful.worker import StatefulWorker
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.transport import hub
 
@@ -41,9 +41,9 @@ class StatefulModels:
         """
         self._find, self._arguments, self._slot_bytes = find, arguments, slot_bytes
         self._log, self._warn, self._clock = log, warn, clock
-        self.held = Held(max_bytes)
-        self._processes: dict[str, StatefulProcess] = {}
-        self._former: list[StatefulProcess] = []  # of models whose folder changed, until their last session has ended
+        self.budget = FrameBudget(max_bytes)
+        self._workers: dict[str, StatefulWorker] = {}
+        self._former: list[StatefulWorker] = []  # of models whose folder changed, until their last session has ended
         self._kept: set[str] = set()
         self._stopping = False
 
@@ -51,60 +51,58 @@ class StatefulModels:
         """Keep time limits and end workers that nobody needs, for ever; spawn it."""
         while not self._stopping:
             hub.sleep(LIMIT_CHECK_EVERY)
-            for process in self._all():
-                process.enforce_time_limit()
-                if process in self._former and process.idle:
-                    self._former.remove(process)
-                    process.close()
-                elif (
-                    process.idle
-                    and process.pid
-                    and process.name not in self._kept
-                    and self._clock() - process.idle_since > KEEP_IDLE
-                ):
-                    process.rest()
+            for worker in self._all():
+                worker.enforce_time_limit()
+                if worker in self._former and worker.lanes.idle:
+                    self._former.remove(worker)
+                    worker.close()
+                elif worker.pid and worker.name not in self._kept and worker.lanes.idle_for > KEEP_IDLE:
+                    worker.rest()
 
     def preload(self, name: str) -> None:
         """Start the worker of `name` now, and keep it. UnknownModel, ModelUnavailable."""
-        self._process(name).start()
+        self._worker(name).start()
         self._kept.add(name)
 
-    def open(self, name: str, sid: str, timestamp: int, hearer: Hearer) -> Line:
-        """A session `sid` at model `name`, begun at `timestamp` ms. UnknownModel; ModelUnavailable: not stateful, or disabled."""
-        process = self._process(name)
-        process.check()
-        line = Line(process, sid, timestamp, hearer, self.held)
-        process.open(line)
-        return line
+    def open(self, name: str, sid: str, timestamp: int, subscriber: QueueSubscriber) -> ModelQueue:
+        """A session `sid` at model `name`, begun at `timestamp` ms.
+
+        UnknownModel; ModelUnavailable: it is not stateful, or disabled.
+        """
+        worker = self._worker(name)
+        worker.check()
+        queue = ModelQueue(worker, sid, timestamp, subscriber, self.budget)
+        worker.open(queue)
+        return queue
 
     @property
     def idle(self) -> bool:
         """Whether every session has ended at every model."""
-        return all(process.idle for process in self._all())
+        return all(worker.lanes.idle for worker in self._all())
 
     def pids(self) -> list[int]:
         """The process numbers of the workers."""
-        return [process.pid for process in self._all() if process.pid]
+        return [worker.pid for worker in self._all() if worker.pid]
 
     def stop(self) -> None:
         """End all workers. Sessions should have ended before."""
         self._stopping = True
-        for process in self._all():
-            process.close()
+        for worker in self._all():
+            worker.close()
 
-    def _all(self) -> list[StatefulProcess]:
-        return [*self._processes.values(), *self._former]
+    def _all(self) -> list[StatefulWorker]:
+        return [*self._workers.values(), *self._former]
 
-    def _process(self, name: str) -> StatefulProcess:
+    def _worker(self, name: str) -> StatefulWorker:
         manifest = self._find(name)
-        process = self._processes.get(name)
-        if process is not None and process.manifest is manifest:
-            return process
+        worker = self._workers.get(name)
+        if worker is not None and worker.manifest is manifest:
+            return worker
         if manifest.state is None:
             raise ModelUnavailable(f"the model {name!r} keeps no state, so it is not for sessions")
-        if process is not None:
-            self._former.append(process)
-        process = self._processes[name] = StatefulProcess(
+        if worker is not None:
+            self._former.append(worker)
+        worker = self._workers[name] = StatefulWorker(
             manifest, self._arguments, self._slot_bytes, log=self._log, warn=self._warn, clock=self._clock
         )
-        return process
+        return worker

@@ -1,18 +1,42 @@
-"""A session at a stateful model, as the server process sees it: a `Line` of calls that come in order, never two at once.
+"""A session at a stateful model, as the server process sees it: calls that come in order, never two at once.
 
-A model that wants every frame has a bounded queue for each line; otherwise a newer frame replaces the one that waits.
+A model that wants every frame has a bounded queue for each session; otherwise a newer frame replaces the one that waits.
+
+What the model knows of the session:
+
+            `start` sent            answered          `end` sent            answered, or the worker died
+    NEW ───────────────▶ STARTING ──────────▶ BEGUN ────────────▶ ENDING ────────────────────────────────▶ ENDED
+     │                    ▲    │                │                                                            ▲
+     │ nobody waits  next │    │ it raised, or  │ the worker ended                                           │
+     │ for its frames     │    │ the worker died│                                                            │
+     ▼              frame │    ▼                ▼                                                            │
+    FORGOTTEN ────────────┴─ FORGOTTEN ◀────────┘ ── the session is over: nobody there has to be told ───────┘
 """
 
 from __future__ import annotations
 
+import enum
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from imageserver import metrics
 from imageserver.errors import LimitExceeded
 from imageserver.inference.shared.manifest import State
 from imageserver.inference.shared.wire import Picture
+
+
+class QueueState(enum.Enum):
+    """What the model knows of a session."""
+
+    NEW = enum.auto()
+    """no `start` was sent yet"""
+    STARTING = enum.auto()
+    BEGUN = enum.auto()
+    FORGOTTEN = enum.auto()
+    """no worker knows of it any more: it begins anew with its next frame"""
+    ENDING = enum.auto()
+    ENDED = enum.auto()
 
 
 @dataclass(slots=True)
@@ -27,30 +51,30 @@ class Call:
     """Whatever the caller needs to know the frame again."""
 
 
-class Hearer(Protocol):
-    """Who hears what a line's model returned. Called in the loop; must not block."""
+class QueueSubscriber(Protocol):
+    """Who is told what a session's model returned. Called in the loop; must not block."""
 
-    def outcome(self, line: Line, call: Call, output: dict[str, Any] | None, error: str) -> None:
+    def outcome(self, queue: ModelQueue, call: Call, output: dict[str, Any] | None, error: str) -> None:
         """For each frame, and for the end; `error` is "" or one sentence."""
 
 
-class Model(Protocol):
-    """What a line needs of its model's process."""
+class QueueOwner(Protocol):
+    """What a queue needs of its model's worker."""
 
     @property
     def name(self) -> str: ...
 
     @property
-    def state(self) -> State: ...
+    def settings(self) -> State: ...
 
     def check(self) -> None:
         """ModelUnavailable when it cannot be used."""
 
-    def wants(self, line: Line) -> None:
-        """The line has a call to run."""
+    def wants(self, queue: ModelQueue) -> None:
+        """The queue has a call to run."""
 
 
-class Held:
+class FrameBudget:
     """The bytes of all pictures that wait for stateful models; one that waits for two models counts twice."""
 
     def __init__(self, most: int) -> None:
@@ -71,20 +95,17 @@ class Held:
         self._gauge.value = self.bytes
 
 
-class Line:
+class ModelQueue:
     """One session at one model; made by `StatefulModels.open`."""
 
-    def __init__(self, model: Model, sid: str, timestamp: int, hearer: Hearer, held: Held) -> None:
-        self.model, self.sid, self.hearer = model, sid, hearer
+    def __init__(
+        self, model: QueueOwner, sid: str, timestamp: int, subscriber: QueueSubscriber, budget: FrameBudget
+    ) -> None:
+        self.model, self.sid, self.subscriber = model, sid, subscriber
         self.first_timestamp = timestamp
-        self.fresh = True
-        """No `start` was sent for it yet."""
-        self.begun = False
-        """The worker that runs now has answered its `start`."""
-        self.closed = self.dropped = False
-        self.queued = False
-        """It waits for its turn in its lane."""
-        self._held = held
+        self.state = QueueState.NEW
+        """Changed by `change` alone."""
+        self._budget = budget
         self._calls: deque[Call] = deque()
 
     @property
@@ -96,10 +117,21 @@ class Line:
         """What waits first: "frame", "end", or "" for nothing."""
         return self._calls[0].op if self._calls else ""
 
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more frames."""
+        if self._calls and self._calls[-1].op == "end":
+            return True
+        return self.state in (QueueState.ENDING, QueueState.ENDED)
+
+    def change(self, state: QueueState) -> None:
+        """Enter a state; `Lanes` does, as the worker's answers come."""
+        self.state = state
+
     def check_room(self) -> None:
         """LimitExceeded when the model wants every frame and its queue is full."""
-        state = self.model.state
-        if state.every_frame and len(self._calls) >= state.queue:
+        settings = self.model.settings
+        if settings.every_frame and len(self._calls) >= settings.queue:
             metrics.LIMITS_HIT.inc("state.queue")
             raise LimitExceeded(
                 f"{len(self._calls)} frames wait for the model {self.name!r} already: send fewer a second"
@@ -112,8 +144,8 @@ class Line:
         """
         self.model.check()
         self.check_room()
-        replaced = self.pop().ticket if self._calls and not self.model.state.every_frame else None
-        self._held.add(len(picture))
+        replaced = self.pop().ticket if self._calls and not self.model.settings.every_frame else None
+        self._budget.add(len(picture))
         self._calls.append(Call("frame", timestamp, picture, rotate, ticket))
         self.model.wants(self)
         return replaced
@@ -121,45 +153,21 @@ class Line:
     def end(self, timestamp: int) -> None:
         """The session is over once what waits has run; `outcome` of op "end" follows."""
         if not self.closed:
-            self.closed = True
             self._calls.append(Call("end", timestamp))
             self.model.wants(self)
 
     def drop(self) -> None:
-        """Nobody waits for its frames any more: only `end` is left to call, and not even that where no `start` was sent."""
-        self.dropped = True
-        kept = [call for call in self._calls if call.op == "end"]
-        while self._calls:
+        """Nobody waits for its frames any more: only `end` is left to call, and not even that where it never began."""
+        while self.next_op == "frame":
             self.pop()
-        self._calls.extend(kept)
-        if kept:
+        if self.state is QueueState.NEW:
+            self.change(QueueState.FORGOTTEN)
+        if self._calls:
             self.model.wants(self)
 
     def pop(self) -> Call:
         """Take out what waits first."""
         call = self._calls.popleft()
         if call.op == "frame":
-            self._held.add(-len(call.picture))
+            self._budget.add(-len(call.picture))
         return call
-
-
-@dataclass(eq=False, slots=True)
-class Lane:
-    """A thread of the worker with a model object of its own, the lines assigned to it, and the call that runs."""
-
-    number: int
-    lines: set[Line] = field(default_factory=set)
-    ready: deque[Line] = field(default_factory=deque)
-    line: Line | None = None
-    """The line whose call runs."""
-    call: Call | None = None
-    id: int = 0
-    since: float = 0.0
-    made: bool = False
-    """Its model object exists, so what it does now counts against the model's time limit."""
-
-    def queue(self, line: Line) -> None:
-        """The line has a call to run, once its turn comes."""
-        if line is not self.line and not line.queued:
-            line.queued = True
-            self.ready.append(line)

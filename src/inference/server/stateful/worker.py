@@ -1,0 +1,196 @@
+"""One stateful model: its worker process, started and ended as sessions need it, and the states of its life.
+
+               a session, or preload           loaded
+    RESTING ────────────────────────▶ LOADING ────────▶ READY
+      ▲ ▲                              │   │            │ │ │
+      │ └──── no session for a minute ─┼───┼────────────┘ │ │
+      │                                │   │  too slow    │ │
+      │                                │   └──▶ KILLED ◀──┘ │
+      └─ the process ended ────────────┴─────────┴──────────┘
+
+    DISABLED: it does not load, or its worker died too often. CLOSED: its folder changed, or the server stops.
+    Both are entered from anywhere and for good.
+
+A call over the model's time limit, or a worker that dies, costs the calls that ran; a new worker starts and each
+session there begins anew with a fresh `start` before its next frame.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+from imageserver import metrics
+from imageserver.errors import ModelUnavailable
+from imageserver.inference.server import restart_limit
+from imageserver.inference.server.arena import Arena
+from imageserver.inference.server.child_process import ChildProcess
+from imageserver.inference.server.pool import LOAD_LIMIT, START_AGAIN_AFTER, Log
+from imageserver.inference.server.restart_limit import RestartLimit
+from imageserver.inference.server.stateful.lanes import Lanes, LaneSchedule
+from imageserver.inference.server.stateful.queues import Call, ModelQueue
+from imageserver.inference.shared import wire
+from imageserver.inference.shared.manifest import Manifest
+from imageserver.transport import hub
+
+
+class WorkerState(enum.Enum):
+    """The state of a stateful model's worker."""
+
+    RESTING = enum.auto()
+    LOADING = enum.auto()
+    READY = enum.auto()
+    KILLED = enum.auto()
+    """a call took too long; its end will be told in a moment"""
+    DISABLED = enum.auto()
+    CLOSED = enum.auto()
+
+
+class StatefulWorker:
+    """Its process is started with the first session, or by `start`. A `queues.QueueOwner` and a `lanes.Runner`."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        arguments: list[str],
+        slot_bytes: int,
+        *,
+        log: Log,
+        warn: Log,
+        clock: Callable[[], float],
+    ) -> None:
+        assert manifest.state is not None
+        self.manifest, self.settings = manifest, manifest.state
+        self.name = manifest.name
+        self._arguments, self._slot_bytes = arguments, slot_bytes
+        self._log, self._warn, self._clock = log, warn, clock
+        self.lanes = Lanes(self.settings, self, clock)
+        self.error = ""
+        self._state = WorkerState.RESTING
+        self._process: ChildProcess | None = None
+        self._arena: Arena | None = None
+        self._started_at = 0.0
+        self._restart_limit = RestartLimit()
+        self._overrun: tuple[str, LaneSchedule | None] | None = None
+        """Why it was killed, and the lane whose call took too long."""
+
+    @property
+    def ready(self) -> bool:
+        return self._state is WorkerState.READY
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def check(self) -> None:
+        """ModelUnavailable when the model was disabled or does not load."""
+        if self.error:
+            raise ModelUnavailable(f"the model {self.name!r} cannot be used: {self.error}")
+
+    def open(self, queue: ModelQueue) -> None:
+        """Take a new session, and call its `start`; starts the worker when there is none."""
+        self.lanes.open(queue)
+        self.start()
+        self.wants(queue)
+
+    def wants(self, queue: ModelQueue) -> None:
+        self.lanes.wants(queue)
+
+    def start(self) -> None:
+        """Start the worker if none runs."""
+        if self._state is not WorkerState.RESTING:
+            return
+        slots = self.settings.parallel
+        arena = self._arena = Arena(slots, self._slot_bytes)
+        geometry = ["--arena", str(arena.descriptor), "--slots", str(slots), "--slot-bytes", str(self._slot_bytes)]
+        process: ChildProcess = ChildProcess(
+            f"session worker {self.name}",
+            "inference.worker.sessions",
+            [*self._arguments, "--folder", str(self.manifest.folder), *geometry],
+            lambda message: self._on_message(process, message),
+            lambda: self._on_exit(process),
+            inherits=(arena.descriptor,),
+        )
+        self._process, self._started_at = process, self._clock()
+        self._change(WorkerState.LOADING)
+
+    def rest(self) -> None:
+        """End the worker; the next session starts another."""
+        self._change(WorkerState.RESTING)
+
+    def close(self) -> None:
+        """End the worker, for good. Sessions that are left hear nothing more of their calls."""
+        self._change(WorkerState.CLOSED)
+
+    def enforce_time_limit(self) -> None:
+        """Kill the worker when a call takes too long; to be called several times a second."""
+        if self._state is WorkerState.LOADING and self._clock() - self._started_at > LOAD_LIMIT:
+            self._kill(None, LOAD_LIMIT)
+        elif self._state is WorkerState.READY and (found := self.lanes.too_slow(LOAD_LIMIT)):
+            metrics.LIMITS_HIT.inc("state.time_limit_s")
+            self._kill(*found)
+
+    def run(self, lane: int, number: int, queue: ModelQueue, call: Call) -> None:
+        # They may be others once a large picture is written, and then this call is lost already.
+        process, arena = self._process, self._arena
+        assert process is not None
+        assert arena is not None
+        message = {"op": call.op, "id": number, "lane": lane, "sid": queue.sid, "timestamp": call.timestamp}
+        if call.op == "frame":
+            arena.write(lane, 0, call.picture)
+            message |= {"size": len(call.picture), "rotate": call.rotate}
+        process.send(message)
+
+    # ---- within -----------------------------------------------------------------------------------------------
+
+    def _change(self, state: WorkerState) -> None:
+        """Enter a state; in those without a process the one that runs is ended, and what it knew is forgotten."""
+        self._state = state
+        if state in (WorkerState.RESTING, WorkerState.DISABLED, WorkerState.CLOSED):
+            process, self._process = self._process, None
+            self.lanes.forget()
+            if process is not None:
+                hub.spawn(process.end)
+
+    def _kill(self, lane: LaneSchedule | None, limit: float) -> None:
+        assert self._process is not None
+        self._overrun = f"took longer than {limit:g} s and was started anew", lane
+        self._process.kill()
+        self._change(WorkerState.KILLED)
+
+    def _on_message(self, process: ChildProcess, message: wire.Message) -> None:
+        if process is not self._process:
+            return
+        match message["op"]:
+            case "loaded":
+                self._log(f"model {self.name} is ready for sessions ({message['seconds']:.1f} s)")
+                self._change(WorkerState.READY)
+                self.lanes.made(0)
+                self.lanes.advance()
+            case "made":
+                self.lanes.made(message["lane"])
+            case "failed":
+                self._disable(message["error"])
+            case "outcome":
+                self.lanes.outcome(message)
+
+    def _on_exit(self, process: ChildProcess) -> None:
+        if process is not self._process:
+            return  # ended on purpose
+        wait = START_AGAIN_AFTER if self._state is WorkerState.LOADING else 0.0
+        reason, culprit = self._overrun or ("its worker process died and was started anew", None)
+        self._process = self._overrun = None
+        metrics.WORKER_RESTARTS.inc()
+        self._warn(f"{process.name} (process {process.pid}) ended by {process.exit_text}: {self.name} {reason}")
+        self._change(WorkerState.RESTING)
+        self.lanes.lose(reason, culprit)
+        if self._restart_limit.add(self._clock()):
+            self._disable(restart_limit.TEXT)
+        if not self.lanes.idle:
+            hub.spawn_later(wait, self.start)
+
+    def _disable(self, error: str) -> None:
+        self.error = error
+        self._warn(f"model {self.name} is disabled for sessions: {error}; change its folder to try again")
+        self._change(WorkerState.DISABLED)
+        self.lanes.fail()
