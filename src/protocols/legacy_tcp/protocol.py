@@ -64,9 +64,17 @@ class Keys(Protocol):
 
 
 class LegacyTcp:
-    """Serves the protocol on `listener`. `serve` blocks until `stop`.
+    """Serves the protocol. `serve` blocks until `stop`.
 
-    With `keys` every connection has to authenticate. `log` takes one line at a time.
+    Args:
+        streams: Where its questions go, and whose engine has the models.
+        listener: The socket to accept from.
+        limits: Those that begin with `tcp_` count, and `max_frame_bytes` of `streams`.
+        times: What the protocol fixes.
+        keys: With them every connection has to authenticate.
+        log: Takes a line at a time.
+        clock: Monotonic seconds.
+        random_bytes: Gives as many as it is asked for, for nonces.
     """
 
     def __init__(

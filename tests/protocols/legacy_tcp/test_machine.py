@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.protocols.legacy_tcp.talking import MODELS, NONCE, Talk, file, padded
 
-from imageserver.protocols.legacy_tcp import codes, intake
+from imageserver.protocols.legacy_tcp import codes, intake, machine
 from imageserver.protocols.legacy_tcp.intake import ProtocolTimes
 from imageserver.protocols.legacy_tcp.machine import Step
 
@@ -120,6 +120,39 @@ def test_what_the_model_says_reaches_the_client_and_the_connection_goes_on(answe
     talk.replies()
     assert talk.feed(b"PREDPRED").replies() == answer * 2
     assert not talk.closed
+
+
+@pytest.mark.parametrize(
+    ("sent", "pause", "step"),
+    [
+        (b"", 0, Step.COMMAND),
+        (b"MODE", 0, Step.CODE),
+        (b"MODEINCE", 0, Step.COMMAND),
+        (b"MODEVGG", 1, Step.AFTER_VGG),
+        (b"FILE", 0, Step.SIZE),
+        (b"FILEzzzzzzzzzz", 0, Step.COMMAND),
+        (b"FILE9zzzzzzzzz", 0, Step.FILE),
+        (b"FILE0zzzzzzzzz", 0, Step.COMMAND),
+        (file(PICTURE), 0, Step.COMMAND),
+        (file(PICTURE) + b"HASH", 0, Step.DIGEST),
+        (b"HASH", 0, Step.COMMAND),
+        (b"PRED", 0, Step.COMMAND),
+        (b"AUTH", 0, Step.SIGNATURE_SIZE),
+        (b"AUTH" + padded(5), 0, Step.SIGNATURE),
+        (b"AUTH" + padded(5) + b"right", 0, Step.COMMAND),
+        (b"AUTH" + padded(5) + b"wrong", 0, Step.CLOSED),
+        (b"BYE!", 0, Step.CLOSED),
+        (b"QUIT", 0, Step.CLOSED),
+        (b"PRE", 21, Step.CLOSED),
+    ],
+)
+def test_a_connections_life(sent: bytes, pause: float, step: Step) -> None:
+    assert Talk().feed(sent).wait(pause).machine.step is step
+
+
+def test_the_drawing_has_every_step() -> None:
+    assert machine.__doc__ is not None
+    assert [step.name for step in Step if step.name not in machine.__doc__] == []
 
 
 # ---- what a refusal leaves in place -------------------------------------------------------------------------------
