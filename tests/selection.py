@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,12 @@ SLOW = {
     "imageserver.inference.server.child_process.ChildProcess", "imageserver.inference.server.engine.Engine",
 }  # fmt: skip
 """Modules, and what starts processes of its own accord."""
+SRC = TESTS.parent / "src"
+SLOW |= {
+    "imageserver." + ".".join(path.relative_to(SRC).with_suffix("").parts)
+    for path in SRC.rglob("*.py")
+    if re.search(r"(?m)^(import|from) (tensorflow|keras)\b", path.read_text(encoding="utf-8"))
+}
 
 
 def is_slow(path: Path, name: str) -> bool:
