@@ -20,7 +20,7 @@ FRAME = picture(suffix=".png")
 
 
 @dataclass
-class FakeLine:
+class FakeQueue:
     """A session at a model that answers when the test says so."""
 
     name: str
@@ -57,19 +57,19 @@ class FakeModels:
     """Stands in for `StatefulModels`."""
 
     def __init__(self) -> None:
-        self.lines: dict[str, FakeLine] = {}
-        self.held = self
+        self.queues: dict[str, FakeQueue] = {}
+        self.budget = self
         self.idle = True
         self.stopped = False
 
     def check(self, _more: int) -> None:
         """There is room."""
 
-    def open(self, name: str, _sid: str, _timestamp: int, session: Session) -> FakeLine:
+    def open(self, name: str, _sid: str, _timestamp: int, session: Session) -> FakeQueue:
         if name == "nix":
             raise UnknownModel("there is no model 'nix'")
-        line = self.lines[name] = FakeLine(name, session)
-        return line
+        queue = self.queues[name] = FakeQueue(name, session)
+        return queue
 
     def stop(self) -> None:
         self.stopped = True
@@ -104,9 +104,9 @@ class World:
         )
         self.client = Client()
 
-    def open(self) -> tuple[Session, list[FakeLine]]:
+    def open(self) -> tuple[Session, list[FakeQueue]]:
         session = self.sessions.open("connection", "alice", rotate=0, timestamp=1000, subscriber=self.client)
-        return session, list(self.models.lines.values())
+        return session, list(self.models.queues.values())
 
 
 @pytest.fixture
@@ -177,9 +177,9 @@ def test_the_end_waits_for_the_models_last_words_and_then_nothing_is_left(later:
     session.end(9000)
     assert session.state is SessionState.ENDING
     assert not session.running
-    for line in (pulse, blink):
-        line.answer()
-        line.answer({line.name: "last"})
+    for queue in (pulse, blink):
+        queue.answer()
+        queue.answer({queue.name: "last"})
     first, last = world.client.predictions
     assert "frame" in first
     assert last == {"pulse": "last", "blink": "last", "success": True, "timestamp": 9000, "recv_ts": 9000, "seq": 1}
@@ -273,8 +273,8 @@ def test_silent_sessions_end_and_a_stop_ends_all(later: Later) -> None:
     assert pulse.calls[-1].timestamp == 1000 + 61_000
     pulse.answer()
     world.open()
-    world.models.lines["pulse"].session.end(LATEST)
-    world.models.lines["pulse"].answer()
+    world.models.queues["pulse"].session.end(LATEST)
+    world.models.queues["pulse"].answer()
     world.sessions.stop(0.0)
     assert world.models.stopped
     with pytest.raises(Stopping):
