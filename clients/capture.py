@@ -30,7 +30,7 @@ from imageserver_client.errors import Refused, SourceError, Unreachable
 from imageserver_client.relay import Room, delays
 from imageserver_client.report import describe
 from imageserver_client.rest import Rest
-from imageserver_client.sources import open_webcam, opencv, without_password
+from imageserver_client.sources import open_capture, open_webcam, opencv, without_password
 
 CameraError = SourceError  # as programs that stand on this one call it
 PICTURE = "opencv_frame_0.png"
@@ -50,7 +50,7 @@ def take(source: str | int, settle: float = SETTLE) -> bytes:
     """A picture as PNG.
 
     Args:
-        source: a camera by its number, or a picture or video file.
+        source: a camera by its number or URL, or a picture or video file.
         settle: seconds that a camera gets for exposure and white balance.
 
     Raises:
@@ -62,7 +62,7 @@ def take(source: str | int, settle: float = SETTLE) -> bytes:
         if pixels is None:
             raise CameraError(f"{source} is no picture that can be read.")
     else:
-        pixels = _newest(open_webcam(source), settle) if isinstance(source, int) else _newest(cv2.VideoCapture(source))
+        pixels = _newest(open_webcam(source), settle) if isinstance(source, int) else _newest(open_capture(source))
         if pixels is None:
             name = without_password(str(source))
             raise CameraError(f"Camera {name} gives no picture: is it there, and does nothing else use it?")

@@ -25,7 +25,7 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--password",
         metavar="WORD",
-        help=f"password, which other people of this machine see here but not in {PASSWORD_VARIABLE} or at the prompt",
+        help=f"password; other people of this machine can see it here, but not in {PASSWORD_VARIABLE} or at the prompt",
     )
     add_trust_options(parser)
 

@@ -35,7 +35,8 @@ class Trust:
     insecure: bool = False
 
     def __post_init__(self) -> None:
-        self.context()
+        if self.ca:
+            self.context()
 
     @property
     def means_https(self) -> bool:
@@ -63,6 +64,9 @@ class Trust:
 
 
 TRUST = Trust()
+_OTHER_NAME = "give the address by a name that it has"
+REMEDIES = {10: "have it renewed", 62: _OTHER_NAME, 64: _OTHER_NAME}
+"""For a certificate that has expired, and one for other names or addresses, by OpenSSL's numbers (X509_V_ERR_…)."""
 
 
 def url_of(server: str, trust: Trust = TRUST, port: int | None = None) -> str:
@@ -73,7 +77,8 @@ def url_of(server: str, trust: Trust = TRUST, port: int | None = None) -> str:
         host, port = parts.hostname, parts.port or port
     except ValueError:
         host = None
-    if host is None or parts.scheme not in ("http", "https") or parts.path not in ("", "/") or re.search(r"\s", server):
+    known = host is not None and parts.scheme in ("http", "https") and parts.path in ("", "/")
+    if host is None or not known or re.search(r"[\s?#]", server):
         raise Wrong(f"{server!r} is no address: give host:port, such as 192.168.1.20:8080.")
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{'' if port is None else f':{port}'}"
 
@@ -83,9 +88,9 @@ def unreachable(url: str, error: BaseException) -> Unreachable:
     last = error
     for last in _causes(error):
         if isinstance(last, ssl.SSLCertVerificationError):
+            why, remedy = last.verify_message.rstrip("."), REMEDIES.get(last.verify_code, "give it with --ca FILE")
             return Unreachable(
-                f"The certificate of {url} is not trusted ({last.verify_message}): "
-                "give it with --ca FILE, or --insecure to trust it unseen."
+                f"The certificate of {url} is not trusted ({why}): {remedy}, or --insecure to trust it unseen."
             )
         if isinstance(last, ssl.SSLError):
             return Unreachable(
@@ -96,8 +101,7 @@ def unreachable(url: str, error: BaseException) -> Unreachable:
             host = urllib.parse.urlsplit(url).hostname
             return Unreachable(f"There is no host {host} ({last.strerror}): is the address right?")
         if isinstance(last, (ConnectionRefusedError, TimeoutError)):
-            why = last.strerror or last
-            return Unreachable(f"No ImageServer answers at {url} ({why}): start it, or give another address.")
+            return Unreachable(f"No ImageServer answers at {url} ({_words(last)}): start it, or give another address.")
     hint = "is the port right?"
     if url.startswith("http:"):
         hint = "if it speaks HTTPS, write https:// before the address."

@@ -100,9 +100,19 @@ def opencv() -> Any:
     return cv2
 
 
+def open_capture(source: str | int) -> Any:
+    """OpenCV's capture of a webcam by its number, a file or a URL; it may not have opened."""
+    cv2 = opencv()
+    if isinstance(source, int) or "://" not in source:
+        return cv2.VideoCapture(source)
+    patience = int(NETWORK_PATIENCE * 1000)
+    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience, cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience]
+    return cv2.VideoCapture(source, cv2.CAP_FFMPEG, limits)
+
+
 def open_webcam(index: int) -> Any:
     """The capture of a camera of this machine. SourceError."""
-    capture = opencv().VideoCapture(index)
+    capture = open_capture(index)
     if not capture.isOpened():
         raise SourceError(f"There is no webcam {index} here, or it is in use, or this user may not open it.")
     return capture
@@ -114,24 +124,21 @@ def open_url(url: str, repeat: bool) -> Source:
     if urllib.parse.urlsplit(url).scheme.lower() not in SCHEMES:
         known = ", ".join(f"{scheme}://" for scheme in SCHEMES[:-1])
         raise SourceError(f"{name} is no source: give {known} or {SCHEMES[-1]}:// for a network camera.")
-    cv2 = opencv()
-    patience = int(NETWORK_PATIENCE * 1000)
-    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience, cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience]
-    capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
+    capture = open_capture(url)
     if not capture.isOpened():
         raise SourceError(
             f"The camera {name} does not answer, or sends nothing that OpenCV can read: "
             "check the address, and its name and password."
         )
-    if capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0:  # a file, which would come as fast as the network carries it
+    if capture.get(opencv().CAP_PROP_FRAME_COUNT) > 0:  # a file, which would come as fast as the network carries it
         capture.release()
         return Video(url, name.rpartition("/")[2] or name, repeat)
     return Live(capture, name)
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown."""
-    return re.sub(r"(?<=://)[^/]*@", "", url)
+    """A URL as it may be shown: some cameras want their password in the query."""
+    return re.sub("(?<=://).*@", "", url).partition("?")[0]
 
 
 def is_picture(path: Path) -> bool:
@@ -191,13 +198,11 @@ class Video:
         self._open()
 
     def _open(self) -> None:
-        cv2 = opencv()
-        self._capture = cv2.VideoCapture(self._source)
+        self._capture = open_capture(self._source)
         if not self._capture.isOpened():
-            raise SourceError(
-                f"{without_password(self._source)} is neither a picture nor a video that OpenCV can read."
-            )
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
+            name = without_password(self._source)
+            raise SourceError(f"{name} is neither a picture nor a video that OpenCV can read.")
+        rate = self._capture.get(opencv().CAP_PROP_FPS)
         self._rate = rate if 0.1 <= rate <= 1000 else 25.0
         self._read = 0
 
@@ -264,7 +269,8 @@ class Live:
     def __exit__(self, *exception: object) -> None:
         self._ended = True
         self._thread.join(NETWORK_PATIENCE + 1)
-        self._capture.release()
+        if not self._thread.is_alive():  # OpenCV crashes when a capture goes away under a read
+            self._capture.release()
 
 
 def encode(picture: Any) -> bytes:

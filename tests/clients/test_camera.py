@@ -7,6 +7,7 @@ import pty
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ import pytest
 
 from imageserver_client import connection, report, sources
 from imageserver_client.camera import Answer
-from imageserver_client.errors import SourceError
+from imageserver_client.errors import SourceError, Wrong
 from imageserver_client.report import CameraReport
 from imageserver_client.sources import Frame, Live, Video, open_source
 
@@ -262,6 +263,40 @@ def test_counting(capsys):
     assert figures["age_ms"] == {"p50": 7, "p90": 7, "p99": 7, "max": 7}
     assert figures["round_trip_ms"]["p50"] == 200
     assert report.exit_code() == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://10.0.0.9/stream1", "rtsp://10.0.0.9/stream1"),
+        ("rtsp://root:p/a@ss@10.0.0.9/stream1", "rtsp://10.0.0.9/stream1"),
+        ("http://10.0.0.9/video?user=root&password=pass", "http://10.0.0.9/video"),
+    ],
+)
+def test_no_password_of_a_camera_is_shown(url, shown):
+    assert sources.without_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("code", "why", "remedy"),
+    [
+        (10, "certificate has expired", "have it renewed"),
+        (62, "Hostname mismatch, certificate is not valid for 'x'.", "give the address by a name that it has"),
+        (18, "self-signed certificate", "give it with --ca FILE"),
+    ],
+)
+def test_what_to_do_about_a_certificate(code, why, remedy):
+    error = ssl.SSLCertVerificationError()
+    error.verify_code, error.verify_message = code, why
+    assert str(connection.unreachable("https://x", error)) == (
+        f"The certificate of https://x is not trusted ({why.rstrip('.')}): {remedy}, or --insecure to trust it unseen."
+    )
+
+
+@pytest.mark.parametrize("wrong", ["http://x/prefix", "http://x?key=k", "ws://x", "x:y"])
+def test_no_addresses(wrong):
+    with pytest.raises(Wrong, match="is no address: give host:port"):
+        connection.url_of(wrong)
 
 
 def test_addresses():

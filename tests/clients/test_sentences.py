@@ -23,6 +23,13 @@ WORDS = {
 """How each program is started on a server's address."""
 
 
+def test_two_programs_need_nothing_but_python(closed: str) -> None:
+    for words in (["nn_client.py", closed, "list_nn"], ["xray.py", PHOTO, "--server", closed]):
+        command = [sys.executable, "-S", str(ROOT / "clients" / words[0]), *words[1:]]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 3, done.stderr
+
+
 def run(program: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "clients" / f"{program}.py"), *words]
     return subprocess.run(

@@ -14,6 +14,8 @@ import pytest
 from tests.protocols.session_client import models_folder, write_model
 from tests.running import ROOT, Server, picture, until
 
+from imageserver_client.report import describe_session
+
 PROGRAM = str(ROOT / "clients" / "session.py")
 COUNTER = """
 class Model:
@@ -88,6 +90,11 @@ def test_pictures_for_people_at_random_intervals_by_user(keyed: Server, tmp_path
     assert any(line.startswith("3 3.png: refused: ") for line in found)
     assert found[-2] == "at the end: frames 1"
     assert found[-1].startswith("3 sent, 2 answered, 1 refused; counter failed 1 times; age ")
+
+
+def test_a_value_that_is_null_is_told_as_its_reason() -> None:
+    prediction = {"seq": 1, "frame": {}, "HR": None, "HR_reason": "no face is seen", "HR_quality": 0.0, "EAR": None}
+    assert describe_session(prediction) == "HR: no face is seen, HR_quality 0.0, EAR -"
 
 
 @pytest.mark.parametrize(
