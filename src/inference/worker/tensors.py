@@ -1,9 +1,10 @@
 """The Open Inference Protocol's infer request: tensors in, tensors out, as JSON or in its binary extension.
 
 Source: KServe's "Open Inference Protocol" (v2), HTTP/REST, and Triton's "Binary Tensor Data Extension" and
-"Classification Extension". Runs in a worker; rest_v2.py has the paths, headers and what a model says of itself.
+"Classification Extension". Runs in a worker; protocols/http/v2.py has the paths, headers and what a model says of itself.
 
-One input tensor holds the pictures of a request, at most `batch.max_batch` of them:
+One input tensor, `image`, holds the pictures of a request, at most `batch.max_batch` of them. Nothing is built of its
+data before their number is known to be the shape's, and the shape to be one that the model takes:
 
     UINT8 [n, height, width, channels]   pixels, upright, RGB or grey; preprocessed as those of a picture file are
     BYTES [n]                            picture files (in JSON: in base64), decoded and preprocessed as `classify` does
@@ -36,6 +37,8 @@ from imageserver.inference.worker.predictor import Network, PictureJob, Serving
 Array = NDArray[Any]
 
 VERSION = "1"
+INPUT = "image"
+MAX_SIDES = 8
 TYPES = ("UINT8", "BYTES", "FP32")
 _ELEMENT = struct.Struct("<I")
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
@@ -50,7 +53,7 @@ class _Failed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class TensorInput:
     """The one input tensor of a request. `data`: its binary part, or what its JSON `data` holds."""
 
     datatype: str
@@ -92,36 +95,38 @@ def infer(serving: Serving, data: memoryview, head: int) -> tuple[bytes, int] | 
 # ---- the request ------------------------------------------------------------------------------------------------
 
 
-def read_input(request: Any, binary: Bytes | None) -> tuple[Input, str | None]:
+def read_input(request: Any, binary: Bytes | None) -> tuple[TensorInput, str | None]:
     """The input tensor and the request's id. BodyError with what is wrong."""
     inputs = request.get("inputs") if isinstance(request, dict) else None
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise BodyError("inputs must be a list with one tensor, which holds the pictures")
     identity = request.get("id")
-    if ("id" in request and not isinstance(identity, str)) or not isinstance(inputs[0].get("name"), str):
-        raise BodyError("id and the input's name must be texts")
+    if "id" in request and not isinstance(identity, str):
+        raise BodyError("id must be a text")
     tensor = inputs[0]
+    if tensor.get("name") != INPUT:
+        raise BodyError(f"there is no input {_shown(tensor.get('name'))}; it is called {INPUT!r}")
     shape, datatype = tensor.get("shape"), tensor.get("datatype")
     if (
         not isinstance(shape, list)
         or not shape
-        or len(shape) > 8
+        or len(shape) > MAX_SIDES
         or not all(type(side) is int and 0 < side < 2**31 for side in shape)
     ):
         raise BodyError("shape must be a list of whole numbers above 0")
     if datatype not in TYPES:
-        raise BodyError(f"the datatype must be one of {', '.join(TYPES)}, not {str(datatype)[:32]!r}")
+        raise BodyError(f"the datatype must be one of {', '.join(TYPES)}, not {_shown(datatype)}")
     size = _parameters(tensor).get("binary_data_size")
     if size is None:
         values = tensor.get("data")
         if not isinstance(values, list):
             raise BodyError("the input needs data: a list, or a binary tensor with parameters.binary_data_size")
-        return Input(datatype, shape, values), identity
+        return TensorInput(datatype, shape, values), identity
     if binary is None:
         raise BodyError("a binary tensor needs the header Inference-Header-Content-Length, which says where it begins")
     if type(size) is not int or size != len(binary):
-        raise BodyError(f"binary_data_size is {str(size)[:32]}, but {len(binary)} bytes follow the JSON")
-    return Input(datatype, shape, binary), identity
+        raise BodyError(f"binary_data_size is {_shown(size)}, but {len(binary)} bytes follow the JSON")
+    return TensorInput(datatype, shape, binary), identity
 
 
 def read_wanted(request: dict[str, Any], names: tuple[str, ...]) -> list[Wanted]:
@@ -136,7 +141,7 @@ def read_wanted(request: dict[str, Any], names: tuple[str, ...]) -> list[Wanted]
     for output in asked:
         name, parameters = output.get("name"), _parameters(output)
         if name not in names:
-            raise BodyError(f"there is no output {str(name)[:64]!r}; there are: {', '.join(names)}")
+            raise BodyError(f"there is no output {_shown(name)}; there are: {', '.join(names)}")
         classes = parameters.get("classification", 0)
         if type(classes) is not int or classes < 0 or (classes and name != "scores"):
             raise BodyError("classification must be a whole number, and asked of the output scores")
@@ -154,7 +159,13 @@ def _parameters(of: dict[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-def array(given: Input) -> Array:
+def _shown(value: Any) -> str:
+    """What was sent, if it is short: a number may have thousands of digits, a list millions of elements."""
+    short = isinstance(value, str) or (isinstance(value, int) and abs(value) < 10**9)
+    return f"{value!r:.64}" if short else f"this {type(value).__name__}"
+
+
+def array(given: TensorInput) -> Array:
     """A numeric tensor. BodyError when data and shape do not fit."""
     kind = np.dtype("<f4") if given.datatype == "FP32" else np.dtype(np.uint8)
     count = math.prod(given.shape)
@@ -172,44 +183,61 @@ def array(given: Input) -> Array:
 
 
 def _numbers(data: list[Any], count: int, kind: np.dtype[Any]) -> Array:
+    """`count` numbers, flat or nested. BodyError."""
+    sides: list[int] = []
+    row: Any = data
+    while isinstance(row, list) and len(sides) < MAX_SIDES:  # lists that become an array are all as long as the first
+        sides.append(len(row))
+        row = row[0] if row else None
+    if math.prod(sides) != count:
+        raise BodyError(f"data holds {math.prod(sides)} elements, but the shape {count}")
     try:
         values = np.array(data)
     except ValueError:
         values = None
-    if values is None or values.dtype.kind not in "iuf":  # numpy would take "7" and true for numbers as well
+    # numpy would take "7" and true for numbers as well
+    if values is None or values.dtype.kind not in "iuf" or values.size != count:
         raise BodyError("data must hold numbers, flat or nested as the shape says")
-    if values.size != count:
-        raise BodyError(f"data holds {values.size} elements, but the shape {count}")
-    if kind == np.uint8 and not np.array_equal(values, np.clip(np.rint(values), 0, 255)):
-        raise BodyError("UINT8 data must be whole numbers from 0 to 255")
+    if kind == np.uint8:
+        whole = values.dtype.kind != "f" or np.array_equal(values, np.rint(values))
+        if not (whole and values.min() >= 0 and values.max() <= 255):
+            raise BodyError("UINT8 data must be whole numbers from 0 to 255")
     with np.errstate(over="ignore"):  # becomes infinity, which is refused
         return values.astype(kind)
 
 
-def elements(given: Input) -> list[Bytes]:
+def elements(given: TensorInput) -> list[Bytes]:
     """A BYTES tensor's elements: binary with a length of four bytes before each, in JSON base64. BodyError."""
+    count = given.shape[0]
+    if given.shape not in ([count], [count, 1]):
+        raise BodyError(f"a BYTES tensor has the shape [n], not {given.shape}")
+    if not isinstance(given.data, list):
+        return _binary_elements(memoryview(given.data), count)
+    if len(given.data) != count:
+        raise BodyError(f"the shape {given.shape} does not fit {len(given.data)} elements")
+    if not all(isinstance(text, str) for text in given.data):
+        raise BodyError("BYTES data must be a list of texts: picture files in base64")
+    return [from_base64(text) for text in given.data]
+
+
+def _binary_elements(data: memoryview, count: int) -> list[Bytes]:
     found: list[Bytes] = []
-    if isinstance(given.data, list):
-        if not all(isinstance(text, str) for text in given.data):
-            raise BodyError("BYTES data must be a list of texts: picture files in base64")
-        found = [from_base64(text) for text in given.data]
-    else:
-        view, at = memoryview(given.data), 0
-        while at + _ELEMENT.size <= len(view):
-            (size,) = _ELEMENT.unpack_from(view, at)
-            at += _ELEMENT.size + size
-            found.append(view[at - size : at])
-        if at != len(view):
-            raise BodyError("the binary BYTES tensor ends within an element")
-    if given.shape != [len(found)] and given.shape != [len(found), 1]:
-        raise BodyError(f"the shape {given.shape} does not fit {len(found)} elements")
+    end = 0
+    for number in range(count):
+        start = end + _ELEMENT.size
+        end = start + (_ELEMENT.unpack_from(data, end)[0] if start <= len(data) else 0)
+        if end > len(data):
+            raise BodyError(f"the binary BYTES tensor ends within element {number} of {count}")
+        found.append(data[start:end])
+    if end < len(data):
+        raise BodyError(f"the shape {[count]} does not fit: more elements follow")
     return found
 
 
 # ---- the model --------------------------------------------------------------------------------------------------
 
 
-def _run(serving: Serving, given: Input) -> dict[str, Array]:
+def _run(serving: Serving, given: TensorInput) -> dict[str, Array]:
     """The outputs by name. BodyError, _Failed."""
     most = serving.manifest.batch.max_batch
     if given.shape[0] > most:
@@ -219,12 +247,13 @@ def _run(serving: Serving, given: Input) -> dict[str, Array]:
             raise BodyError(
                 f"the model {serving.manifest.name!r} is code and takes pictures: send UINT8 pixels or BYTES"
             )
-        return _of_scores(serving, lambda: serving.scores_of_tensor(_fitting(array(given), serving)))
+        tensor = _network_input(given, serving)
+        return _of_scores(serving, lambda: serving.scores_of_tensor(tensor))
     if given.datatype == "BYTES":
         jobs = [PictureJob(memoryview(element), 0) for element in _files(given)]
     else:
         jobs = [
-            PictureJob(memoryview(b""), 0, picture) for picture in pixels(array(given), serving.manifest.input.channels)
+            PictureJob(memoryview(b""), 0, picture) for picture in pixels(given, serving.manifest.input.channels)
         ]
     if not isinstance(serving, Network | Ensemble):
         found = serving.run(jobs)
@@ -239,7 +268,7 @@ def _run(serving: Serving, given: Input) -> dict[str, Array]:
     return _of_scores(serving, lambda: serving.scores([job.picture for job in jobs if job.picture is not None]))
 
 
-def _files(given: Input) -> list[Bytes]:
+def _files(given: TensorInput) -> list[Bytes]:
     try:
         return elements(given)
     except PictureError as error:
@@ -265,28 +294,26 @@ def _of_scores(serving: Serving, run: Any) -> dict[str, Array]:
     }
 
 
-def _fitting(tensor: Array, serving: Network) -> Array:
+def _network_input(given: TensorInput, serving: Network) -> Array:
+    """float32 in the shape that the network itself takes. BodyError."""
     wanted = serving.manifest.input
-    expected = (
-        (wanted.channels, wanted.height, wanted.width)
-        if wanted.layout == "nchw"
-        else (wanted.height, wanted.width, wanted.channels)
-    )
-    if tensor.shape[1:] != expected:
-        raise BodyError(
-            f"an FP32 tensor for this model has the shape [n, {', '.join(map(str, expected))}], not {list(tensor.shape)}"
-        )
-    return tensor
+    expected = [wanted.height, wanted.width, wanted.channels]
+    if wanted.layout == "nchw":
+        expected = [wanted.channels, wanted.height, wanted.width]
+    if given.shape[1:] != expected:
+        shape = ", ".join(map(str, expected))
+        raise BodyError(f"an FP32 tensor for this model has the shape [n, {shape}], not {given.shape}")
+    return array(given)
 
 
-def pixels(tensor: Array, channels: int) -> list[Picture]:
+def pixels(given: TensorInput, channels: int) -> list[Picture]:
     """Upright pictures from uint8 (n, height, width, 1 or 3), made grey or RGB as the model takes. BodyError."""
-    if tensor.ndim != 4 or tensor.shape[3] not in (1, 3):
+    if len(given.shape) != 4 or given.shape[3] not in (1, 3):
         raise BodyError(
-            f"a UINT8 tensor has the shape [n, height, width, channels] with 1 or 3 channels, not {list(tensor.shape)}"
+            f"a UINT8 tensor has the shape [n, height, width, channels] with 1 or 3 channels, not {given.shape}"
         )
     found = []
-    for each in tensor:
+    for each in array(given):
         each = np.ascontiguousarray(each)
         if each.shape[2] != channels:
             each = cv2.cvtColor(each, cv2.COLOR_RGB2GRAY if channels == 1 else cv2.COLOR_GRAY2RGB)

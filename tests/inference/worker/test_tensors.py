@@ -1,13 +1,15 @@
 """Requests of the Open Inference Protocol, as tables: what is read, what is refused, and the bytes that go back."""
 
 import json
+import time
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from imageserver.inference.shared.request_bodies import BodyError
 from imageserver.inference.worker import tensors
-from imageserver.inference.worker.tensors import Input, Wanted
+from imageserver.inference.worker.tensors import TensorInput, Wanted
 
 
 def request(**changes):
@@ -29,7 +31,7 @@ def test_json_and_binary_tensors_are_read_alike():
 
 
 def test_floats_are_little_endian():
-    given = Input("FP32", [2], np.array([1.5, -2], "<f4").tobytes())
+    given = TensorInput("FP32", [2], np.array([1.5, -2], "<f4").tobytes())
     assert tensors.array(given).tolist() == [1.5, -2.0]
 
 
@@ -42,7 +44,12 @@ def test_floats_are_little_endian():
         ({"inputs": [1]}, None, "inputs"),
         ({"inputs": request()["inputs"] * 2}, None, "one tensor"),
         (request() | {"id": 7}, None, "id"),
-        (request(name=...), None, "name"),
+        (request(name=...), None, "it is called 'image'"),
+        (request(name="picture"), None, "no input 'picture'; it is called 'image'"),
+        (request(name="x" * 10_000), None, "it is called 'image'"),
+        (request(name=[[]] * 10_000), None, "no input this list"),
+        (request(datatype=10**4000), None, "not this int"),
+        (request(parameters={"binary_data_size": 10**4000}), b"1234", "binary_data_size is this int"),
         (request(shape=...), None, "shape"),
         (request(shape=[]), None, "shape"),
         (request(shape=[1, -1]), None, "shape"),
@@ -67,20 +74,25 @@ def test_a_wrong_request_is_refused_in_words(wrong, binary, words):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (Input("UINT8", [4], [1, 2, 3]), "3 elements, but the shape 4"),
-        (Input("UINT8", [1], [256]), "0 to 255"),
-        (Input("UINT8", [1], [-1]), "0 to 255"),
-        (Input("UINT8", [1], [0.5]), "0 to 255"),
-        (Input("UINT8", [1], [float("nan")]), "0 to 255"),
-        (Input("UINT8", [2], ["a", "b"]), "numbers"),
-        (Input("UINT8", [2], ["7", "8"]), "numbers"),
-        (Input("UINT8", [2], [True, False]), "numbers"),
-        (Input("UINT8", [1], [10**30]), "numbers"),
-        (Input("FP32", [1], [float("nan")]), "finite"),
-        (Input("FP32", [1], [1e39]), "finite"),
-        (Input("FP32", [1], np.array([np.inf], "<f4").tobytes()), "finite"),
-        (Input("UINT8", [2], [[1], [2, 3]]), "numbers"),
-        (Input("FP32", [2], b"1234567"), "8 bytes, not 7"),
+        (TensorInput("UINT8", [4], [1, 2, 3]), "3 elements, but the shape 4"),
+        (TensorInput("UINT8", [1], [1, 2, 3]), "3 elements, but the shape 1"),
+        (TensorInput("UINT8", [2, 2], [[1, 2], [3]]), "numbers"),
+        (TensorInput("UINT8", [1], [[[[[[[[[[1, 2]]]]]]]]]]), "numbers"),
+        (TensorInput("UINT8", [1], [10**4000]), "numbers"),
+        (TensorInput("UINT8", [1], [256]), "0 to 255"),
+        (TensorInput("UINT8", [1], [-1]), "0 to 255"),
+        (TensorInput("UINT8", [1], [0.5]), "0 to 255"),
+        (TensorInput("UINT8", [1], [float("nan")]), "0 to 255"),
+        (TensorInput("UINT8", [2], ["a", "b"]), "numbers"),
+        (TensorInput("UINT8", [2], ["7", "8"]), "numbers"),
+        (TensorInput("UINT8", [2], [True, False]), "numbers"),
+        (TensorInput("UINT8", [1], [10**30]), "numbers"),
+        (TensorInput("FP32", [1], [float("nan")]), "finite"),
+        (TensorInput("FP32", [1], [1e39]), "finite"),
+        (TensorInput("FP32", [1], np.array([np.inf], "<f4").tobytes()), "finite"),
+        (TensorInput("UINT8", [2], [[1], [2, 3]]), "numbers"),
+        (TensorInput("UINT8", [1], []), "0 elements"),
+        (TensorInput("FP32", [2], b"1234567"), "8 bytes, not 7"),
     ],
 )
 def test_data_that_does_not_fit_is_refused(given, words):
@@ -89,15 +101,49 @@ def test_data_that_does_not_fit_is_refused(given, words):
 
 
 def test_elements_of_bytes_tensors():
-    assert [bytes(each) for each in tensors.elements(Input("BYTES", [2], b"\3\0\0\0abc\0\0\0\0"))] == [b"abc", b""]
-    assert tensors.elements(Input("BYTES", [1, 1], ["YWJj"])) == [b"abc"]
+    assert [bytes(each) for each in tensors.elements(TensorInput("BYTES", [2], b"\3\0\0\0abc\0\0\0\0"))] == [b"abc", b""]
+    assert tensors.elements(TensorInput("BYTES", [1, 1], ["YWJj"])) == [b"abc"]
     for data in (b"\3\0\0\0ab", b"\3\0", b"\xff\xff\xff\xffabc"):
         with pytest.raises(BodyError, match="ends within"):
-            tensors.elements(Input("BYTES", [1], data))
+            tensors.elements(TensorInput("BYTES", [1], data))
+    with pytest.raises(BodyError, match="ends within element 1 of 2"):
+        tensors.elements(TensorInput("BYTES", [2], b"\3\0\0\0abc"))
+    with pytest.raises(BodyError, match="more elements follow"):
+        tensors.elements(TensorInput("BYTES", [1], b"\0\0\0\0\0\0\0\0"))
     with pytest.raises(BodyError, match="does not fit"):
-        tensors.elements(Input("BYTES", [2], ["YWJj"]))
+        tensors.elements(TensorInput("BYTES", [2], ["YWJj"]))
+    with pytest.raises(BodyError, match=r"shape \[n\], not \[1, 2\]"):
+        tensors.elements(TensorInput("BYTES", [1, 2], ["YWJj", "YWJj"]))
     with pytest.raises(BodyError, match="list of texts"):
-        tensors.elements(Input("BYTES", [1], [5]))
+        tensors.elements(TensorInput("BYTES", [1], [5]))
+
+
+MANY = 16 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("read", "given"),
+    [
+        (tensors.elements, TensorInput("BYTES", [1], bytes(MANY))),
+        (tensors.elements, TensorInput("BYTES", [1], [""] * (MANY // 3))),
+        (tensors.array, TensorInput("UINT8", [1], [0] * (MANY // 2))),
+        (tensors.array, TensorInput("UINT8", [1, 1], [[0] * (MANY // 2)])),
+        (tensors.array, TensorInput("FP32", [4], [[]] * (MANY // 3))),
+        (tensors.array, TensorInput("UINT8", [2], [[0], [0] * (MANY // 2)])),
+    ],
+)
+def test_elements_are_counted_before_anything_is_made_of_them(read, given):
+    """What a body of 16 MiB can hold costs next to nothing where the shape names fewer."""
+    tracemalloc.start()
+    begun = time.process_time()
+    try:
+        with pytest.raises(BodyError):
+            read(given)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - begun < 1
+    assert peak < 2**20
 
 
 def test_outputs_asked_for():
@@ -143,11 +189,15 @@ def test_the_answer_in_json_and_in_binary():
     )
 
 
+def uint8(array):
+    return TensorInput("UINT8", list(array.shape), array.tobytes())
+
+
 def test_pixels_are_made_grey_or_colour_as_the_model_takes():
     colour = np.full((2, 3, 4, 3), (255, 0, 0), np.uint8)
-    assert [picture.size for picture in tensors.pixels(colour, 3)] == [(4, 3), (4, 3)]
-    assert tensors.pixels(colour, 1)[0].pixels.tolist() == [[76] * 4] * 3
-    assert tensors.pixels(np.zeros((1, 3, 4, 1), np.uint8), 3)[0].pixels.shape == (3, 4, 3)
+    assert [picture.size for picture in tensors.pixels(uint8(colour), 3)] == [(4, 3), (4, 3)]
+    assert tensors.pixels(uint8(colour), 1)[0].pixels.tolist() == [[76] * 4] * 3
+    assert tensors.pixels(uint8(np.zeros((1, 3, 4, 1), np.uint8)), 3)[0].pixels.shape == (3, 4, 3)
     for shape in ((3, 4, 1), (1, 3, 4, 2), (1, 3, 4)):
         with pytest.raises(BodyError, match="channels"):
-            tensors.pixels(np.zeros(shape, np.uint8), 1)
+            tensors.pixels(uint8(np.zeros(shape, np.uint8)), 1)
