@@ -16,17 +16,17 @@ from imageserver.config.table import Settings
 from imageserver.errors import SettingError
 from imageserver.inference.server.engine import Engine
 from imageserver.inference.server.stateful.models import StatefulModels
+from imageserver.inference.server.training import Trainings
 from imageserver.inference.shared.registry import Registry
-from imageserver.monitoring import prometheus
-from imageserver.monitoring.health import Health
+from imageserver.monitoring import health, prometheus
 from imageserver.monitoring.reports import ResultsFile
 from imageserver.protocols.camstream import CamStream, Defaults
 from imageserver.protocols.events import Events
-from imageserver.protocols.http.rest import Rest
+from imageserver.protocols.http import app as rest
 from imageserver.protocols.http.training import trainings
 from imageserver.protocols.sessions import SessionProtocol
+from imageserver.protocols.snap import relay as snap_relay
 from imageserver.protocols.snap.app import Snap
-from imageserver.protocols.snap.relay import PREFIX as RELAY
 from imageserver.protocols.snap.relay import Relay
 from imageserver.protocols.snap.store import SnapStore
 from imageserver.streams.session import Sessions
@@ -57,7 +57,7 @@ class Doors:
     https: HttpServer | None
     socketio: SocketIOServer
     relay: Relay
-    rest: Rest
+    trainings: Trainings
 
     @property
     def listeners(self) -> list[HttpServer]:
@@ -128,17 +128,17 @@ def doors(settings: Settings, models: Inference, checks: Logins, not_ready: Call
     socketio = SocketIOServer(transports.socketio(settings), cors_origins=settings.cors_origin, log=LOG.warning)
     camstream = CamStream(models.streams, checks, socketio, Defaults(settings.model, settings.hz))
     Events(socketio, [camstream, SessionProtocol(models.sessions, checks, socketio, settings.session_key)], checks)
-    relay = Relay(checks, transports.relay(settings), send_timeout=settings.ws_send_timeout)
+    relay = Relay(transports.relay(settings), send_timeout=settings.ws_send_timeout)
     store = SnapStore(settings.data / "snippets", history=settings.snippet_history, max_bytes=settings.snippet_disk)
     jobs = trainings(settings, models.engine.check, log=LOG.info)
-    rest = Rest(models.streams, checks, jobs, not_ready=not_ready, log=LOG.warning)
+    snap = Snap(models.streams, store, relay, settings.model, log=LOG.warning)
     http.route("/socket.io/", socketio)
-    http.route("/health/", Health(not_ready))
-    http.route(RELAY, relay)
-    http.route("/snippets", Snap(models.streams, checks, store, relay, settings.model, log=LOG.warning))
-    http.route("/metrics", prometheus.Page(checks, lambda: refresh_gauges(models)))
-    http.route("", rest)
-    return Doors(http, https, socketio, relay, rest)
+    http.route("/health/", health.application(not_ready, checks, log=LOG.warning))
+    http.route(snap_relay.PREFIX, snap_relay.application(relay, checks, log=LOG.warning))
+    http.route("/snippets", snap.application(checks))
+    http.route("/metrics", prometheus.application(lambda: refresh_gauges(models), checks, log=LOG.warning))
+    http.route("", rest.application(models.streams, checks, jobs, not_ready=not_ready, log=LOG.warning))
+    return Doors(http, https, socketio, relay, jobs)
 
 
 def refresh_gauges(models: Inference) -> None:

@@ -148,7 +148,7 @@ class ImageServer:
         end = time.monotonic() + STOP_WITHIN
         self.service.stopping()
         self.inference.streams.stop()
-        self.doors.rest.trainings.stop()
+        self.doors.trainings.stop()
         self.inference.sessions.stop(1.0)
         self.inference.engine.stop(STOP_WITHIN - 1.0)
         self.doors.relay.close_all()

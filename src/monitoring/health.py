@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
-StartResponse = Callable[..., Any]
+from imageserver.accounts.login import Logins
+from imageserver.web.application import Application, Route
+from imageserver.web.requests import Refused, Request, Response, answer
 
 
-class Health:
-    """A WSGI application. `ready` returns None when all is well, else one sentence saying what is not."""
+def application(not_ready: Callable[[], str | None], logins: Logins, *, log: Callable[[str], None]) -> Application:
+    """The application for `/health/`. `not_ready` returns None when all is well, else one sentence saying what is not."""
 
-    def __init__(self, ready: Callable[[], str | None]) -> None:
-        self._ready = ready
+    def live(_request: Request) -> Response:
+        return answer({"status": "live"})
 
-    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        path = environ["PATH_INFO"].rstrip("/")
-        if path == "/health/live":
-            status, answer = "200 OK", {"status": "live"}
-        elif path == "/health/ready":
-            problem = self._ready()
-            status, answer = (
-                ("200 OK", {"status": "ready"}) if problem is None else ("503 Service Unavailable", {"error": problem})
-            )
-        else:
-            status, answer = "404 Not Found", {"error": "there is nothing here; try /health/live or /health/ready"}
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            status, answer = "405 Method Not Allowed", {"error": "only GET and HEAD"}
-        body = json.dumps(answer).encode()
-        start_response(
-            status,
-            [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")],
-        )
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+    def ready(_request: Request) -> Response:
+        if problem := not_ready():
+            raise Refused(503, problem)
+        return answer({"status": "ready"})
+
+    routes = [Route("GET", "/health/live", live), Route("GET", "/health/ready", ready)]
+    return Application(routes, logins, log=log, nothing="there is nothing here; try /health/live or /health/ready")

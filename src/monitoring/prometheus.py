@@ -4,63 +4,45 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
-import prometheus_client
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from imageserver import metrics
 from imageserver.accounts.login import Logins
-from imageserver.errors import ImageServerError, NotAllowed
 from imageserver.transport import hub
-from imageserver.web import basic_auth
+from imageserver.web.application import Application, Login, Route
+from imageserver.web.requests import Request, Response, text_error
 
 LAG_EVERY = 0.5
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 
 class Page(Collector):
-    """A WSGI application. `refresh` brings gauges up to date that nobody keeps; it is called before each answer."""
+    """The page of all figures. `refresh` brings gauges up to date that nobody keeps; it is called before each answer."""
 
-    def __init__(self, logins: Logins, refresh: Callable[[], None]) -> None:
-        self._logins, self._refresh = logins, refresh
+    def __init__(self, refresh: Callable[[], None]) -> None:
+        self._refresh = refresh
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
-        try:
-            self._admit(environ)
-        except NotAllowed as error:
-            start_response("401 Unauthorized", [*headers, ("WWW-Authenticate", basic_auth.REALM)])
-            return [f"{error}\n".encode()]
-        except ImageServerError as error:
-            start_response("503 Service Unavailable", headers)
-            return [f"{error}\n".encode()]
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            start_response("405 Method Not Allowed", [*headers, ("Allow", "GET, HEAD")])
-            return [b"only GET and HEAD\n"]
+    def view(self, _request: Request) -> Response:
+        """Every figure in Prometheus's text format."""
         self._refresh()
-        body = prometheus_client.generate_latest(self._registry)
-        start_response(
-            "200 OK", [("Content-Type", prometheus_client.CONTENT_TYPE_LATEST), ("Content-Length", str(len(body)))]
-        )
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+        return Response(generate_latest(self._registry), content_type=CONTENT_TYPE_LATEST)
 
     def collect(self) -> Iterator[Family]:
         """Every figure (prometheus_client calls this)."""
         for metric in metrics.ALL:
             yield _histogram(metric) if isinstance(metric, metrics.Histogram) else _numbers(metric)
 
-    def _admit(self, environ: dict[str, Any]) -> None:
-        """With --auth: only those who may see every figure. NotAllowed."""
-        if self._logins.required:
-            name, password = basic_auth.parse(environ.get("HTTP_AUTHORIZATION", ""))
-            user = self._logins.check(name, password, environ.get("REMOTE_ADDR", ""))
-            if user is None or not user.roles & {"viewer", "admin"}:
-                raise NotAllowed("figures are for users with the role viewer or admin")
+
+def application(refresh: Callable[[], None], logins: Logins, *, log: Callable[[str], None]) -> Application:
+    """The application for `/metrics`; `refresh` as in `Page`. Its errors are lines of text, as its figures are."""
+    route = Route("GET", "/metrics", Page(refresh).view, Login.AUTH, frozenset({"viewer", "admin"}))
+    return Application([route], logins, log=log, error_response=text_error)
 
 
 def _numbers(metric: metrics.Metric) -> Family:

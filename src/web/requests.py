@@ -1,24 +1,29 @@
-"""What the HTTP applications share: answers, refusals, credentials, and bodies received into one buffer."""
+"""What views of every HTTP application use: the request and its body, answers, refusals."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from typing import Any
 
-from flask import Response, request
+import werkzeug
+from werkzeug import Response
 
+from imageserver import limits, metrics
+from imageserver.accounts.database import User
 from imageserver.errors import (
-    ImageServerError,
     LimitExceeded,
+    ManifestError,
+    ModelError,
     ModelUnavailable,
     NotAllowed,
     PictureError,
-    SettingError,
     Stopping,
     UnknownModel,
 )
-from imageserver.inference.shared import wire
-from imageserver.web import basic_auth
+from imageserver.inference.shared import request_bodies
+from imageserver.inference.shared.request_bodies import BodyError
+
+__all__ = ["Interrupted", "Refused", "Request", "Response", "answer"]
 
 MAX_BODY = 16 * 2**20
 """Bytes of a request body."""
@@ -28,11 +33,33 @@ PIECE = 2**16
 
 FAILED = "something went wrong in the server; its log says what"
 
+_STATUS: tuple[tuple[type[Exception], int], ...] = (
+    (BodyError, 400),
+    (NotAllowed, 403),
+    (UnknownModel, 404),
+    (PictureError, 415),
+    (ModelUnavailable, 503),
+    (Stopping, 503),
+    (LimitExceeded, 503),
+)
+"""The status code for an error of the project that a view lets through."""
+
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
+class Request(werkzeug.Request):
+    """A request; `user` is who logged in for it, None where no login is asked for."""
+
+    user: User | None = None
+
+    @property
+    def wants_page(self) -> bool:
+        """Whether HTML is asked for, as browsers do; programs that take anything do not."""
+        return "text/html" in self.headers.get("Accept", "") and self.accept_mimetypes.quality("text/html") > 0
+
+
 class Refused(Exception):
-    """The request ends here: a status code, a sentence for the client, further headers."""
+    """The request ends here: a status code, a sentence for the client, further headers (`Retry_After="5"`)."""
 
     def __init__(self, status: int, sentence: str, **headers: str) -> None:
         super().__init__(sentence)
@@ -48,6 +75,17 @@ class Interrupted(Exception):
         self.cause = cause
 
 
+def refusal(error: Exception) -> Refused:
+    """What a client is told of an error: its own sentence, where that is meant for clients."""
+    if isinstance(error, Refused):
+        return error
+    for kind, status in _STATUS:
+        if isinstance(error, kind):
+            return Refused(status, str(error), **({"Retry_After": "5"} if status == 503 else {}))
+    for_clients = isinstance(error, ModelError) and not isinstance(error, ManifestError)
+    return Refused(500, str(error) if for_clients else FAILED)
+
+
 def answer(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """`data` as JSON."""
     response = Response(_encode(data), status, headers, mimetype="application/json")
@@ -55,80 +93,67 @@ def answer(data: Any, status: int = 200, headers: dict[str, str] | None = None) 
     return response
 
 
-def refuse(error: Refused) -> Response:
+def json_error(refused: Refused) -> Response:
     """`{"error": sentence}`."""
-    return answer({"error": error.sentence}, error.status, error.headers)
+    return answer({"error": refused.sentence}, refused.status, refused.headers)
 
 
-def refusal(error: ImageServerError) -> Refused:
-    """What a client hears of an error of the project; SettingError is for the operator alone."""
-    if isinstance(error, UnknownModel):
-        return Refused(404, str(error))
-    if isinstance(error, NotAllowed):
-        return Refused(403, str(error))
-    if isinstance(error, PictureError):
-        return Refused(415, str(error))
-    if isinstance(error, (ModelUnavailable, Stopping, LimitExceeded)):
-        return Refused(503, str(error), Retry_After="5")
-    return Refused(500, FAILED if isinstance(error, SettingError) else str(error))
+def text_error(refused: Refused) -> Response:
+    """The sentence as a line of text."""
+    headers = {"Cache-Control": "no-store", **refused.headers}
+    return Response(f"{refused.sentence}\n", refused.status, headers, mimetype="text/plain")
 
 
-def credentials() -> tuple[str, str]:
-    """Name and password that the request carries. Refused with 401 when it has none."""
-    try:
-        return basic_auth.parse(request.headers.get("Authorization", ""))
-    except NotAllowed as error:
-        demand(str(error))
+def body(request: Request, most: int, protocol: str) -> bytearray:
+    """Receive the request's body into one buffer.
 
+    Args:
+        request: Whose body.
+        most: Bytes that are taken.
+        protocol: Under which name one that is too large is counted.
 
-def demand(sentence: str) -> NoReturn:
-    """Refuse with 401."""
-    raise Refused(401, sentence, WWW_Authenticate=basic_auth.REALM)
-
-
-def body(most: int) -> bytearray:
-    """The body, received into one buffer. Refused: empty (400), over `most` bytes (413), compressed (415). Interrupted."""
+    Raises:
+        Refused: empty (400), over `most` bytes (413), compressed (415).
+        Interrupted: it did not arrive.
+    """
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Refused(415, "send the body as it is: compressed bodies are not taken")
     length = request.headers.get("Content-Length")
     if length is not None and int(length) > most:  # the transport checked that it is a number
-        raise _too_large(length, most)
-    try:
-        return _receive(request.environ["wsgi.input"], most)
-    except Refused:
-        raise
-    except Exception as error:
-        raise Interrupted(error) from error
-
-
-def _receive(stream: Any, most: int) -> bytearray:
+        raise _too_large(length, most, protocol)
     # It grows as the body comes, which for large ones moves pages and not bytes: making and clearing 16 MB at once would
     # hold the loop for milliseconds.
     buffer = bytearray()
-    while piece := stream.read1(PIECE):
+    while piece := _read(request):
         buffer += piece
         if len(buffer) > most:
-            raise _too_large(f"over {most}", most)
+            raise _too_large(f"over {most}", most, protocol)
     if not buffer:
         raise Refused(400, "the body is empty")
     return buffer
 
 
-def _too_large(length: str, most: int) -> Refused:
+def _read(request: Request) -> bytes:
+    try:
+        piece: bytes = request.environ["wsgi.input"].read1(PIECE)
+        return piece
+    except Exception as error:
+        raise Interrupted(error) from error
+
+
+def _too_large(length: str, most: int, protocol: str) -> Refused:
+    limits.hit("max_frame_bytes")
+    metrics.FRAMES_REFUSED.inc(protocol, "too large")
     return Refused(413, f"the body has {length} bytes; at most {most} are taken")
 
 
-def picture_form() -> str:
-    """How the body holds a picture, by its Content-Type: a wire.CONTENT_…. Refused with 415."""
-    kind = request.mimetype
-    if kind == "application/json":
-        return wire.CONTENT_JSON
-    if kind.startswith("image/"):
-        return wire.CONTENT_IMAGE
-    if kind == "multipart/form-data":
-        boundary = request.mimetype_params.get("boundary", "")
-        if not 0 < len(boundary) <= 70 or not boundary.isascii():
-            raise Refused(400, "the multipart form's Content-Type names no proper boundary")
-        return f"{wire.CONTENT_MULTIPART};{boundary}"
-    sentence = 'send JSON ({"image": "<base64>"}), a picture (image/…), or a form (multipart/form-data)'
-    raise Refused(415, f"{sentence}, not {kind[:64]!r}" if kind else f"{sentence}, and say which by Content-Type")
+def content_of(request: Request, data: bytearray) -> str:
+    """What the body is (wire.CONTENT_…), told by its content. BodyError."""
+    return request_bodies.content_of(request.mimetype, request.mimetype_params.get("boundary", ""), data)
+
+
+def check_type(request: Request) -> None:
+    """Refuse a Content-Type that is not for pictures or JSON (415); one that says nothing, or nothing true, is no fault."""
+    if not (request.mimetype.startswith("image/") or request.mimetype in request_bodies.TYPES):
+        sentence = 'send JSON ({"image": "<base64>"}), a picture (image/…), or a form (multipart/form-data)'
+        raise Refused(415, f"{sentence}, not {request.mimetype[:64]!r}")

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.running import ROOT, Camera, Server, picture, until
 
 from imageserver import metrics
+from imageserver.accounts.database import UserDB
 from imageserver.monitoring import prometheus
 
 
@@ -91,8 +92,14 @@ def test_lost_frames_and_restarts_are_counted(tmp_path: Path) -> None:
 
 
 def test_with_auth_figures_are_for_viewers(tmp_path: Path) -> None:
-    with Server("-a", "--user", "eve:secret", data=tmp_path) as server:
+    users = UserDB(tmp_path / "users.db")
+    users.add("eve", "secret", ("viewer",))
+    users.add("cam", "secret")
+    with Server("-a", data=tmp_path) as server:
         server.ready()
+        without_role = requests.get(server.url + "/metrics", auth=("cam", "secret"), timeout=30)
+        assert (without_role.status_code, "viewer" in without_role.text) == (403, True)
+        assert "WWW-Authenticate" not in without_role.headers, "another password would not help"
         refused = requests.get(server.url + "/metrics", timeout=30)
         assert (refused.status_code, refused.headers["WWW-Authenticate"].split()[0]) == (401, "Basic")
         assert requests.get(server.url + "/metrics", auth=("eve", "wrong"), timeout=30).status_code == 401

@@ -11,6 +11,7 @@ refused.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,24 +48,19 @@ class Header:
         return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
 
 
+def is_picture(data: Data) -> bool:
+    """Whether `data` begins as a file of one of the five kinds does."""
+    return _reader(data) is not None
+
+
 def read(data: Data) -> Header:
     """The header of the picture in `data`. PictureError when it is none of the five kinds, or its header is broken."""
-    start = bytes(data[:16])
+    reader = _reader(data)
+    if reader is None:
+        found = "bytes are no JPEG, PNG, BMP, TIFF or WebP picture" if data else "picture is empty (0 bytes)"
+        raise PictureError(f"the {found}")
     try:
-        if start.startswith(b"\xff\xd8\xff"):
-            header = _jpeg(memoryview(data))
-        elif start.startswith(b"\x89PNG\r\n\x1a\n"):
-            header = _png(memoryview(data))
-        elif start.startswith(b"RIFF") and start[8:12] == b"WEBP":
-            header = _webp(memoryview(data))
-        elif start.startswith((b"II*\0", b"MM\0*")):
-            header = _tiff(memoryview(data))
-        elif start.startswith(b"BM"):
-            header = _bmp(memoryview(data))
-        else:
-            raise PictureError(
-                "the bytes are no JPEG, PNG, BMP, TIFF or WebP picture" if start else "the picture is empty (0 bytes)"
-            )
+        header = reader(memoryview(data))
     except (struct.error, IndexError) as error:
         raise PictureError(f"the picture ends within its header ({len(data)} bytes)") from error
     if header.width < 1 or header.height < 1:
@@ -217,3 +213,21 @@ def _tiff_tags(data: memoryview, wanted: tuple[int, ...]) -> dict[int, int]:
         elif tag == 338:
             tags[tag] = 1
     return tags
+
+
+_READERS = (
+    (b"\xff\xd8\xff", _jpeg),
+    (b"\x89PNG\r\n\x1a\n", _png),
+    (b"II*\0", _tiff),
+    (b"MM\0*", _tiff),
+    (b"BM", _bmp),
+)
+
+
+def _reader(data: Data) -> Callable[[memoryview], Header] | None:
+    """What reads a file that begins so."""
+    start = bytes(data[:12])
+    for signature, reader in _READERS:
+        if start.startswith(signature):
+            return reader
+    return _webp if start[:4] == b"RIFF" and start[8:] == b"WEBP" else None

@@ -8,31 +8,65 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from typing import Any
 
 from imageserver.errors import PictureError
-from imageserver.inference.shared import wire
+from imageserver.inference.shared import image_header, wire
 
 Bytes = bytes | bytearray | memoryview
 
 MAX_PARTS = 16
 """Parts of a multipart form that are looked at."""
 
+JSON = "application/json"
+MULTIPART = "multipart/form-data"
+TYPES = (JSON, MULTIPART, "application/x-www-form-urlencoded", "application/octet-stream", "")
+"""Content types of bodies beside image/…: what curl sends unless it is told otherwise is among them."""
+
+_LOOKS_LIKE_JSON = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]{0,64}[{\[]")
+
 
 class BodyError(Exception):
     """A body that is not what it is said to be: one sentence for whoever sent it."""
 
 
+def content_of(content_type: str, boundary: str, data: Bytes) -> str:
+    """What a request's body is, told by its first bytes; the Content-Type counts where these leave it open.
+
+    Args:
+        content_type: Without its parameters, in lower case; "" for none.
+        boundary: The parameter of that name.
+        data: The body.
+
+    Returns:
+        wire.CONTENT_IMAGE, wire.CONTENT_JSON, or wire.CONTENT_MULTIPART with the boundary. What is nothing of that passes for a
+        picture, and is refused as one.
+
+    Raises:
+        BodyError: A form whose boundary cannot be one (RFC 2046, section 5.1.1).
+    """
+    if image_header.is_picture(data):
+        return wire.CONTENT_IMAGE
+    if content_type == MULTIPART:
+        if not 0 < len(boundary) <= 70 or not boundary.isascii():
+            raise BodyError("the multipart form's Content-Type names no proper boundary")
+        return f"{wire.CONTENT_MULTIPART};{boundary}"
+    if content_type == JSON or _LOOKS_LIKE_JSON.match(data):
+        return wire.CONTENT_JSON
+    return wire.CONTENT_IMAGE
+
+
 def picture(content: str, data: Bytes) -> Bytes:
     """The bytes of the picture file in a body of this content (wire.CONTENT_…). BodyError, PictureError."""
-    kind, _, parameter = content.partition(";")
-    if kind == wire.CONTENT_IMAGE:
+    name, _, boundary = content.partition(";")
+    if name == wire.CONTENT_IMAGE:
         return data
-    if kind == wire.CONTENT_JSON:
+    if name == wire.CONTENT_JSON:
         return from_json(data)
-    if kind == wire.CONTENT_MULTIPART:
-        return from_multipart(data, parameter)
-    raise BodyError(f"bodies of the content {kind!r} are not understood")
+    if name == wire.CONTENT_MULTIPART:
+        return from_multipart(data, boundary)
+    raise BodyError(f"bodies of the content {name!r} are not understood")
 
 
 def from_json(data: Bytes) -> bytes:
@@ -60,15 +94,24 @@ def parse_json(data: Bytes) -> Any:
 
 
 def from_base64(text: str) -> bytes:
-    """Standard base64 (RFC 4648, section 4); white space in it is skipped, padding may be left out. PictureError."""
+    """The bytes in base64 (RFC 4648, either alphabet), alone or in a `data:` URL (RFC 2397). PictureError.
+
+    White space is skipped, and padding may be left out.
+    """
+    if text.startswith("data:"):
+        header, _, text = text.partition(",")
+        if not header.endswith(";base64"):
+            raise PictureError("the image's data: URL holds no base64: it must read data:image/…;base64,…")
     try:
         # Only where there is white space does it cost a copy.
         compact = text if text.isascii() and not any(space in text for space in " \n\r\t") else "".join(text.split())
-        return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
+        return base64.b64decode(compact + "=" * (-len(compact) % 4), b"-_" if _is_url_safe(compact) else None, True)
     except (binascii.Error, ValueError):
-        raise PictureError(
-            "the image is no standard base64: send that alone, with nothing such as data: before it"
-        ) from None
+        raise PictureError("the image is no base64: send a picture file in base64 or as a data: URL") from None
+
+
+def _is_url_safe(text: str) -> bool:
+    return "-" in text or "_" in text
 
 
 def from_multipart(data: Bytes, boundary: str) -> bytes:

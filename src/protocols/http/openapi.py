@@ -1,25 +1,25 @@
 """What the REST operations declare of themselves, and the OpenAPI 3.1 document made of it.
 
-    @operation("GET", "/<model:name>/about", tag="Networks", answers={200: "Text", 404: "Error"}, credentials="always")
-    def about(self, name): ...
+    @operation("GET", "/<model:name>/about", tag="Networks", answers={200: "Text", 404: "Error"})
+    def about(self, request, name): ...
 
-The docstring's first sentence becomes the summary, the rest the description. Schemas: openapi_schemas.py.
+The docstring's first sentence becomes the summary, the rest the description. Schemas: schemas.py.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from imageserver.protocols.http import schemas
+from imageserver.web.application import Login, Route
 
 VERSION = "1.0.0"
 """Of this interface: the first number grows when a client may have to change."""
 
-Credentials = Literal["always", "checked", "none"]
 Models = Literal["all", "pictures", "trainable"]
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -28,7 +28,7 @@ _VARIABLE = re.compile(r"<(?:\w+:)?(\w+)>")
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation. `paths` as Flask writes them: the first is the one to use, the others are old spellings."""
+    """One operation. `paths` as `Route` does: the first is the one to use, the others are old spellings."""
 
     method: str
     paths: tuple[str, ...]
@@ -36,10 +36,10 @@ class Operation:
     summary: str
     description: str
     answers: dict[int, str | None]
-    """Schema (or media, see openapi_schemas) by status code; None: no body worth describing."""
-    credentials: Credentials
-    """always: demanded, though any may be accepted; checked: demanded where they are checked; none."""
+    """Schema (or media, see schemas.py) by status code; None: no body worth describing."""
+    login: Login
     role: str
+    """Which role it takes; "" for none. What takes one changes something."""
     body: str
     query: tuple[str, ...]
     models: Models
@@ -51,7 +51,7 @@ def operation(
     *paths: str,
     tag: str,
     answers: dict[int, str | None],
-    credentials: Credentials = "none",
+    login: Login = Login.USERS,
     role: str = "",
     body: str = "",
     query: tuple[str, ...] = (),
@@ -68,7 +68,7 @@ def operation(
             " ".join(summary.split()).rstrip("."),
             description,
             answers,
-            credentials,
+            login,
             role,
             body,
             query,
@@ -77,6 +77,22 @@ def operation(
         return view
 
     return declare
+
+
+def declared(part: object) -> Iterator[tuple[Operation, Callable[..., Any]]]:
+    """The operations of an object's methods, each with its view, in the order of the class."""
+    for attribute in vars(type(part)).values():
+        found: Operation | None = getattr(attribute, "operation", None)
+        if found is not None:
+            yield found, getattr(part, attribute.__name__)
+
+
+def routes(part: object) -> Iterator[Route]:
+    """The routes to an object's operations, for every spelling of their paths."""
+    for found, view in declared(part):
+        roles = frozenset({found.role} if found.role else ())
+        for path in found.paths:
+            yield Route(found.method, path, view, found.login, roles, changes=bool(roles))
 
 
 def document(
@@ -132,8 +148,8 @@ def _operation(each: Operation, path: str, models: Sequence[str], most: int) -> 
     if each.body:
         described["requestBody"] = {"required": True, "content": schemas.BODIES[each.body]}
     answers: dict[int, str | None] = {}
-    if each.credentials != "none":
-        described["security"] = [{"basic": []}] if each.credentials == "always" else [{"basic": []}, {}]
+    if each.login is not Login.NEVER:
+        described["security"] = [{"basic": []}, {}]  # only where there are users
         answers |= {401: "Error", 503: "Error"} | ({403: "Error"} if each.role else {})
     if each.body:
         answers |= dict.fromkeys((400, 413, 415), "Error")

@@ -37,7 +37,7 @@ table { border-collapse: collapse; width: 100%; } td, th { text-align: left; ver
 <details class="{{ method }}" id="{{ each.operationId }}">
 <summary><span class="method">{{ method|upper }}</span><code>{{ path }}</code><span class="what">{{ each.summary }}</span></summary>
 {% for part in (each.description or "").split("\n\n") if part %}<p>{{ part }}</p>{% endfor %}
-{% if each.security %}<p>{{ "Takes a user name and password (HTTP Basic)." if each.security|length == 1 else "Takes a user name and password (HTTP Basic) where the server checks them." }}</p>{% endif %}
+{% if each.security %}<p>Takes a user name and password (HTTP Basic) once the server has users.</p>{% endif %}
 {% if each.parameters %}<table><tr><th>Parameter<th>In<th>Values<th></tr>{% for parameter in each.parameters %}
 <tr><td><code>{{ parameter.name }}</code><td>{{ parameter.in }}<td>{{ (parameter.schema.enum or [parameter.schema.const or "any"])|join(", ") }}<td>{{ parameter.description }}</tr>{% endfor %}</table>{% endif %}
 {% if each.requestBody %}<p>Body: {{ each.requestBody.content.keys()|join(", ") }}</p>{% endif %}

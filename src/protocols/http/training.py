@@ -5,20 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
-
-from flask import Response, request
+from typing import Any
 
 from imageserver import metrics
 from imageserver.config.table import Settings
 from imageserver.errors import TrainingError
 from imageserver.inference.server.training import Trainings
 from imageserver.inference.shared.manifest import Manifest
+from imageserver.protocols.http.models import RequestedModels
 from imageserver.protocols.http.openapi import operation
-from imageserver.web.requests import Refused, answer
-
-if TYPE_CHECKING:
-    from imageserver.protocols.http.rest import Rest
+from imageserver.web.requests import Refused, Request, Response, answer
 
 SAMPLES = ("mnist", "other")
 HEARTBEAT = 15.0
@@ -42,11 +38,11 @@ def trainings(settings: Settings, find: Callable[[str], Manifest], *, log: Calla
     return Trainings(settings.data, find, sources, arguments, log=log)
 
 
-class RestTraining:
+class TrainingJobs:
     """The views under `/<name>/train`."""
 
-    def __init__(self, rest: Rest) -> None:
-        self._rest = rest
+    def __init__(self, models: RequestedModels) -> None:
+        self._models, self._trainings = models, models.trainings
         self._followers = 0
 
     @operation(
@@ -55,11 +51,10 @@ class RestTraining:
         tag=_TAG,
         query=("training_sample",),
         answers={200: "Text", **dict.fromkeys((400, 405, 406), "Error")},
-        credentials="always",
         role="admin",
         models="trainable",
     )
-    def train(self, name: str) -> Response:
+    def train(self, request: Request, name: str) -> Response:
         """Start a training. It runs in the background; the model is not served meanwhile to those who ask it by name.
 
         The new model replaces the old one when it is at most one percentage point worse on the held-out pictures.
@@ -69,7 +64,7 @@ class RestTraining:
         if sample not in SAMPLES:
             raise Refused(400, f"training_sample is mnist or other, not {sample[:64]!r}")
         try:
-            self._rest.trainings.start(name, sample)
+            self._trainings.start(name, sample)
         except TrainingError as error:
             raise Refused(406, str(error)) from error
         return answer({"text": "training has started"})
@@ -79,14 +74,13 @@ class RestTraining:
         "/<model:name>/train/status",
         tag=_TAG,
         answers={200: "TrainingStatus", **dict.fromkeys((405, 406), "Error")},
-        credentials="always",
         models="trainable",
     )
-    def status(self, name: str) -> Response:
+    def status(self, _request: Request, name: str) -> Response:
         """How the last completed training went. While one runs: 406, and how far it is."""
         self._trainable(name)
-        self._rest.refuse_while_training(name)
-        record = self._rest.trainings.record(name)
+        self._models.refuse_while_training(name)
+        record = self._trainings.record(name)
         found = {"accuracy": record.accuracy or "unknown", "datetime": record.datetime or "unknown"}
         return answer(found | {"note": record.note} if record.note else found)
 
@@ -95,10 +89,9 @@ class RestTraining:
         "/<model:name>/train/events",
         tag=_TAG,
         answers={200: "Events", 405: "Error"},
-        credentials="always",
         models="trainable",
     )
-    def events(self, name: str) -> Response:
+    def events(self, _request: Request, name: str) -> Response:
         """What happens in the training, as server-sent events, until it ends.
 
         The first event tells how things stand; when no training runs it is the only one. Each is a JSON object with `state`
@@ -118,7 +111,7 @@ class RestTraining:
         self._followers += 1
         try:
             yield f"retry: {RETRY * 1000}\n\n".encode()
-            for event in self._rest.trainings.follow(name, HEARTBEAT):
+            for event in self._trainings.follow(name, HEARTBEAT):
                 line = ": still there" if event is None else f"data: {json.dumps(_rounded(event), ensure_ascii=False)}"
                 yield f"{line}\n\n".encode()
         finally:
@@ -129,20 +122,19 @@ class RestTraining:
         "/<model:name>/train/cancel",
         tag=_TAG,
         answers={200: "Text", **dict.fromkeys((405, 409), "Error")},
-        credentials="always",
         role="admin",
         models="trainable",
     )
-    def cancel(self, name: str) -> Response:
+    def cancel(self, _request: Request, name: str) -> Response:
         """End the training that runs. The model from before serves on."""
         self._trainable(name)
-        if not self._rest.trainings.cancel(name):
+        if not self._trainings.cancel(name):
             raise Refused(409, f"no training of {name} runs")
         return answer({"text": "the training is being cancelled"})
 
     def _trainable(self, name: str) -> None:
-        self._rest.manifest(name)
-        if not self._rest.trainings.trainable(name):
+        self._models.manifest(name)
+        if not self._trainings.trainable(name):
             raise Refused(405, f"{name} cannot be trained here", Allow="")
 
 

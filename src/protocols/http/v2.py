@@ -1,25 +1,25 @@
 """The Open Inference Protocol (v2) over HTTP: health, models, infer. Source: KServe's specification of that name.
 
 With the binary tensor and classification extensions, as Triton's clients speak them. Requests are taken apart in the
-worker (inference/tensors.py, which also says what the tensors mean); here are the paths and what a model says of itself.
+worker (inference/worker/tensors.py, which also says what the tensors mean); here are the paths and what a model says of itself.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from flask import Response, g, request
+import re
+from collections.abc import Callable
+from typing import Any
 
 from imageserver.errors import ModelError
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.protocols.http import openapi
+from imageserver.protocols.http.models import RequestedModels
 from imageserver.protocols.http.openapi import operation
 from imageserver.transport import hub
-from imageserver.web.requests import Refused, answer
-
-if TYPE_CHECKING:
-    from imageserver.protocols.http.rest import Rest
+from imageserver.web import requests
+from imageserver.web.application import Login
+from imageserver.web.requests import Refused, Request, Response, answer
 
 PROTOCOL = "v2"
 VERSION = "1"
@@ -33,40 +33,37 @@ _TAG = "Open Inference Protocol (v2)"
 _MODEL = ("/v2/models/<model:name>", "/v2/models/<model:name>/versions/<version>")
 
 
-class RestV2:
-    """The views under /v2."""
+class OpenInference:
+    """The views under /v2. `not_ready` returns None when the server is ready, else one sentence."""
 
-    def __init__(self, rest: Rest) -> None:
-        self._rest = rest
-        self._engine = rest.streams.engine
+    def __init__(self, models: RequestedModels, not_ready: Callable[[], str | None]) -> None:
+        self._models, self._engine, self._not_ready = models, models.engine, not_ready
 
-    @operation("GET", "/v2", tag=_TAG, answers={200: "Server"}, credentials="checked")
-    def server(self) -> Response:
+    @operation("GET", "/v2", tag=_TAG, answers={200: "Server"})
+    def server(self, _request: Request) -> Response:
         """What server this is and which extensions it has."""
         return answer(
             {"name": "ImageServer", "version": openapi.VERSION, "extensions": ["binary_tensor_data", "classification"]}
         )
 
-    @operation("GET", "/v2/health/live", tag=_TAG, answers={200: "Live"})
-    def live(self) -> Response:
+    @operation("GET", "/v2/health/live", tag=_TAG, answers={200: "Live"}, login=Login.NEVER)
+    def live(self, _request: Request) -> Response:
         """Whether the server answers at all."""
         return answer({"live": True})
 
-    @operation("GET", "/v2/health/ready", tag=_TAG, answers={200: "Ready", 503: "Ready"})
-    def ready(self) -> Response:
+    @operation("GET", "/v2/health/ready", tag=_TAG, answers={200: "Ready", 503: "Ready"}, login=Login.NEVER)
+    def ready(self, _request: Request) -> Response:
         """Whether the server is ready: its default model is, and it is not stopping."""
-        ready = self._rest.not_ready() is None
+        ready = self._not_ready() is None
         return answer({"ready": ready}, 200 if ready else 503)
 
-    @operation("GET", "/v2/models", tag=_TAG, answers={200: "ModelList"}, credentials="checked")
-    def models(self) -> Response:
+    @operation("GET", "/v2/models", tag=_TAG, answers={200: "ModelList"})
+    def models(self, _request: Request) -> Response:
         """The names of the models that take single pictures."""
-        return answer(
-            {"models": sorted(name for name, model in self._engine.models.items() if not model.manifest.stateful)}
-        )
+        return answer({"models": [manifest.name for manifest in self._models.listed() if not manifest.stateful]})
 
-    @operation("GET", *_MODEL, tag=_TAG, answers={200: "Model"}, credentials="checked", models="pictures")
-    def model(self, name: str, version: str = VERSION) -> Response:
+    @operation("GET", *_MODEL, tag=_TAG, answers={200: "Model"}, models="pictures")
+    def model(self, _request: Request, name: str, version: str = VERSION) -> Response:
         """A model's tensors: what it takes and gives.
 
         The input may be sent in other types as well: BYTES `[n]`, picture files (base64 in JSON), which are then decoded and
@@ -79,10 +76,9 @@ class RestV2:
         *(f"{path}/ready" for path in _MODEL),
         tag=_TAG,
         answers={200: "ModelReady", 503: "ModelReady"},
-        credentials="checked",
         models="pictures",
     )
-    def model_ready(self, name: str, version: str = VERSION) -> Response:
+    def model_ready(self, _request: Request, name: str, version: str = VERSION) -> Response:
         """Whether a model is ready. One that nobody used yet is loaded first."""
         self._manifest(name, version)
         try:
@@ -99,23 +95,20 @@ class RestV2:
         tag=_TAG,
         body="InferRequest",
         answers={200: "InferAnswers"},
-        credentials="checked",
         models="pictures",
     )
-    def infer(self, name: str, version: str = VERSION) -> Response:
+    def infer(self, request: Request, name: str, version: str = VERSION) -> Response:
         """Run a model on one tensor that holds the pictures: JSON, or with the binary tensor extension.
 
         Tensors of up to `max_batch` pictures: UINT8 pixels, BYTES picture files, or FP32 (see the model's description).
         """
         self._manifest(name, version)
-        head = self._head()
-        data = self._rest.body()
+        head = _head(request)
+        data = self._models.body(request)
         if head > len(data):
             raise Refused(400, f"{HEADER} is {head}, but the body has {len(data)} bytes")
-        user = g.user
         content = f"{wire.CONTENT_INFERENCE};{head}"
-        result = self._rest.streams.ask(name, data, protocol=PROTOCOL, content=content, rotate=user.rotate if user else 0)
-        self._rest.refuse_failed(name, result, picture_status=400)
+        result = self._models.ask(request, name, data, content, protocol=PROTOCOL, picture_status=400)
         size = result["answer"]["head"]
         response = Response(result["body"], mimetype="application/octet-stream" if size else "application/json")
         response.headers["Cache-Control"] = "no-store"
@@ -123,27 +116,37 @@ class RestV2:
             response.headers[HEADER] = str(size)
         return response
 
+    @operation(
+        "GET",
+        "/v2/models/stats",
+        *(f"{path}/stats" for path in _MODEL),
+        tag=_TAG,
+        answers={404: "Error"},
+    )
+    def statistics(self, _request: Request, name: str = "", version: str = VERSION) -> Response:
+        """Nothing: the extension that counts inferences is not there."""
+        if name:
+            self._manifest(name, version)
+        raise Refused(404, "this server does not have the statistics extension; /metrics has its figures")
+
     def _manifest(self, name: str, version: str) -> Manifest:
         if version != VERSION:
             raise Refused(404, f"the model {name!r} has the version {VERSION} only")
-        manifest = self._rest.manifest(name)
+        manifest = self._models.manifest(name)
         if manifest.stateful:
             raise Refused(404, f"{name} keeps state from frame to frame, so it runs in sessions only")
         return manifest
 
-    def _head(self) -> int:
-        """Bytes of JSON before binary tensors; 0: the body is all JSON."""
-        text = request.headers.get(HEADER)
-        if text is None:
-            kind = request.mimetype
-            if kind not in ("application/json", "application/octet-stream", ""):
-                raise Refused(
-                    415, f"send JSON, or JSON with binary tensors behind it and the header {HEADER}; not {kind[:64]!r}"
-                )
-            return 0
-        if not text.isascii() or not text.isdecimal() or int(text) < 1 or len(text) > 9:
-            raise Refused(400, f"{HEADER} must be a number of bytes, not {text[:32]!r}")
-        return int(text)
+
+def _head(request: Request) -> int:
+    """Bytes of JSON before binary tensors; 0: the body is all JSON."""
+    text = request.headers.get(HEADER)
+    if text is None:
+        requests.check_type(request)
+        return 0
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
+        raise Refused(400, f"{HEADER} must be a number of bytes, not {text[:32]!r}")
+    return int(text)
 
 
 def metadata(manifest: Manifest, runtime: str) -> dict[str, Any]:

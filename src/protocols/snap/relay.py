@@ -6,15 +6,19 @@ takes nothing of it for `send_timeout` seconds is dropped.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
-from imageserver import metrics
+from imageserver import limits, metrics
 from imageserver.accounts.login import Logins
-from imageserver.errors import ImageServerError, NotAllowed
 from imageserver.transport import hub
 from imageserver.transport.websocket.connection import WebSocket, WebSocketLimits, accept, encode_text
-from imageserver.web import basic_auth
+from imageserver.web.application import Application, Login, Route
+from imageserver.web.requests import Refused, Request
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 PREFIX = "/ws"
 UNSUPPORTED = 1003
@@ -58,39 +62,24 @@ class Member:
         if looks > 1:
             self._watch(looks - 1)
             return
-        metrics.LIMITS_HIT.inc("ws-send-timeout")
+        limits.hit("ws_send_timeout")
         self._ws.abort()
 
 
 class Relay:
-    """A WSGI application for `/ws` and `/ws/<room>`. With --auth a client shows a user's name and password (HTTP Basic)."""
+    """The rooms of `/ws` and `/ws/<room>`, and who is in them."""
 
-    def __init__(self, logins: Logins, limits: WebSocketLimits, *, send_timeout: float) -> None:
-        self._logins, self._limits, self._send_timeout = logins, limits, send_timeout
+    def __init__(self, ws_limits: WebSocketLimits, *, send_timeout: float) -> None:
+        self._limits, self._send_timeout = ws_limits, send_timeout
         self._rooms: dict[str, dict[WebSocket, Member]] = {}
         self._gauge = metrics.CONNECTIONS.child("relay")
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        room = environ["PATH_INFO"][len(PREFIX) :].strip("/")
-        if "/" in room or len(room) > MAX_ROOM:
-            return _answer(
-                start_response,
-                "404 Not Found",
-                f"a room is one word of at most {MAX_ROOM} characters, as in {PREFIX}/kitchen",
-            )
-        try:
-            if self._logins.required:
-                self._admit(environ)
-        except NotAllowed as error:
-            return _answer(start_response, "401 Unauthorized", str(error), ("WWW-Authenticate", basic_auth.REALM))
-        except ImageServerError as error:
-            return _answer(start_response, "503 Service Unavailable", str(error), ("Retry-After", "5"))
-        ws = accept(environ, self._limits)
+    def join(self, request: Request, room: str = "") -> WSGIApplication:
+        """Make a WebSocket of the request; what is returned stays in the room until the client leaves."""
+        ws = accept(request.environ, self._limits)
         if ws is None:
-            wanted = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
-            return _answer(start_response, "426 Upgrade Required", "this address speaks WebSocket", *wanted)
-        self._serve(ws, room)
-        return []
+            raise Refused(426, "this address speaks WebSocket", Upgrade="websocket", Sec_WebSocket_Version="13")
+        return functools.partial(self._serve, ws, room)
 
     def announce(self, room: str, text: str) -> None:
         """Send a text of the server's own to everybody in `room`. Never blocks."""
@@ -102,12 +91,9 @@ class Relay:
             for ws in list(members):
                 ws.close(1001, "the server is stopping")
 
-    def _admit(self, environ: dict[str, Any]) -> None:
-        name, password = basic_auth.parse(environ.get("HTTP_AUTHORIZATION", ""))
-        if self._logins.check(name, password, environ.get("REMOTE_ADDR", "")) is None:
-            raise NotAllowed("the user name or the password is wrong")
-
-    def _serve(self, ws: WebSocket, room: str) -> None:
+    def _serve(
+        self, ws: WebSocket, room: str, _environ: WSGIEnvironment, _start_response: StartResponse
+    ) -> Iterable[bytes]:
         member = Member(ws, self._send_timeout)
         members = self._rooms.setdefault(room, {})
         members[ws] = member
@@ -125,6 +111,7 @@ class Relay:
             if not members and self._rooms.get(room) is members:
                 del self._rooms[room]
             ws.ended()
+        return []
 
     def _send(self, room: str, text: str, sender: WebSocket | None) -> None:
         frame = encode_text(text)  # once for all
@@ -133,9 +120,9 @@ class Relay:
                 member.send(frame)
 
 
-def _answer(start_response: Callable[..., Any], status: str, sentence: str, *headers: tuple[str, str]) -> list[bytes]:
-    body = f"{sentence}\n".encode()
-    start_response(
-        status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))), *headers]
-    )
-    return [body]
+def application(relay: Relay, logins: Logins, *, log: Callable[[str], None]) -> Application:
+    """The application for `/ws`: with --auth a client shows a user's name and password (HTTP Basic)."""
+    rooms = (PREFIX, f"{PREFIX}/<string(maxlength={MAX_ROOM}):room>")
+    routes = [Route("GET", path, relay.join, Login.AUTH) for path in rooms]
+    nothing = f"a room is one word of at most {MAX_ROOM} characters, as in {PREFIX}/kitchen"
+    return Application(routes, logins, log=log, nothing=nothing)

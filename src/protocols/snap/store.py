@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imageserver.errors import SettingError
+from imageserver import limits
+from imageserver.errors import LimitExceeded, SettingError
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS snippets (
@@ -72,7 +73,13 @@ class SnapStore:
         received: str,
         prediction: dict[str, Any],
     ) -> None:
-        """Keep a picture. OSError, sqlite3.Error: it is not kept, and nothing half of it."""
+        """Keep a picture, in place of the oldest ones where space is short.
+
+        Raises:
+            LimitExceeded: it alone is larger than all may be together.
+            OSError, sqlite3.Error: it is not kept, and nothing half of it.
+        """
+        self.check(len(picture))
         name = f"{uuid.uuid4().hex}.{kind}"
         path = self._folder / "pictures" / name
         temporary = path.with_suffix(".tmp")
@@ -94,6 +101,12 @@ class SnapStore:
                 left.unlink(missing_ok=True)
             raise
         self._unlink(gone)
+
+    def check(self, size: int) -> None:
+        """LimitExceeded for a picture of `size` bytes that could not be kept, whatever gave way to it."""
+        if size > self._max_bytes:
+            option = limits.option("snippet_disk")
+            raise LimitExceeded(f"the picture has {size} bytes; {option} allows {self._max_bytes} for all of them")
 
     def get(self, identity: int) -> list[Snippet]:
         """The pictures of an id, newest first; none: an empty list."""

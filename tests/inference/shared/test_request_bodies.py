@@ -10,6 +10,7 @@ from imageserver.inference.shared.request_bodies import BodyError
 
 PICTURE = bytes(range(256)) * 3
 TEXT = base64.b64encode(PICTURE).decode()
+URL_SAFE = base64.urlsafe_b64encode(PICTURE).decode()
 LINES = base64.encodebytes(PICTURE).decode()
 
 
@@ -31,6 +32,11 @@ FIELD = b'Content-Disposition: form-data; name="note"\r\n\r\nhello'
         (wire.CONTENT_JSON, b'{"image": "%s"}' % LINES.replace("\n", "\\r\\n").encode()),
         (wire.CONTENT_JSON, b'{"image": "%s"}' % TEXT.rstrip("=").encode()),
         (wire.CONTENT_JSON, b'{"image": "%s"}' % TEXT.replace("/", "\\/").encode()),
+        (wire.CONTENT_JSON, b'{"image": "%s"}' % URL_SAFE.encode()),
+        (wire.CONTENT_JSON, b'{"image": "%s"}' % URL_SAFE.rstrip("=").encode()),
+        (wire.CONTENT_JSON, b'{"image": "%s"}' % URL_SAFE.replace("B", "B\\n").encode()),
+        (wire.CONTENT_JSON, b'{"image": "data:image/png;base64,%s"}' % TEXT.encode()),
+        (wire.CONTENT_JSON, b'{"image": "data:;base64,%s"}' % LINES.replace("\n", "\\n").encode()),
         ("multipart;x", form(FILE)),
         ("multipart;x", form(FIELD, FILE)),
         ("multipart;x", form(FILE, FIELD)),
@@ -54,6 +60,8 @@ def test_a_picture_comes_out_as_it_went_in(form_, body, type_):
         (wire.CONTENT_JSON, b'{"image": 5}', PictureError, "holds no picture"),
         (wire.CONTENT_JSON, b'{"image": "ab!d"}', PictureError, "base64"),
         (wire.CONTENT_JSON, b'{"image": "abcde"}', PictureError, "base64"),
+        (wire.CONTENT_JSON, b'{"image": "data:image/png,abcd"}', PictureError, "data: URL holds no base64"),
+        (wire.CONTENT_JSON, b'{"image": %s}' % (b"9" * 5000), BodyError, "too many digits"),
         (wire.CONTENT_JSON, '{"image": "äöü"}'.encode(), PictureError, "base64"),
         ("multipart;x", b"", BodyError, "multipart"),
         ("multipart;x", form(FILE, end=b""), BodyError, "multipart"),
@@ -67,3 +75,31 @@ def test_a_picture_comes_out_as_it_went_in(form_, body, type_):
 def test_what_is_wrong_is_said(form_, body, error, sentence):
     with pytest.raises(error, match=sentence):
         request_bodies.picture(form_, memoryview(body))
+
+
+JPEG = b"\xff\xd8\xff\xe0 and so on"
+
+
+@pytest.mark.parametrize("content_type", ["", "image/png", request_bodies.JSON, "application/octet-stream"])
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (JPEG, wire.CONTENT_IMAGE),
+        (b"RIFF\0\0\0\0WEBP", wire.CONTENT_IMAGE),
+        (b'{"image": ""}', wire.CONTENT_JSON),
+        (b'\xef\xbb\xbf\r\n {"image": ""}', wire.CONTENT_JSON),
+        (b"[1]", wire.CONTENT_JSON),
+    ],
+)
+def test_content_tells_what_a_body_is(content_type, body, kind):
+    for type_ in (bytes, bytearray, memoryview):
+        assert request_bodies.content_of(content_type, "", type_(body)) == kind
+
+
+def test_the_content_type_counts_where_the_content_is_nothing_known():
+    assert request_bodies.content_of(request_bodies.JSON, "", b"nonsense") == wire.CONTENT_JSON
+    assert request_bodies.content_of("", "", b"nonsense") == wire.CONTENT_IMAGE
+    assert request_bodies.content_of(request_bodies.MULTIPART, "x", form(FILE)) == "multipart;x"
+    for boundary in ("", "x" * 71, "ä"):
+        with pytest.raises(BodyError, match="boundary"):
+            request_bodies.content_of(request_bodies.MULTIPART, boundary, b"--")

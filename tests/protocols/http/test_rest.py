@@ -44,6 +44,26 @@ def test_the_list_names_every_model_and_its_path(server, secure):
     assert {"LeNet url:/lenet", "Faces url:/faces", "Echo url:/echo"} <= set(answer.json()["text"])
 
 
+def test_the_lists_leave_out_what_is_not_meant_for_people(models, tmp_path):
+    from tests.protocols.http.conftest import RestServer
+
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for source in models.iterdir():
+        (folder / source.name).symlink_to(source.resolve())
+    (folder / "hidden").mkdir()
+    (folder / "hidden" / "model.py").symlink_to((models / "echo" / "model.py").resolve())
+    manifest = (models / "echo" / "model.toml").read_text()
+    (folder / "hidden" / "model.toml").write_text("listed = false\n" + manifest)
+    with RestServer(data=tmp_path, models=folder) as server:
+        listed = server.ask("GET", "/list_nn").json()["text"]
+        assert any("url:/echo" in line for line in listed)
+        assert not any("hidden" in line for line in listed)
+        assert "hidden" not in server.ask("GET", "/v2/models").json()["models"]
+        assert "hidden" not in server.ask("GET", "/openapi.json").text
+        assert server.ask("GET", "/hidden/about").status_code == 200, "whoever knows its name may use it"
+
+
 @pytest.mark.parametrize("path", ["/lenet", "/lenet/about", "/lenet/", "/echo", "/echoer/about"])
 def test_about_says_what_a_network_is(server, path):
     answer = server.ask("GET", path)
@@ -83,6 +103,16 @@ def test_a_picture_may_come_in_any_of_the_documented_ways(server, digit, secure)
         {"data": file, "headers": {"Content-Type": "image/jpeg"}},
         {"files": {"image": ("7.png", file, "image/png")}},
         {"data": iter([file[:100], file[100:]]), "headers": {"Content-Type": "image/png"}},
+        {"data": file},
+        {"data": file, "headers": {"Content-Type": "application/octet-stream"}},
+        {"data": file, "headers": {"Content-Type": "application/x-www-form-urlencoded"}},
+        {"data": file, "headers": JSON},
+        {"data": json.dumps({"image": base64_of(file)}), "headers": {"Content-Type": "image/png"}},
+        {"data": json.dumps({"image": base64_of(file)})},
+        {"json": {"image": base64.urlsafe_b64encode(file).decode()}},
+        {"json": {"image": base64.urlsafe_b64encode(file).decode().rstrip("=")}},
+        {"json": {"image": lines.replace("+", "-").replace("/", "_")}},
+        {"json": {"image": "data:image/png;base64," + base64_of(file)}},
     ]
     answers = [server.ask("POST", "/lenet/classify", secure=secure, **way) for way in ways]
     assert [answer.status_code for answer in answers] == [200] * len(ways)
@@ -131,11 +161,13 @@ REFUSALS = [
     ("POST", "/lenet/classify", {"json": [PICTURE]}, 415, "image"),
     ("POST", "/lenet/classify", {"json": {"image": None}}, 415, "image"),
     ("POST", "/lenet/classify", {"json": {"image": "no base64!"}}, 415, "base64"),
-    ("POST", "/lenet/classify", {"json": {"image": "data:image/png;base64," + PICTURE}}, 415, "data: before it"),
+    ("POST", "/lenet/classify", {"json": {"image": "data:image/png," + PICTURE}}, 415, "holds no base64"),
     ("POST", "/lenet/classify", {"json": {"image": base64_of(b"no picture")}}, 415, "no JPEG, PNG, BMP, TIFF or WebP"),
     ("POST", "/lenet/classify", {"json": {"image": base64_of(picture()[:-2])}}, 415, "cut short"),
     ("POST", "/lenet/classify", {"data": b"x", "headers": {"Content-Type": "text/plain"}}, 415, "text/plain"),
-    ("POST", "/lenet/classify", {"data": b"x"}, 415, "Content-Type"),
+    ("POST", "/lenet/classify", {"data": picture(), "headers": {"Content-Type": "text/plain"}}, 415, "text/plain"),
+    ("POST", "/lenet/classify", {"data": b"x"}, 415, "no JPEG"),
+    ("POST", "/lenet/classify", {"data": b"[1]"}, 415, "holds no picture"),
     ("POST", "/lenet/classify", {"data": b"x", "headers": {**JSON, "Content-Encoding": "gzip"}}, 415, "compressed"),
     ("POST", "/echoer/classify", {"json": {"image": PICTURE}}, 405, "sessions"),
     ("POST", "/nothing/classify", {"json": {"image": PICTURE}}, 404, "no model 'nothing'"),
@@ -217,7 +249,7 @@ def test_a_refusal_comes_before_the_body_is_read(server):
 
 
 def test_requests_at_once_do_not_mix(server):
-    """Flask's request is per green thread, though nothing is monkey-patched."""
+    """Each green thread has a request of its own, though nothing is monkey-patched."""
 
     def ask(grey):
         body = {"image": base64_of(picture(grey, suffix=".png"))}
@@ -280,14 +312,17 @@ def test_socketio_works_over_tls(server):
     assert found == [True]
 
 
-def test_where_no_credentials_are_checked_any_will_do(models, tmp_path):
+def test_where_no_credentials_are_checked_none_are_needed_and_any_will_do(models, tmp_path):
     from tests.protocols.http.conftest import RestServer
 
     with RestServer("--max-requests", "2", data=tmp_path, models=models) as open_server:
-        assert open_server.ask("GET", "/list_nn", auth=("anybody", "anything")).status_code == 200
-        assert requests.get(open_server.url + "/list_nn", timeout=60).status_code == 401
-        assert requests.get(open_server.url + "/v2", timeout=60).status_code == 200
-        assert requests.get(open_server.url + "/openapi.json", timeout=60).status_code == 200
+        for path in ("/list_nn", "/", "/lenet", "/lenet/train/status", "/v2", "/openapi.json"):
+            assert open_server.ask("GET", path, auth=("anybody", "anything")).status_code < 400
+            assert requests.get(open_server.url + path, timeout=60).status_code == 200
+        sent = requests.post(open_server.url + "/echo/classify", json={"image": PICTURE}, timeout=60)
+        assert (sent.status_code, sent.json()["label"]) == (200, "128")
+        refused = requests.post(open_server.url + "/lenet/train/cancel", timeout=60)
+        assert refused.status_code == 409, "who may is asked only of those who log in"
         open_server.ask("POST", "/slow/classify", json={"image": PICTURE})
 
         with ThreadPoolExecutor(12) as pool:

@@ -49,6 +49,32 @@ def test_health_models_and_what_they_take(server):
         assert server.ask("GET", path).status_code == 404
 
 
+def test_a_request_may_come_with_the_content_type_that_curl_gives_it(server):
+    request = tensor(np.zeros((1, 28, 28, 1), np.uint8))
+    for kind in ("application/x-www-form-urlencoded", "application/octet-stream", None):
+        headers = {"Content-Type": kind}
+        answer = server.ask("POST", "/v2/models/lenet/infer", data=json.dumps(request), headers=headers)
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/v2/models/stats", "/v2/models/lenet/stats", "/v2/models/lenet/versions/1/stats", "/v2/models/echoer/stats"]
+)
+def test_statistics_are_not_taken_for_a_model(server, path):
+    answer = server.ask("GET", path)
+    assert answer.status_code == 404
+    if "echoer" not in path:
+        assert "statistics" in answer.json()["error"]
+
+
+def test_numbers_of_any_length_are_refused_in_words(server):
+    digits = "9" * 5000
+    request = '{"inputs": [{"name": "image", "shape": [%s], "datatype": "BYTES", "data": [%s]}]}'
+    for body in (request % (digits, '""'), request % ("1", digits), request % ("1", "9" * 4000), request % ("9" * 4000, "")):
+        answer = server.ask("POST", "/v2/models/lenet/infer", data=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, list(answer.json())) == (400, ["error"])
+
+
 def test_scores_are_those_of_classify(server, digit):
     file, pixels = digit
     classified = server.ask("POST", "/lenet/classify", files={"f": ("7.png", file)}).json()
@@ -125,7 +151,21 @@ def test_binary_tensors_go_both_ways(server, digit):
             400,
             "bytes",
         ),
+        (
+            "lenet",
+            tensor(np.zeros((1, 28, 28, 1), np.uint8)),
+            {"Inference-Header-Content-Length": "9" * 5000},
+            400,
+            "number",
+        ),
         ("lenet", tensor(np.zeros((1, 28, 28, 1), np.uint8)), {"Content-Type": "text/plain"}, 415, "text/plain"),
+        (
+            "lenet",
+            {"inputs": [{"name": "picture", "shape": [1], "datatype": "BYTES", "data": [""]}]},
+            {},
+            400,
+            "no input 'picture'; it is called 'image'",
+        ),
         ("lenet", [], {}, 400, "inputs"),
         ("nothing", {}, {}, 404, "no model"),
         ("echoer", {}, {}, 404, "state"),

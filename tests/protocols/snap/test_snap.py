@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 import signal
@@ -13,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import requests
 import websocket
@@ -67,6 +71,7 @@ def test_rooms_are_apart(server: Server) -> None:
     assert get(server, "/ws/a/b").status_code == 404
     no_upgrade = get(server, "/ws")
     assert (no_upgrade.status_code, no_upgrade.headers["Sec-WebSocket-Version"]) == (426, "13")
+    assert no_upgrade.json() == {"error": "this address speaks WebSocket"}
 
 
 def test_binary_is_turned_away(server: Server) -> None:
@@ -172,11 +177,36 @@ def test_what_is_no_picture_is_refused_and_not_kept(
     assert get(server, "/snippets/3/").status_code == 404
 
 
+def test_bodies_are_told_apart_as_everywhere(server: Server) -> None:
+    text = base64.b64encode(picture(90)).decode()
+    for body in (json.dumps({"image": text}), json.dumps({"image": f"data:image/jpeg;base64,{text}"})):
+        answer = put(server, 4, body.encode())
+        assert (answer.status_code, answer.json()["prediction"]["label"]) == (200, "90")
+        assert get(server, "/snippets/4/image").content == picture(90)
+    for kind in ("application/json", "text/plain", "application/x-www-form-urlencoded"):
+        assert put(server, 4, picture(91), headers={"Content-Type": kind}).status_code == 200
+
+
+def test_a_picture_larger_than_the_space_for_all_is_refused_and_nothing_gives_way(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (700, 800, 3), np.uint8)
+    large = cv2.imencode(".png", noise)[1].tobytes()
+    assert len(large) > 2**20
+    with Server("--snippet-disk", "1M", data=tmp_path) as server:
+        server.ready()
+        assert put(server, 1, picture(80)).status_code == 200
+        refused = put(server, 2, large)
+        assert (refused.status_code, "--snippet-disk" in refused.json()["error"]) == (413, True)
+        assert [snippet["id"] for snippet in get(server, "/snippets/").json()["snippets"]] == [1]
+        assert get(server, "/snippets/1/image").content == picture(80)
+        assert 'imageserver_limits_hit_total{limit="snippet-disk"} 1.0' in get(server, "/metrics").text
+
+
 def test_deleting_and_what_is_not_there(server: Server) -> None:
     put(server, 5, picture())
     assert requests.delete(server.url + "/snippets/5/", timeout=PATIENCE).status_code == 200
     assert requests.delete(server.url + "/snippets/5/", timeout=PATIENCE).status_code == 404
-    for path in ("/snippets/5/", "/snippets/5/image", "/snippets/nix/", "/snippets/5/other"):
+    digits = "9" * 5000
+    for path in ("/snippets/5/", "/snippets/5/image", "/snippets/nix/", "/snippets/5/other", f"/snippets/{digits}/"):
         assert (get(server, path).status_code, list(get(server, path).json())) == (404, ["error"])
     assert requests.patch(server.url + "/snippets/5/", timeout=PATIENCE).status_code == 405
 
@@ -194,7 +224,9 @@ def test_with_auth_everything_asks_and_deleting_takes_an_admin(tmp_path: Path) -
         url = server.url + "/snippets/1/"
         assert requests.delete(url, auth=("cam", "secret"), timeout=PATIENCE).status_code == 403
         assert requests.delete(url, auth=("boss", "secret"), timeout=PATIENCE).status_code == 200
-        assert get(server, "/ws", headers={"Connection": "Upgrade", "Upgrade": "websocket"}).status_code == 401
+        for path in ("/ws", "/ws/kitchen"):
+            refused = get(server, path, headers={"Connection": "Upgrade", "Upgrade": "websocket"})
+            assert (refused.status_code, list(refused.json())) == (401, ["error"])
         join(server, header=requests_header("cam", "secret")).close()
 
 

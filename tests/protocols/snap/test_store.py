@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from imageserver.errors import SettingError
+from imageserver.errors import LimitExceeded, SettingError
 from imageserver.protocols.snap.store import SnapStore
 
 
@@ -44,6 +44,17 @@ def test_the_oldest_give_way_to_the_limit_of_space(tmp_path: Path) -> None:
         pictures.put(identity, "png", bytes(100), "t", {})
     assert [snippet.id for snippet in pictures.newest()] == [2, 3]
     assert len(list((tmp_path / "snippets" / "pictures").iterdir())) == 2
+
+
+def test_what_is_larger_than_all_may_be_is_refused_before_anything_gives_way(tmp_path: Path) -> None:
+    pictures = store(tmp_path, max_bytes=250)
+    pictures.put(1, "png", bytes(100), "t", {})
+    with pytest.raises(LimitExceeded, match="251 bytes; --snippet-disk allows 250"):
+        pictures.put(2, "png", bytes(251), "t", {})
+    assert [snippet.id for snippet in pictures.newest()] == [1]
+    assert len(list((tmp_path / "snippets" / "pictures").iterdir())) == 1
+    pictures.put(2, "png", bytes(250), "t", {})
+    assert [snippet.id for snippet in pictures.newest()] == [2]
 
 
 def test_deleting_takes_the_files_along(tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""The HTTP application of networks by name, their training, the Open Inference Protocol, and the documents about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from werkzeug.exceptions import NotFound
+from werkzeug.routing import BaseConverter
+
+from imageserver.accounts.login import Logins
+from imageserver.inference.server.training import Trainings
+from imageserver.inference.shared.manifest import RESERVED
+from imageserver.protocols.http import openapi, page
+from imageserver.protocols.http.models import RequestedModels
+from imageserver.protocols.http.openapi import operation
+from imageserver.protocols.http.rest import Networks
+from imageserver.protocols.http.training import TrainingJobs
+from imageserver.protocols.http.v2 import OpenInference
+from imageserver.streams.stream import Streams
+from imageserver.web.application import Application
+from imageserver.web.requests import Request, Response, answer
+
+
+class ModelName(BaseConverter):
+    """A path segment that can be a model's name; the names of other routes are none."""
+
+    regex = r"[A-Za-z0-9_-]{1,64}"
+
+    def to_python(self, value: str) -> str:
+        if value in RESERVED:
+            raise NotFound
+        return value
+
+
+class Documents:
+    """The views that describe the operations of `parts`, and their own."""
+
+    def __init__(self, models: RequestedModels, *parts: object) -> None:
+        self._models = models
+        self._operations = [found for part in (*parts, self) for found, _view in openapi.declared(part)]
+
+    @operation("GET", "/openapi.json", tag="About this service", answers={200: "AnyObject"})
+    def document(self, request: Request) -> Response:
+        """This interface as an OpenAPI 3.1 document."""
+        return answer(self._document(request))
+
+    @operation("GET", "/docs", tag="About this service", answers={200: "Html"})
+    def docs(self, request: Request) -> Response:
+        """This interface as a page."""
+        headers = {"Content-Security-Policy": page.POLICY}
+        return Response(page.render(self._document(request)), mimetype="text/html", headers=headers)
+
+    def _document(self, request: Request) -> dict[str, Any]:
+        names = [manifest.name for manifest in self._models.listed()]
+        models: dict[openapi.Models, list[str]] = {
+            "all": names,
+            "pictures": [name for name in names if self._models.answering(name)],
+            "trainable": [name for name in names if self._models.trainings.trainable(name)],
+        }
+        server = request.host_url.rstrip("/")
+        return openapi.document(self._operations, models=models, most=self._models.max_body, server=server)
+
+
+def application(
+    streams: Streams,
+    logins: Logins,
+    trainings: Trainings,
+    *,
+    not_ready: Callable[[], str | None],
+    log: Callable[[str], None],
+    home: str = "/docs",
+) -> Application:
+    """The application that takes every path that no other one does.
+
+    Args:
+        streams: Asked for what models find.
+        logins: Who may come in.
+        trainings: What is being trained.
+        not_ready: Returns None when the server is ready, else one sentence.
+        log: Takes a line about what went wrong.
+        home: Where browsers that ask for `/` are sent.
+    """
+    models = RequestedModels(streams, trainings)
+    parts: list[object] = [Networks(models, home), TrainingJobs(models), OpenInference(models, not_ready)]
+    parts.append(Documents(models, *parts))
+    nothing = "there is nothing at this path; /list_nn names the networks, /docs shows what can be asked"
+    routes = [route for part in parts for route in openapi.routes(part)]
+    return Application(routes, logins, log=log, nothing=nothing, converters={"model": ModelName})

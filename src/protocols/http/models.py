@@ -1,0 +1,75 @@
+"""The models as HTTP requests name them: what cannot be had is refused with the status code of docs/rest.md."""
+
+from __future__ import annotations
+
+from imageserver.inference.server.training import Trainings
+from imageserver.inference.shared import wire
+from imageserver.inference.shared.manifest import Manifest
+from imageserver.streams.stream import Streams
+from imageserver.web import requests
+from imageserver.web.requests import Refused, Request
+
+PROTOCOL = "rest"
+
+
+class RequestedModels:
+    """Finds the models of `streams` by name, asks them, and keeps those that are being trained from being asked."""
+
+    def __init__(self, streams: Streams, trainings: Trainings) -> None:
+        self.trainings = trainings
+        self.max_body = min(requests.MAX_BODY, streams.max_frame_bytes)
+        self._streams = streams
+        self.engine = streams.engine
+
+    def listed(self) -> list[Manifest]:
+        """The manifests of the models that lists show, by name."""
+        manifests = [model.manifest for _name, model in sorted(self.engine.models.items())]
+        return [manifest for manifest in manifests if manifest.listed]
+
+    def manifest(self, name: str) -> Manifest:
+        """The manifest of a model that exists. UnknownModel."""
+        return self.engine.check(name)
+
+    def answering(self, name: str) -> bool:
+        """Whether a model takes single pictures and would answer now: it has its weights, and has not failed."""
+        model = self.engine.models[name]
+        weights = model.manifest.runtime.weights
+        usable = model.state not in ("failed", "disabled") and (weights is None or weights.exists())
+        return usable and not model.manifest.stateful
+
+    def refuse_while_training(self, name: str) -> None:
+        """Refuse with 406 while `name` is being trained."""
+        if running := self.trainings.running(name):
+            raise Refused(406, running)
+
+    def body(self, request: Request) -> bytearray:
+        """The request's body."""
+        return requests.body(request, self.max_body, PROTOCOL)
+
+    def ask(
+        self, request: Request, name: str, data: bytearray, content: str, *, protocol: str, picture_status: int
+    ) -> wire.Result:
+        """What the model found in a body.
+
+        Args:
+            request: Whose user says how pictures are turned.
+            name: The model's.
+            data: The body.
+            content: What it is (wire.CONTENT_…).
+            protocol: Under which name it is counted.
+            picture_status: The status code for a picture that cannot be used.
+
+        Raises:
+            Refused: The body, the picture or the model is at fault.
+            ImageServerError: As `Streams.ask` says.
+        """
+        rotate = request.user.rotate if request.user else 0
+        result = self._streams.ask(name, data, protocol=protocol, content=content, rotate=rotate)
+        if "error" not in result:
+            return result
+        if result["reason"] != "model":
+            raise Refused(400 if result["reason"] == "body" else picture_status, result["error"])
+        model = self.engine.models.get(name)
+        if model is not None and model.state == "ready":
+            raise Refused(500, result["error"])
+        raise Refused(503, result["error"], Retry_After="5")
