@@ -14,10 +14,10 @@ from imageserver_client.errors import Lost, Refused
 UNAUTHENTICATED = "authenticate first"
 """How the server's sentences begin for a client that has not authenticated and should have."""
 
-Heard = TypeVar("Heard")
+Message = TypeVar("Message")
 
 
-class Link(Generic[Heard]):
+class Link(Generic[Message]):
     """What camera and session have in common: connecting, and waiting for what the server says.
 
     Args:
@@ -29,23 +29,23 @@ class Link(Generic[Heard]):
     def __init__(self, server: str, timeout: float, trust: Trust = TRUST) -> None:
         self._url, self._trust, self._timeout = url_of(server, trust), trust, timeout
         self._client: Any = None
-        self._heard: queue.Queue[Heard | None] = queue.Queue()
+        self._messages: queue.Queue[Message | None] = queue.Queue()
 
     def __exit__(self, *_exception: object) -> None:
         if self._client is not None:
             self._client.disconnect()
 
-    def receive(self, timeout: float) -> Heard | None:
+    def receive(self, timeout: float) -> Message | None:
         """What the server says next; None when it says nothing within `timeout` seconds. Lost when it is gone."""
         try:
-            heard = self._heard.get(timeout=max(0.0, timeout))
+            message = self._messages.get(timeout=max(0.0, timeout))
         except queue.Empty:
             return None
-        if heard is None:
+        if message is None:
             raise Lost("The connection to the server is lost.")
-        return heard
+        return message
 
-    def _connect(self, events: Mapping[str, Callable[[str], Heard]], auth: dict[str, str] | None = None) -> None:
+    def _connect(self, events: Mapping[str, Callable[[str], Message]], auth: dict[str, str] | None = None) -> None:
         """Connect anew; `events` make of each event's text what `receive` returns.
 
         Raises:
@@ -58,10 +58,10 @@ class Link(Generic[Heard]):
             handle_sigint=False,
             websocket_extra_options={"sslopt": self._trust.websocket_options()},
         )
-        heard = self._heard = queue.Queue()  # what an earlier connection still says goes to the earlier queue
+        messages = self._messages = queue.Queue()  # what an earlier connection still says goes to the earlier queue
         for event, read in events.items():
-            client.on(event, lambda text, read=read: heard.put(read(text)))
-        client.on("disconnect", lambda *_reason: heard.put(None))
+            client.on(event, lambda text, read=read: messages.put(read(text)))
+        client.on("disconnect", lambda *_reason: messages.put(None))
         refusals: list[Any] = []
         client.on("connect_error", refusals.append)
         try:

@@ -1,4 +1,7 @@
-"""What a Python client does in the tests: client.py PORT TRANSPORTS. Prints what it found as JSON. Runs in an environment of its own."""
+"""What a Python client does in the tests: client.py PORT TRANSPORTS. Prints what it found as JSON.
+
+Runs in an environment of its own.
+"""
 
 import json
 import sys

@@ -1,4 +1,7 @@
-"""Real clients of both generations, over each transport: every kind of value, acknowledgements, namespaces, reconnection."""
+"""Real clients of both generations, over each transport.
+
+Every kind of value, acknowledgements, namespaces, reconnection.
+"""
 
 from __future__ import annotations
 
