@@ -34,14 +34,14 @@ def is_slow(path: Path, name: str) -> bool:
 @functools.cache
 def slow_names(path: Path) -> frozenset[str]:
     """The names at the top of a file that lead to something slow, fixtures of the conftest.py above it among them."""
-    statements = ast.parse(path.read_text(encoding="utf-8")).body
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     slow = {name for conftest in conftests(path) for name in slow_names(conftest)}
-    slow |= {name for statement in statements for name in slow_imports(statement)}
+    slow |= {name for node in ast.walk(tree) for name in slow_imports(node)}
     found = -1
     while found != len(slow):
         found = len(slow)
-        for statement in statements:
-            if not isinstance(statement, ast.Import | ast.ImportFrom) and slow & set(uses(statement)):
+        for statement in tree.body:
+            if slow & set(uses(statement)):
                 slow.update(defines(statement))
     return frozenset(slow)
 
@@ -70,14 +70,12 @@ def slow_imports(node: ast.AST) -> Iterator[str]:
 
 
 def uses(statement: ast.stmt) -> Iterator[str]:
-    """Every name that a statement uses, slow imports inside it and fixtures among its arguments included."""
+    """Every name that a statement uses, fixtures among its arguments included."""
     for node in ast.walk(statement):
         if isinstance(node, ast.Name):
             yield node.id
         elif isinstance(node, ast.arg):
             yield node.arg
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            yield from slow_imports(node)
 
 
 def defines(statement: ast.stmt) -> Iterator[str]:
