@@ -20,6 +20,8 @@ import bootstrap
 bootstrap.provide_package()
 
 from imageserver.transport import hub
+from imageserver.transport.engineio.outgoing import Group
+from imageserver.transport.engineio.packet import MESSAGE, EnginePacket
 from imageserver.transport.engineio.server import EngineServer
 from imageserver.transport.http.server import HttpServer
 from imageserver.transport.limits import HttpLimits, SocketIOLimits
@@ -38,7 +40,7 @@ def say(line: str) -> None:
 def engine() -> EngineServer:
     """An Engine.IO server that echoes."""
     server = EngineServer(LIMITS, cors_origins="*", log=say)
-    server.on("message", server.send)
+    server.message = lambda sid, data: server.send(sid, Group([EnginePacket(MESSAGE, data)]))
     return server
 
 
@@ -70,7 +72,7 @@ def socketio() -> SocketIOServer:
 def echo(ws: WebSocket, _environ: Any) -> None:
     while (message := ws.receive()) is not None:
         ws.send(message)
-        ws.wait_drained(30)  # the client sets the pace
+        ws.outgoing.wait(30)  # the client sets the pace
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ import greenlet
 
 from imageserver import errors, metrics
 from imageserver.transport import hub
+from imageserver.transport.engineio import polling
 from imageserver.transport.http.server import HttpLimits, HttpServer
 from imageserver.transport.limits import WebSocketLimits
 from imageserver.transport.socketio.server import ConnectionRefused, SocketIOLimits, SocketIOServer
@@ -32,6 +33,8 @@ from imageserver.transport.websocket.connection import WebSocket, websocket_app
 
 OPTIONS = json.loads(sys.argv[1])
 LOG: list[str] = []
+if "old_poll_seconds" in OPTIONS:
+    polling.OLD_POLL_SECONDS = OPTIONS["old_poll_seconds"]
 
 
 def say(line: str) -> None:
@@ -120,6 +123,21 @@ def socketio() -> SocketIOServer:
         hub.sleep(seconds)
         return "done"
 
+    running: list[str] = []
+
+    def step(_sid: str, name: str, seconds: float) -> None:
+        running.append(name)
+        say(f"{name} begins")
+        hub.sleep(seconds)
+        say(f"{name} ends beside {len(running) - 1}")
+        running.remove(name)
+
+    def stop(sid: str, size: int) -> None:
+        server.emit("last", b"x" * size, to=sid)
+        hub.spawn(server.close_all, 1.0)
+
+    server.on("step", step)
+    server.on("stop", stop)
     server.on("connect", connected)
     server.on("echo", lambda _sid, *arguments: arguments)
     server.on("quiet", lambda _sid, *_arguments: None)
@@ -143,22 +161,10 @@ def main() -> None:
 
     def state(_environ: Any, start_response: Any) -> list[bytes]:
         gc.collect()
-        bridge = sockets._bridge
-        members = sum(len(members) for members in bridge._members.values())
-        leftovers = [
-            len(bridge.where),
-            len(bridge.environ),
-            len(bridge._waiting),
-            len(bridge._deadlines),
-            len(bridge._held),
-            members,
-        ]
-        leftovers += [
-            len(bridge.manager.rooms),
-            len(bridge.manager._rooms_of),
-            len(bridge.eio.sessions),
-            len(bridge.eio._farewells),
-        ]
+        members, engine = sockets._members, sockets._engine
+        kept = (members.where, members.joined, members.early, members.deadlines, members.rooms, members.rooms._manager.rooms,
+                sockets._reader.waiting, engine.sessions, engine.last_answers)  # fmt: skip
+        leftovers = [len(one) for one in kept]
         with open("/proc/self/statm") as statm:
             resident = int(statm.read().split()[1]) * resource.getpagesize()
         return reply(start_response, {

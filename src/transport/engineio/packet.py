@@ -20,7 +20,7 @@ Pause = Callable[[], None]
 """Is called between the pieces of what would take long, so that others can have their turn."""
 
 
-class Packet(NamedTuple):
+class EnginePacket(NamedTuple):
     """One Engine.IO packet. `data` is text as str or binary as bytes; only messages can be binary."""
 
     type: int
@@ -42,9 +42,9 @@ def packet_type(character: str) -> int:
     return int(character)
 
 
-def decode_text(text: str) -> Packet:
+def decode_text(text: str) -> EnginePacket:
     """A packet that came as text: its type's digit, then the data. Raises `DecodeError`."""
-    return Packet(packet_type(text[:1]), text[1:])
+    return EnginePacket(packet_type(text[:1]), text[1:])
 
 
 def no_pause() -> None:

@@ -1,99 +1,113 @@
-"""One Engine.IO session: what waits for the client, its heartbeat, and which transport it is on.
+"""One Engine.IO session: which transport it is on, what waits for its client, and how it ends.
 
-A session begins on polling or on WebSocket and may move from the first to the second. Whoever reads for it (a POST,
-or the WebSocket's green thread) runs the handlers, so a session's messages are handled one after the other.
+Whoever reads for it (a POST, or the WebSocket's green thread) runs the handlers, one after the other: after the move
+to a WebSocket its reader waits for the POST that still runs.
+
+    OPENING ---> POLLING <--------> UPGRADING ------> WEBSOCKET <--- OPENING
+                    |      probe,       |   upgrade       |
+                    |      failed       |                 |
+                    +-------------------+-----------------+----> CLOSED ----> FINISHED
+                                                   either side ends it     the application knows
 """
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from collections.abc import Iterable, Iterator
+import enum
+from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from imageserver import metrics
-from imageserver.transport import fairness, hub
-from imageserver.transport.engineio.packet import CLOSE, MESSAGE, NOOP, OPEN, PING, PONG, DecodeError, Packet, open_data
-from imageserver.transport.websocket.connection import BINARY, ProtocolError, WebSocket
-from imageserver.transport.websocket.frames import BINARY as BINARY_FRAME
-from imageserver.transport.websocket.frames import INVALID_DATA, NO_STATUS, TEXT, frame
+from imageserver.transport import hub
+from imageserver.transport.engineio.heartbeat import Heartbeat
+from imageserver.transport.engineio.outgoing import Group, SendQueue
+from imageserver.transport.engineio.packet import (  # fmt: skip
+    CLOSE,
+    MESSAGE,
+    NOOP,
+    OPEN,
+    PING,
+    PONG,
+    DecodeError,
+    EnginePacket,
+    open_data,
+)
+from imageserver.transport.limits import SocketIOLimits
+from imageserver.transport.websocket.connection import WebSocket
+from imageserver.transport.websocket.frames import CloseCode
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-    from imageserver.transport.engineio.server import EngineServer
 
-MOST_IN_ANSWER = 16
-"""Packets in one answer to a poll: python-engineio's clients of both generations refuse more."""
+class EngineState(enum.Enum):
+    """Where a session is: drawn at the top of this file."""
 
-COALESCE_BYTES = 64 * 1024
-
-VERDICT_SECONDS = 0.05
-"""How near the end of a heartbeat's time a poll waits for what becomes of it, and how late a timer may be at the client's expense;
-at most a quarter of `ping_timeout`."""
-
-
-class Group:
-    """Packets that belong together, such as an event and its attachments; nothing is ever sent between them.
-
-    `key`: while a group waits, a newer one with the same key takes its place. One group may go to many clients:
-    it is encoded once for each form that any of them needs.
-    """
-
-    __slots__ = ("_frames", "key", "packets", "size")
-
-    def __init__(self, packets: Iterable[Packet], key: str | None = None) -> None:
-        self.packets = tuple(packets)
-        self.key = key
-        self.size = sum(len(packet.data) + 16 for packet in self.packets)
-        self._frames: dict[tuple[int, bool], bytes] = {}
-
-    def frames(self, codec: ModuleType, base64: bool) -> bytes:
-        """The packets as WebSocket frames of one generation."""
-        form = (codec.VERSION, base64)
-        encoded = self._frames.get(form)
-        if encoded is None:
-            encoded = self._frames[form] = b"".join(
-                _frames(codec.encode_packet(packet, base64=base64) for packet in self.packets)
-            )
-        return encoded
+    OPENING = enum.auto()
+    POLLING = enum.auto()
+    UPGRADING = enum.auto()
+    """On polling still, while a WebSocket probes."""
+    WEBSOCKET = enum.auto()
+    CLOSED = enum.auto()
+    """Nothing is sent or handled any more; what runs for it comes to its end."""
+    FINISHED = enum.auto()
 
 
-def _frames(messages: Iterable[str | bytes]) -> Iterator[bytes]:
-    for message in messages:
-        yield frame(TEXT, message.encode()) if isinstance(message, str) else frame(BINARY_FRAME, message)
+_CLOSE = EnginePacket(CLOSE)
+_ORDERLY = ("client disconnect", "server disconnect")
+_WEBSOCKET = EngineState.WEBSOCKET
+_GAUGES = {
+    EngineState.POLLING: metrics.CONNECTIONS.child("polling"),
+    EngineState.UPGRADING: metrics.CONNECTIONS.child("polling"),
+    _WEBSOCKET: metrics.CONNECTIONS.child("websocket"),
+}
 
 
-class Session:
-    """A client's session, in `server.sessions` under `sid` while it is open."""
+class Owner(Protocol):
+    """What a session needs of the server."""
+
+    limits: SocketIOLimits
+    clock: Callable[[], float]
+    log: Callable[[str], None]
+    message: Callable[[str, str | bytes], None]
+    offer_text: Callable[[str, bytes], bool]
+
+    def forget(self, session: EngineSession, *, orderly: bool) -> None:
+        """The session is closed: nothing may find it any more, but after an orderly end the poll that fetches the last."""
+
+    def finished(self, session: EngineSession) -> None:
+        """The session is closed and nothing of it runs any more."""
+
+
+class WaitingPoll(NamedTuple):
+    """A poll that waits for something to carry: set `woken` to let it look."""
+
+    woken: hub.Event
+    sock: hub.Socket
+
+
+class EngineSession:
+    """A client's session. `with session:` around whatever reads for it and calls handlers."""
 
     __slots__ = (
-        "_beat_at", "_beat_sent", "_running", "_seen", "_server", "_timer", "base64", "codec", "environ", "finished", "poll",
-        "poll_sock", "posting", "queue", "queued", "reason", "sid", "upgrading", "ws",
+        "_readers", "_seen", "base64", "codec", "environ", "heartbeat", "owner", "poll", "posting", "queue", "reason", "sid", "state",
+        "ws",
     )  # fmt: skip
 
-    def __init__(
-        self, server: EngineServer, sid: str, codec: ModuleType, base64: bool, environ: WSGIEnvironment
-    ) -> None:
-        self._server, self.sid, self.codec, self.base64, self.environ = server, sid, codec, base64, environ
-        self.queue: deque[Group] = deque()
-        self.queued = 0
-        """Bytes in `queue`."""
+    def __init__(self, owner: Owner, sid: str, codec: ModuleType, base64: bool, environ: WSGIEnvironment) -> None:
+        self.owner, self.sid, self.codec, self.base64, self.environ = owner, sid, codec, base64, environ
+        self.state = EngineState.OPENING
+        self.queue = SendQueue()
         self.ws: WebSocket | None = None
-        self.upgrading: WebSocket | None = None
-        self.poll: hub.Event | None = None
-        """Set to wake the poll that waits; None while none does."""
-        self.poll_sock: hub.Socket | None = None
-        self.posting = False
-        self.reason: str | None = None
-        """Why it was closed; None while it is open."""
-        self.finished = False
-        self._running = 0  # green threads that read for this session and will do what its end needs
-        self._seen = server.clock()
-        self._beat_at = 0.0  # when the server's next ping is due
-        self._beat_sent = 0.0
-        self._timer: hub.Timer | None = None
+        """What it is on, or is moving to."""
+        self.poll: WaitingPoll | None = None
+        self.posting: hub.Event | None = None
+        """Set at the end of the POST that is being handled; None while there is none."""
+        self.reason = ""
+        """Why it was closed."""
+        self.heartbeat = Heartbeat(self, owner.limits, owner.clock)
+        self._readers = 0  # green threads that read for this session and will do what its end needs
+        self._seen = owner.clock()
 
     @property
     def generation(self) -> int:
@@ -101,243 +115,147 @@ class Session:
         version: int = self.codec.VERSION
         return version
 
-    def open(self, upgrades: list[str]) -> None:
-        """Queue the OPEN packet and start the heartbeat."""
-        limits = self._server.limits
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not closed."""
+        return self.state is not EngineState.CLOSED and self.state is not EngineState.FINISHED
+
+    def open(self, ws: WebSocket | None) -> None:
+        """Begin on polling, or on a WebSocket: send the OPEN packet and start the heartbeat."""
+        self.ws = ws
+        self._change(EngineState.POLLING if ws is None else _WEBSOCKET)
+        limits = self.owner.limits
         interval, timeout = round(limits.ping_interval * 1000), round(limits.ping_timeout * 1000)
-        fields: dict[str, object] = {
-            "sid": self.sid,
-            "upgrades": upgrades,
-            "pingInterval": interval,
-            "pingTimeout": timeout,
-        }
+        upgrades = ["websocket"] if ws is None else []
+        fields = {"sid": self.sid, "upgrades": upgrades, "pingInterval": interval, "pingTimeout": timeout}
         if self.generation == 4:
             fields["maxPayload"] = limits.message_bytes
-        self.send(Group([Packet(OPEN, open_data(fields))]))
-        if self.generation == 4:
-            self._beat_in(limits.ping_interval)
-        else:
-            self._timer = hub.call_later(limits.ping_interval + limits.ping_timeout, self._expect_beat)
+        self.send_packet(EnginePacket(OPEN, open_data(fields)))
+        self.heartbeat.start()
+
+    def probe(self, ws: WebSocket) -> None:
+        """A WebSocket wants to take the session over."""
+        self.ws = ws
+        self._change(EngineState.UPGRADING)
+
+    def end_probe(self, *, upgraded: bool) -> None:
+        """It has taken it over, or failed; nothing happens when the session was closed meanwhile."""
+        if self.state is EngineState.UPGRADING:
+            if not upgraded:
+                self.ws = None
+            self._change(_WEBSOCKET if upgraded else EngineState.POLLING)
+            self.flush()
+            self.wake_poll()
 
     def send(self, group: Group) -> bool:
         """Send, or queue until the client fetches it. Never blocks. False when the session is closed, or is by this."""
-        if self.reason is not None:
-            return False
-        ws = self.ws
-        if ws is not None and not self.queue and not ws.queued:
+        ws = self.ws if self.state is _WEBSOCKET else None
+        if ws is not None and not self.queue and not ws.outgoing.size:
             return ws.write(group.frames(self.codec, self.base64))
-        if group.key is not None and self._replace(group):
+        if not self.is_open:
+            return False
+        if group.key is not None and self.queue.replace(group):
             return True
-        waiting = self.queued + (0 if ws is None else ws.queued)
-        if waiting and waiting + group.size > self._server.limits.queue_bytes:
+        waiting = self.queue.size + (0 if ws is None else ws.outgoing.size)
+        if waiting and waiting + group.size > self.owner.limits.queue_bytes:
             metrics.LIMITS_HIT.inc("queue_bytes")
-            self._server.log(
+            self.owner.log(
                 f"client {self.sid} has {waiting} bytes waiting, the most that queue_bytes allows; it is disconnected"
             )
             self.close("transport error")
             return False
-        self.queue.append(group)
-        self.queued += group.size
-        if self.poll is not None:
-            self.poll.set()
+        self.queue.put(group)
+        self.wake_poll()
         return True
 
-    def _replace(self, group: Group) -> bool:
-        for index, waiting in enumerate(self.queue):
-            if waiting.key == group.key:
-                self.queued += group.size - waiting.size
-                self.queue[index] = group
-                return True
-        return False
+    def send_packet(self, packet: EnginePacket) -> bool:
+        """Send one packet; otherwise like `send`."""
+        return self.send(Group([packet]))
 
     def flush(self) -> None:
-        """Give what waits to the WebSocket, as far as the kernel takes it. Must not block: `drained` of the WebSocket."""
+        """Give what waits to the WebSocket, as far as the kernel takes it. Must not block: `drained` of what goes out."""
         ws = self.ws
-        while self.queue and ws is not None and not ws.queued:
-            encoded: list[bytes] = []
-            size = 0
-            while self.queue and size < COALESCE_BYTES:
-                group = self.queue.popleft()
-                self.queued -= group.size
-                encoded.append(group.frames(self.codec, self.base64))
-                size += len(encoded[-1])
-            ws.write(b"".join(encoded))
+        while ws is not None and self.state is _WEBSOCKET and self.queue and not ws.outgoing.size:
+            ws.write(self.queue.take_frames(self.codec, self.base64))
 
-    def take(self) -> list[Packet]:
-        """Remove from the queue what one answer to a poll carries."""
-        packets: list[Packet] = []
-        while self.queue and (not packets or len(packets) + len(self.queue[0].packets) <= MOST_IN_ANSWER):
-            group = self.queue.popleft()
-            self.queued -= group.size
-            packets.extend(group.packets)
-        return packets
-
-    def receive(self, packet: Packet) -> None:
-        """Act on one packet from the client, whichever way it came. Raises `DecodeError` for one that has no place here."""
+    def receive(self, packet: EnginePacket) -> None:
+        """Act on one packet from the client, whichever way it came. Raises `DecodeError` for one that does not belong here."""
         kind, data = packet
         if kind == MESSAGE:
-            self._server.message(self.sid, data)
+            self.owner.message(self.sid, data)
         elif kind == PING and self.generation == 3:
-            self.send(Group([Packet(PONG, data)]))
+            self.send_packet(EnginePacket(PONG, data))
         elif kind == PONG and self.generation == 4:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._beat_in(self._server.limits.ping_interval)
+            self.heartbeat.answered()
         elif kind == CLOSE:
             # A poll that waits is answered with NOOP, so is one that crosses this packet on the way.
-            self.close("client disconnect", [Packet(NOOP)])
+            self.close("client disconnect", EnginePacket(NOOP))
         else:
-            raise DecodeError(f"a packet of type {kind} has no place here")
+            raise DecodeError(f"a packet of type {kind} does not belong here")
 
-    def read(self, ws: WebSocket, messages: Iterator[tuple[int, bytes]]) -> None:
-        """Handle what comes over the WebSocket until it ends."""
-        decode, sid, offer, handle = self.codec.decode_packet, self.sid, self._server.offer_text, self._server.message
-        plain = self.generation == 4  # binary messages are data alone
-        try:
-            for opcode, payload in messages:
-                if opcode == BINARY:
-                    if plain:
-                        handle(sid, payload)
-                    else:
-                        self.receive(decode(payload))
-                elif not offer(sid, payload):
-                    packet = decode(payload.decode(), fairness.pause)
-                    if packet.type == PING:
-                        ws.count_ping()
-                    self.receive(packet)
-                if self.reason is not None:
-                    break
-        except DecodeError as error:
-            self._server.log(f"client {sid} is disconnected: {error}")
-            self.close("transport error")
-        except UnicodeDecodeError:
-            ws.fail(ProtocolError(INVALID_DATA, "text must be UTF-8"))
-            self.close("transport error")
-        except ProtocolError as error:
-            ws.fail(error)
-            self.close("transport error")
-        self.close("transport close")
-        for _message in messages:
-            pass  # until the client has answered the close frame
-
-    def run(self) -> _Running:
-        """`with session.run():` around whatever reads for it and calls handlers."""
-        return _Running(self)
-
-    def close(self, reason: str, farewell: Iterable[Packet] = (Packet(CLOSE),)) -> None:
-        """End it; never blocks. A polling client is told with `farewell`: in the poll that waits, or in its next one
-        when the end is an orderly one. Without a farewell its poll fails, and it will try to come back.
+    def close(self, reason: str, last: EnginePacket | None = _CLOSE) -> None:
+        """End it; never blocks. A polling client is told with `last`: in the poll that waits, or in its next one when
+        the end is an orderly one. `last=None`: as a lost network would, so that the client tries to come back: a poll
+        fails, and a WebSocket ends without a close frame, at which some clients would stop reading.
         """
-        if self.reason is not None:
+        if not self.is_open:
             return
-        self.reason = reason
-        if self._timer is not None:
-            self._timer.cancel()
-        if self.ws is not None:
-            self.flush()
-            self.ws.close(NO_STATUS)
+        before, ws, self.reason = self.state, self.ws, reason
+        self._change(EngineState.CLOSED)
+        self.heartbeat.stop()
+        if ws is not None and before is _WEBSOCKET:
+            while self.queue:
+                ws.write(self.queue.take_frames(self.codec, self.base64))
+        elif last is not None:
+            self.queue.put(Group([last]))
         else:
-            if self.upgrading is not None:
-                self.upgrading.close(NO_STATUS)
-            packets = tuple(farewell)
-            if packets:
-                self.queue.append(Group(packets))
-            else:
-                self.queue.clear()
-        self._server.forget(self)
-        if self.poll is not None:
-            self.poll.set()
-        if not self._running:
-            hub.spawn(self.finish)
+            self.queue.clear()
+        if ws is not None and last is None:
+            ws.drop()
+        elif ws is not None:
+            ws.close(CloseCode.NO_STATUS_RCVD)
+        self.owner.forget(self, orderly=before is not _WEBSOCKET and reason in _ORDERLY)
+        self.wake_poll()
+        if not self._readers:
+            hub.spawn(self._finish)
 
-    def finish(self) -> None:
-        """Tell the application, once, in a green thread that may block."""
-        if not self.finished:
-            self.finished = True
-            self._server.finished(self)
+    def drop(self) -> None:
+        """Close it as a lost network would, so that the client tries to come back; never blocks."""
+        self.close("transport close", None)
 
     def alive(self) -> None:
         """Note that the client has sent something."""
-        self._seen = self._server.clock()
+        self._seen = self.owner.clock()
 
-    def entered(self) -> None:
-        self._running += 1
+    def last_seen(self) -> float:
+        """When the client last sent something."""
+        ws = self.ws if self.state is _WEBSOCKET else None
+        if self.posting is not None or (ws is not None and ws.handling):
+            return self.owner.clock()  # its next heartbeat may be behind what is being read or handled just now
+        return self._seen if ws is None else max(self._seen, ws.read_at)
 
-    def left(self) -> None:
-        self._running -= 1
-        if self.reason is not None and not self._running:
-            self.finish()
-
-    def _last_seen(self) -> float:
-        if self.posting or (self.ws is not None and self.ws.handling):
-            return self._server.clock()  # its next heartbeat may be behind what is being read or handled just now
-        return max(self._seen, 0.0 if self.ws is None else self.ws.read_at)
-
-    def settle(self, seconds: float) -> None:
-        """Wait, at most so long, while it moves to a WebSocket: a POST right behind the move's last packet comes too late, not in time."""
-        end = self._server.clock() + seconds
-        while self.upgrading is not None and self._server.clock() < end:
-            hub.sleep(0.001)
-
-    def verdict(self) -> bool:
-        """Whether the session is open, for a poll that has come; waits while a heartbeat is missing whose time is all but over.
-
-        Such a poll would fetch a ping that nobody can answer in time, or keep an answer that nobody will fetch.
-        """
-        while self.reason is None and self._left() < self._verdict_seconds():
-            hub.sleep(0.001)
-        return self.reason is None
-
-    def _verdict_seconds(self) -> float:
-        return min(VERDICT_SECONDS, self._server.limits.ping_timeout / 4)
-
-    def _left(self) -> float:
-        """Seconds that the client has to send something, infinity when nothing is expected from it."""
-        limits, seen = self._server.limits, self._last_seen()
-        if self.generation == 3:
-            return seen + limits.ping_interval + limits.ping_timeout - self._server.clock()
-        return math.inf if seen >= self._beat_sent else self._beat_sent + limits.ping_timeout - self._server.clock()
-
-    def _beat_in(self, seconds: float) -> None:
-        self._beat_at = self._server.clock() + seconds
-        self._timer = hub.call_later(seconds, self._beat)
-
-    def _beat(self) -> None:
-        """Generation 4: the server's ping."""
-        # A timer is always a little late, and two in a row would be so twice; but when the loop was busy, the client's time begins now.
-        self._beat_sent = max(self._beat_at, self._server.clock() - self._verdict_seconds())
-        self.send(Group([Packet(PING)]))
-        if self.reason is None:
-            self._timer = hub.call_later(
-                max(0.0, min(self._left(), self._server.limits.ping_timeout)), self._check_beat
-            )
-
-    def _check_beat(self, last: bool = False) -> None:
-        if self._last_seen() < self._beat_sent:
-            if last:
-                self.close("ping timeout")
-            else:  # the answer may be there, unread, when the loop was busy: read what there is, then look again
-                self._timer = hub.call_later(0, self._check_beat, True)
-        else:
-            self._beat_in(max(0.0, self._server.limits.ping_interval - self._server.limits.ping_timeout))
-
-    def _expect_beat(self, last: bool = False) -> None:
-        """Generation 3: the client's ping."""
-        left = self._left()
-        if left <= 0 and last:
-            self.close("ping timeout")
-        elif left <= 0:
-            self._timer = hub.call_later(0, self._expect_beat, True)
-        else:
-            self._timer = hub.call_later(left, self._expect_beat)
-
-
-class _Running:
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def wake_poll(self) -> None:
+        """Let the poll that waits look again, if there is one."""
+        if self.poll is not None:
+            self.poll.woken.set()
 
     def __enter__(self) -> None:
-        self._session.entered()
+        self._readers += 1
 
     def __exit__(self, *_: object) -> None:
-        self._session.left()
+        self._readers -= 1
+        if not self._readers:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Tell the application of the end, once, in a green thread that may block."""
+        if self.state is EngineState.CLOSED:
+            self._change(EngineState.FINISHED)
+            self.owner.finished(self)
+
+    def _change(self, state: EngineState) -> None:
+        """Change the state, and count it."""
+        for counted, step in ((self.state, -1), (state, 1)):
+            if counted in _GAUGES:
+                _GAUGES[counted].value += step
+        self.state = state

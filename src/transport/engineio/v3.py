@@ -19,7 +19,7 @@ from imageserver.transport.engineio.packet import (  # fmt: skip
     SCRIPT_TYPE,
     TEXT_TYPE,
     DecodeError,
-    Packet,
+    EnginePacket,
     Pause,
     decode_base64,
     decode_text,
@@ -37,7 +37,7 @@ _FOUR_BYTES = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
 """What a character beyond the basic plane begins with in UTF-8."""
 
 
-def encode_packet(packet: Packet, *, base64: bool) -> str | bytes:
+def encode_packet(packet: EnginePacket, *, base64: bool) -> str | bytes:
     """A packet as one WebSocket message; `base64` when the client cannot take binary ones."""
     if isinstance(packet.data, str):
         return f"{packet.type}{packet.data}"
@@ -46,18 +46,18 @@ def encode_packet(packet: Packet, *, base64: bool) -> str | bytes:
     return bytes((packet.type,)) + packet.data
 
 
-def decode_packet(message: str | bytes, pause: Pause = no_pause) -> Packet:
+def decode_packet(message: str | bytes, pause: Pause = no_pause) -> EnginePacket:
     """The packet of one WebSocket message. Raises `DecodeError`."""
     if isinstance(message, bytes):
         if not message or message[0] > NOOP:
             raise DecodeError("a binary message must begin with the byte of a packet type")
-        return Packet(message[0], message[1:])
+        return EnginePacket(message[0], message[1:])
     if message[:1] == "b":
-        return Packet(packet_type(message[1:2]), decode_base64(message[2:], pause))
+        return EnginePacket(packet_type(message[1:2]), decode_base64(message[2:], pause))
     return decode_text(message)
 
 
-def encode_payload(packets: Sequence[Packet], *, base64: bool) -> tuple[bytes, str]:
+def encode_payload(packets: Sequence[EnginePacket], *, base64: bool) -> tuple[bytes, str]:
     """Packets as the body of a polling answer, and its content type; binary only when a packet is."""
     if not base64 and any(isinstance(packet.data, bytes) for packet in packets):
         return b"".join(map(_encode_framed, packets)), BINARY_TYPE
@@ -65,7 +65,7 @@ def encode_payload(packets: Sequence[Packet], *, base64: bool) -> tuple[bytes, s
     return "".join(f"{_utf16_length(text)}:{text}" for text in texts).encode(), TEXT_TYPE
 
 
-def decode_payload(body: bytes, *, most: int, pause: Pause = no_pause) -> list[Packet]:
+def decode_payload(body: bytes, *, most: int, pause: Pause = no_pause) -> list[EnginePacket]:
     """The packets of a polling POST's body, at most `most` of them. Raises `DecodeError`.
 
     The body's first byte tells the framing, whatever the session or the content type says.
@@ -95,7 +95,7 @@ def _utf16_length(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-def _encode_framed(packet: Packet) -> bytes:
+def _encode_framed(packet: EnginePacket) -> bytes:
     if isinstance(packet.data, str):
         kind, content = b"\0", f"{packet.type}{packet.data}".encode()
     else:
@@ -103,8 +103,8 @@ def _encode_framed(packet: Packet) -> bytes:
     return kind + bytes(int(digit) for digit in str(len(content))) + b"\xff" + content
 
 
-def _decode_framed(body: bytes, most: int, pause: Pause) -> list[Packet]:
-    packets: list[Packet] = []
+def _decode_framed(body: bytes, most: int, pause: Pause) -> list[EnginePacket]:
+    packets: list[EnginePacket] = []
     at = 0
     while at < len(body):
         if len(packets) == most:
@@ -130,14 +130,14 @@ def _decode_framed(body: bytes, most: int, pause: Pause) -> list[Packet]:
     return _some(packets)
 
 
-def _decode_text(body: bytes, most: int, pause: Pause) -> list[Packet]:
+def _decode_text(body: bytes, most: int, pause: Pause) -> list[EnginePacket]:
     try:
         text = body.decode()
     except UnicodeDecodeError:
         raise DecodeError("a payload that is not UTF-8") from None
     # Beyond the basic plane a character counts two, so lengths and positions are taken in UTF-16 there.
     wide = text.encode("utf-16-le") if any(lead in body for lead in _FOUR_BYTES) else None
-    packets: list[Packet] = []
+    packets: list[EnginePacket] = []
     at, end = 0, len(text) if wide is None else len(wide) // 2
     while at < end:
         if len(packets) == most:
@@ -164,7 +164,7 @@ def _narrow(data: bytes) -> str:
         raise DecodeError("a packet's length that cuts a character in two") from None
 
 
-def _some(packets: list[Packet]) -> list[Packet]:
+def _some(packets: list[EnginePacket]) -> list[EnginePacket]:
     if not packets:
         raise DecodeError("a payload without a packet")
     return packets

@@ -13,7 +13,7 @@ from imageserver.transport.engineio.packet import (  # fmt: skip
     MESSAGE,
     TEXT_TYPE,
     DecodeError,
-    Packet,
+    EnginePacket,
     Pause,
     decode_base64,
     decode_text,
@@ -26,28 +26,28 @@ VERSION = 4
 SEPARATOR = "\x1e"
 
 
-def encode_packet(packet: Packet, *, base64: bool) -> str | bytes:
+def encode_packet(packet: EnginePacket, *, base64: bool) -> str | bytes:
     """A packet as one WebSocket message; `base64` when the client cannot take binary ones."""
     if isinstance(packet.data, str):
         return f"{packet.type}{packet.data}"
     return "b" + encode_base64(packet.data) if base64 else packet.data
 
 
-def decode_packet(message: str | bytes, pause: Pause = no_pause) -> Packet:
+def decode_packet(message: str | bytes, pause: Pause = no_pause) -> EnginePacket:
     """The packet of one WebSocket message. Raises `DecodeError`."""
     if isinstance(message, bytes):
-        return Packet(MESSAGE, message)
+        return EnginePacket(MESSAGE, message)
     if message[:1] == "b":
-        return Packet(MESSAGE, decode_base64(message[1:], pause))
+        return EnginePacket(MESSAGE, decode_base64(message[1:], pause))
     return decode_text(message)
 
 
-def encode_payload(packets: Sequence[Packet], *, base64: bool) -> tuple[bytes, str]:
+def encode_payload(packets: Sequence[EnginePacket], *, base64: bool) -> tuple[bytes, str]:
     """Packets as the body of a polling answer, and its content type. Binary is always base64 here."""
     return SEPARATOR.join(str(encode_packet(packet, base64=True)) for packet in packets).encode(), TEXT_TYPE
 
 
-def decode_payload(body: bytes, *, most: int, pause: Pause = no_pause) -> list[Packet]:
+def decode_payload(body: bytes, *, most: int, pause: Pause = no_pause) -> list[EnginePacket]:
     """The packets of a polling POST's body, at most `most` of them. Raises `DecodeError`."""
     try:
         parts = body.decode().split(SEPARATOR, most)

@@ -1,6 +1,6 @@
 """Headers of binary events that were seen before, so that a repeated one costs a look-up instead of parsing JSON. Pure.
 
-A camera sends the same header before each picture. What it says is kept as a `Form` under the header's bytes, for any
+A camera sends the same header before each picture. What it says is kept as an `EventHeader` under the header's bytes, for any
 event, namespace, acknowledgement id and number of placeholders.
 """
 
@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-MOST_FORMS = 512
+MOST_HEADERS = 512
 LONGEST_HEADER = 1024
 """In bytes. A longer header, or one of more kinds than are kept, is parsed each time."""
 
 _HEADER = re.compile(rb"45(\d{1,9})-(/[^,]*,)?(\d{1,15})?(\[.*)", re.DOTALL)
 
 
-class Form:
+class EventHeader:
     """What a header says beside its acknowledgement id."""
 
     __slots__ = ("_at", "_scalars", "arguments", "count", "event", "namespace")
@@ -24,12 +24,14 @@ class Form:
     def __init__(self, namespace: str, event: str, arguments: list[Any], count: int) -> None:
         self.namespace, self.event, self.arguments, self.count = namespace, event, arguments, count
         # One attachment among arguments that nobody can change: they need not be made anew for each event.
-        places = [index for index, value in enumerate(arguments) if _is_placeholder(value)]
+        placeholders = [index for index, value in enumerate(arguments) if _is_placeholder(value)]
         others_immutable = all(
             value is None or isinstance(value, (str, int, float)) for value in arguments if not _is_placeholder(value)
         )
-        simple = count == 1 and len(places) == 1 and others_immutable and _fits(arguments[places[0]]["num"], 1)
-        self._at = places[0] if simple else -1
+        simple = (
+            count == 1 and len(placeholders) == 1 and others_immutable and _fits(arguments[placeholders[0]]["num"], 1)
+        )
+        self._at = placeholders[0] if simple else -1
         self._scalars = [None if _is_placeholder(value) else value for value in arguments]
 
     def fill(self, attachments: list[bytes]) -> list[Any]:
@@ -61,36 +63,36 @@ def _filled(value: Any, attachments: list[bytes]) -> Any:
     return attachments[value["num"]]
 
 
-class Forms:
-    """The forms seen so far, at most `MOST_FORMS`; when there are more, it begins anew."""
+class HeaderCache:
+    """The headers seen so far, at most `MOST_HEADERS`; when there are more, it begins anew."""
 
     def __init__(self) -> None:
-        self._exact: dict[bytes, Form] = {}
-        self._by_rest: dict[tuple[bytes, ...], Form] = {}
+        self._exact: dict[bytes, EventHeader] = {}
+        self._by_rest: dict[tuple[bytes, ...], EventHeader] = {}
 
-    def find(self, raw: bytes) -> tuple[Form, int | None] | None:
-        """The form of a raw Engine.IO text message and the acknowledgement id in it; None when it was never seen."""
-        form = self._exact.get(raw)
-        if form is not None:
-            return form, None
+    def find(self, raw: bytes) -> tuple[EventHeader, int | None] | None:
+        """What a raw Engine.IO text message says, and the acknowledgement id in it; None when it was never seen."""
+        header = self._exact.get(raw)
+        if header is not None:
+            return header, None
         found = _HEADER.fullmatch(raw)
         if found is None:
             return None
         count, namespace, number, rest = found.groups(b"")
-        form = self._by_rest.get((count, namespace, rest))
-        if form is None:
+        header = self._by_rest.get((count, namespace, rest))
+        if header is None:
             return None
-        return form, int(number) if number else None
+        return header, int(number) if number else None
 
-    def learn(self, raw: bytes, form: Form) -> None:
-        """Keep the form of a header that was parsed."""
+    def learn(self, raw: bytes, header: EventHeader) -> None:
+        """Keep what a header that was parsed says."""
         found = _HEADER.fullmatch(raw) if len(raw) <= LONGEST_HEADER else None
         if found is None:
             return
-        if len(self._by_rest) >= MOST_FORMS:
+        if len(self._by_rest) >= MOST_HEADERS:
             self._exact.clear()
             self._by_rest.clear()
         count, namespace, number, rest = found.groups(b"")
-        self._by_rest[count, namespace, rest] = form
+        self._by_rest[count, namespace, rest] = header
         if not number:
-            self._exact[raw] = form
+            self._exact[raw] = header

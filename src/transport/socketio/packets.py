@@ -8,6 +8,9 @@ from typing import Any
 
 from socketio import packet as packets
 
+from imageserver.transport.engineio.outgoing import Group
+from imageserver.transport.engineio.packet import MESSAGE, EnginePacket
+
 
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
@@ -36,10 +39,17 @@ class Json:
         return cls._decode(text)
 
 
-class Packet(packets.Packet):
+class SocketPacket(packets.Packet):
     """A Socket.IO packet of either generation."""
 
     json = Json
+
+
+def group_of(pkt: SocketPacket, key: str | None = None) -> Group:
+    """A Socket.IO packet as the Engine.IO packets that carry it: header and attachments, with nothing between them."""
+    encoded = pkt.encode()
+    parts = encoded if isinstance(encoded, list) else [encoded]
+    return Group([EnginePacket(MESSAGE, bytes(part) if isinstance(part, bytearray) else part) for part in parts], key)
 
 
 def _finite(value: Any) -> Any:

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 from socketio.packet import EVENT
 
 from imageserver.transport import hub
+from imageserver.transport.engineio.server import EngineServer
+from imageserver.transport.engineio.session import EngineState
 from imageserver.transport.limits import SocketIOLimits
-from imageserver.transport.socketio.bridge import Bridge, ConnectionRefused, group_of
-from imageserver.transport.socketio.packets import Packet as SocketPacket
+from imageserver.transport.socketio.events import EventReader
+from imageserver.transport.socketio.members import ConnectionRefused, Handlers, Members
+from imageserver.transport.socketio.packets import SocketPacket, group_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -37,10 +40,15 @@ class SocketIOServer:
         cors_origins: str | Iterable[str] = (),
         log: Callable[[str], None],
     ) -> None:
-        self._bridge = Bridge(limits or SocketIOLimits(), cors_origins=cors_origins, log=log)
+        self._handlers: Handlers = {}
+        self._engine = engine = EngineServer(limits or SocketIOLimits(), cors_origins=cors_origins, log=log)
+        self._members = Members(engine, self._handlers)
+        self._reader = EventReader(engine, self._handlers, self._members)
+        engine.connect, engine.disconnect = self._members.connected, self._disconnected
+        engine.message, engine.offer_text = self._reader.message, self._reader.offer
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return self._bridge.eio.handle_request(environ, start_response)
+        return self._engine.handle_request(environ, start_response)
 
     def on(self, event: str, handler: Callable[..., Any], namespace: str = "/") -> None:
         """Register the handler of an event; a namespace exists once it has a handler.
@@ -50,7 +58,7 @@ class SocketIOServer:
         generation 3 its query parameters, or None. "disconnect": handler(sid, reason). "*": handler(event, sid, *arguments)
         for every event that has no handler of its own.
         """
-        self._bridge.on(event, handler, namespace=namespace)
+        self._handlers.setdefault(namespace, {})[event] = handler
 
     def emit(
         self,
@@ -67,32 +75,31 @@ class SocketIOServer:
         """
         key = None if newest is None else f"{namespace} {newest}"
         group = group_of(SocketPacket(EVENT, [event, *arguments], namespace=namespace), key)
-        for sid, eio_sid in self._bridge.manager.get_participants(namespace, to):
+        for sid, session in self._members.rooms.members(namespace, to):
             if sid != skip:
-                self._bridge.send_group(sid, eio_sid, group)
+                self._members.send(sid, session, group)
 
-    def disconnect(self, sid: str, namespace: str = "/") -> None:
-        """Turn a client out of the namespace; its disconnect handler runs before this returns. Harmless when it has gone."""
-        self._bridge.disconnect(sid, namespace)
+    def disconnect(self, sid: str) -> None:
+        """Turn a client out of its namespace; its disconnect handler runs before this returns. Harmless when it has gone."""
+        self._members.disconnect(sid)
 
     def drop(self, sid: str) -> None:
         """Close a client's connection as a lost network would: it may come back. Harmless when it has gone."""
-        place = self._bridge.where.get(sid)
-        if place is not None:
-            self._bridge.eio.drop(place[1])
+        membership = self._members.where.get(sid)
+        if membership is not None:
+            membership.session.drop()
 
     def enter_room(self, sid: str, room: str, namespace: str = "/") -> None:
         """Put a client into a room. ValueError when it is not connected, or when the room is another client's id."""
-        self._bridge.manager.enter_room(sid, namespace, room)
+        self._members.rooms.enter(sid, namespace, room)
 
     def leave_room(self, sid: str, room: str, namespace: str = "/") -> None:
         """Take a client out of a room; harmless when it is not there."""
-        self._bridge.manager.leave_room(sid, namespace, room)
+        self._members.rooms.leave(sid, namespace, room)
 
     def environ(self, sid: str) -> WSGIEnvironment:
         """The text values of the WSGI environment of the client's first request. KeyError when it has gone."""
-        environ: WSGIEnvironment = self._bridge.environ[self._bridge.where[sid][1]]
-        return environ
+        return self._members.where[sid].session.environ
 
     def address(self, sid: str) -> str:
         """Where the client is, as far as trusted proxies tell; "" when it has gone."""
@@ -103,16 +110,22 @@ class SocketIOServer:
 
     def generation(self, sid: str) -> int:
         """3 or 4, the client's version of Engine.IO: for logs. KeyError when it has gone."""
-        return self._bridge.eio.sessions[self._bridge.where[sid][1]].generation
+        return self._members.where[sid].session.generation
 
     def close_all(self, grace: float) -> None:
-        """Close every connection, so that clients try to come back: for a shutdown.
+        """Drop every connection, so that clients try to come back: for a shutdown.
+
+        There is no close frame: at one, the Java clients' okhttp stops reading and does not tell them for 45 seconds.
 
         Returns when all disconnect handlers have run, after `grace` seconds at the latest.
         """
-        sessions = list(self._bridge.eio.sessions.values())
+        sessions = list(self._engine.sessions.values())
         for session in sessions:
-            session.close("transport close", ())
+            session.drop()
         end = time.monotonic() + grace
-        while not all(session.finished for session in sessions) and time.monotonic() < end:
+        while any(session.state is not EngineState.FINISHED for session in sessions) and time.monotonic() < end:
             hub.sleep(0.01)
+
+    def _disconnected(self, eio_sid: str, reason: str) -> None:
+        self._reader.forget(eio_sid)
+        self._members.disconnected(eio_sid, reason)

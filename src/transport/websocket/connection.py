@@ -2,12 +2,17 @@
 
 websocket_app(handler, limits)      a WSGI application; handler(ws, environ) runs for each connection
 accept(environ, …)                  the same for an application that decides for itself whether to upgrade
+
+          close, fail, drop                the client's close frame, the end of the stream, abort
+    OPEN -------------------> CLOSING ---------------------------------------------------------> CLOSED
+     |                                                                                             ^
+     +------------ the client's close frame, the end of the stream, abort -------------------------+
 """
 
 from __future__ import annotations
 
+import enum
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -16,23 +21,34 @@ from imageserver.transport import hub
 from imageserver.transport.fairness import Turn
 from imageserver.transport.limits import WebSocketLimits
 from imageserver.transport.websocket import frames
-from imageserver.transport.websocket.frames import BINARY, CLOSE, PING, TEXT, ProtocolError
+from imageserver.transport.websocket.frames import BINARY, CLOSE, PING, TEXT, CloseCode, ProtocolError
+from imageserver.transport.websocket.outgoing import Outgoing
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-__all__ = ["BINARY", "TEXT", "ProtocolError", "WebSocket", "WebSocketLimits", "accept", "encode_text", "websocket_app"]
-
 _chunks: list[frames.Chunk] = []  # memory to read into, lent to whoever reads just now: an idle connection has none
 _SPARE_CHUNKS = 4
+
+
+class WebSocketState(enum.Enum):
+    """How far a connection is: drawn at the top of this file."""
+
+    OPEN = enum.auto()
+    CLOSING = enum.auto()
+    """Nothing is sent or handled any more; the client has `close_seconds` to end it too."""
+    CLOSED = enum.auto()
+
+
+_OPEN = WebSocketState.OPEN
 
 
 class WebSocket:
     """One connection. `messages` or `receive` belong to one green thread; `send` and `close` to any."""
 
     __slots__ = (
-        "_clock", "_close_timer", "_closed_by_us", "_limits", "_log", "_messages", "_pings", "_pings_since", "_queue", "_receiver", "_rest",
-        "_sock", "_turn", "_waiting", "_writer", "close_code", "close_reason", "drained", "queued", "read_at",
+        "_clock", "_close_timer", "_limits", "_log", "_messages", "_pings", "_pings_since", "_receiver", "_rest", "_sock", "_turn",
+        "_waiting", "close_code", "close_reason", "outgoing", "read_at", "state",
     )  # fmt: skip
 
     def __init__(
@@ -44,31 +60,30 @@ class WebSocket:
         log: Callable[[str], None] = lambda _line: None,
     ) -> None:
         sock.setblocking(False)
-        self._log = log
-        self._sock, self._rest, self._limits, self._clock = sock, rest, limits, clock
+        self._sock, self._rest, self._limits, self._clock, self._log = sock, rest, limits, clock, log
         self._receiver = frames.Receiver(limits.message_bytes, clock)
-        self._queue: deque[bytes | memoryview] = deque()
-        self._writer: hub.Task | None = None
+        self._turn = Turn(clock)
         self._pings, self._pings_since = 0, 0.0
-        self._closed_by_us = False
         self._close_timer: hub.Timer | None = None
-        self.queued = 0
-        """Bytes not yet given to the kernel."""
-        self.drained: Callable[[], None] | None = None
-        """Called whenever `queued` has come down to 0; must not block."""
+        self._waiting = False
+        self._messages: Iterator[tuple[int, bytes]] | None = None
+        self.state = _OPEN
         self.close_code: int | None = None
-        """Why it ended: the code of the close frame, ours or theirs; NO_STATUS without one; None while it is open."""
+        """Why it ends: the code of the close frame, ours or theirs; NO_STATUS_RCVD without one; None while it is open."""
         self.close_reason = ""
+        self.outgoing = Outgoing(sock)
         self.read_at = clock()
         """When something last came from the client."""
-        self._waiting = False
-        self._turn = Turn(clock)
-        self._messages: Iterator[tuple[int, bytes]] | None = None
 
     @property
     def handling(self) -> bool:
         """Whether what came is being handled, so that nothing is read just now."""
         return not self._waiting
+
+    @property
+    def untaken(self) -> int:
+        """Bytes sent that the client's side has not taken yet: here, or in the kernel."""
+        return self.outgoing.size + hub.unacknowledged(self._sock)
 
     def receive(self) -> str | bytes | None:
         """Wait for the next message: text as str, binary as bytes, None when the connection has ended."""
@@ -80,7 +95,7 @@ class WebSocket:
             try:
                 return payload.decode()
             except UnicodeDecodeError:
-                self.fail(ProtocolError(frames.INVALID_DATA, "text must be UTF-8"))
+                self.fail(ProtocolError(CloseCode.INVALID_FRAME_PAYLOAD_DATA, "text must be UTF-8"))
         return None
 
     def messages(self) -> Iterator[tuple[int, bytes]]:
@@ -98,7 +113,7 @@ class WebSocket:
                     if opcode > BINARY:
                         if not self._control(opcode, payload):
                             return
-                    elif not self._closed_by_us:  # else the client had not yet heard of it
+                    elif self.state is _OPEN:  # else the client had not yet heard of the end
                         yield opcode, payload
                     if clock() >= turn.ends:
                         turn.pass_on()
@@ -108,63 +123,85 @@ class WebSocket:
             self.fail(error)
             self._finish_sending()
         finally:
-            if self.close_code is None and not self._closed_by_us:
-                self.close_code = 1006
-
-    @property
-    def untaken(self) -> int:
-        """Bytes sent that the client's side has not taken yet: `queued`, and those that wait in the kernel."""
-        return self.queued + hub.unacknowledged(self._sock)
-
-    def send(self, data: str | bytes) -> bool:
-        """Send a message. Never blocks: what the kernel does not take waits, up to the limit; beyond it the client is closed.
-
-        Returns False when the connection has ended or ends by this.
-        """
-        if isinstance(data, str):
-            return self.write(frames.frame(TEXT, data.encode()))
-        return self.write(frames.frame(BINARY, data))
+            self._enter(WebSocketState.CLOSED, CloseCode.ABNORMAL_CLOSURE)
 
     def write(self, data: bytes) -> bool:
-        """Send frames that are encoded already; otherwise like `send`."""
-        if self.close_code is not None:
+        """Send frames that are encoded already. Never blocks: what the kernel does not take waits, up to the limit;
+        beyond it the client is closed. Returns False when the connection has ended or ends by this.
+        """
+        if self.state is not _OPEN:
             return False
-        if self.queued and self.queued + len(data) > self._limits.queue_bytes:
-            self._queue.clear()
-            self.queued = 0
-            self.fail(ProtocolError(frames.POLICY, "reads too slowly", "queue_bytes"))
+        outgoing = self.outgoing
+        if outgoing.size and outgoing.size + len(data) > self._limits.queue_bytes:
+            outgoing.clear()
+            self.fail(ProtocolError(CloseCode.POLICY_VIOLATION, "reads too slowly", "queue_bytes"))
             hub.shut(self._sock)
             return False
-        self._write(data)
+        outgoing.write(data)
         return True
 
-    def wait_drained(self, timeout: float) -> bool:
-        """Wait until everything sent has gone to the kernel, at most `timeout` seconds; whether it has."""
-        end = self._clock() + timeout
-        while self.queued and self.close_code is None and self._clock() < end:
-            hub.sleep(0.005)
-        return not self.queued
+    def send(self, data: str | bytes) -> bool:
+        """Send a message; otherwise like `write`."""
+        return self.write(encode_text(data) if isinstance(data, str) else frames.frame(BINARY, data))
 
-    def close(self, code: int = frames.NORMAL, reason: str = "") -> None:
+    def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Send a close frame; the connection ends when the client has answered or `close_seconds` are over."""
-        if self.close_code is None:
-            self.close_code, self.close_reason, self._closed_by_us = code, reason, True
+        if self.state is _OPEN:
+            self._end_soon(code, reason)
             self._send_close(code, reason)
-            self._close_timer = hub.call_later(self._limits.close_seconds, hub.shut, self._sock)
 
     def fail(self, error: ProtocolError) -> None:
         """Close it for what the client did, which is counted and logged."""
         if error.limit:
             metrics.LIMITS_HIT.inc(error.limit)
-        if self.close_code is None:
+        if self.state is _OPEN:
             self._log(f"is closed with {error.code}: {error.reason}")
         self.close(error.code, error.reason)
 
+    def drop(self) -> None:
+        """End it without a close frame, as a lost network would: behind what was sent the client sees the stream end."""
+        if self.state is _OPEN:
+            self._end_soon(CloseCode.ABNORMAL_CLOSURE)
+            if self.outgoing.size:
+                self.outgoing.drained = self._shut_writing
+            else:
+                self._shut_writing()
+
     def abort(self) -> None:
         """End it at once, without a close frame; whoever reads sees the end."""
-        if self.close_code is None:
-            self.close_code = 1006
+        self._enter(WebSocketState.CLOSED, CloseCode.ABNORMAL_CLOSURE)
         hub.shut(self._sock)
+
+    def ended(self) -> None:
+        """Let go of timers and callbacks; the owner calls it when it has stopped reading."""
+        self._enter(WebSocketState.CLOSED, CloseCode.ABNORMAL_CLOSURE)
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        self.outgoing.drained = None
+        self.outgoing.wait(self._limits.close_seconds)  # for the close frame
+
+    def count_ping(self) -> None:
+        """Raises `ProtocolError` when a client wants more answers to its pings than `pings_per_second`."""
+        now = self._clock()
+        if now - self._pings_since >= 1:
+            self._pings, self._pings_since = 0, now
+        self._pings += 1
+        if self._pings > self._limits.pings_per_second:
+            raise ProtocolError(CloseCode.POLICY_VIOLATION, "too many pings", "pings_per_second")
+
+    def _enter(self, state: WebSocketState, code: int, reason: str = "") -> None:
+        """Change the state, which only ever goes on; why it ends is what was said first."""
+        if self.close_code is None:
+            self.close_code, self.close_reason = code, reason
+        self.state = state
+
+    def _end_soon(self, code: int, reason: str = "") -> None:
+        self._enter(WebSocketState.CLOSING, code, reason)
+        self.outgoing.drained = None
+        self._close_timer = hub.call_later(self._limits.close_seconds, hub.shut, self._sock)
+
+    def _shut_writing(self) -> None:
+        hub.shut(self._sock, reading=False)
 
     def _batches(self) -> Iterator[Iterator[tuple[int, bytes]]]:
         """Read, and yield what each read completes, to be used up before the next; ends with the stream."""
@@ -192,18 +229,6 @@ class WebSocket:
                 return
             del chunk
 
-    def _control(self, opcode: int, payload: bytes) -> bool:
-        """Act on a control frame; False: it was the close frame."""
-        if opcode == PING:
-            self._pong(payload)
-        elif opcode == CLOSE:
-            code, reason = frames.parse_close(payload)
-            if not self._closed_by_us:
-                self.close_code, self.close_reason = code, reason
-                self._send_close(code, "")
-            return False
-        return True
-
     def _wait(self) -> None:
         since = self._receiver.since
         left = None if since is None else max(0.0, since + self._limits.message_seconds - self._clock())
@@ -212,72 +237,33 @@ class WebSocket:
             hub.wait_readable(self._sock, left)
         except hub.TimedOut:
             sentence = f"a message may take {self._limits.message_seconds:g} seconds"
-            raise ProtocolError(frames.POLICY, sentence, "message_seconds") from None
+            raise ProtocolError(CloseCode.POLICY_VIOLATION, sentence, "message_seconds") from None
         finally:
             self._waiting = False
             self._turn.begin()
 
-    def _pong(self, payload: bytes) -> None:
-        self.count_ping()
-        if self.close_code is None:
-            self._write(frames.frame(frames.PONG, payload))
-
-    def count_ping(self) -> None:
-        """Raises `ProtocolError` when a client wants more answers to its pings than `pings_per_second`."""
-        now = self._clock()
-        if now - self._pings_since >= 1:
-            self._pings, self._pings_since = 0, now
-        self._pings += 1
-        if self._pings > self._limits.pings_per_second:
-            raise ProtocolError(frames.POLICY, "too many pings", "pings_per_second")
+    def _control(self, opcode: int, payload: bytes) -> bool:
+        """Act on a control frame; False: it was the close frame."""
+        if opcode == PING:
+            self.count_ping()
+            self.write(frames.frame(frames.PONG, payload))
+        elif opcode == CLOSE:
+            code, reason = frames.parse_close(payload)
+            if self.state is _OPEN:
+                self._enter(WebSocketState.CLOSED, code, reason)
+                self._send_close(code, "")
+            return False
+        return True
 
     def _send_close(self, code: int, reason: str) -> None:
-        self._write(frames.frame(CLOSE, frames.close_payload(code, reason)))
-
-    def _write(self, data: bytes) -> None:
-        """Give `data` to the kernel, or queue what it does not take and have it written when there is room."""
-        if not self.queued:
-            try:
-                sent = hub.send_nowait(self._sock, data)
-            except OSError:
-                return  # the reader sees the end of the stream and does what is to be done
-            if sent == len(data):
-                return
-            self._queue.append(memoryview(data)[sent:])
-            self.queued = len(data) - sent
-        else:
-            self._queue.append(data)
-            self.queued += len(data)
-        if self._writer is None:
-            self._writer = hub.spawn(self._write_queue)
-
-    def _write_queue(self) -> None:
-        try:
-            while self._queue:
-                hub.wait_writable(self._sock)
-                while self._queue:
-                    data = self._queue[0]
-                    sent = hub.send_nowait(self._sock, data)
-                    if not self._queue or self._queue[0] is not data:
-                        break  # given up meanwhile
-                    self.queued -= sent
-                    if sent < len(data):
-                        self._queue[0] = memoryview(data)[sent:]
-                        break
-                    self._queue.popleft()
-        except (OSError, EOFError):
-            self._queue.clear()
-            self.queued = 0
-        finally:
-            self._writer = None
-        if self.drained is not None and self.close_code is None:
-            self.drained()
+        self.outgoing.write(frames.frame(CLOSE, frames.close_payload(code, reason)))
 
     def _finish_sending(self) -> None:
         """Give the close frame a chance to arrive: read and drop what the client still sends, for a moment."""
         waste = memoryview(bytearray(65536))
         end = self._clock() + self._limits.close_seconds
-        hub.shut(self._sock, reading=False) if not self.queued else None
+        if not self.outgoing.size:
+            self._shut_writing()
         try:
             while self._clock() < end:
                 count = hub.receive_nowait(self._sock, waste)
@@ -287,22 +273,6 @@ class WebSocket:
                     hub.wait_readable(self._sock, max(0.001, end - self._clock()))
         except (OSError, hub.TimedOut):
             return
-
-    def ended(self) -> None:
-        """Let go of timers and callbacks; the owner calls it when it has stopped reading."""
-        if self._close_timer is not None:
-            self._close_timer.cancel()
-        self.drained = None
-        if self.close_code is None:
-            self.close_code = 1006
-        if self._writer is not None and self.queued:
-            self.wait_written()
-
-    def wait_written(self) -> None:
-        """Wait, at most `close_seconds`, for the writer to finish with the close frame."""
-        end = self._clock() + self._limits.close_seconds
-        while self.queued and self._clock() < end:
-            hub.sleep(0.01)
 
 
 def encode_text(text: str) -> bytes:
@@ -323,8 +293,8 @@ def accept(environ: WSGIEnvironment, limits: WebSocketLimits) -> WebSocket | Non
     sock, rest = environ["transport.connection"].take_over()
     peer, log = environ["REMOTE_ADDR"], environ["transport.connection"].log
     ws = WebSocket(sock, rest, limits, log=lambda line: log(f"a WebSocket of {peer} {line}"))
-    answer = f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {key}\r\n\r\n"
-    ws.write(answer.encode())
+    head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade"
+    ws.write(f"{head}\r\nSec-WebSocket-Accept: {key}\r\n\r\n".encode())
     return ws
 
 
@@ -347,10 +317,9 @@ def websocket_app(
             handler(ws, environ)
         finally:
             gauge.value -= 1
-            if ws.close_code is None:
-                ws.close()
-                while ws.receive() is not None:
-                    pass  # until the client has answered the close frame
+            ws.close()
+            while ws.receive() is not None:
+                pass  # until the client has answered the close frame
             ws.ended()
         return []
 

@@ -8,6 +8,7 @@ Extensions are never negotiated, so permessage-deflate is off and any reserved b
 from __future__ import annotations
 
 import base64
+import enum
 import hashlib
 import struct
 from collections.abc import Callable, Iterator
@@ -16,12 +17,9 @@ import numpy
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
-NORMAL, GOING_AWAY, PROTOCOL_ERROR, NO_STATUS = 1000, 1001, 1002, 1005
-INVALID_DATA, POLICY, TOO_BIG, INTERNAL = 1007, 1008, 1009, 1011
-
 CHUNK_BYTES = 1024 * 1024
-"""What one read may bring. Large reads open the receive window in large steps, so a sender at full speed is woken seldom:
-with 256 KB half as many frames of 40 KB came through, although those stay in the processor's cache."""
+"""What one read may bring. Large reads open the receive window in large steps, so a sender at full speed is woken
+seldom: with 256 KB half as many frames of 40 KB came through, although those stay in the processor's cache."""
 
 LONG_BYTES = 64 * 1024
 """An incomplete frame above this gets memory of its own, which the next reads fill directly."""
@@ -38,6 +36,22 @@ _FINAL = (0x80 | BINARY, 0x80 | TEXT)
 
 _xor = numpy.bitwise_xor
 _key = numpy.zeros((), numpy.uint64)  # an operand of the XOR; an array of no dimensions spares numpy a conversion
+
+
+class CloseCode(enum.IntEnum):
+    """Why a WebSocket ends, by the names of section 7.4.1 of RFC 6455; those that are used here."""
+
+    NORMAL_CLOSURE = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
+    NO_STATUS_RCVD = 1005
+    """The close frame had no code; never sent as one."""
+    ABNORMAL_CLOSURE = 1006
+    """There was no close frame; never sent as a code."""
+    INVALID_FRAME_PAYLOAD_DATA = 1007
+    POLICY_VIOLATION = 1008
+    MESSAGE_TOO_BIG = 1009
 
 
 class ProtocolError(Exception):
@@ -75,7 +89,7 @@ class Chunk:
 
 
 def unmask_short(payload: memoryview, key: int) -> bytes:
-    """At most 125 bytes XOR the 4 bytes of `key` (little endian) in turn: for so few, numpy takes longer to begin than this in all."""
+    """At most 125 bytes XOR the 4 bytes of `key` (little endian) in turn: for so few, numpy takes longer to begin."""
     size = len(payload)
     words = (size + 3) >> 2
     return (int.from_bytes(payload, "little") ^ key * _EACH_WORD[words]).to_bytes(4 * words, "little")[:size]
@@ -115,12 +129,7 @@ class Receiver:
         The chunk must not be used otherwise until the iterator is exhausted; payloads are copies.
         """
         if self._long is not None:
-            self._long_at += count
-            first, length, key = self._long_frame
-            if self._long_at == length:
-                long, self._long = self._long, None
-                long.unmask(0, length, key)
-                yield from self._frame(first, bytes(long.view[:length]))
+            yield from self._go_on_long(self._long, count)
             return
         view, limit, unmask = chunk.view, self._limit, chunk.unmask
         end = len(self._rest) + count
@@ -161,10 +170,14 @@ class Receiver:
                 yield first & 15, payload
             else:
                 yield from self._frame(first, payload)
-        self._rest = bytes(view[at:end])
-        if 2 <= end - at < 6:
-            self._check(view[at], min(view[at + 1] - 128, 125))  # a broken frame may be shorter than any right one
-        if self.since is None and (at < end or self._opcode or self._long is not None):
+        self._keep(view[at:end])
+
+    def _keep(self, rest: memoryview) -> None:
+        """Keep what is incomplete until more has come. Raises `ProtocolError`."""
+        self._rest = bytes(rest)
+        if 2 <= len(rest) < 6:
+            self._check(rest[0], min(rest[1] - 128, 125))  # a broken frame may be shorter than any right one
+        if self.since is None and (rest or self._opcode or self._long is not None):
             self.since = self._clock()
 
     def _begin_long(self, first: int, length: int, key: int, beginning: memoryview) -> None:
@@ -173,26 +186,34 @@ class Receiver:
         self._long.view[: self._long_at] = beginning
         self._long_frame = (first, length, key)
 
+    def _go_on_long(self, long: Chunk, count: int) -> Iterator[tuple[int, bytes]]:
+        self._long_at += count
+        first, length, key = self._long_frame
+        if self._long_at == length:
+            self._long = None
+            long.unmask(0, length, key)
+            yield from self._frame(first, bytes(long.view[:length]))
+
     def _check(self, first: int, length: int) -> None:
         opcode = first & 15
         if first & 0x70:
-            raise ProtocolError(PROTOCOL_ERROR, "reserved bits are set")
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "reserved bits are set")
         if length < 0:
-            raise ProtocolError(PROTOCOL_ERROR, "a client's frame must be masked")
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a client's frame must be masked")
         if opcode >= CLOSE:
             if opcode > PONG:
-                raise ProtocolError(PROTOCOL_ERROR, f"unknown opcode {opcode}")
+                raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"unknown opcode {opcode}")
             if length > 125 or not first & 0x80:
-                raise ProtocolError(PROTOCOL_ERROR, "a control frame must be whole and of at most 125 bytes")
+                raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a control frame must be whole and of at most 125 bytes")
             return
         if opcode > BINARY:
-            raise ProtocolError(PROTOCOL_ERROR, f"unknown opcode {opcode}")
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"unknown opcode {opcode}")
         if (opcode == CONTINUATION) != bool(self._opcode):
-            raise ProtocolError(PROTOCOL_ERROR, "fragments are out of order")
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "fragments are out of order")
         if length >> 63:
-            raise ProtocolError(PROTOCOL_ERROR, "the length's highest bit must be 0")
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "the length's highest bit must be 0")
         if length + len(self._fragments) > self._limit:
-            raise ProtocolError(TOO_BIG, f"a message may have {self._limit} bytes", "message_bytes")
+            raise ProtocolError(CloseCode.MESSAGE_TOO_BIG, f"a message may have {self._limit} bytes", "message_bytes")
 
     def _frame(self, first: int, payload: bytes) -> Iterator[tuple[int, bytes]]:
         """Yield what the whole frame completes: itself, the message whose last fragment it is, or nothing."""
@@ -227,25 +248,25 @@ def frame_header(opcode: int, length: int) -> bytes:
 
 
 def close_payload(code: int, reason: str = "") -> bytes:
-    """The payload of a CLOSE frame; NO_STATUS gives an empty one. The reason is cut to what the frame can hold."""
-    if code == NO_STATUS:
+    """The payload of a CLOSE frame; NO_STATUS_RCVD gives an empty one. The reason is cut to what the frame can hold."""
+    if code == CloseCode.NO_STATUS_RCVD:
         return b""
     return _SHORT.pack(code) + reason.encode()[:123].decode("utf-8", "ignore").encode()
 
 
 def parse_close(payload: bytes) -> tuple[int, str]:
-    """Code and reason of a CLOSE frame; (NO_STATUS, "") for an empty one. Raises `ProtocolError` (section 7.4)."""
+    """Code and reason of a CLOSE frame; (NO_STATUS_RCVD, "") for an empty one. Raises `ProtocolError` (section 7.4)."""
     if not payload:
-        return NO_STATUS, ""
+        return CloseCode.NO_STATUS_RCVD, ""
     if len(payload) == 1:
-        raise ProtocolError(PROTOCOL_ERROR, "a close code has two bytes")
+        raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a close code has two bytes")
     (code,) = _SHORT.unpack_from(payload)
     if not ((1000 <= code <= 1014 and code not in (1004, 1005, 1006)) or 3000 <= code <= 4999):
-        raise ProtocolError(PROTOCOL_ERROR, f"{code} is no close code")
+        raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"{code} is no close code")
     try:
         return code, payload[2:].decode()
     except UnicodeDecodeError:
-        raise ProtocolError(INVALID_DATA, "the reason is not UTF-8") from None
+        raise ProtocolError(CloseCode.INVALID_FRAME_PAYLOAD_DATA, "the reason is not UTF-8") from None
 
 
 def accept_key(key: str) -> str:

@@ -9,20 +9,20 @@ import pytest
 
 from imageserver.transport.engineio import packet as engineio_packet
 from imageserver.transport.engineio import v3, v4
-from imageserver.transport.engineio.packet import MESSAGE, NOOP, OPEN, PING, DecodeError, Packet
+from imageserver.transport.engineio.packet import MESSAGE, NOOP, OPEN, PING, DecodeError, EnginePacket
 
 TEXT, BINARY = "text/plain; charset=UTF-8", "application/octet-stream"
 HELLO, EURO, BYTES, SMILE = (
-    Packet(MESSAGE, "hello"),
-    Packet(MESSAGE, "€"),
-    Packet(MESSAGE, b"\1\2\3\4"),
-    Packet(MESSAGE, "a😀"),
+    EnginePacket(MESSAGE, "hello"),
+    EnginePacket(MESSAGE, "€"),
+    EnginePacket(MESSAGE, b"\1\2\3\4"),
+    EnginePacket(MESSAGE, "a😀"),
 )
 
 PAYLOADS = [  # codec, base64, packets, body, content type
     (v4, False, [HELLO], b"4hello", TEXT),
     (v4, False, [HELLO, EURO], "4hello\x1e4€".encode(), TEXT),
-    (v4, False, [HELLO, BYTES, Packet(PING), Packet(OPEN, "{}")], b"4hello\x1ebAQIDBA==\x1e2\x1e0{}", TEXT),
+    (v4, False, [HELLO, BYTES, EnginePacket(PING), EnginePacket(OPEN, "{}")], b"4hello\x1ebAQIDBA==\x1e2\x1e0{}", TEXT),
     (v3, False, [HELLO], b"6:4hello", TEXT),
     (v3, False, [HELLO, EURO], "6:4hello2:4€".encode(), TEXT),
     (v3, False, [SMILE, HELLO], "4:4a😀6:4hello".encode(), TEXT),
@@ -32,16 +32,16 @@ PAYLOADS = [  # codec, base64, packets, body, content type
     (
         v3,
         False,
-        [EURO, Packet(MESSAGE, bytes(300))],
+        [EURO, EnginePacket(MESSAGE, bytes(300))],
         b"\x00\x04\xff4\xe2\x82\xac\x01\x03\x00\x01\xff\x04" + bytes(300),
         BINARY,
     ),
-    (v3, False, [Packet(NOOP)], b"1:6", TEXT),
+    (v3, False, [EnginePacket(NOOP)], b"1:6", TEXT),
 ]
 
 
 @pytest.mark.parametrize(("codec", "base64", "packets", "body", "content_type"), PAYLOADS)
-def test_payloads(codec: ModuleType, base64: bool, packets: list[Packet], body: bytes, content_type: str) -> None:
+def test_payloads(codec: ModuleType, base64: bool, packets: list[EnginePacket], body: bytes, content_type: str) -> None:
     assert codec.encode_payload(packets, base64=base64) == (body, content_type)
     assert codec.decode_payload(body, most=len(packets)) == packets
 
@@ -50,13 +50,14 @@ MESSAGES = [  # codec, base64, packet, WebSocket message
     (v3, False, HELLO, "4hello"), (v4, False, HELLO, "4hello"),
     (v3, False, BYTES, b"\4\1\2\3\4"), (v4, False, BYTES, b"\1\2\3\4"),
     (v3, True, BYTES, "b4AQIDBA=="), (v4, True, BYTES, "bAQIDBA=="),
-    (v3, False, Packet(PING, "probe"), "2probe"), (v4, False, Packet(PING, "probe"), "2probe"),
-    (v3, False, Packet(MESSAGE, b""), b"\4"), (v4, False, Packet(MESSAGE, b""), b""), (v4, True, Packet(MESSAGE, b""), "b"),
+    (v3, False, EnginePacket(PING, "probe"), "2probe"), (v4, False, EnginePacket(PING, "probe"), "2probe"),
+    (v3, False, EnginePacket(MESSAGE, b""), b"\4"), (v4, False, EnginePacket(MESSAGE, b""), b""),
+    (v4, True, EnginePacket(MESSAGE, b""), "b"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("codec", "base64", "packet", "message"), MESSAGES)
-def test_messages(codec: ModuleType, base64: bool, packet: Packet, message: str | bytes) -> None:
+def test_messages(codec: ModuleType, base64: bool, packet: EnginePacket, message: str | bytes) -> None:
     assert codec.encode_packet(packet, base64=base64) == message
     assert codec.decode_packet(message) == packet
 

@@ -8,9 +8,9 @@ import pytest
 
 from imageserver.transport import hub
 from imageserver.transport.engineio import v3, v4
-from imageserver.transport.engineio.packet import PING, PONG, Packet
+from imageserver.transport.engineio.packet import PING, PONG, EnginePacket
 from imageserver.transport.engineio.server import EngineServer
-from imageserver.transport.engineio.session import Session
+from imageserver.transport.engineio.session import EngineSession
 from imageserver.transport.limits import SocketIOLimits
 
 LIMITS = SocketIOLimits(ping_interval=1000, ping_timeout=100)  # no timer of the loop comes before the test is over
@@ -30,17 +30,17 @@ class Case:
     def __init__(self, generation: int) -> None:
         self.clock = Clock()
         self.server = EngineServer(LIMITS, log=lambda _line: None, clock=self.clock)
-        self.session = Session(self.server, "s", v3 if generation == 3 else v4, False, {})
+        self.session = EngineSession(self.server, "s", v3 if generation == 3 else v4, False, {})
         self.server.sessions["s"] = self.session
-        self.session.open(["websocket"])
+        self.session.open(None)
         self.clock.now += 1000
         if generation == 4:
-            self.session._beat()
+            self.session.heartbeat.ping()
         self.end = self.clock.now + 100
-        self.heartbeat = Packet(PING if generation == 3 else PONG)
+        self.heartbeat = EnginePacket(PING if generation == 3 else PONG)
 
     def poll(self) -> hub.Task:
-        task = hub.spawn(self.session.verdict)
+        task = hub.spawn(self.session.heartbeat.verdict)
         hub.sleep(0)
         return task
 
@@ -54,7 +54,7 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
 
 def test_a_poll_in_good_time_does_not_wait(case: Case) -> None:
     case.clock.now = case.end - 1
-    assert case.session.verdict()
+    assert case.session.heartbeat.verdict()
 
 
 def test_a_poll_at_the_end_waits_for_the_heartbeat_behind_it(case: Case) -> None:
@@ -71,7 +71,7 @@ def test_a_poll_at_the_end_waits_for_the_end(case: Case) -> None:
     poll = case.poll()
     assert poll
     case.clock.now = case.end
-    (case.session._expect_beat if case.session.generation == 3 else case.session._check_beat)(True)
+    case.session.heartbeat.check(True)
     assert poll.wait() is False
     assert case.session.reason == "ping timeout"
 
@@ -81,17 +81,17 @@ def test_a_late_ping_gives_no_more_time_but_a_busy_loop_does(late: float, counte
     case = Case(3)
     case.session.close("transport close")
     clock, server = case.clock, case.server
-    session = Session(server, "t", v4, False, {})
+    session = EngineSession(server, "t", v4, False, {})
     server.sessions["t"] = session
-    session.open([])
+    session.open(None)
     due = clock.now + 1000
     clock.now = due + late
-    session._beat()
-    assert session._left() == pytest.approx(due + counted + 100 - clock.now)
+    session.heartbeat.ping()
+    assert session.heartbeat.left() == pytest.approx(due + counted + 100 - clock.now)
     session.close("transport close")
 
 
 def test_a_body_on_its_way_counts_as_a_sign_of_life(case: Case) -> None:
     case.clock.now = case.end + 1
-    case.session.posting = True
-    assert case.session.verdict()
+    case.session.posting = hub.Event()
+    assert case.session.heartbeat.verdict()

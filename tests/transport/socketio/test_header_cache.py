@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from imageserver.transport.socketio.header_cache import LONGEST_HEADER, MOST_FORMS, Form, Forms
+from imageserver.transport.socketio.header_cache import LONGEST_HEADER, MOST_HEADERS, EventHeader, HeaderCache
 
 PLACE = {"_placeholder": True, "num": 0}
 
@@ -24,7 +24,7 @@ def header(arguments: list[Any], count: int = 1, namespace: str = "", number: st
     ([{"deep": [PLACE, {"more": 1}]}], 1, [b"a"], [{"deep": [b"a", {"more": 1}]}]),
 ])  # fmt: skip
 def test_fill(arguments: list[Any], count: int, attachments: list[bytes], filled: list[Any]) -> None:
-    form = Form("/", "event", arguments, count)
+    form = EventHeader("/", "event", arguments, count)
     assert form.fill(attachments) == filled
     again = form.fill(attachments)
     assert again == filled
@@ -32,7 +32,7 @@ def test_fill(arguments: list[Any], count: int, attachments: list[bytes], filled
 
 
 def test_handlers_cannot_spoil_a_form() -> None:
-    form = Form("/", "event", [{"list": []}, PLACE], 1)
+    form = EventHeader("/", "event", [{"list": []}, PLACE], 1)
     form.fill([b"a"])[0]["list"].append("spoilt")
     assert form.fill([b"b"]) == [{"list": []}, b"b"]
 
@@ -42,12 +42,12 @@ def test_handlers_cannot_spoil_a_form() -> None:
 def test_placeholders_that_fit_nothing(number: Any, deep: bool) -> None:
     place: Any = {"_placeholder": True, "num": number}
     with pytest.raises(ValueError, match="a placeholder for attachment"):
-        Form("/", "event", [[place] if deep else place], 1).fill([b"a"])
+        EventHeader("/", "event", [[place] if deep else place], 1).fill([b"a"])
 
 
 @pytest.mark.parametrize("namespace", ["", "/other,"])
 def test_find(namespace: str) -> None:
-    forms, form = Forms(), Form("/", "event", [PLACE], 1)
+    forms, form = HeaderCache(), EventHeader("/", "event", [PLACE], 1)
     assert forms.find(header([PLACE], namespace=namespace)) is None
     forms.learn(header([PLACE], namespace=namespace, number="12"), form)
     assert forms.find(header([PLACE], namespace=namespace, number="13")) == (form, 13)
@@ -59,18 +59,18 @@ def test_find(namespace: str) -> None:
 
 
 def test_what_is_kept_is_bounded() -> None:
-    forms = Forms()
-    for index in range(3 * MOST_FORMS):
+    forms = HeaderCache()
+    for index in range(3 * MOST_HEADERS):
         raw = header([index, PLACE])
-        forms.learn(raw, Form("/", "event", [index, PLACE], 1))
+        forms.learn(raw, EventHeader("/", "event", [index, PLACE], 1))
         assert forms.find(raw) is not None
-        assert len(forms._by_rest) <= MOST_FORMS
-        assert len(forms._exact) <= MOST_FORMS
+        assert len(forms._by_rest) <= MOST_HEADERS
+        assert len(forms._exact) <= MOST_HEADERS
     long = header(["x" * LONGEST_HEADER, PLACE])
-    forms.learn(long, Form("/", "event", ["x" * LONGEST_HEADER, PLACE], 1))
+    forms.learn(long, EventHeader("/", "event", ["x" * LONGEST_HEADER, PLACE], 1))
     assert forms.find(long) is None
 
 
 @pytest.mark.parametrize("raw", [b'42["event",1]', b"2", b"", b"451-", b'451-/a["event"]', b"\xff\xfe"])
 def test_other_messages_are_left_alone(raw: bytes) -> None:
-    assert Forms().find(raw) is None
+    assert HeaderCache().find(raw) is None

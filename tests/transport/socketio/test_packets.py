@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from socketio import packet as packets
 
-from imageserver.transport.socketio.packets import Packet
+from imageserver.transport.socketio.packets import SocketPacket
 
 
 @pytest.mark.parametrize(("data", "encoded"), [
@@ -16,21 +16,21 @@ from imageserver.transport.socketio.packets import Packet
     (["e", math.nan, {"scores": [math.inf, (0.5, -math.inf)]}], '2["e",null,{"scores":[null,[0.5,null]]}]'),
 ])  # fmt: skip
 def test_what_is_sent(data: list[Any], encoded: str) -> None:
-    assert Packet(packets.EVENT, data).encode() == encoded
+    assert SocketPacket(packets.EVENT, data).encode() == encoded
 
 
 @pytest.mark.parametrize("text", ['2["e",NaN]', '2["e",Infinity]', '2["e",[-Infinity]]', '2["e",{"a":NaN}]'])
 def test_what_is_not_taken(text: str) -> None:
     with pytest.raises(ValueError, match="is no JSON"):
-        Packet(encoded_packet=text)
+        SocketPacket(encoded_packet=text)
 
 
 def test_a_number_too_large_is_an_infinity_and_comes_back_as_null() -> None:
-    packet = Packet(encoded_packet='2["e",1e999]')
+    packet = SocketPacket(encoded_packet='2["e",1e999]')
     assert packet.data == ["e", math.inf]
     assert packet.encode() == '2["e",null]'
 
 
 def test_what_json_cannot_say_is_refused() -> None:
     with pytest.raises(TypeError):
-        Packet(packets.EVENT, ["e", object()]).encode()
+        SocketPacket(packets.EVENT, ["e", object()]).encode()

@@ -1,9 +1,11 @@
-"""Why transport/ overrides what it overrides: each test fails when an update of a library makes an override unnecessary or wrong."""
+"""What transport/ stands on of other libraries, and why it takes no more: each test fails when an update changes that."""
 
 from __future__ import annotations
 
+import ast
 import inspect
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import engineio
@@ -13,7 +15,7 @@ from engineio import packet as engine_packet
 from engineio import payload as engine_payload
 from socketio import packet as packets
 
-from imageserver.transport.socketio.bridge import Bridge, _Manager
+from imageserver.transport.socketio import rooms
 
 
 @pytest.mark.parametrize(
@@ -24,16 +26,35 @@ def test_floors(name: str, floor: tuple[int, ...]) -> None:
     assert floor <= found < (floor[0] + 1,)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(Bridge, socketio.Server), (_Manager, socketio.Manager)])
-def test_every_override_still_overrides(ours: type, theirs: type) -> None:
-    own_names = {"send_group", "_not_joined", "_refuse", "_close_unused", "_leave", "_offer", "_attachment", "_packet", "_announce",
-                 "_sweep_waiting", "_event", "_failed", "__init__"}  # fmt: skip
-    overrides = [name for name, value in vars(ours).items() if inspect.isfunction(value) and name not in own_names]
-    assert overrides
-    for name in overrides:
-        upstream = inspect.signature(getattr(theirs, name)).parameters
-        mine = inspect.signature(getattr(ours, name)).parameters
-        assert list(mine)[: len(upstream)] == list(upstream), name
+def test_its_manager_is_used_by_three_public_methods() -> None:
+    tree = ast.parse(Path(rooms.__file__).read_text(encoding="utf-8"))
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self._manager"
+    }
+    assert used == {"enter_room", "leave_room", "get_participants"}
+
+
+def test_its_manager_needs_no_server() -> None:
+    manager = socketio.Manager()
+    for sid in ("a", "b"):
+        for room in (None, sid):
+            manager.enter_room(sid, "/", room, eio_sid=f"engine's {sid}")
+    manager.enter_room("a", "/", "kitchen")
+    with pytest.raises(ValueError, match="sid room"):
+        manager.enter_room("a", "/", "b")
+    everybody = manager.get_participants("/", None)
+    assert next(everybody) == ("a", "engine's a")
+    manager.leave_room("b", "/", None)
+    assert list(everybody) == [("b", "engine's b")]  # a copy: whoever is called for each may leave
+    manager.leave_room("b", "/", "kitchen")
+    manager.leave_room("b", "/", "nowhere")
+    assert list(manager.get_participants("/", "kitchen")) == [("a", "engine's a")]
+    for room in (None, "a", "kitchen"):
+        manager.leave_room("a", "/", room)
+    manager.leave_room("b", "/", "b")
+    assert not manager.rooms  # nothing stays
 
 
 class Recorder(socketio.Server):

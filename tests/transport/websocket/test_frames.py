@@ -7,7 +7,7 @@ import random
 import pytest
 
 from imageserver.transport.websocket import frames
-from imageserver.transport.websocket.frames import BINARY, CLOSE, PING, TEXT, Chunk, ProtocolError, Receiver
+from imageserver.transport.websocket.frames import BINARY, CLOSE, PING, TEXT, Chunk, CloseCode, ProtocolError, Receiver
 
 KEY = b"\x37\xfa\x21\x3d"  # of the examples in section 5.7
 
@@ -66,26 +66,26 @@ def test_pieces(pieces: int) -> None:
 
 
 @pytest.mark.parametrize(("data", "code"), [
-    (frames.frame(TEXT, b"unmasked"), frames.PROTOCOL_ERROR),
-    (b"\x81\x05", frames.PROTOCOL_ERROR),
-    (masked(3, b""), frames.PROTOCOL_ERROR),
-    (masked(11, b""), frames.PROTOCOL_ERROR),
-    (masked(TEXT | 0x40, b"compressed"), frames.PROTOCOL_ERROR),
-    (masked(0, b"continues nothing"), frames.PROTOCOL_ERROR),
-    (masked(TEXT, b"a", final=False) + masked(TEXT, b"b"), frames.PROTOCOL_ERROR),
-    (masked(PING, b"x" * 126), frames.PROTOCOL_ERROR),
-    (masked(PING, b"x", final=False), frames.PROTOCOL_ERROR),
-    (b"\x82\xff\x80" + bytes(7) + KEY, frames.PROTOCOL_ERROR),
-    (masked(BINARY, b"x" * 1001), frames.TOO_BIG),
-    (masked(BINARY, b"x" * 600, final=False) + masked(0, b"x" * 401), frames.TOO_BIG),
-    (b"\x82\xff" + (1 << 40).to_bytes(8, "big") + KEY, frames.TOO_BIG),
+    (frames.frame(TEXT, b"unmasked"), CloseCode.PROTOCOL_ERROR),
+    (b"\x81\x05", CloseCode.PROTOCOL_ERROR),
+    (masked(3, b""), CloseCode.PROTOCOL_ERROR),
+    (masked(11, b""), CloseCode.PROTOCOL_ERROR),
+    (masked(TEXT | 0x40, b"compressed"), CloseCode.PROTOCOL_ERROR),
+    (masked(0, b"continues nothing"), CloseCode.PROTOCOL_ERROR),
+    (masked(TEXT, b"a", final=False) + masked(TEXT, b"b"), CloseCode.PROTOCOL_ERROR),
+    (masked(PING, b"x" * 126), CloseCode.PROTOCOL_ERROR),
+    (masked(PING, b"x", final=False), CloseCode.PROTOCOL_ERROR),
+    (b"\x82\xff\x80" + bytes(7) + KEY, CloseCode.PROTOCOL_ERROR),
+    (masked(BINARY, b"x" * 1001), CloseCode.MESSAGE_TOO_BIG),
+    (masked(BINARY, b"x" * 600, final=False) + masked(0, b"x" * 401), CloseCode.MESSAGE_TOO_BIG),
+    (b"\x82\xff" + (1 << 40).to_bytes(8, "big") + KEY, CloseCode.MESSAGE_TOO_BIG),
 ])  # fmt: skip
 @pytest.mark.parametrize("pieces", [1 << 30, 1])
 def test_violations(data: bytes, code: int, pieces: int) -> None:
     with pytest.raises(ProtocolError) as broken:
         receive(data, pieces, limit=1000)
     assert broken.value.code == code
-    assert broken.value.limit == ("message_bytes" if code == frames.TOO_BIG else "")
+    assert broken.value.limit == ("message_bytes" if code == CloseCode.MESSAGE_TOO_BIG else "")
 
 
 def test_incomplete_messages_are_dated() -> None:

@@ -1,0 +1,95 @@
+"""Engine.IO over polling: a GET that waits until there is something to fetch, and POSTs that bring packets."""
+
+from __future__ import annotations
+
+from imageserver import metrics
+from imageserver.transport import fairness, hub
+from imageserver.transport.engineio.packet import DecodeError
+from imageserver.transport.engineio.request import BAD_REQUEST, SESSION_UNKNOWN, EngineRefusal, EngineRequest
+from imageserver.transport.engineio.session import EngineSession, EngineState, WaitingPoll
+from imageserver.transport.http.channel import Refusal
+
+UPGRADE_GRACE = 0.05
+"""Seconds that a request which comes amid an upgrade waits for the upgrade to complete: the loop may see it first."""
+
+OLD_POLL_SECONDS = 9.0
+"""How long a poll of generation 3 waits before it is answered with NOOP: Java's client 1.0.0 gives one up after 10 s."""
+
+
+def poll(request: EngineRequest, session: EngineSession) -> list[bytes]:
+    """Answer a GET: with what waits for the client, as soon as there is something. Raises EngineRefusal, OSError."""
+    if session.poll is not None:
+        session.close("transport error")
+        raise EngineRefusal(BAD_REQUEST)
+    if not session.queue:
+        woken = _wait(request, session)
+        if session.state is EngineState.WEBSOCKET:
+            raise EngineRefusal(BAD_REQUEST)
+        if not session.queue and not session.is_open:
+            raise EngineRefusal(SESSION_UNKNOWN)
+        if woken and not session.queue and hub.gone(request.sock):
+            session.close("transport close")
+            raise ConnectionResetError("the client went away while its poll waited")
+    return request.answer_packets(session.queue.take_answer(), session.base64)
+
+
+def post(request: EngineRequest, session: EngineSession) -> list[bytes]:
+    """Handle the packets of a POST. Raises EngineRefusal, Refusal, OSError."""
+    if session.posting is not None:
+        session.close("transport error")
+        raise EngineRefusal(BAD_REQUEST)
+    if session.poll is not None and hub.gone(session.poll.sock):
+        session.close("transport close")  # the loop would have told us in a moment
+        raise EngineRefusal(SESSION_UNKNOWN)
+    done = session.posting = hub.Event()
+    try:
+        with session:
+            _receive(request, session)
+    except DecodeError as error:
+        session.owner.log(f"client {session.sid} is disconnected: {error}")
+        if error.limit:
+            metrics.LIMITS_HIT.inc(error.limit)
+        session.close("transport error")
+        raise EngineRefusal(BAD_REQUEST, "413 Content Too Large" if error.limit else "400 Bad Request") from None
+    except (OSError, Refusal):  # the rest of its message will never come
+        session.close("transport error")
+        raise
+    finally:
+        session.posting = None
+        done.set()
+    return request.answer(b"ok", "text/html")
+
+
+def settle(session: EngineSession) -> None:
+    """Wait a moment while it moves to a WebSocket: a POST right behind the move's last packet comes too late, not in time."""
+    end = session.owner.clock() + UPGRADE_GRACE
+    while session.state is EngineState.UPGRADING and session.owner.clock() < end:
+        hub.sleep(0.001)
+
+
+def _wait(request: EngineRequest, session: EngineSession) -> bool:
+    """Wait until there is something to look at; False when the time for that is over."""
+    seconds = OLD_POLL_SECONDS if session.generation == 3 else None
+    if session.state is EngineState.UPGRADING:
+        seconds = UPGRADE_GRACE
+    session.poll = WaitingPoll(hub.Event(), request.sock)
+    watch = hub.Watch(request.sock.fileno(), session.poll.woken.set)
+    try:
+        return session.poll.woken.wait(seconds)
+    finally:
+        watch.cancel()
+        session.poll = None
+
+
+def _receive(request: EngineRequest, session: EngineSession) -> None:
+    """Raises DecodeError, OSError, Refusal."""
+    limits = session.owner.limits
+    body = request.read(limits.payload_bytes)
+    session.alive()
+    packets = session.codec.decode_payload(body, most=limits.payload_packets, pause=fairness.pause)
+    if any(len(packet.data) > limits.message_bytes for packet in packets):
+        raise DecodeError(f"a message may have {limits.message_bytes} bytes", "message_bytes")
+    for packet in packets:
+        if not session.is_open:
+            break
+        session.receive(packet)

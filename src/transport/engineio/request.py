@@ -1,0 +1,104 @@
+"""One request of Engine.IO: what its query says, and the two ways to answer it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from imageserver.transport import hub
+from imageserver.transport.engineio import v3, v4
+from imageserver.transport.engineio.packet import NOOP, DecodeError, EnginePacket
+from imageserver.transport.http.cors import Origins
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+Headers = Iterable[tuple[str, str]]
+
+_CODECS = {"3": v3, "4": v4}
+TRANSPORT_UNKNOWN, SESSION_UNKNOWN, BAD_METHOD, BAD_REQUEST, FORBIDDEN, BAD_VERSION = range(6)
+_SENTENCES = (
+    "Transport unknown",
+    "Session ID unknown",
+    "Bad handshake method",
+    "Bad request",
+    "Forbidden",
+    "Unsupported protocol version",
+)
+
+
+class EngineRefusal(Exception):
+    """The request is refused, with this code of Engine.IO's."""
+
+    def __init__(self, code: int, status: str = "400 Bad Request", headers: Headers = ()) -> None:
+        super().__init__(_SENTENCES[code])
+        self.code, self.status, self.headers = code, status, headers
+
+
+class EngineRequest:
+    """A request to an Engine.IO server; `parse` before `codec`, `transport`, `sid`, `base64` and `jsonp` are looked at."""
+
+    codec: ModuleType
+    transport: str
+    sid: str
+    base64: bool
+    """Whether the handshake says that binary must be sent as text."""
+    jsonp: str | None
+    """The number of the callback that a JSONP client of generation 3 waits for."""
+    polls: bool
+
+    def __init__(self, environ: WSGIEnvironment, start_response: StartResponse, origins: Origins) -> None:
+        self.environ, self._start_response, self._origins = environ, start_response, origins
+        self.method: str = environ["REQUEST_METHOD"]
+
+    @property
+    def sock(self) -> hub.Socket:
+        """The connection that it came on."""
+        sock: hub.Socket = self.environ["transport.connection"].sock
+        return sock
+
+    def parse(self) -> None:
+        """Read the query. Raises EngineRefusal for a generation or a transport that there is not."""
+        query = dict(parse_qsl(self.environ["QUERY_STRING"], keep_blank_values=True))
+        codec = _CODECS.get(query.get("EIO", ""))
+        if codec is None:
+            raise EngineRefusal(BAD_VERSION)
+        self.codec, self.transport, self.sid = codec, query.get("transport", ""), query.get("sid", "")
+        if self.transport not in ("polling", "websocket"):
+            raise EngineRefusal(TRANSPORT_UNKNOWN)
+        self.polls = self.method == "GET" and self.transport == "polling"
+        self.jsonp = query.get("j") if codec is v3 else None
+        self.base64 = query.get("b64", "") not in ("", "0", "false") or self.jsonp is not None
+
+    def read(self, most: int) -> bytes:
+        """The body, and what a JSONP client wrapped it in removed. Raises OSError, Refusal, DecodeError (over `most` bytes)."""
+        body: bytes = self.environ["wsgi.input"].read(most + 1)
+        if len(body) > most:
+            raise DecodeError(f"a payload may have {most} bytes", "payload_bytes")
+        return body if self.jsonp is None else v3.decode_jsonp(body)
+
+    def answer(self, body: bytes, content_type: str) -> list[bytes]:
+        """Answer 200."""
+        headers = [("Content-Type", content_type), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
+        self._start_response("200 OK", headers + self._origins.headers(self.environ))
+        return [body]
+
+    def answer_packets(self, packets: Sequence[EnginePacket], base64: bool) -> list[bytes]:
+        """Answer a poll; NOOP when there is nothing."""
+        body, content_type = self.codec.encode_payload(packets or [EnginePacket(NOOP)], base64=base64)
+        if self.jsonp is not None:
+            body, content_type = v3.encode_jsonp(body, self.jsonp)
+        return self.answer(body, content_type)
+
+    def refuse(self, refusal: EngineRefusal) -> list[bytes]:
+        """Answer with what went wrong. An origin that is not allowed is not told that it is."""
+        fields = {"code": refusal.code, "message": str(refusal)}
+        body = json.dumps(fields, separators=(",", ":")).encode()
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *refusal.headers]
+        if refusal.code != FORBIDDEN:
+            headers += self._origins.headers(self.environ)
+        self._start_response(refusal.status, headers)
+        return [body]

@@ -1,0 +1,182 @@
+"""What clients send over Socket.IO: packets and their attachments, put together, and the handlers of events called."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from socketio import packet as packets
+
+from imageserver import errors, metrics
+from imageserver.errors import describe
+from imageserver.transport import hub
+from imageserver.transport.engineio.server import EngineServer
+from imageserver.transport.socketio.header_cache import EventHeader, HeaderCache
+from imageserver.transport.socketio.members import Handlers, Members
+from imageserver.transport.socketio.packets import SocketPacket, group_of
+
+_RESERVED = {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+"""Names that the protocol keeps for itself: no client may send an event of this name."""
+
+_NAMESPACE_QUERY = re.compile(r"0/[^,?]*\?([^,]*)")
+
+
+class _Incoming:
+    """A packet whose attachments are still to come."""
+
+    __slots__ = ("attachments", "header", "id", "kind", "since")
+
+    def __init__(self, header: EventHeader, id: int | None, kind: int = packets.BINARY_EVENT) -> None:  # noqa: A002
+        self.header, self.id, self.kind = header, id, kind
+        self.attachments: list[bytes] = []
+        self.since: float | None = None
+
+
+class EventReader:
+    """Takes the messages of all connections, each in its order, and calls the handlers of their events there and then."""
+
+    def __init__(self, engine: EngineServer, handlers: Handlers, members: Members) -> None:
+        self._engine, self._handlers, self._members, self._joined = engine, handlers, members, members.joined
+        self._limits, self._log = engine.limits, engine.log
+        self._headers = HeaderCache()
+        self.waiting: dict[str, EventHeader | _Incoming] = {}
+        """Engine's id: the packet whose attachments come next."""
+        self._sweep: hub.Timer | None = None
+
+    def offer(self, eio_sid: str, raw: bytes) -> bool:
+        """Take a text message if it is the header of a binary event that was seen before; whether it is."""
+        found = self._headers.find(raw)
+        if found is None or eio_sid in self.waiting:
+            return False
+        header, number = found
+        self.waiting[eio_sid] = header if number is None and header.count == 1 else _Incoming(header, number)
+        if self._sweep is None:
+            self._sweep_later()
+        return True
+
+    def message(self, eio_sid: str, data: str | bytes) -> None:
+        """Take a message. A client that sends what is no Socket.IO is disconnected."""
+        try:
+            if isinstance(data, bytes):
+                waiting = self.waiting.pop(eio_sid, None)
+                if waiting.__class__ is EventHeader:
+                    self._event(eio_sid, waiting.namespace, None, waiting.event, waiting.fill([data]))
+                else:
+                    self._attachment(eio_sid, waiting, data)
+            else:
+                self._packet(eio_sid, data)
+        except (ValueError, TypeError, IndexError, KeyError, RecursionError) as error:
+            self._log(f"client {eio_sid} is disconnected: its packet is no Socket.IO ({error})")
+            self._engine.close(eio_sid)
+
+    def forget(self, eio_sid: str) -> None:
+        """A connection has ended."""
+        self.waiting.pop(eio_sid, None)
+
+    def _attachment(self, eio_sid: str, incoming: Any, data: bytes) -> None:
+        if incoming is None:
+            raise ValueError("binary data that no packet announced")
+        incoming.attachments.append(data)
+        header = incoming.header
+        if len(incoming.attachments) < header.count:
+            self.waiting[eio_sid] = incoming
+            return
+        arguments = header.fill(incoming.attachments)
+        if incoming.kind == packets.BINARY_EVENT:  # nothing asks for an acknowledgement, so one is let pass
+            self._event(eio_sid, header.namespace, incoming.id, header.event, arguments)
+
+    def _packet(self, eio_sid: str, text: str) -> None:
+        if eio_sid in self.waiting:
+            raise ValueError("a packet among another one's attachments")
+        pkt = SocketPacket(encoded_packet=text or " ")
+        kind, namespace, data = pkt.packet_type, pkt.namespace or "/", pkt.data
+        if kind in (packets.CONNECT, packets.DISCONNECT):
+            session = self._engine.sessions.get(eio_sid)
+            if kind == packets.CONNECT and data is not None and not isinstance(data, dict):
+                raise ValueError("a CONNECT packet whose data is no object")
+            if session is None:
+                return
+            if kind == packets.DISCONNECT:
+                self._members.left(session, namespace)
+            else:
+                query = _NAMESPACE_QUERY.match(text)
+                self._members.join(session, namespace, data, "" if query is None else query[1])
+        elif kind in (packets.EVENT, packets.BINARY_EVENT) and _names_an_event(data):
+            if kind == packets.EVENT:
+                self._event(eio_sid, namespace, pkt.id, data[0], data[1:])
+            else:
+                header = EventHeader(namespace, data[0], data[1:], pkt.attachment_count)
+                self._announce(eio_sid, pkt, header)
+                self._headers.learn(b"4" + text.encode(), header)
+        elif kind in (packets.ACK, packets.BINARY_ACK) and isinstance(data, list) and pkt.id is not None:
+            if kind == packets.BINARY_ACK:
+                self._announce(eio_sid, pkt, EventHeader(namespace, "", data, pkt.attachment_count))
+        else:
+            raise ValueError(f"a packet of type {kind} without what belongs to it")
+
+    def _announce(self, eio_sid: str, pkt: SocketPacket, header: EventHeader) -> None:
+        if not 1 <= header.count <= self._limits.attachments:
+            metrics.LIMITS_HIT.inc("attachments")
+            raise ValueError(f"{header.count} attachments; 1 to {self._limits.attachments} are allowed")
+        self.waiting[eio_sid] = _Incoming(header, pkt.id, pkt.packet_type)
+        if self._sweep is None:
+            self._sweep_later()
+
+    def _sweep_later(self) -> None:
+        self._sweep = hub.call_later(self._limits.attachments_seconds / 2, self._sweep_waiting)
+
+    def _sweep_waiting(self) -> None:
+        """Disconnect whoever owes an attachment for too long. Twice in that time, so that nothing is timed for each event."""
+        now, most = self._engine.clock(), self._limits.attachments_seconds
+        for eio_sid, waiting in list(self.waiting.items()):
+            incoming = _Incoming(waiting, None) if isinstance(waiting, EventHeader) else waiting
+            if incoming.since is None:
+                incoming.since = now
+                self.waiting[eio_sid] = incoming
+            elif now - incoming.since >= most / 2:
+                metrics.LIMITS_HIT.inc("attachments_seconds")
+                self._log(f"client {eio_sid} is disconnected: no attachment within {most:g} seconds")
+                self._engine.close(eio_sid)
+        self._sweep = None
+        if self.waiting:
+            self._sweep_later()
+
+    def _event(self, eio_sid: str, namespace: str, number: int | None, event: str, arguments: list[Any]) -> None:
+        """Call the handler, here and now, and acknowledge, also when it raises."""
+        members = self._joined.get(namespace)
+        sid = None if members is None else members.get(eio_sid)
+        if sid is None:
+            return  # it was turned out, and does not know yet
+        handlers = self._handlers.get(namespace, {})
+        handler, given = handlers.get(event), (sid, *arguments)
+        if handler is None:
+            handler, given = handlers.get("*"), (event, sid, *arguments)
+        if handler is None:
+            return  # unanswered, as every server leaves it: an acknowledgement would say that somebody has dealt with it
+        try:
+            answer = handler(*given)
+        except Exception as error:  # noqa: BLE001 - whatever a handler forgot to catch: the connection goes on
+            answer = json.dumps({"success": False, "error": self._failed(event, sid, error)})
+        if number is not None:
+            values = [] if answer is None else list(answer) if isinstance(answer, tuple) else [answer]
+            self._engine.send(eio_sid, group_of(SocketPacket(packets.ACK, values, namespace=namespace, id=number)))
+
+    def _failed(self, event: str, sid: str, error: Exception) -> str:
+        """Log what a handler raised; what the client is told."""
+        if isinstance(error, errors.ImageServerError):
+            return str(error)
+        trace = error.__traceback__
+        self._log(f"event {event[:64]!r} of client {sid} failed: {describe(error)}")
+        if isinstance(error, TypeError) and trace is not None and trace.tb_next is None:
+            return f"the event {event[:64]!r} takes other arguments"
+        return f"the event {event[:64]!r} failed in the server; its log says why"
+
+
+def _names_an_event(data: Any) -> bool:
+    """Whether a packet's data begin with the name of an event. ValueError for one that no client may send."""
+    if not (isinstance(data, list) and data and isinstance(data[0], str)):
+        return False
+    if data[0] in _RESERVED:
+        raise ValueError(f"an event may not be called {data[0]!r}")
+    return True

@@ -1,0 +1,69 @@
+"""A session's moves between its transports, and its polls."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+from tests.conformance.peer import Polling, fetch, framed
+from tests.transport.sio import PATH
+
+from imageserver.transport.engineio import polling
+
+Serve = Callable[..., Any]
+
+
+class Polls(Polling):
+    """A session over polling at the path of Socket.IO, in the namespace `/`."""
+
+    def __init__(self, served: Any, version: int) -> None:
+        query = {"EIO": version, "transport": "polling"}
+        text = fetch(served.url(PATH, **query)).text
+        self.version, self.peer = version, served
+        self.query = {**query, "sid": text[text.index('"sid":"') + 7 :].partition('"')[0]}
+        self.url = served.url(PATH, **self.query)
+        if version == 4:
+            assert fetch(self.url, b"40").text == "ok"
+            assert fetch(self.url).text.startswith("40{")
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_what_a_post_brought_is_handled_before_what_comes_over_the_new_transport(serve: Serve, version: int) -> None:
+    served = serve()
+    begun = len(served.state()["log"])
+    session = Polls(served, version)
+    body = framed(version, '42["step","first",0.4]', '42["step","second",0]')
+    posting = threading.Thread(target=fetch, args=(session.url, body.encode()))
+    posting.start()
+    served.wait(lambda state: "first begins" in state["log"][begun:])
+    ws = served.websocket(PATH, EIO=version, transport="websocket", sid=session.query["sid"])
+    ws.send("2probe")
+    assert ws.recv() == "3probe"
+    ws.send("5")
+    ws.send('42["step","third",0]')
+    state = served.wait(lambda state: any(line.startswith("third ends") for line in state["log"][begun:]))
+    posting.join()
+    steps = [line for line in state["log"][begun:] if " begins" in line or " ends" in line]
+    assert steps == [f"{name} {what}" for name in ("first", "second", "third") for what in ("begins", "ends beside 0")]
+    ws.shutdown()
+
+
+def test_old_clients_polls_are_answered_before_they_give_up(serve: Serve) -> None:
+    assert polling.OLD_POLL_SECONDS < 10  # the read timeout of Java's client 1.0.0
+    served = serve(old_poll_seconds=0.2)
+    session = Polls(served, 3)
+    for _ in range(3):
+        began = time.monotonic()
+        assert requests.get(session.url, timeout=5).text == "1:6"
+        assert time.monotonic() - began >= 0.19
+    assert fetch(session.url, framed(3, '42["quiet",1]').encode()).text == "ok"  # the session lives on
+
+
+def test_polls_of_generation_4_wait_for_something_to_fetch(serve: Serve) -> None:
+    session = Polls(serve(old_poll_seconds=0.2), 4)
+    with pytest.raises(requests.ReadTimeout):
+        requests.get(session.url, timeout=1)
