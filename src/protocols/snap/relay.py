@@ -14,6 +14,7 @@ from imageserver import limits, metrics
 from imageserver.accounts.login import Logins
 from imageserver.transport import hub
 from imageserver.transport.websocket.connection import WebSocket, WebSocketLimits, accept, encode_text
+from imageserver.transport.websocket.frames import CloseCode
 from imageserver.web.application import Application, Login, Route
 from imageserver.web.requests import Refused, Request
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 PREFIX = "/ws"
-UNSUPPORTED = 1003
 MAX_ROOM = 64
 LOOKS = 4
 """Times that a queue is looked at within the timeout: after a pause of the whole process the loop runs its timers first,
@@ -89,7 +89,7 @@ class Relay:
         """Tell every client that the server goes away."""
         for members in list(self._rooms.values()):
             for ws in list(members):
-                ws.close(1001, "the server is stopping")
+                ws.close(CloseCode.GOING_AWAY, "the server is stopping")
 
     def _serve(
         self, ws: WebSocket, room: str, _environ: WSGIEnvironment, _start_response: StartResponse
@@ -101,7 +101,7 @@ class Relay:
         try:
             while (message := ws.receive()) is not None:
                 if isinstance(message, bytes):
-                    ws.close(UNSUPPORTED, "send text")
+                    ws.close(CloseCode.UNSUPPORTED_DATA, "send text")
                 else:
                     self._send(room, message, ws)
         finally:
