@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from imageserver import limits, metrics
 from imageserver.accounts.login import Logins
 from imageserver.transport import hub
-from imageserver.transport.websocket.connection import WebSocket, WebSocketLimits, accept, encode_text
+from imageserver.transport.limits import WebSocketLimits
+from imageserver.transport.websocket.connection import WebSocket, accept, encode_text
 from imageserver.transport.websocket.frames import CloseCode
 from imageserver.web.application import Application, Login, Route
 from imageserver.web.requests import Refused, Request
