@@ -77,7 +77,7 @@ def inference(settings: Settings) -> Inference:
         log=LOG.info,
         warn=LOG.warning,
     )
-    streams = Streams(engine, max_frame_bytes=settings.max_frame_bytes)
+    streams = Streams(engine, settings)
     stateful = StatefulModels(
         engine.check,
         arguments=arguments,
@@ -86,13 +86,7 @@ def inference(settings: Settings) -> Inference:
         log=LOG.info,
         warn=LOG.warning,
     )
-    sessions = Sessions(
-        stateful,
-        settings.session_models,
-        deadline=settings.merge_deadline,
-        idle=settings.session_idle,
-        max_frame_bytes=settings.max_frame_bytes,
-    )
+    sessions = Sessions(stateful, settings.session_models, settings, deadline=settings.merge_deadline)
     results = ResultsFile(str(settings.results)) if settings.results else None
     if results:
         streams.watch(results)

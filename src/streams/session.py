@@ -26,7 +26,9 @@ from imageserver.inference.server.stateful.models import StatefulModels
 from imageserver.inference.server.stateful.queues import Call, ModelQueue
 from imageserver.inference.shared import image_header
 from imageserver.inference.shared.wire import Picture
+from imageserver.limits import Limits, hit
 from imageserver.streams.merging import PROTOCOL, Merger, PendingPrediction, Prediction
+from imageserver.streams.stream import too_large
 from imageserver.transport import hub
 
 LATEST = 2**64 - 1
@@ -121,9 +123,7 @@ class Session:
         metrics.RECEIVED_BYTES.child(PROTOCOL).value += len(picture)
         try:
             if len(picture) > self._owner.max_frame_bytes:
-                raise LimitExceeded(
-                    f"a frame has {len(picture)} bytes; at most {self._owner.max_frame_bytes} are allowed"
-                )
+                raise too_large("a frame", len(picture), self._owner.max_frame_bytes)
             size = image_header.read(picture).upright
             if self._rotate in (90, 270):
                 size = (size[1], size[0])
@@ -149,11 +149,8 @@ class Session:
         timestamp = self.now if timestamp is None else timestamp
         received = self._owner.clock()
         self._enter(SessionState.ENDING)
-        self._merger.end(
-            PendingPrediction(
-                self.received, timestamp, received, received + END_PATIENCE, waiting_for=set(self._queues)
-            )
-        )
+        due, models = received + END_PATIENCE, set(self._queues)
+        self._merger.end(PendingPrediction(self.received, timestamp, received, due, waiting_for=models))
         for queue in self._queues.values():
             queue.end(timestamp)
 
@@ -162,7 +159,7 @@ class Session:
         if self.state is not SessionState.ENDED:
             self._finish()
 
-    # ---- what models answer (QueueSubscriber) --------------------------------------------------------------------------
+    # ---- what models answer (QueueSubscriber) -----------------------------------------------------------------
 
     def outcome(self, queue: ModelQueue, call: Call, output: dict[str, Any] | None, error: str) -> None:
         pending: PendingPrediction | None = self._merger.last if call.op == "end" else call.ticket
@@ -213,10 +210,9 @@ class Sessions:
         self,
         stateful: StatefulModels,
         models: Sequence[str],
+        limits: Limits,
         *,
         deadline: float,
-        idle: float,
-        max_frame_bytes: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing runs yet.
@@ -224,14 +220,13 @@ class Sessions:
         Args:
             stateful: Where the models are.
             models: The names of those that take part; of equal keys the later model's counts.
+            limits: `max_frame_bytes` bounds a frame's file, `session_idle` the time without one.
             deadline: Seconds that a frame's prediction waits for slow models.
-            idle: Seconds after which a session ends that nobody sends frames to.
-            max_frame_bytes: The largest picture.
             clock: Monotonic seconds.
         """
         self.stateful, self.models = stateful, tuple(models)
         self.deadline, self.clock = deadline, clock
-        self.max_frame_bytes, self._idle = max_frame_bytes, idle
+        self.max_frame_bytes, self._idle = limits.max_frame_bytes, limits.session_idle
         self._new_id = hub.numbered("session-")
         self.open_sessions: set[Session] = set()
         self.stopping = False
@@ -275,7 +270,7 @@ class Sessions:
         now = self.clock()
         for session in list(self.open_sessions):
             if session.running and now - session.last_heard > self._idle:
-                metrics.LIMITS_HIT.inc("session-idle")
+                hit("session_idle")
                 session.end()
 
     def stop(self, timeout: float) -> None:

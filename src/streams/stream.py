@@ -35,6 +35,7 @@ from imageserver.inference.server.batching import Work
 from imageserver.inference.server.engine import Engine
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.wire import Picture
+from imageserver.limits import Limits, hit, option
 from imageserver.transport import hub
 
 Prediction = dict[str, Any]
@@ -81,6 +82,12 @@ class StreamSubscriber:
 
     def closed(self, stream: Stream) -> None:
         """The stream has ended; nothing follows."""
+
+
+def too_large(what: str, size: int, most: int) -> LimitExceeded:
+    """The error for a file over `--max-frame-bytes`, which is counted."""
+    hit("max_frame_bytes")
+    return LimitExceeded(f"{what} has {size} bytes; at most {most} are allowed ({option('max_frame_bytes')})")
 
 
 class Stream:
@@ -144,7 +151,7 @@ class Stream:
         self._metric_bytes.value += len(data)
         if len(data) > self._streams.max_frame_bytes:
             self.refuse("too large")
-            raise LimitExceeded(f"a frame has {len(data)} bytes; at most {self._streams.max_frame_bytes} are allowed")
+            raise too_large("a frame", len(data), self._streams.max_frame_bytes)
         if self._streams.stopping:
             self.refuse("stopping")
             raise Stopping("the server is stopping")
@@ -278,9 +285,8 @@ class Stream:
 class Streams:
     """All streams of the server, and single requests beside them."""
 
-    def __init__(self, engine: Engine, *, max_frame_bytes: int) -> None:
-        self.engine = engine
-        self.max_frame_bytes = max_frame_bytes
+    def __init__(self, engine: Engine, limits: Limits) -> None:
+        self.engine, self.max_frame_bytes = engine, limits.max_frame_bytes
         self.open_streams: dict[str, Stream] = {}
         self.stopping = False
         self._watchers: list[StreamSubscriber] = []
@@ -346,7 +352,7 @@ class Streams:
         begun = time.monotonic()
         if len(data) > self.max_frame_bytes:
             metrics.FRAMES_REFUSED.inc(protocol, "too large")
-            raise LimitExceeded(f"the picture has {len(data)} bytes; at most {self.max_frame_bytes} are allowed")
+            raise too_large("the picture", len(data), self.max_frame_bytes)
         try:
             result = self.engine.ask(model, data, content=content, rotate=rotate, deadline=deadline)
         except (ModelError, LimitExceeded, Stopping) as error:

@@ -15,6 +15,7 @@ from tests.running import Camera, Server, picture, until
 from tests.transport.sio import Sio
 
 from imageserver.accounts.database import User
+from imageserver.limits import Limits
 from imageserver.protocols import camstream
 from imageserver.protocols.camstream import CamStream, Defaults
 from imageserver.streams.stream import Streams
@@ -182,7 +183,7 @@ class Sockets:
 def test_the_right_password_after_a_wrong_one_cancels_the_disconnect(monkeypatch: pytest.MonkeyPatch) -> None:
     later, sockets = Later(), Sockets()
     monkeypatch.setattr(camstream.hub, "spawn_later", later)
-    streams = Streams(None, max_frame_bytes=1)  # type: ignore[arg-type]
+    streams = Streams(None, Limits())  # type: ignore[arg-type]
     protocol = CamStream(streams, Passwords(), sockets, Defaults("m", 0.0))  # type: ignore[arg-type]
 
     protocol.authenticate("app", "alice", "wrong")

@@ -11,6 +11,7 @@ from tests.running import picture
 
 from imageserver.errors import LimitExceeded, ModelUnavailable, PictureError, Stopping, UnknownModel
 from imageserver.inference.server.stateful.queues import Call
+from imageserver.limits import Limits
 from imageserver.streams import merging
 from imageserver.streams.merging import Prediction
 from imageserver.streams.session import END_PATIENCE, LATEST, Session, Sessions, SessionState
@@ -92,14 +93,13 @@ class Client:
 class World:
     """Sessions of two models, and time."""
 
-    def __init__(self, later: Later, *names: str, idle: float = 60.0) -> None:
+    def __init__(self, later: Later, *names: str) -> None:
         self.models = FakeModels()
         self.sessions = Sessions(
             self.models,  # type: ignore[arg-type]
             names,
+            Limits(max_frame_bytes=10_000, session_idle=60.0),
             deadline=DEADLINE,
-            idle=idle,
-            max_frame_bytes=10_000,
             clock=later.clock,
         )
         self.client = Client()
@@ -262,7 +262,7 @@ def test_refused_frames_count_and_change_nothing(later: Later) -> None:
 
 
 def test_silent_sessions_end_and_a_stop_ends_all(later: Later) -> None:
-    world = World(later, "pulse", idle=60.0)
+    world = World(later, "pulse")
     session, (pulse,) = world.open()
     later.move(59)
     world.sessions.end_idle()

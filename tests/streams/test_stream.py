@@ -9,6 +9,7 @@ from tests.later import Later
 
 from imageserver.errors import LimitExceeded, ModelUnavailable, Stopping
 from imageserver.inference.server.batching import Source, Work
+from imageserver.limits import Limits
 from imageserver.streams import stream as streams
 from imageserver.streams.stream import Frame, Prediction, Stream, Streams, StreamSubscriber
 
@@ -59,7 +60,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Later:
 
 
 def streams_with(engine: Engine, **changes: Any) -> tuple[Streams, Stream, Client]:
-    streams = Streams(engine, max_frame_bytes=100)  # type: ignore[arg-type]
+    streams = Streams(engine, Limits(max_frame_bytes=100))  # type: ignore[arg-type]
     client = Client()
     options = {"protocol": "test", "model": "m", "hz": 0.0, "rotate": 0, "subscriber": client, **changes}
     return streams, streams.open("key", "alice", **options), client
@@ -139,7 +140,7 @@ def test_a_picture_that_cannot_be_decoded_is_told_to_its_client_alone() -> None:
 def test_too_large_and_stopping_are_refused_but_counted() -> None:
     engine = Engine()
     streams, stream, _client = streams_with(engine)
-    with pytest.raises(LimitExceeded, match="101 bytes"):
+    with pytest.raises(LimitExceeded, match="101 bytes.*--max-frame-bytes"):
         stream.offer(bytes(101))
     streams.stop()
     with pytest.raises(Stopping):
