@@ -1,7 +1,7 @@
-"""Names src/ `imageserver` for all tests, as bootstrap.py does for what is started as a file; and decides on their order.
+"""Names src/ `imageserver` for all tests, as bootstrap.py does for what is started as a file; decides on their order.
 
-With several workers (`make test`) the files are what is handed out: those with fast tests alone first, then the longest,
-and at the end those with a test marked `alone`, beside which no other test runs.
+With several workers (`make test`) the files are what is handed out: those with fast tests alone first, then the
+longest, and at the end those with a test marked `alone`, beside which no other test runs.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _turn(alone: bool) -> Iterator[None]:
-    """Beside the tests of other workers, or alone. Who waits for the second holds the gate, so that nobody comes past."""
+    """Beside the tests of other workers, or alone. Who waits to be alone holds the gate, so that nobody comes past."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         yield
         return
@@ -102,7 +102,7 @@ _running: list[pytest.Item] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Where slow tests are left out, none may start a process: or the choice is wrong, and `make check` becomes slow."""
+    """Where slow tests are left out, none may start a process: the choice would be wrong, and `make check` slow."""
     if "not slow" in config.option.markexpr:
         sys.addaudithook(_refuse_processes)
 

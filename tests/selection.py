@@ -1,7 +1,7 @@
 """Which tests `make check` leaves out: read from their source, so that nobody has to remember a mark.
 
-A test is slow when it, a fixture or a helper that it names starts a process or imports a runtime of models. What computes
-for seconds without either is marked `slow` by hand.
+A test is slow when it, a fixture or a helper that it names starts a process or imports a runtime of models. What
+computes for seconds without either is marked `slow` by hand.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""bootstrap.py in fresh processes: with real interpreters, one of them without packages, and in a project of our own."""
+"""bootstrap.py in fresh processes: with real interpreters, one of them without packages, and in a small project."""
 
 import ast
 import subprocess

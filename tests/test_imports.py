@@ -25,7 +25,7 @@ ABOVE_THE_WALL = (
     {"streams", "accounts"},
     {"inference.server", "config"},
 )
-"""Rooms, from the highest floor to the lowest: each imports from lower floors only. Rooms of one floor do not know each other."""
+"""Rooms, from the highest floor to the lowest: each imports from lower floors only, and none of its own floor."""
 
 BELOW_THE_WALL = (
     {"training_set"},
@@ -74,7 +74,7 @@ FOREIGN = {
 
 
 def room_of(name):
-    """`protocols` and `inference` are houses of several rooms; elsewhere a room is a folder of src/, or a file in it."""
+    """`protocols` and `inference` are houses of several rooms; elsewhere a room is a folder of src/ or a file in it."""
     first, *rest = name.split(".")
     return f"{first}.{rest[0]}" if rest and first in ("protocols", "inference") else first
 
@@ -144,11 +144,7 @@ def test_no_runtime_in_the_server_process():
 
 def test_pure_modules_have_no_sockets():
     """A wire format is bytes in, events out."""
-    pure = {
-        name
-        for name in MODULES
-        if name.split(".")[-1] in ("v3", "v4", "packet", "frames", "machine", "wire")
-    }
+    pure = {name for name in MODULES if name.split(".")[-1] in ("v3", "v4", "packet", "frames", "machine", "wire")}
     pure = {name for name in pure if name != "protocols.http.v2"} | {
         "inference.server.batching",
         "inference.shared.image_header",
@@ -161,8 +157,9 @@ IMPORT_ALL = """
 import importlib, select, socket, ssl, sys, threading, time, warnings
 warnings.simplefilter("ignore")
 def primitives():
-    return [socket.socket, socket.create_connection, socket.getaddrinfo, ssl.SSLSocket, select.select, select.epoll, time.sleep,
-            threading.Thread, threading.Lock, threading.RLock, threading.local, threading.get_ident, threading.current_thread]
+    return [socket.socket, socket.create_connection, socket.getaddrinfo, ssl.SSLSocket, select.select, select.epoll,
+            time.sleep, threading.Thread, threading.Lock, threading.RLock, threading.local, threading.get_ident,
+            threading.current_thread]
 before = primitives()
 import bootstrap
 bootstrap.provide_package()

@@ -146,7 +146,8 @@ def test_a_failed_installation_says_so_and_is_tried_again(project):
         ("echo 3.14", "{python} is Python 3.14, and ImageServer needs 3.11, 3.12 or 3.13: install one of them"),
         (
             'case "$2" in *venv*) exit 1;; esac; echo 3.12',
-            "{python} cannot make virtual environments: install its venv module (on Debian and Ubuntu: sudo apt install python3.12-venv).",
+            "{python} cannot make virtual environments: install its venv module (on Debian and Ubuntu: "
+            "sudo apt install python3.12-venv).",
         ),
         (None, "There is no {python} here: install Python 3.11, 3.12 or 3.13"),
     ],

@@ -1,4 +1,4 @@
-"""src/userdb.py and src/legacy_tcp.py as other programs import them: a fresh process with nothing but src/ on its path."""
+"""src/userdb.py and src/legacy_tcp.py as other programs import them: a fresh process with src/ alone on its path."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def run(program: str, *options: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "program",
     [
-        "import userdb; db = userdb.UserDB(None); db.add('alice', 'x'); assert db.check('alice', 'x').roles == {'camera'}",
+        "import userdb; db = userdb.UserDB(None); db.add('alice', 'x')\n"
+        "assert db.check('alice', 'x').roles == {'camera'}",
         "from userdb import ROLES, ROTATIONS, User, UserDB, Verifier",
         "import legacy_tcp; assert legacy_tcp.NAMESPACE == 'imageserver'; legacy_tcp.LegacyTcp",
         "import userdb, legacy_tcp",

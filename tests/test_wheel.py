@@ -1,4 +1,4 @@
-"""What `pip wheel .` makes, installed into an environment of its own: one package `imageserver`, which runs from anywhere."""
+"""What `pip wheel .` makes, in an environment of its own: one package `imageserver`, which runs from anywhere."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ def test_the_command_helps_itself(environment: Path, tmp_path: Path) -> None:
 
 
 def test_its_data_are_the_users(environment: Path, tmp_path: Path) -> None:
-    program = "from imageserver.config import table; import os; found = table.read([], os.environ); print(found.models, found.data)"
+    program = "import os; from imageserver.config import table; found = table.read([], os.environ); print(found.models)"
+    program += "; print(found.data)"
     models = packages_of(environment) / "imageserver" / "models"
     plain = run(environment, tmp_path, "python", "-c", program).stdout
     assert plain.split() == [str(models), str(tmp_path / ".local/share/imageserver")]

@@ -1,4 +1,4 @@
-"""The certificates of HTTPS: which is taken, how a self-signed one is made, and what is said when one cannot be used."""
+"""The certificates of HTTPS: which is taken, how a self-signed one is made, and what is said when none can be used."""
 
 import datetime
 import ipaddress

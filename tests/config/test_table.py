@@ -108,7 +108,8 @@ def test_precedence_and_paths(read, tmp_path):
     (tmp_path / "etc").mkdir()
     config = tmp_path / "etc" / "server.toml"
     config.write_text(
-        'port = 1\nhz = 1\nmodel = "toml"\nlog-level = "error"\nauth = true\ndata = "state"\nmax_pixels = 7\npreload = ["a", "b"]\n'
+        'port = 1\nhz = 1\nmodel = "toml"\nlog-level = "error"\nauth = true\ndata = "state"\n'
+        'max_pixels = 7\npreload = ["a", "b"]\n'
         'cors-origin = ["https://a.example", "https://b.example"]\n'
     )
     (read.project / ".env").write_text(
@@ -183,7 +184,8 @@ def test_config_may_be_named_anywhere_but_in_itself(read):
         ("--user :secret", "--user is not as it should be, but it takes a name, a colon and a password."),
         (
             "--trusted-proxy 10.0.0.1/8",
-            "--trusted-proxy is '10.0.0.1/8', but it takes IP addresses or networks such as 10.0.0.0/8, with commas between.",
+            "--trusted-proxy is '10.0.0.1/8', but it takes IP addresses or networks such as 10.0.0.0/8, "
+            "with commas between.",
         ),
         (
             "--cors-origin example.org",
@@ -288,7 +290,8 @@ def test_localaddr(read, monkeypatch):
 def test_addresses():
     found = addresses.lan_address()
     assert found is None or not ipaddress.ip_address(found).is_loopback
-    assert [addresses.is_loopback(host) for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost", "0.0.0.0", "10.0.0.1", "myhost")] == [
+    hosts = ("127.0.0.1", "127.8.8.8", "::1", "localhost", "0.0.0.0", "10.0.0.1", "myhost")
+    assert [addresses.is_loopback(host) for host in hosts] == [
         True, True, True, True, False, False, False,
     ]  # fmt: skip
     assert addresses.for_url("::1") == "[::1]" and addresses.for_url("10.0.0.1") == "10.0.0.1"
@@ -311,7 +314,8 @@ def test_help_on_a_terminal_exits_with_0():
     program = [
         sys.executable,
         "-c",
-        "import bootstrap; bootstrap.provide_package(); from imageserver.config import table; table.load(['-h'], print)",
+        "import bootstrap; bootstrap.provide_package()\n"
+        "from imageserver.config import table; table.load(['-h'], print)",
     ]
     done = subprocess.run(program, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")

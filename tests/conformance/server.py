@@ -3,7 +3,8 @@
     python tests/conformance/server.py PORT
 
 /engine.io   echoes every message, in both generations of Engine.IO
-/socket.io   the namespaces / and /custom: on connect emits `auth`; answers `message` by `message-back`, acknowledges `message-with-ack`
+/socket.io   the namespaces / and /custom: on connect emits `auth`; answers `message` by `message-back`, acknowledges
+             `message-with-ack`
 /echo        a plain WebSocket that echoes every message
 """
 

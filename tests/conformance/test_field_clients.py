@@ -1,4 +1,7 @@
-"""What Java's clients 1.0.0 and 2.x do beyond the protocol documents, and what they cannot read; Android apps are built on them."""
+"""What Java's clients 1.0.0 and 2.x do beyond the protocol documents, and what they cannot read.
+
+Android apps are built on them.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ def binary(*contents: bytes | str) -> bytes:
 @pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("size", [0, 1, 900_000])
 def test_binary_of_java_1(peer: Peer, size: int, together: bool) -> None:
-    """Header and attachment come in POSTs of their own; the answer must not contain `b4…`, and no parameter follows its type."""
+    """Header and attachment come in POSTs of their own; the answer has no `b4…`, and no parameter follows its type."""
     session = Elder(peer)
     header, picture = f'451-["message",{PLACE}]', b"\x04" + PICTURE[:size]
     bodies = [binary(header, picture)] if together else [framed(3, header), binary(picture)]

@@ -1,4 +1,4 @@
-"""The Dockerfile, as far as can be told without Docker: hadolint, its rules of this project, and its steps done in a folder."""
+"""The Dockerfile, as far as can be told without Docker: hadolint, this project's rules, its steps done in a folder."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_what_goes_in_is_what_is_needed(tmp_path: Path) -> None:
 
 
 def test_its_steps_make_a_server_that_is_healthy(tmp_path: Path) -> None:
-    """What COPY puts there, with this Python, the image's variables (and other ports), its ENTRYPOINT and its HEALTHCHECK."""
+    """What COPY puts there, with this Python, the image's variables (and other ports), ENTRYPOINT and HEALTHCHECK."""
     home, state = tmp_path / "home", tmp_path / "state"
     home.mkdir(), state.mkdir()
     for rest in given("COPY"):

@@ -1,4 +1,4 @@
-"""deploy/nginx.conf in nginx itself, in front of a real server: cameras of both generations, REST, Snap, and who is asking."""
+"""deploy/nginx.conf in nginx itself, before a real server: cameras of both generations, REST, Snap, and who asks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Videos of a face with a known pulse and known blinks, for tests and measurements. Deterministic for a seed.
 
-A face (scikit-image's photograph, or a drawn one in any skin colour) is moved, lit and given a pulse in linear steps, in
-floats; then come the sensor's noise, the rounding to 8 bits and the camera's compression, in the order of a real camera.
+A face (scikit-image's photograph, or a drawn one in any skin colour) is moved, lit and given a pulse in linear steps,
+in floats; then come the sensor's noise, the rounding to 8 bits and the camera's compression, in the order of a real
+camera.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ SKINS = {"light": (224, 180, 155), "medium": (190, 135, 105), "dark": (112, 76, 
 class Case:
     """What a video shows. `strength`: peak amplitude in the skin's green, as a fraction; 0: no pulse.
 
-    `bpm`: beats a minute, or a function of seconds. `noise`: standard deviation in levels. `codec`: "jpeg:90", "png" or "".
-    `drift`: fraction by which the light slowly changes. `tint`: the same, of its colour. `flicker`: (fraction, Hz) of the light.
+    `bpm`: beats a minute, or a function of seconds. `noise`: standard deviation in levels. `codec`: "jpeg:90", "png"
+    or "". `drift`: fraction by which the light slowly changes. `tint`: the same, of its colour. `flicker`: (fraction,
+    Hz) of the light.
     `motion`: pixels of slow sway at 320 pixels width. `jitter`: standard deviation of the frame times in ms.
     `closed`: seconds at which the eyes close, and for how long (drawn faces only).
     """

@@ -18,7 +18,11 @@ MODELS = Path(__file__).resolve().parents[2] / "models"
 
 @dataclass
 class Watched:
-    """`answers`: (seconds since the start, what the model returned), without None; `end`: its last word; `cpu_ms`: of each frame."""
+    """What came of a video.
+
+    `answers`: (seconds since the start, what the model returned), without None; `end`: its last word; `cpu_ms`: of each
+    frame.
+    """
 
     answers: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
     end: dict[str, Any] | None = None

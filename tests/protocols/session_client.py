@@ -9,7 +9,16 @@ from typing import Any
 
 from tests.running import PATIENCE, TEST_MODELS, Camera, picture, until
 
-MANIFEST = 'kind = "custom"\n[input]\nwidth = 16\nheight = 16\npreprocessing = "none"\n[runtime]\nruntime = "python"\n[state]\n'
+MANIFEST = """
+kind = "custom"
+[input]
+width = 16
+height = 16
+preprocessing = "none"
+[runtime]
+runtime = "python"
+[state]
+"""
 
 
 class Client(Camera):

@@ -1,4 +1,4 @@
-"""Sessions started and dropped in every way, by the thousand: nothing of them may stay, neither in the server nor in its worker."""
+"""Sessions started and dropped in every way, by the thousand: nothing of them may stay, in the server or its worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of turns while a client sends without pause, on sockets filled beforehand and by a clock of the test's own."""
+"""The order of turns while a client sends without pause, on sockets filled beforehand and by the test's own clock."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_the_loop_has_its_turn_between_two_of_a_single_client(room: Room) -> Non
 
 
 def test_a_message_is_handled_before_the_next_is_read(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its own handler does not wait for a client that never pauses: what it sends next is not read ahead without bound."""
+    """Its own handler does not wait for a client that never pauses: what comes next is not read without bound."""
     monkeypatch.setattr(connection, "_chunks", [Chunk(100_000)])  # what one read may bring, a sixth of what is there
     payload, count = b"x" * 100, 6000
     ws = room.client("flood", count, payload)

@@ -1,4 +1,4 @@
-"""What the models of a session see and when the client hears of it, with models that stand still until they are let go."""
+"""What a session's models see and when the client hears of it, with models that stand still until they are let go."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Model:
 
     def forward_single_frame(self, sid, frame, timestamp):
         self.calls[sid].append(["frame", timestamp])
-        return {self.name + "_frame": str(type(frame)), self.name + "_shape": getattr(frame, "shape", getattr(frame, "size", None))}
+        shape = getattr(frame, "shape", getattr(frame, "size", None))
+        return {self.name + "_frame": str(type(frame)), self.name + "_shape": shape}
 
     def end(self, sid, timestamp):
         return {self.name + "_calls": [*self.calls.pop(sid), ["end", timestamp]]}

@@ -101,7 +101,8 @@ def test_data_that_does_not_fit_is_refused(given, words):
 
 
 def test_elements_of_bytes_tensors():
-    assert [bytes(each) for each in tensors.elements(TensorInput("BYTES", [2], b"\3\0\0\0abc\0\0\0\0"))] == [b"abc", b""]
+    two = TensorInput("BYTES", [2], b"\3\0\0\0abc\0\0\0\0")
+    assert [bytes(each) for each in tensors.elements(two)] == [b"abc", b""]
     assert tensors.elements(TensorInput("BYTES", [1, 1], ["YWJj"])) == [b"abc"]
     for data in (b"\3\0\0\0ab", b"\3\0", b"\xff\xff\xff\xffabc"):
         with pytest.raises(BodyError, match="ends within"):

@@ -1,4 +1,4 @@
-"""A server for the tests of REST: one for all that leave it as it was, over http and https, with one user of every role."""
+"""A server for the tests of REST: one for all that leave it as it was, over http and https, with a user."""
 
 from pathlib import Path
 

@@ -243,7 +243,7 @@ def test_credentials_are_demanded(server, path, header):
 
 
 def test_a_refusal_comes_before_the_body_is_read(server):
-    """A client without credentials cannot make the server hold 16 MB: it is answered first, then the body is dropped."""
+    """A client without credentials cannot make the server hold 16 MB: it is answered, then the body is dropped."""
     answer = requests.post(server.url + "/lenet/classify", data=BIG, headers=JSON, timeout=60)
     assert error_of(answer, 401)
 

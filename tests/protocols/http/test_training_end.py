@@ -12,7 +12,7 @@ from imageserver.inference.server.training import Trainings
 
 @pytest.fixture
 def played(tmp_path, monkeypatch):
-    """The trainings of a server whose jobs find their data at once; `job` is the one begun last, `log` what was logged."""
+    """The trainings of a server whose jobs find their data at once; `job` is the last one begun, `log` what it said."""
     found = SimpleNamespace(job=None, log=[], heard=[])
 
     class Job:

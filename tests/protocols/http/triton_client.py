@@ -1,4 +1,7 @@
-"""Uses tritonclient as its users do; run by its own interpreter with URL and credentials. Prints one JSON object of what came back."""
+"""Uses tritonclient as its users do; run by its own interpreter with URL and credentials.
+
+Prints one JSON object of what came back.
+"""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Each limit of Engine.IO, Socket.IO and WebSocket exceeded; handlers that fail or block; what a client may see of it."""
+"""Each limit of Engine.IO, Socket.IO and WebSocket exceeded; handlers that fail or block; what a client sees of it."""
 
 from __future__ import annotations
 
