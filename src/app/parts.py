@@ -16,7 +16,7 @@ from imageserver.config.table import Settings
 from imageserver.errors import SettingError
 from imageserver.inference.server.engine import Engine
 from imageserver.inference.server.stateful.models import StatefulModels
-from imageserver.inference.server.training import Trainings
+from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared.registry import Registry
 from imageserver.monitoring import health, prometheus
 from imageserver.monitoring.reports import ResultsFile

@@ -9,7 +9,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
 from imageserver.accounts.login import Logins
-from imageserver.inference.server.training import Trainings
+from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared.manifest import RESERVED
 from imageserver.protocols.http import openapi, page
 from imageserver.protocols.http.models import RequestedModels

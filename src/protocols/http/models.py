@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imageserver.inference.server.training import Trainings
+from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.streams.stream import Streams

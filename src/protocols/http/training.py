@@ -10,7 +10,7 @@ from typing import Any
 from imageserver import metrics
 from imageserver.config.table import Settings
 from imageserver.errors import TrainingError
-from imageserver.inference.server.training import Trainings
+from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.protocols.http.models import RequestedModels
 from imageserver.protocols.http.openapi import operation

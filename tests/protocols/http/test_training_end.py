@@ -1,13 +1,17 @@
 """How a training ends, step by step: its process is played, so that what is said in between can be seen."""
 
+import functools
 import json
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from imageserver.errors import TrainingError
-from imageserver.inference.server import training
-from imageserver.inference.server.training import Trainings
+from imageserver.inference.server.child_process import ChildProcess
+from imageserver.inference.server.training import run
+from imageserver.inference.server.training.trainings import Trainings
 
 
 @pytest.fixture
@@ -20,7 +24,7 @@ def played(tmp_path, monkeypatch):
 
         def __init__(self, _name, _module, arguments, on_message, on_exit):
             found.job, self.tell, self._on_exit = self, on_message, on_exit
-            self.version = training.Path(arguments[arguments.index("--version") + 1])
+            self.version = Path(arguments[arguments.index("--version") + 1])
             on_message({"op": "prepared", "text": "the data was found"})
 
         def end(self, text):
@@ -32,7 +36,7 @@ def played(tmp_path, monkeypatch):
             self.tell({"op": "evaluating"})
             self.tell({"op": "done", "accuracy": accuracy, "former": former})
 
-    monkeypatch.setattr(training, "ChildProcess", Job)
+    monkeypatch.setattr(run, "ChildProcess", Job)
     manifest = SimpleNamespace(folder=tmp_path / "shipped")
     found.trainings = Trainings(tmp_path / "data", lambda _name: manifest, {"mnist": []}, [], log=found.log.append)
     found.link = tmp_path / "data" / "models" / "lenet"
@@ -79,6 +83,27 @@ def test_a_model_put_there_by_hand_is_not_replaced(played):
         played.trainings.start("lenet", "mnist")
     assert played.job is None
     assert not played.trainings.running("lenet")
+
+
+def test_one_that_says_what_nobody_understands_ends_and_its_end_is_told(tmp_path, monkeypatch):
+    program = tmp_path / "program"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import socket, struct, sys, time\n"
+        "control = socket.socket(fileno=int(sys.argv[sys.argv.index('--control') + 1]))\n"
+        """for body in (b'{"op": "prepared", "text": "found"}', b"half a line"):\n"""
+        "    control.sendall(struct.pack('<I', len(body)) + body)\n"
+        "time.sleep(600)\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(run, "ChildProcess", functools.partial(ChildProcess, python=str(program)))
+    manifest = SimpleNamespace(folder=tmp_path / "shipped")
+    trainings = Trainings(tmp_path / "data", lambda _name: manifest, {"mnist": []}, [], log=lambda _line: None)
+    trainings.start("lenet", "mnist")
+    last = [event for event in trainings.follow("lenet", 60) if event][-1]
+    assert last["state"] == "failed"
+    assert "ended by signal SIGKILL after a message that cannot be understood" in last["text"]
+    assert not trainings.running("lenet")
 
 
 def test_a_cancelled_training_is_told_as_such(played):

@@ -1,0 +1,56 @@
+"""What became of a model's trainings: `<data>/training/<model>.json`, or the training.json shipped with the model.
+
+It is written at the start of a training and at its end, so that a crash at any moment leaves an honest status.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from imageserver.transport import hub
+
+
+@dataclass
+class TrainingRecord:
+    """The file holds just this. `datetime` in local time, `accuracy` in percent."""
+
+    accuracy: str = ""
+    datetime: str = ""
+    note: str = ""
+    """What became of a later training that does not serve; "" when the last one does."""
+    running_since: str = ""
+
+
+class TrainingRecords:
+    """The records of all models in `folder`; `shipped` gives the folder of a model."""
+
+    def __init__(self, folder: Path, shipped: Callable[[str], Path], log: Callable[[str], None]) -> None:
+        self._folder, self._shipped, self._log = folder, shipped, log
+
+    def read(self, name: str) -> TrainingRecord:
+        """The stored record, or the shipped one. A training that was under way when the server ended is noted."""
+        for path in (self._folder / f"{name}.json", self._shipped(name) / "training.json"):
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                record = TrainingRecord(**json.loads(path.read_text("utf-8")))
+                if record.running_since:
+                    begun, record.running_since = record.running_since, ""
+                    record.note = f"the training begun at {begun} ended with the server; the model from before serves"
+                return record
+        return TrainingRecord()
+
+    def write(self, name: str, record: TrainingRecord) -> None:
+        """Keep a record; the log says when that cannot be."""
+        try:
+            hub.in_thread(self._write, name, json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n")
+        except OSError as error:
+            self._log(f"training of {name}: its status cannot be kept ({error.strerror}): make {self._folder} writable")
+
+    def _write(self, name: str, text: str) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        new = self._folder / f".{name}.json"
+        new.write_text(text, "utf-8")
+        new.replace(self._folder / f"{name}.json")

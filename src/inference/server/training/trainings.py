@@ -1,0 +1,115 @@
+"""The trainings of one server: who may start one, one at a time, and who follows it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from imageserver.errors import TrainingError
+from imageserver.inference.server.training.records import TrainingRecord, TrainingRecords
+from imageserver.inference.server.training.run import Event, TrainingRun
+from imageserver.inference.shared.manifest import Manifest
+
+TRAINERS = ("lenet",)
+"""Models that training/job.py knows how to train."""
+
+
+class Trainings:
+    """Starts, follows and cancels trainings.
+
+    Args:
+        data: the server's state folder.
+        find: gives a model's manifest. UnknownModel.
+        sources: a job's arguments by training sample ("mnist", "other").
+        arguments: for every job's command line.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        find: Callable[[str], Manifest],
+        sources: dict[str, list[str]],
+        arguments: list[str],
+        *,
+        log: Callable[[str], None],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._models, self._find = data / "models", find
+        self._sources, self._arguments = sources, arguments
+        self._records = TrainingRecords(data / "training", lambda name: find(name).folder, log)
+        self._log, self._now = log, now
+        self._runs: dict[str, TrainingRun] = {}
+        self._stopping = False
+
+    def trainable(self, name: str) -> bool:
+        """Whether there is a training for a model of this name."""
+        return name in TRAINERS
+
+    def running(self, name: str) -> str:
+        """A sentence on the training of `name` that runs; "" when none does."""
+        run = self._runs.get(name)
+        return f"{name} is being trained: {run.event['text']}" if run is not None and run.running else ""
+
+    def start(self, name: str, sample: str) -> None:
+        """Start a training; returns once its data was found. TrainingError: one runs, or the data cannot be used."""
+        if running := self.running(name):
+            raise TrainingError(running)
+        for other in TRAINERS:
+            if self.running(other):
+                raise TrainingError(f"{other} is being trained; one training at a time")
+        if self._stopping:
+            raise TrainingError("the server is stopping")
+        if sample not in self._sources:
+            raise TrainingError(
+                "there is no folder of labelled pictures here: the operator can name one by --training-data"
+            )
+        manifest = self._find(name)
+        link = self._models / name
+        if link.exists() and not link.is_symlink():
+            reason = "put there by hand, which no training replaces: the operator can move it"
+            raise TrainingError(f"the data folder holds a {name} {reason}")
+        run = self._runs[name] = self._new_run(name, self.record(name))
+        run.start(sample, ["--folder", str(manifest.folder), *self._sources[sample], *self._arguments])
+
+    def cancel(self, name: str) -> bool:
+        """Ask the training of `name` to end; False when none runs."""
+        if not self.running(name):
+            return False
+        self._runs[name].cancel()
+        return True
+
+    def record(self, name: str) -> TrainingRecord:
+        """What became of the last trainings of `name`."""
+        return self._run(name).record
+
+    def follow(self, name: str, heartbeat: float) -> Iterator[Event | None]:
+        """What happens to `name`'s training from now on, beginning with how it stands; None after `heartbeat` s of silence.
+
+        Ends with the training, at once when none runs, and when the server stops.
+        """
+        run = self._run(name)
+        last: Event | None = None
+        while not self._stopping:
+            if run.event is not last:
+                last, over = run.event, not run.running
+                yield last
+                if over:
+                    return
+            elif not run.changed.wait(heartbeat):
+                yield None
+
+    def stop(self) -> None:
+        """End every training, for the server is going down."""
+        self._stopping = True
+        for run in self._runs.values():
+            run.abort()
+
+    def _run(self, name: str) -> TrainingRun:
+        """The last training of `name`, or one that has not begun."""
+        if name not in self._runs:
+            self._runs[name] = self._new_run(name, self._records.read(name))
+        return self._runs[name]
+
+    def _new_run(self, name: str, record: TrainingRecord) -> TrainingRun:
+        return TrainingRun(self._models / name, record, self._records, self._log, self._now)

@@ -1,0 +1,37 @@
+"""The versions of a model that trainings wrote: `<data>/models/.versions/<model>/<time>/<model>`, each a whole folder.
+
+One serves once the link `<data>/models/<model>` points to it, which is one rename: the registry prefers what is there
+to what was shipped, and the engine lets the former version serve until the new one is warm. Taking the link away
+brings the shipped model back. These functions block: call them in a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from pathlib import Path
+
+
+def folder_for(link: Path, now: float) -> Path:
+    """Where a training that begins `now` (seconds since the epoch) writes its version."""
+    return link.parent / ".versions" / link.name / time.strftime("%Y%m%d-%H%M%S", time.localtime(now)) / link.name
+
+
+def serve(link: Path, version: Path) -> None:
+    """Make `link` point to `version`, at once. OSError."""
+    new = link.parent / f".{link.name}.link"
+    with contextlib.suppress(FileNotFoundError):
+        new.unlink()
+    new.symlink_to(version.relative_to(link.parent))
+    os.replace(new, link)
+
+
+def prune(link: Path) -> None:
+    """Remove all but the serving one and the newest other: kept aside, or one that a worker may still be loading."""
+    folder = link.parent / ".versions" / link.name
+    serving = link.resolve().parent
+    others = sorted((entry for entry in folder.iterdir() if entry.resolve() != serving), key=lambda entry: entry.name)
+    for entry in others[:-1]:
+        shutil.rmtree(entry, ignore_errors=True)
