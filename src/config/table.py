@@ -247,7 +247,7 @@ def read(
     values = sources.merge(layers, faults)
     if faults:
         raise SettingError("\n".join(faults))
-    return Settings(**values)
+    return Settings(**{"data": folders.data(environment)} | values)
 
 
 def _printed(word: str) -> str:
