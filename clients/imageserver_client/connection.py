@@ -70,17 +70,21 @@ REMEDIES = {10: "have it renewed", 62: _OTHER_NAME, 64: _OTHER_NAME}
 
 
 def url_of(server: str, trust: Trust = TRUST, port: int | None = None) -> str:
-    """`host`, `host:port`, `[IPv6]:port` or a URL as a URL without a path; `port` where none is given. Wrong."""
+    """`host`, `host:port`, `[IPv6]:port` or a URL as a URL without a slash at its end; `port` where none is given.
+
+    A path is kept: it is where a proxy has the server. Wrong: it is no address.
+    """
     text = server if "://" in server else f"{'https' if trust.means_https else 'http'}://{server}"
     try:
         parts = urllib.parse.urlsplit(text)
         host, port = parts.hostname, parts.port or port
     except ValueError:
         host = None
-    known = host is not None and parts.scheme in ("http", "https") and parts.path in ("", "/")
+    known = host is not None and parts.scheme in ("http", "https")
     if host is None or not known or re.search(r"[\s?#]", server):
         raise Wrong(f"{server!r} is no address: give host:port, such as 192.168.1.20:8080.")
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{'' if port is None else f':{port}'}"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{parts.path.rstrip('/')}"
 
 
 def unreachable(url: str, error: BaseException) -> Unreachable:

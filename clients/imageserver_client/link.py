@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -65,7 +66,13 @@ class Link(Generic[Message]):
         refusals: list[Any] = []
         client.on("connect_error", refusals.append)
         try:
-            client.connect(self._url, transports=["websocket"], auth=auth or None, wait_timeout=self._timeout)
+            client.connect(
+                self._url,
+                transports=["websocket"],
+                auth=auth or None,
+                wait_timeout=self._timeout,
+                socketio_path=f"{urllib.parse.urlsplit(self._url).path}/socket.io",
+            )
         except (socketio.exceptions.ConnectionError, ValueError, OSError) as error:
             for said in refusals:
                 if isinstance(said, dict) and "message" in said:

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from imageserver_client import connection, report, sources
-from imageserver_client.camera import Answer
-from imageserver_client.errors import SourceError, Wrong
+from imageserver_client.camera import Answer, CameraLink
+from imageserver_client.errors import SourceError, Unreachable, Wrong
 from imageserver_client.report import CameraReport
 from imageserver_client.sources import Frame, Live, Video, open_source
 
@@ -240,10 +240,7 @@ def test_percentiles(values, expected):
     ],
 )
 def test_a_prediction_in_words(prediction, text):
-    assert (
-        report.describe({"model": "m", "age_ms": 12.3, "seq": 1, "dropped": 0, "timestamp": 5, **prediction})
-        == text
-    )
+    assert report.describe({"model": "m", "age_ms": 12.3, "seq": 1, "dropped": 0, "timestamp": 5, **prediction}) == text
 
 
 def test_counting(capsys):
@@ -293,7 +290,7 @@ def test_what_to_do_about_a_certificate(code, why, remedy):
     )
 
 
-@pytest.mark.parametrize("wrong", ["http://x/prefix", "http://x?key=k", "ws://x", "x:y"])
+@pytest.mark.parametrize("wrong", ["http://x?key=k", "http://x/#a", "ws://x", "x:y"])
 def test_no_addresses(wrong):
     with pytest.raises(Wrong, match="is no address: give host:port"):
         connection.url_of(wrong)
@@ -302,6 +299,25 @@ def test_no_addresses(wrong):
 def test_addresses():
     assert connection.url_of("10.0.0.5:8080") == "http://10.0.0.5:8080"
     assert connection.url_of("https://cameras.example/") == "https://cameras.example"
+    assert connection.url_of("https://example.org/cameras/", port=8080) == "https://example.org:8080/cameras"
+
+
+def test_below_a_path_of_a_proxy():
+    """What the first request asks for, when the address has a path."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}/cameras/"
+
+        def connect():
+            with contextlib.suppress(Unreachable), CameraLink(address, None, None, 5):
+                pass
+
+        thread = threading.Thread(target=connect)
+        thread.start()
+        client, _ = listener.accept()
+        with client:
+            assert client.recv(1000).startswith(b"GET /cameras/socket.io/?")
+            client.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        thread.join()
 
 
 # ---- the program -------------------------------------------------------------------------------------------------
