@@ -138,8 +138,8 @@ def _build(options: argparse.Namespace, folder: Path) -> None:
     """Fill the model's folder: weights, labels, manifest."""
     from imageserver.inference.convert import convert, inspect
 
-    model, is_keras = inspect.load(options.model)
-    findings = inspect.inspect(options.model.name, model, is_keras, options.size)
+    model = inspect.load(options.model)
+    findings = inspect.inspect(model, options.size)
     if options.range is not None:
         if findings.scales_itself and options.range != [0.0, 255.0]:
             findings.warnings.append("the model scales its pixels itself, so it most likely wants --range 0,255")
@@ -153,13 +153,13 @@ def _build(options: argparse.Namespace, folder: Path) -> None:
         findings.warnings.append(
             "an .h5 file can hold code, which this conversion leaves out; what is served is the converted .keras file"
         )
-    if not is_keras:
+    if not model.is_keras:
         shutil.copytree(options.model, folder / "saved_model")
     elif options.model.suffix == ".keras":
         shutil.copyfile(options.model, folder / "model.keras")
     else:
-        model.save(folder / "model.keras")
-    weights_name = "model.keras" if is_keras else "saved_model"
+        model.network.save(folder / "model.keras")
+    weights_name = "model.keras" if model.is_keras else "saved_model"
     labels = _labels(options, findings.classes, folder, findings.warnings)
     text = _manifest_text(options, folder, findings, weights_name, labels)
     (folder / manifest.FILE).write_text(text, "utf-8")

@@ -163,6 +163,7 @@ def run(options: argparse.Namespace, job: TrainingJob) -> None:
     job.tell("prepared", text=text)
     from imageserver.inference.worker.backends.keras import import_quietly
     from imageserver.inference.worker.context import LoadContext, note_to_stderr
+    from imageserver.training import weights
     from imageserver.training.lenet import training
 
     import_quietly()  # the operator's log is no place for its greetings
@@ -171,7 +172,7 @@ def run(options: argparse.Namespace, job: TrainingJob) -> None:
     version: Path = options.version
     version.mkdir(parents=True)
     for entry in options.folder.iterdir():  # the manifest, the architecture; the weights are the new ones
-        if entry.is_file() and entry.name not in (training.WEIGHTS, training.RECORD) and not entry.name.startswith("."):
+        if entry.is_file() and entry.name not in (weights.WEIGHTS, training.RECORD) and not entry.name.startswith("."):
             shutil.copy2(entry, version / entry.name)
     training.save(trained, version)
     context = LoadContext(note_to_stderr(os.getpid()), options.threads, options.models_cache)

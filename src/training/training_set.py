@@ -12,9 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 if not __package__:
     # Run as a file: its own folder must not be where imports look first, src/ must.
@@ -24,9 +22,6 @@ if not __package__:
     bootstrap.start(("cv2", "numpy"))
 
 from imageserver.errors import TrainingError
-
-if TYPE_CHECKING:
-    from imageserver.training.lenet.data import Data
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,7 +45,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 def make(options: argparse.Namespace) -> None:
     """Read the folder, report, and write the file if one is named. TrainingError with a sentence."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what is wrong with a picture is said below, once
-    from imageserver.training import digit_folder
+    from imageserver.training import digit_folder, weights
 
     try:
         found = digit_folder.read(options.folder)
@@ -67,22 +62,13 @@ def make(options: argparse.Namespace) -> None:
         print(f"{number:5}  {int((data.y_train == number).sum()):11}  {int((data.y_test == number).sum()):8}")
     print(f"  all  {len(data.y_train):11}  {len(data.y_test):8}    skipped: {len(found.skipped)}")
     if options.output is not None:
-        _write(data, options.output)
+        try:
+            weights.replace(options.output, weights.npz(vars(data)))
+        except OSError as error:
+            raise TrainingError(
+                f"{options.output} cannot be written: {error.strerror}; name another file by -o"
+            ) from error
         print(f"written to {options.output}")
-
-
-def _write(data: Data, output: Path) -> None:
-    """All of it or nothing."""
-    import numpy as np
-
-    part = output.with_name(f".{output.name}.{os.getpid()}.npz")
-    try:
-        np.savez_compressed(part, **asdict(data))
-        part.replace(output)
-    except OSError as error:
-        raise TrainingError(f"{output} cannot be written: {error.strerror}; name another file by -o") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

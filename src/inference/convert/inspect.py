@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from imageserver.errors import ModelError
 from imageserver.inference.worker.backends.keras import (
     LOAD_ERRORS,
+    Classifier,
     first_line,
     import_quietly,
-    open_file,
-    open_saved_model,
-    single_output,
+    open_network,
 )
 
 SCALING_LAYERS = ("Rescaling", "Normalization", "TrueDivide", "Subtract", "Multiply")
@@ -48,9 +47,9 @@ FAMILIES: tuple[tuple[str, str, Values], ...] = (
 
 @dataclass
 class Findings:
-    """`call`: float32 (n, height, width, channels) to float32 (n, classes)."""
+    """`model` takes (n, height, width, channels), or channels first, and gives (n, classes)."""
 
-    call: Any
+    model: Classifier
     height: int
     width: int
     channels: int
@@ -76,41 +75,27 @@ def check_kind(path: Path, allow_h5: bool) -> None:
         )
 
 
-def load(path: Path) -> tuple[Any, bool]:
-    """The model in `path`, and whether it is a keras.Model (else the serving function of a SavedModel).
-
-    ModelError when it does not load.
-    """
+def load(path: Path) -> Classifier:
+    """The model in `path`. ModelError when it does not load."""
     import_quietly()
-    is_keras = not path.is_dir()
     try:
-        return (open_file(path) if is_keras else open_saved_model(path)), is_keras
+        return Classifier(path.name, open_network(path))
     except LOAD_ERRORS as error:
         raise ModelError(f"{path.name} does not load: {first_line(error)}") from error
 
 
-def inspect(name: str, model: Any, is_keras: bool, size: tuple[int, int] | None) -> Findings:
+def inspect(model: Classifier, size: tuple[int, int] | None) -> Findings:
     """Look at shapes and layers. `size` (width, height) counts where the model leaves it open.
 
     ModelError when it is no classifier of pictures.
     """
-    import tensorflow
+    import tensorflow as tf
 
-    tf: Any = tensorflow
-    run: Any
-    if is_keras:
-        specs = list(model.inputs or [])
-        run = lambda batch: model(batch, training=False)  # noqa: E731
-    else:
-        by_name = model.structured_input_signature[1]
-        specs = list(by_name.values())
-        run = lambda batch: model(**dict.fromkeys(by_name, batch))  # noqa: E731
-    shapes = [tuple(spec.shape) for spec in specs]
+    name, shapes = model.name, [tuple(spec.shape) for spec in model.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4:
         raise ModelError(
             f"{name} takes {shapes or 'nothing to be seen'}; needed is one input: (batch, height, width, channels)"
         )
-    call: Any = lambda batch: single_output(name, run(tf.cast(batch, specs[0].dtype)))  # noqa: E731
     layout = "nchw" if shapes[0][1] in (1, 3) and shapes[0][3] not in (1, 3) else "nhwc"
     height, width, channels = shapes[0][1:] if layout == "nhwc" else (*shapes[0][2:], shapes[0][1])
     if size is not None:
@@ -120,14 +105,14 @@ def inspect(name: str, model: Any, is_keras: bool, size: tuple[int, int] | None)
     if channels not in (1, 3):
         raise ModelError(f"{name} takes {channels} channels; supported are 1 (grey) and 3 (colour)")
     inner = (height, width, channels) if layout == "nhwc" else (channels, height, width)
-    output = np.asarray(call(tf.zeros((1, *inner))))
+    output = np.asarray(model(tf.zeros((1, *inner))))
     if output.ndim != 2:
         raise ModelError(
             f"{name} gives an array of shape {output.shape} for one picture; a classifier gives one row of scores"
         )
-    findings = Findings(call, height, width, channels, layout, output.shape[1])
-    if is_keras:
-        _look_for_scaling(findings, model)
+    findings = Findings(model, height, width, channels, layout, output.shape[1])
+    if model.is_keras:
+        _look_for_scaling(findings, model.network)
     else:
         findings.warnings.append(
             "a SavedModel does not show its layers: 0 to 1 is assumed as the range of pixel values; see --range"
@@ -175,7 +160,7 @@ def look_at_scores(findings: Findings, batch: NDArray[np.float32]) -> None:
     """Decide the activation from what the model gives on probe pictures; warn where it is missing."""
     import tensorflow as tf
 
-    scores = np.asarray(findings.call(tf.constant(batch)), np.float32)
+    scores = np.asarray(findings.model(tf.constant(batch)), np.float32)
     if not np.isfinite(scores).all():
         findings.warnings.append(
             "it gives values that are no numbers on test pictures; its range of pixel values is probably another"

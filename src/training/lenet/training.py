@@ -12,10 +12,7 @@ models/lenet/model.py.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,10 +24,10 @@ from typing import Any
 import numpy as np
 
 from imageserver.errors import TrainingError
+from imageserver.training import weights as stored
 from imageserver.training.lenet import data as lenet_data
 from imageserver.training.lenet.data import Data, Floats, Labels, Mix, Pictures
 
-WEIGHTS = "weights.npz"
 RECORD = "training.json"
 BATCH = 128
 LEAST = 16
@@ -279,34 +276,13 @@ def predict(weights: list[Any], pictures: Pictures) -> Floats:
     return np.concatenate([run(pictures[at : at + 500]).numpy() for at in range(0, len(pictures), 500)])
 
 
-def read(folder: Path) -> list[np.ndarray[Any, np.dtype[np.float16]]]:
-    """The weights in `folder`, for `evaluate`. TrainingError when there are none."""
-    try:
-        with np.load(folder / WEIGHTS, allow_pickle=False) as file:
-            return [file[name] for name in file.files]
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{folder / WEIGHTS} holds no weights: {error}") from error
-
-
 def save(trained: Trained, folder: Path) -> str:
     """Write the weights into `folder` and their SHA-256 into its manifest; returns the hash.
-
-    Each file is replaced at once or not at all.
 
     `training.json` beside them says how accurate they are and since when, for whoever asks the server.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{WEIGHTS}.{os.getpid()}.npz"
-    arrays: dict[str, Any] = {f"{index:04d}": each for index, each in enumerate(trained.weights)}
-    np.savez_compressed(part, **arrays)
-    digest = hashlib.sha256(part.read_bytes()).hexdigest()
-    part.replace(folder / WEIGHTS)
-    manifest = folder / "model.toml"
-    if manifest.is_file():
-        text = re.sub(r'(?m)^sha256 = "[0-9a-f]{64}"', f'sha256 = "{digest}"', manifest.read_text("utf-8"))
-        new = folder / f".model.toml.{os.getpid()}"
-        new.write_text(text, "utf-8")
-        new.replace(manifest)
+    digest = stored.save(folder, trained.weights)
     record = {"accuracy": f"{trained.accuracy * 100:.2f}", "datetime": time.strftime("%Y-%m-%d %H:%M:%S")}
     (folder / RECORD).write_text(json.dumps(record) + "\n", "utf-8")
     return digest

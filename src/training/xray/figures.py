@@ -22,9 +22,10 @@ import numpy as np
 
 from imageserver.errors import ImageServerError, SettingError
 from imageserver.inference.toolkit.xray import NETWORKS
+from imageserver.training.weights import WEIGHTS
 from imageserver.training.xray import data as xray_data
 from imageserver.training.xray import scores as xray_scores
-from imageserver.training.xray.recipe import ENSEMBLE, FOLDS, MEMBERS, SEED, WEIGHTS
+from imageserver.training.xray.recipe import ENSEMBLE, FOLDS, MEMBERS, SEED
 from imageserver.training.xray.scores import Reals, Whole
 
 ROOT = Path(__file__).parents[3]

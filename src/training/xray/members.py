@@ -6,12 +6,7 @@ can repeat the out-of-fold figures from the weights that are served, without tra
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import io
-import os
-import re
-import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imageserver.errors import SettingError
-from imageserver.training.xray.recipe import ENSEMBLE, MEMBERS, WEIGHTS
+from imageserver.training import weights as stored
+from imageserver.training.xray.recipe import ENSEMBLE, MEMBERS
 
 Weights = list[NDArray[Any]]
 
@@ -58,40 +54,12 @@ def calibrated(weights: Weights, scale: float, offset: float) -> Weights:
 
 
 def save(folder: Path, networks: list[Weights]) -> None:
-    """Write a committee into its folder and its SHA-256 into the manifest there.
-
-    float16 arrays, numbered in the order of `build().weights`. Each file is replaced at once or not at all.
-    """
-    arrays: list[Any] = [weight for network in networks for weight in halved(network)]
-    stream = io.BytesIO()
-    np.savez_compressed(stream, **{f"{index:04d}": array for index, array in enumerate(arrays)})
-    _replace(folder / WEIGHTS, stream.getvalue())
-    digest = hashlib.sha256(stream.getvalue()).hexdigest()
-    manifest = folder / "model.toml"
-    text = re.sub(r'(?m)^sha256 = ".*"$', f'sha256 = "{digest}"', manifest.read_text("utf-8"))
-    _replace(manifest, text.encode())
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Write a committee into its folder: float16 arrays in the order of `build().weights`."""
+    stored.save(folder, [weight for network in networks for weight in halved(network)])
 
 
 def load(path: Path, count: int) -> list[Weights]:
-    """The weights of the `count` networks of a committee, as float32.
-
-    SettingError when the file is missing or no such.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = [file[key].astype(np.float32) for key in sorted(file.files)]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise SettingError(
-            f"{path} holds no weights: train the model first, with python3 src/bootstrap.py training.xray.training"
-        ) from error
+    """The weights of the `count` networks of a committee, as float32. TrainingError: the file is missing or no such."""
+    arrays = [array.astype(np.float32) for array in stored.load(path)]
     each = len(arrays) // count
     return [arrays[k * each : (k + 1) * each] for k in range(count)]

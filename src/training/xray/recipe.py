@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 MEMBERS = ("xray-inception", "xray-densenet", "xray-mycn", "xray-vgg", "xray-xception", "xray-resnet")
 ENSEMBLE = "xray-ensemble"
-WEIGHTS = "weights.npz"
 FOLDS = 5
 SEED = 20
 """Of the folds and of all that is drawn. The network of fold k of member m is trained with SEED + 100 m + k."""

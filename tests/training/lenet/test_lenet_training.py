@@ -9,6 +9,7 @@ import pytest
 from tests.inference.worker.worker_process import ROOT
 
 from imageserver.errors import TrainingError
+from imageserver.training import weights as stored
 from imageserver.training.lenet import data as lenet_data
 from imageserver.training.lenet import training
 from imageserver.training.lenet.data import Mix
@@ -87,10 +88,10 @@ def test_saving_keeps_manifest_and_weights_together(tmp_path):
     assert f'sha256 = "{digest}"' in (tmp_path / "model.toml").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.toml", "training.json", "weights.npz"]
     assert json.loads((tmp_path / "training.json").read_text())["accuracy"] == "100.00"
-    for one, other in zip(training.read(tmp_path), weights, strict=True):
+    for one, other in zip(stored.load(tmp_path / "weights.npz"), weights, strict=True):
         assert np.array_equal(one, other)
     with pytest.raises(TrainingError):
-        training.read(tmp_path / "absent")
+        stored.load(tmp_path / "absent")
 
 
 RUN = """

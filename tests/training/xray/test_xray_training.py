@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
-from imageserver.errors import SettingError
+from imageserver.errors import SettingError, TrainingError
 from imageserver.inference.shared import manifest
 from imageserver.inference.toolkit.xray import NETWORKS
+from imageserver.training.weights import WEIGHTS
 from imageserver.training.xray import figures, recipe, scores
-from imageserver.training.xray.recipe import MEMBERS, WEIGHTS, Recipe
+from imageserver.training.xray.recipe import MEMBERS, Recipe
 
 ROOT = Path(__file__).resolve().parents[3]
 MODELS = ROOT / "models"
@@ -138,7 +139,7 @@ def test_missing_models_and_weights_are_named(tmp_path):
 
     with pytest.raises(SettingError, match="xray-none"):
         xray_members.code(MODELS, "xray-none")
-    with pytest.raises(SettingError, match="training.xray.training"):
+    with pytest.raises(TrainingError, match="train the model first"):
         xray_members.load(tmp_path / WEIGHTS, NETWORKS)
 
 

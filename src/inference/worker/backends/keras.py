@@ -50,27 +50,56 @@ def import_quietly() -> None:
         os.close(nowhere)
 
 
+class Classifier:
+    """A network as Keras or TensorFlow loaded it, called alike: a batch in, the one tensor of its scores out.
+
+    Args:
+        name: what its errors begin with.
+        network: a keras.Model, or the serving function of a SavedModel.
+    """
+
+    def __init__(self, name: str, network: Any) -> None:
+        self.name, self.network = name, network
+        signature = getattr(network, "structured_input_signature", None)
+        self.is_keras = signature is None
+        by_name = signature[1] if signature is not None else {}
+        self._names = list(by_name)
+        self.inputs: list[Any] = list((getattr(network, "inputs", None) or []) if self.is_keras else by_name.values())
+
+    def __call__(self, batch: Any) -> Any:
+        """ModelError when it gives more than one tensor."""
+        import tensorflow as tf
+
+        if self.inputs:
+            batch = tf.cast(batch, self.inputs[0].dtype)
+        if self.is_keras:
+            output = self.network(batch, training=False)
+        else:
+            output = self.network(**dict.fromkeys(self._names, batch))
+        values = list(output.values()) if isinstance(output, dict) else output
+        if not isinstance(values, list | tuple):
+            return values
+        if len(values) != 1:
+            raise ModelError(f"{self.name} gives {len(values)} outputs; a classifier gives one")
+        return values[0]
+
+
 def load_function(manifest: Manifest) -> Function:
     """The model as one function, traced once for every batch size. ModelError when it does not fit the manifest."""
     import tensorflow as tf
 
-    name, wanted, weights = f"the model {manifest.name!r}", manifest.input, manifest.runtime.weights
-    assert weights is not None
+    name, wanted = f"the model {manifest.name!r}", manifest.input
     inner: tuple[int, ...] = (wanted.height, wanted.width, wanted.channels)
     if wanted.layout == "nchw":
         inner = (wanted.channels, wanted.height, wanted.width)
-    if weights.is_dir():
-        owner, call = _saved_model(manifest, weights)
-    else:
-        owner = load_model(manifest)
-        _check_shape(manifest, owner, inner)
-        call = lambda batch: owner(batch, training=False)  # noqa: E731
+    classifier = Classifier(name, load_network(manifest))
+    _check_inputs(classifier, inner, wanted.layout)
     function = tf.function(
-        lambda batch: tf.cast(single_output(name, call(batch)), tf.float32),
+        lambda batch: tf.cast(classifier(batch), tf.float32),
         input_signature=[tf.TensorSpec((None, *inner), tf.float32)],
     )
     concrete = function.get_concrete_function()
-    concrete.owner = owner  # the function refers to its variables weakly
+    concrete.owner = classifier  # the function refers to its variables weakly
     shape = concrete.structured_outputs.shape
     if shape.rank != 2:
         raise ModelError(f"{name} gives {shape} for a batch, not one row of scores for each picture")
@@ -80,14 +109,16 @@ def load_function(manifest: Manifest) -> Function:
     return concrete
 
 
-def load_model(manifest: Manifest) -> Any:
-    """The keras.Model: from a .keras file, or built by model.py and filled from .npz, .weights.h5 or .h5 weights."""
+def load_network(manifest: Manifest) -> Any:
+    """For `Classifier`: from a file, or built by model.py and filled from .npz, .weights.h5 or .h5 weights."""
     weights = manifest.runtime.weights
     assert weights is not None
-    code = load_code(manifest) if manifest.code.is_file() else None
     try:
+        if weights.is_dir():
+            return open_network(weights)
+        code = load_code(manifest) if manifest.code.is_file() else None  # also the layers of a .keras file
         if weights.suffix == ".keras":
-            return open_file(weights)
+            return open_network(weights)
         build = getattr(code, "build", None)
         if build is None:
             raise ModelError(
@@ -105,28 +136,20 @@ def load_model(manifest: Manifest) -> Any:
     return model
 
 
-def open_file(path: Path) -> Any:
-    """The keras.Model in a .keras or .h5 file, whatever code it holds left out.
+def open_network(path: Path) -> Any:
+    """For `Classifier`: what a .keras or .h5 file or the folder of a SavedModel holds; no Python of its author runs.
 
     Raises:
         one of LOAD_ERRORS, whose gist `first_line` tells.
     """
     import keras
-
-    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
-        # Keras says "File not found" here.
-        raise ValueError("it is no zip archive, as a .keras file is: it may be cut short, or of another kind")
-    return keras.saving.load_model(path, compile=False, safe_mode=True)
-
-
-def open_saved_model(path: Path) -> Any:
-    """The serving function of a SavedModel. It is a graph: its operations run, but no Python of its author does.
-
-    Raises:
-        one of LOAD_ERRORS, whose gist `first_line` tells.
-    """
     import tensorflow as tf
 
+    if not path.is_dir():
+        if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+            # Keras says "File not found" here.
+            raise ValueError("it is no zip archive, as a .keras file is: it may be cut short, or of another kind")
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
     try:
         loaded = tf.saved_model.load(str(path))
     except tf.errors.OpError as error:
@@ -136,17 +159,6 @@ def open_saved_model(path: Path) -> Any:
         raise ValueError("it has no signature serving_default; export it with model.export()")
     signature.owner = loaded  # which keeps the variables alive
     return signature
-
-
-def single_output(name: str, output: Any) -> Any:
-    """The one tensor of what a model gives. ModelError, which begins with `name`, when there are more."""
-    if isinstance(output, dict):
-        output = list(output.values())
-    if not isinstance(output, list | tuple):
-        return output
-    if len(output) != 1:
-        raise ModelError(f"{name} gives {len(output)} outputs; a classifier gives one")
-    return output[0]
 
 
 def _fill(model: Any, path: Path) -> None:
@@ -161,32 +173,15 @@ def _fill(model: Any, path: Path) -> None:
     model.set_weights(arrays)
 
 
-def _saved_model(manifest: Manifest, folder: Path) -> tuple[Any, Any]:
-    """A SavedModel's serving function, and how to call it with a batch."""
-    import tensorflow as tf
-
-    name = f"the SavedModel {folder.name!r} of the model {manifest.name!r}"
-    try:
-        signature = open_saved_model(folder)
-    except LOAD_ERRORS as error:
-        raise ModelError(f"{name} does not load: {first_line(error)}") from error
-    inputs = signature.structured_input_signature[1]
-    if len(inputs) != 1:
-        raise ModelError(f"{name} takes {len(inputs)} inputs; one picture is what there is")
-    [(key, spec)] = inputs.items()
-    return signature, lambda batch: signature(**{key: tf.cast(batch, spec.dtype)})
-
-
-def _check_shape(manifest: Manifest, model: Any, inner: tuple[int, ...]) -> None:
-    inputs = getattr(model, "inputs", None) or []
-    if len(inputs) > 1:
-        raise ModelError(f"the model {manifest.name!r} takes {len(inputs)} inputs; one picture is what there is")
-    if inputs:
-        shape = tuple(inputs[0].shape)[1:]
-        if len(shape) != 3 or any(have is not None and have != want for have, want in zip(shape, inner, strict=True)):
-            layout = manifest.input.layout
+def _check_inputs(classifier: Classifier, inner: tuple[int, ...], layout: str) -> None:
+    """ModelError unless it takes batches of `inner`, as far as it says."""
+    if len(classifier.inputs) > 1:
+        raise ModelError(f"{classifier.name} takes {len(classifier.inputs)} inputs; one picture is what there is")
+    for spec in classifier.inputs:
+        shape = tuple(spec.shape)[1:]
+        if len(shape) != 3 or any(have not in (None, want) for have, want in zip(shape, inner, strict=True)):
             raise ModelError(
-                f"the model {manifest.name!r} takes {shape}, but its manifest says {inner} (input.layout {layout!r})"
+                f"{classifier.name} takes {shape}, but its manifest says {inner} (input.layout {layout!r})"
             )
 
 
