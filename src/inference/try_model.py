@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,8 @@ from imageserver.inference.worker import results
 
 Pixels = NDArray[np.uint8]
 Frames = Iterator[tuple[int, Pixels]]
-Run = Callable[[int, Pixels], dict[str, Any] | None]
 
+SESSION = "try"
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -83,23 +83,12 @@ def try_model(options: argparse.Namespace) -> None:
     """Load the model, run it on every frame, print what it says and what it costs. ImageServerError with a sentence."""
     manifest = manifests.read(options.model.resolve())
     source = itertools.islice(frames(options.source, options.fps), options.limit)
+    model = _Stateless(manifest) if manifest.state is None else _Stateful(manifest, manifest.state.frame == "pil")
     costs: list[float] = []
     last: dict[str, Any] | None = None
-    with _Open(manifest) as model:
-        timestamp = 0
-        for timestamp, frame in source:
-            began = time.perf_counter()
-            found = model.run(timestamp, frame)
-            costs.append(time.perf_counter() - began)
-            if found is not None:
-                last = {"timestamp": timestamp, **found}
-                if not options.quiet:
-                    print(json.dumps(last), flush=True)
-        found = model.end(timestamp)
-        if found is not None:
-            last = {"timestamp": timestamp, **found}
-            if not options.quiet:
-                print(json.dumps(last))
+    for last in _answers(model, source, costs):
+        if not options.quiet:
+            print(json.dumps(last), flush=True)
     if options.quiet and last is not None:
         print(json.dumps(last))
     if not costs:
@@ -109,6 +98,20 @@ def try_model(options: argparse.Namespace) -> None:
         f"{len(costs)} frames; ms a frame: {middle:.1f} median, {slowest:.1f} slowest, {first:.1f} the first",
         file=sys.stderr,
     )
+
+
+def _answers(model: _Stateless | _Stateful, source: Frames, costs: list[float]) -> Iterator[dict[str, Any]]:
+    """What the model says, with the frame's timestamp; the seconds that each frame took go into `costs`."""
+    timestamp = 0
+    for timestamp, frame in source:
+        began = time.perf_counter()
+        found = model.run(timestamp, frame)
+        costs.append(time.perf_counter() - began)
+        if found is not None:
+            yield {"timestamp": timestamp, **found}
+    found = model.end(timestamp)
+    if found is not None:
+        yield {"timestamp": timestamp, **found}
 
 
 def frames(source: str, rate: float | None = None) -> Frames:
@@ -158,61 +161,48 @@ def _video(source: str, rate: float | None) -> Frames:
         capture.release()
 
 
-class _Open:
-    """A loaded model of either kind, behind one `run`."""
+class _Stateless:
+    """A model that answers each picture by itself, as a worker serves it."""
 
     def __init__(self, manifest: Manifest) -> None:
-        self._sid = "try"
-        self._started = False
-        self._model: Any = None
-        if manifest.state is None:
-            self._load_stateless(manifest)
-        else:
-            self._load_stateful(manifest, manifest.state.frame == "pil")
+        from imageserver.inference.worker import loader
+        from imageserver.inference.worker.context import LoadContext
 
-    def __enter__(self) -> _Open:
-        return self
+        note = lambda text: print(text, file=sys.stderr)  # noqa: E731
+        self._serving = loader.load(manifest.folder, LoadContext(note, os.cpu_count() or 1))
 
-    def __exit__(self, *_: object) -> None:
-        self._model = None
+    def run(self, timestamp: int, frame: Pixels) -> dict[str, Any] | None:
+        import cv2
 
-    def _load_stateful(self, manifest: Manifest, pillow: bool) -> None:
+        from imageserver.inference.worker.predictor import PictureJob
+
+        _, data = cv2.imencode(".png", frame[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        return dict(self._serving.run([PictureJob(memoryview(data.tobytes()), 0)])[0])
+
+    def end(self, timestamp: int) -> None:
+        """It has nothing more to say."""
+
+
+class _Stateful:
+    """A model that keeps state, in one session; the frames are Pillow images where `pillow` is true."""
+
+    def __init__(self, manifest: Manifest, pillow: bool) -> None:
+        from PIL import Image
+
         from imageserver.inference.worker import loader
 
         self._model = loader.stateful(manifest)
+        self._picture = Image.fromarray if pillow else np.asarray
+        self._started = False
 
-        def run(timestamp: int, frame: Pixels) -> dict[str, Any] | None:
-            if not self._started:
-                self._started = True
-                self._model.start(self._sid, timestamp)
-            return _checked(self._model.forward_single_frame(self._sid, _pillow(frame) if pillow else frame, timestamp))
-
-        self.run: Run = run
-
-    def _load_stateless(self, manifest: Manifest) -> None:
-        import cv2
-
-        from imageserver.inference.worker import loader
-        from imageserver.inference.worker.context import LoadContext
-        from imageserver.inference.worker.predictor import PictureJob
-
-        note = lambda text: print(text, file=sys.stderr)  # noqa: E731
-        serving = loader.load(manifest.folder, LoadContext(note, os.cpu_count() or 1))
-
-        def run(timestamp: int, frame: Pixels) -> dict[str, Any] | None:
-            _, data = cv2.imencode(".png", frame[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
-            return dict(serving.run([PictureJob(memoryview(data.tobytes()), 0)])[0])
-
-        self.run = run
+    def run(self, timestamp: int, frame: Pixels) -> dict[str, Any] | None:
+        if not self._started:
+            self._started = True
+            self._model.start(SESSION, timestamp)
+        return _checked(self._model.forward_single_frame(SESSION, self._picture(frame), timestamp))
 
     def end(self, timestamp: int) -> dict[str, Any] | None:
-        return _checked(self._model.end(self._sid, timestamp)) if self._started else None
-
-
-def _pillow(frame: Pixels) -> Any:
-    from PIL import Image
-
-    return Image.fromarray(frame)
+        return _checked(self._model.end(SESSION, timestamp)) if self._started else None
 
 
 def _checked(found: Any) -> dict[str, Any] | None:

@@ -82,9 +82,9 @@ def test_a_model_without_state_gets_each_picture(pictures: Path, capsys: pytest.
     [
         (
             "class Model:\n    def start(self, sid, timestamp): ...",
-            "has no class Model with start, forward_single_frame and end",
+            "has no class Model with start, forward_single_frame, end",
         ),
-        ("x = 1", "has no class Model with start, forward_single_frame and end"),
+        ("x = 1", "has no class Model with start, forward_single_frame, end"),
         ("def broken(:", "does not load: SyntaxError"),
     ],
 )

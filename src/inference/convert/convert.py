@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from imageserver.inference.worker.backends.keras import first_line, import_quiet
 from imageserver.inference.worker.backends.openvino import OpenVINO
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 2e-2}
-PROBES = 8
 
 
 def convert(manifest: Manifest, weights_digest: str, cache: Path) -> Entry:
@@ -62,7 +60,6 @@ def _convert(manifest: Manifest, folder: Path) -> Entry:
 
 
 def _to_openvino(function: Any) -> Any:
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
 
     try:

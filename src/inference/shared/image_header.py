@@ -25,8 +25,6 @@ MAX_STEPS = 2000
 dozen; a PNG of 16 MiB written in the usual 8 KiB chunks has 2,048, and its orientation, if any, is before those
 nearly always."""
 
-MIME = {"jpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "tiff": "image/tiff", "webp": "image/webp"}
-
 
 @dataclass(frozen=True, slots=True)
 class Header:

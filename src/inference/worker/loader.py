@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from imageserver.errors import ManifestError, ModelError
 from imageserver.inference.shared import manifest as manifests
@@ -23,31 +24,36 @@ def load(folder: Path, context: LoadContext) -> Serving:
     manifest = manifests.read(folder)
     if manifest.stateful:
         raise ModelError(f"the model {manifest.name!r} keeps state from frame to frame, so it runs in sessions only")
+    serving: Serving
     if manifest.members:
-        serving: Serving = _ensemble(manifest, context)
+        serving = _ensemble(manifest, context)
+    elif manifest.runtime.runtime == "python":
+        serving = Code(manifest, _model_object(manifest, ("predict",)), context)
     else:
-        serving = _code(manifest, context) if manifest.runtime.runtime == "python" else _network(manifest, context)
+        serving = _network(manifest, context)
     _warm(serving)
     return serving
 
 
 def stateful(manifest: Manifest) -> StatefulModel:
     """A new object of a stateful model's class. ModelError."""
+    model: StatefulModel = _model_object(manifest, ("start", "forward_single_frame", "end"))
+    return model
+
+
+def _model_object(manifest: Manifest, methods: tuple[str, ...]) -> Any:
+    """A new object of the class Model in model.py, which has the methods. ModelError."""
     if manifest.runtime.weights is not None:
         weights.check(manifest)
     model_class = getattr(load_code(manifest), "Model", None)
-    if not callable(model_class) or not all(
-        hasattr(model_class, name) for name in ("start", "forward_single_frame", "end")
-    ):
+    if not callable(model_class) or not all(hasattr(model_class, name) for name in methods):
         raise ModelError(
-            f"{manifests.CODE} of the model {manifest.name!r} has no class Model "
-            "with start, forward_single_frame and end"
+            f"{manifests.CODE} of the model {manifest.name!r} has no class Model with {', '.join(methods)}"
         )
     try:
-        model: StatefulModel = model_class(manifest.folder, manifest)
+        return model_class(manifest.folder, manifest)
     except Exception as error:
         raise ModelError(f"the model {manifest.name!r} does not start: {type(error).__name__}: {error}") from error
-    return model
 
 
 def _warm(serving: Serving) -> None:
@@ -57,19 +63,6 @@ def _warm(serving: Serving) -> None:
         raise ModelError(
             f"the model {serving.manifest.name!r} fails on a blank picture: {type(error).__name__}: {error}"
         ) from error
-
-
-def _code(manifest: Manifest, context: LoadContext) -> Serving:
-    if manifest.runtime.weights is not None:
-        weights.check(manifest)
-    model_class = getattr(load_code(manifest), "Model", None)
-    if not callable(model_class) or not hasattr(model_class, "predict"):
-        raise ModelError(f"{manifests.CODE} of the model {manifest.name!r} has no class Model with a method predict")
-    try:
-        model = model_class(manifest.folder, manifest)
-    except Exception as error:
-        raise ModelError(f"the model {manifest.name!r} does not start: {type(error).__name__}: {error}") from error
-    return Code(manifest, model, context)
 
 
 def _ensemble(manifest: Manifest, context: LoadContext) -> Serving:

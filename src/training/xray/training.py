@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
-import os
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 
 from imageserver.errors import ImageServerError
 from imageserver.inference.toolkit.xray import NETWORKS
+from imageserver.training import weights as stored
 from imageserver.training.xray import data as xray_data
 from imageserver.training.xray import scores
 from imageserver.training.xray.recipe import FOLDS, MEMBERS, SEED, Recipe
@@ -75,12 +75,10 @@ def train(job: FoldTraining) -> Path:
     weights = members.halved(network.get_weights())
     network.set_weights(weights)
     own = data.images[inside]
-    part = result.with_name(f".{result.name}.{os.getpid()}.npz")
     arrays: dict[str, NDArray[Any]] = {f"{index:04d}": weight for index, weight in enumerate(weights)}
-    seen = fit.logits(network, own)
-    otherwise = fit.logits(network, fit.otherwise(data.images, SEED)[inside])
-    np.savez(part, seen=seen, otherwise=otherwise, **arrays)  # type: ignore[arg-type]
-    part.replace(result)
+    arrays["seen"] = fit.logits(network, own)
+    arrays["otherwise"] = fit.logits(network, fit.otherwise(data.images, SEED)[inside])
+    stored.replace(result, stored.npz(arrays))
     return result
 
 
