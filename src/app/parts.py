@@ -20,7 +20,7 @@ from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared.registry import Registry
 from imageserver.monitoring import health, prometheus
 from imageserver.monitoring.reports import ResultsFile
-from imageserver.protocols.camstream import CamStream, Defaults
+from imageserver.protocols.camstream import CamStream
 from imageserver.protocols.events import Events
 from imageserver.protocols.http import app as rest
 from imageserver.protocols.http.training import trainings
@@ -120,7 +120,7 @@ def doors(settings: Settings, models: Inference, checks: Logins, not_ready: Call
     if context is not None and settings.https_port is not None:
         https = tls.beside(http, listen(settings.ip, settings.https_port), settings, context, log=LOG.warning)
     socketio = SocketIOServer(transports.socketio(settings), cors_origins=settings.cors_origin, log=LOG.warning)
-    camstream = CamStream(models.streams, checks, socketio, Defaults(settings.model, settings.hz))
+    camstream = CamStream(models.streams, checks, socketio, model=settings.model, hz=settings.hz)
     Events(socketio, [camstream, SessionProtocol(models.sessions, checks, socketio, settings.session_key)], checks)
     relay = Relay(transports.relay(settings), send_timeout=settings.ws_send_timeout)
     store = SnapStore(settings.data / "snippets", history=settings.snippet_history, max_bytes=settings.snippet_disk)

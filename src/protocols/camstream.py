@@ -17,21 +17,14 @@ from typing import Any
 from imageserver.accounts.database import ROLES, User
 from imageserver.accounts.login import Logins
 from imageserver.errors import ImageServerError, LimitExceeded
-from imageserver.protocols.events import SUCCESS, SocketServer, encode, failure, login
+from imageserver.protocols.events import SUCCESS, encode, failure, login
 from imageserver.streams.stream import Frame, Prediction, Stream, Streams, StreamSubscriber
 from imageserver.transport import hub
+from imageserver.transport.socketio.server import SocketIOServer
 
 PROTOCOL = "camstream"
 SHOW_REFUSAL = 2.0
 """Seconds that a client with wrong credentials has to show it before it is disconnected."""
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """What a stream has until its user or the client says otherwise."""
-
-    model: str
-    hz: float
 
 
 @dataclass(slots=True)
@@ -45,8 +38,10 @@ class _Client:
 class CamStream(StreamSubscriber):
     """The protocol; `events` are its handlers, called as handler(sid, *args) in each connection's own order."""
 
-    def __init__(self, streams: Streams, logins: Logins, server: SocketServer, defaults: Defaults) -> None:
-        self._streams, self._logins, self._server, self._defaults = streams, logins, server, defaults
+    def __init__(self, streams: Streams, logins: Logins, server: SocketIOServer, *, model: str, hz: float) -> None:
+        """The defaults of its streams are `model` and `hz`, frames processed a second; nobody gets more than `hz`."""
+        self._streams, self._logins, self._server = streams, logins, server
+        self._model, self._hz = model, hz
         self._connected: dict[str, _Client] = {}
         self._users: dict[str, User] = {}  # who said at the connect who they are, until their first event
         self.events: dict[str, Callable[..., Any]] = {
@@ -140,7 +135,7 @@ class CamStream(StreamSubscriber):
         client = self._connected.get(sid)
         if client is None:
             stream = self._streams.open(
-                sid, sid, protocol=PROTOCOL, model=self._defaults.model, hz=self._defaults.hz, rotate=0, subscriber=self
+                sid, sid, protocol=PROTOCOL, model=self._model, hz=self._hz, rotate=0, subscriber=self
             )
             client = self._connected[sid] = _Client(stream, allowed=not self._logins.required)
             user = self._users.pop(sid, None)
@@ -175,8 +170,7 @@ class CamStream(StreamSubscriber):
 
     def _capped(self, hz: float) -> float:
         """What a client asks for, within what the operator allows (0: no cap)."""
-        most = self._defaults.hz
-        return min(hz, most) if hz and most else hz or most
+        return min((cap for cap in (hz, self._hz) if cap), default=0.0)
 
     def _refuse(self, stream: Stream, reason: str, sentence: str) -> None:
         """Count a frame that is not even offered, and say why."""

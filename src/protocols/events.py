@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from imageserver.accounts.database import MAX_NAME, User
 from imageserver.accounts.login import Logins
 from imageserver.errors import LimitExceeded, NotAllowed
-from imageserver.transport.socketio.server import ConnectionRefused
+from imageserver.transport.socketio.server import ConnectionRefused, SocketIOServer
 
 encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 SUCCESS = encode({"success": True})
@@ -45,22 +45,7 @@ class SocketProtocol(Protocol):
     def disconnected(self, sid: str) -> None: ...
 
 
-class SocketServer(Protocol):
-    """What the protocols need of the Socket.IO server. No call blocks."""
-
-    def on(self, event: str, handler: Callable[..., Any]) -> None:
-        """Register `handler(sid, *arguments)`, or `handler(event, sid, *arguments)` for the event "*"."""
-
-    def emit(self, event: str, *arguments: Any, to: str, newest: str | None = None) -> None:
-        """Send an event to one client; with `newest`, instead of one under that key that is not yet sent."""
-
-    def disconnect(self, sid: str) -> None: ...
-
-    def address(self, sid: str) -> str:
-        """Where the client is, for the log and the limits."""
-
-
-def login(logins: Logins, server: SocketServer, sid: str, name: Any, password: Any) -> User | None:
+def login(logins: Logins, server: SocketIOServer, sid: str, name: Any, password: Any) -> User | None:
     """Log a connection in with what its client sent, whatever that is; waits green.
 
     Returns:
@@ -77,7 +62,7 @@ def login(logins: Logins, server: SocketServer, sid: str, name: Any, password: A
 class Events:
     """Registers every protocol's events at `server`. ValueError when two protocols claim one event."""
 
-    def __init__(self, server: SocketServer, protocols: Sequence[SocketProtocol], logins: Logins) -> None:
+    def __init__(self, server: SocketIOServer, protocols: Sequence[SocketProtocol], logins: Logins) -> None:
         self._server, self._protocols, self._logins = server, protocols, logins
         self._known: set[str] = set()
         for protocol in protocols:
@@ -87,7 +72,7 @@ class Events:
                 self._known.add(event)
                 server.on(event, handler)
         server.on("connect", self._connected)
-        server.on("disconnect", self._disconnected)
+        server.on("disconnect", self._forget)
         server.on("*", self._unknown)
 
     def _connected(self, sid: str, _environ: Any, auth: dict[str, Any] | None) -> None:
@@ -113,10 +98,7 @@ class Events:
             raise NotAllowed("the user or the password is wrong")
         return user
 
-    def _disconnected(self, sid: str, _reason: str) -> None:
-        self._forget(sid)
-
-    def _forget(self, sid: str) -> None:
+    def _forget(self, sid: str, _reason: str = "") -> None:
         for protocol in self._protocols:
             protocol.disconnected(sid)
         self._logins.forget(sid)

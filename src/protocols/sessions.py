@@ -18,9 +18,10 @@ from imageserver import metrics
 from imageserver.accounts.database import User
 from imageserver.accounts.login import Logins
 from imageserver.errors import ImageServerError, LimitExceeded, NotAllowed
-from imageserver.protocols.events import SUCCESS, SocketServer, encode, failure
+from imageserver.protocols.events import SUCCESS, encode, failure
 from imageserver.streams.merging import Prediction
 from imageserver.streams.session import Session, Sessions
+from imageserver.transport.socketio.server import SocketIOServer
 
 _TIME = struct.Struct("<Q")
 MOST_ENDING = 8
@@ -30,8 +31,9 @@ MOST_ENDING = 8
 class SessionProtocol:
     """The protocol; `events` are its handlers. `key`: what clients show instead of a user and password, "" for none."""
 
-    def __init__(self, sessions: Sessions, logins: Logins, server: SocketServer, key: str) -> None:
-        self._sessions, self._logins, self._server, self._key = sessions, logins, server, key
+    def __init__(self, sessions: Sessions, logins: Logins, server: SocketIOServer, key: str) -> None:
+        self._sessions, self._logins, self._server = sessions, logins, server
+        self._key = key.encode(errors="surrogatepass")  # JSON can hold text that has no UTF-8
         self._by_connection: dict[str, list[Session]] = {}  # the newest last; those before it are ending
         self._with_key: set[str] = set()
         self.events: dict[str, Callable[..., Any]] = {
@@ -44,7 +46,7 @@ class SessionProtocol:
         """A client has connected. NotAllowed: with a wrong key."""
         key = auth.get("key")
         if key is not None and self._key:
-            if not (isinstance(key, str) and hmac.compare_digest(_bytes(key), _bytes(self._key))):
+            if not (isinstance(key, str) and hmac.compare_digest(key.encode(errors="surrogatepass"), self._key)):
                 raise NotAllowed("the key is wrong")
             self._with_key.add(sid)
 
@@ -116,11 +118,6 @@ def _acknowledged(handle: Callable[[str, int, memoryview], None]) -> Callable[..
         return SUCCESS
 
     return handler
-
-
-def _bytes(key: str) -> bytes:
-    """A key to compare; JSON can hold text that has no UTF-8."""
-    return key.encode(errors="surrogatepass")
 
 
 def _split(message: Any) -> tuple[int, memoryview]:

@@ -82,7 +82,8 @@ class Session:
             except ModelError as error:  # the others go on without it, and every prediction says so
                 unavailable[name] = str(error)
         if not self._queues:
-            raise ModelUnavailable("; ".join(dict.fromkeys(unavailable.values())))
+            none = "this server has no models for sessions; its operator names them with --session-models"
+            raise ModelUnavailable("; ".join(dict.fromkeys(unavailable.values())) or none)
         self._merger = Merger(
             owner.models,
             unavailable,
@@ -249,10 +250,6 @@ class Sessions:
         """
         if self.stopping:
             raise Stopping("the server is stopping")
-        if not self.models:
-            raise ModelUnavailable(
-                "this server has no models for sessions; its operator names them with --session-models"
-            )
         session = Session(
             self, self._new_id(), connection, user, rotate=rotate, timestamp=timestamp, subscriber=subscriber
         )

@@ -17,7 +17,7 @@ from tests.transport.sio import Sio
 from imageserver.accounts.database import User
 from imageserver.limits import Limits
 from imageserver.protocols import camstream
-from imageserver.protocols.camstream import CamStream, Defaults
+from imageserver.protocols.camstream import CamStream
 from imageserver.streams.stream import Streams
 
 
@@ -184,7 +184,7 @@ def test_the_right_password_after_a_wrong_one_cancels_the_disconnect(monkeypatch
     later, sockets = Later(), Sockets()
     monkeypatch.setattr(camstream.hub, "spawn_later", later)
     streams = Streams(None, Limits())  # type: ignore[arg-type]
-    protocol = CamStream(streams, Passwords(), sockets, Defaults("m", 0.0))  # type: ignore[arg-type]
+    protocol = CamStream(streams, Passwords(), sockets, model="m", hz=0.0)  # type: ignore[arg-type]
 
     protocol.authenticate("app", "alice", "wrong")
     later.move(1)
