@@ -10,7 +10,7 @@ from imageserver.web.requests import Refused, Request, Response, answer
 
 
 def application(not_ready: Callable[[], str | None], logins: Logins, *, log: Callable[[str], None]) -> Application:
-    """The application for `/health/`. `not_ready` returns None when all is well, else one sentence saying what is not."""
+    """The application for `/health/`. `not_ready` returns one sentence on what is wrong, None when all is well."""
 
     def live(_request: Request) -> Response:
         return answer({"status": "live"})

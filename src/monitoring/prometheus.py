@@ -21,7 +21,7 @@ Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 
 class Page(Collector):
-    """The page of all figures. `refresh` brings gauges up to date that nobody keeps; it is called before each answer."""
+    """The page of all figures. `refresh`, called before each answer, brings gauges up to date that nobody keeps."""
 
     def __init__(self, refresh: Callable[[], None]) -> None:
         self._refresh = refresh
@@ -40,7 +40,7 @@ class Page(Collector):
 
 
 def application(refresh: Callable[[], None], logins: Logins, *, log: Callable[[str], None]) -> Application:
-    """The application for `/metrics`; `refresh` as in `Page`. Its errors are lines of text, as its figures are."""
+    """The application for `/metrics`, whose errors are lines of text, as its figures are; `refresh` as in `Page`."""
     route = Route("GET", "/metrics", Page(refresh).view, Login.AUTH, frozenset({"viewer", "admin"}))
     return Application([route], logins, log=log, error_response=text_error)
 
@@ -76,7 +76,8 @@ def reference() -> str:
     lines = [
         "# Figures",
         "",
-        "Written by `make docs` from `src/metrics.py`. `GET /metrics` answers them in Prometheus's text format; with `-a`",
+        "Written by `make docs` from `src/metrics.py`. "
+        "`GET /metrics` answers them in Prometheus's text format; with `-a`",
         "for users with the role viewer or admin (HTTP Basic).",
         "",
         "| figure | kind | labels | meaning |",

@@ -68,7 +68,7 @@ class Refused(Exception):
 
 
 class Interrupted(Exception):
-    """The body did not arrive: the client went away or was too slow. The transport knows what to do about `cause`."""
+    """The body did not arrive: the client went away or was too slow. `cause` is what the transport raised."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__(str(cause))
@@ -121,8 +121,8 @@ def body(request: Request, most: int, protocol: str) -> bytearray:
     length = request.headers.get("Content-Length")
     if length is not None and int(length) > most:  # the transport checked that it is a number
         raise _too_large(length, most, protocol)
-    # It grows as the body comes, which for large ones moves pages and not bytes: making and clearing 16 MB at once would
-    # hold the loop for milliseconds.
+    # It grows as the body comes, which for large ones moves pages and not bytes: making and clearing 16 MB
+    # at once would hold the loop for milliseconds.
     buffer = bytearray()
     while piece := _read(request):
         buffer += piece
@@ -153,7 +153,7 @@ def content_of(request: Request, data: bytearray) -> str:
 
 
 def check_type(request: Request) -> None:
-    """Refuse a Content-Type that is not for pictures or JSON (415); one that says nothing, or nothing true, is no fault."""
+    """Refuse a Content-Type that is neither for pictures nor for JSON (415); what the body is, its content tells."""
     if not (request.mimetype.startswith("image/") or request.mimetype in request_bodies.TYPES):
         sentence = 'send JSON ({"image": "<base64>"}), a picture (image/…), or a form (multipart/form-data)'
         raise Refused(415, f"{sentence}, not {request.mimetype[:64]!r}")

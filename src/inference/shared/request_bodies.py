@@ -40,8 +40,8 @@ def content_of(content_type: str, boundary: str, data: Bytes) -> str:
         data: The body.
 
     Returns:
-        wire.CONTENT_IMAGE, wire.CONTENT_JSON, or wire.CONTENT_MULTIPART with the boundary. What is nothing of that passes for a
-        picture, and is refused as one.
+        wire.CONTENT_IMAGE, wire.CONTENT_JSON, or wire.CONTENT_MULTIPART with the boundary. What is nothing
+        of that passes for a picture, and is refused as one.
 
     Raises:
         BodyError: A form whose boundary cannot be one (RFC 2046, section 5.1.1).
@@ -70,7 +70,7 @@ def picture(content: str, data: Bytes) -> Bytes:
 
 
 def from_json(data: Bytes) -> bytes:
-    """`{"image": "<base64, with or without line breaks>"}`. BodyError: no JSON; PictureError: JSON without a picture in it."""
+    """The bytes of `{"image": "<base64>"}`. BodyError: no JSON; PictureError: JSON without a picture in it."""
     found = parse_json(data)
     image = found.get("image") if isinstance(found, dict) else None
     if not isinstance(image, str):
@@ -105,13 +105,10 @@ def from_base64(text: str) -> bytes:
     try:
         # Only where there is white space does it cost a copy.
         compact = text if text.isascii() and not any(space in text for space in " \n\r\t") else "".join(text.split())
-        return base64.b64decode(compact + "=" * (-len(compact) % 4), b"-_" if _is_url_safe(compact) else None, True)
+        altchars = b"-_" if "-" in compact or "_" in compact else None
+        return base64.b64decode(compact + "=" * (-len(compact) % 4), altchars, validate=True)
     except (binascii.Error, ValueError):
         raise PictureError("the image is no base64: send a picture file in base64 or as a data: URL") from None
-
-
-def _is_url_safe(text: str) -> bool:
-    return "-" in text or "_" in text
 
 
 def from_multipart(data: Bytes, boundary: str) -> bytes:

@@ -1,7 +1,7 @@
 """The Open Inference Protocol's infer request: tensors in, tensors out, as JSON or in its binary extension.
 
 Source: KServe's "Open Inference Protocol" (v2), HTTP/REST, and Triton's "Binary Tensor Data Extension" and
-"Classification Extension". Runs in a worker; protocols/http/v2.py has the paths, headers and what a model says of itself.
+"Classification Extension". Runs in a worker; protocols/http/v2.py has the paths and headers.
 
 One input tensor, `image`, holds the pictures of a request, at most `batch.max_batch` of them. Nothing is built of its
 data before their number is known to be the shape's, and the shape to be one that the model takes:
@@ -71,9 +71,15 @@ class Wanted:
 
 
 def infer(serving: Serving, data: memoryview, head: int) -> tuple[bytes, int] | wire.Result:
-    """Answer one request. `head`: bytes of JSON in `data` before binary tensors, 0: all of it.
+    """Answer one request.
 
-    Returns the answer's bytes and how many of them are JSON when binary tensors follow (else 0), or an error result.
+    Args:
+        serving: The model.
+        data: The body.
+        head: Bytes of JSON in it before binary tensors; 0: all of it.
+
+    Returns:
+        The answer's bytes and how many of them are JSON when binary tensors follow (else 0), or an error result.
     """
     try:
         request = parse_json(data[: head or len(data)])
@@ -86,7 +92,7 @@ def infer(serving: Serving, data: memoryview, head: int) -> tuple[bytes, int] | 
             read_wanted(request, tuple(outputs)),
             serving.manifest.output.labels,
         )
-    except BodyError as error:
+    except (BodyError, PictureError) as error:
         return {"error": str(error), "reason": "body"}
     except _Failed as failed:
         return failed.result
@@ -207,7 +213,12 @@ def _numbers(data: list[Any], count: int, kind: np.dtype[Any]) -> Array:
 
 
 def elements(given: TensorInput) -> list[Bytes]:
-    """A BYTES tensor's elements: binary with a length of four bytes before each, in JSON base64. BodyError."""
+    """A BYTES tensor's elements: in binary a length of four bytes is before each, in JSON they are base64.
+
+    Raises:
+        BodyError: Their number is not the shape's, or they are no elements.
+        PictureError: One is no base64.
+    """
     count = given.shape[0]
     if given.shape not in ([count], [count, 1]):
         raise BodyError(f"a BYTES tensor has the shape [n], not {given.shape}")
@@ -250,11 +261,10 @@ def _run(serving: Serving, given: TensorInput) -> dict[str, Array]:
         tensor = _network_input(given, serving)
         return _of_scores(serving, lambda: serving.scores_of_tensor(tensor))
     if given.datatype == "BYTES":
-        jobs = [PictureJob(memoryview(element), 0) for element in _files(given)]
+        jobs = [PictureJob(memoryview(element), 0) for element in elements(given)]
     else:
-        jobs = [
-            PictureJob(memoryview(b""), 0, picture) for picture in pixels(given, serving.manifest.input.channels)
-        ]
+        pictures = pixels(given, serving.manifest.input.channels)
+        jobs = [PictureJob(memoryview(b""), 0, picture) for picture in pictures]
     if not isinstance(serving, Network | Ensemble):
         found = serving.run(jobs)
         for result in found:
@@ -268,19 +278,10 @@ def _run(serving: Serving, given: TensorInput) -> dict[str, Array]:
     return _of_scores(serving, lambda: serving.scores([job.picture for job in jobs if job.picture is not None]))
 
 
-def _files(given: TensorInput) -> list[Bytes]:
-    try:
-        return elements(given)
-    except PictureError as error:
-        raise BodyError(str(error)) from None
-
-
 def _of_scores(serving: Serving, run: Any) -> dict[str, Array]:
     output = serving.manifest.output
     try:
         scores = results.columns(run(), output)
-    except BodyError:
-        raise
     except Exception as error:
         serving.context.note(f"{serving.manifest.name}: {describe(error)}")
         raise _Failed(

@@ -1,4 +1,4 @@
-"""The HTTP application of networks by name, their training, the Open Inference Protocol, and the documents about them."""
+"""The application of REST: networks by name, training, the Open Inference Protocol, and the documents about them."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, TypeVar
 
 from imageserver.protocols.http import schemas
@@ -32,48 +32,29 @@ class Operation:
 
     method: str
     paths: tuple[str, ...]
+    _: KW_ONLY
     tag: str
     summary: str
     description: str
     answers: dict[int, str | None]
     """Schema (or media, see schemas.py) by status code; None: no body worth describing."""
-    login: Login
-    role: str
+    login: Login = Login.USERS
+    role: str = ""
     """Which role it takes; "" for none. What takes one changes something."""
-    body: str
-    query: tuple[str, ...]
-    models: Models
+    body: str = ""
+    query: tuple[str, ...] = ()
+    models: Models = "all"
     """Which models' names it takes."""
 
 
-def operation(
-    method: str,
-    *paths: str,
-    tag: str,
-    answers: dict[int, str | None],
-    login: Login = Login.USERS,
-    role: str = "",
-    body: str = "",
-    query: tuple[str, ...] = (),
-    models: Models = "all",
-) -> Callable[[View], View]:
-    """Declare a view to be an operation; sets its attribute `operation`."""
+def operation(method: str, *paths: str, **declared: Any) -> Callable[[View], View]:
+    """Declare a view to be an operation; `declared` are further fields of `Operation`. Sets its attribute `operation`."""
 
     def declare(view: View) -> View:
-        summary, _, description = inspect.cleandoc(view.__doc__ or "").partition("\n\n")
-        view.operation = Operation(  # type: ignore[attr-defined]
-            method,
-            paths,
-            tag,
-            " ".join(summary.split()).rstrip("."),
-            description,
-            answers,
-            login,
-            role,
-            body,
-            query,
-            models,
-        )
+        first, _, description = inspect.cleandoc(view.__doc__ or "").partition("\n\n")
+        summary = " ".join(first.split()).rstrip(".")
+        found = Operation(method, paths, summary=summary, description=description, **declared)
+        view.operation = found  # type: ignore[attr-defined]
         return view
 
     return declare
@@ -98,7 +79,14 @@ def routes(part: object) -> Iterator[Route]:
 def document(
     operations: Sequence[Operation], *, models: Mapping[Models, Sequence[str]], most: int, server: str
 ) -> dict[str, Any]:
-    """The document. `models`: names by what they can do; `most`: bytes of a body; `server`: its URL without a final slash."""
+    """The OpenAPI document of `operations`.
+
+    Args:
+        operations: What can be asked.
+        models: Names of models by what they can do.
+        most: Bytes of a body.
+        server: Its URL without a final slash.
+    """
     paths: dict[str, dict[str, Any]] = {}
     for each in operations:
         for index, path in enumerate(each.paths):

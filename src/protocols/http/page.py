@@ -27,30 +27,44 @@ summary { cursor: pointer; padding: .5rem 0; }
 .method { display: inline-block; width: 3.4rem; font-weight: 700; color: var(--get); }
 .post .method { color: var(--post); }
 .what { opacity: .75; margin-left: .6rem; }
-table { border-collapse: collapse; width: 100%; } td, th { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0; border-top: 1px solid var(--line); }
+table { border-collapse: collapse; width: 100%; }
+td, th { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0; border-top: 1px solid var(--line); }
 </style>
 <h1>{{ document.info.title }}</h1>
-<p>{{ document.info.description }} The same for programs: <a href="openapi.json">openapi.json</a>, OpenAPI {{ document.openapi }}.</p>
+<p>{{ document.info.description }}
+The same for programs: <a href="openapi.json">openapi.json</a>, OpenAPI {{ document.openapi }}.</p>
 {% for tag in document.tags %}
 <h2>{{ tag.name }}</h2>
-{% for path, operations in document.paths.items() %}{% for method, each in operations.items() if tag.name in each.tags %}
+{% for path, operations in document.paths.items() %}
+{% for method, each in operations.items() if tag.name in each.tags %}
 <details class="{{ method }}" id="{{ each.operationId }}">
-<summary><span class="method">{{ method|upper }}</span><code>{{ path }}</code><span class="what">{{ each.summary }}</span></summary>
+<summary><span class="method">{{ method|upper }}</span><code>{{ path }}</code>
+<span class="what">{{ each.summary }}</span></summary>
 {% for part in (each.description or "").split("\n\n") if part %}<p>{{ part }}</p>{% endfor %}
 {% if each.security %}<p>Takes a user name and password (HTTP Basic) once the server has users.</p>{% endif %}
-{% if each.parameters %}<table><tr><th>Parameter<th>In<th>Values<th></tr>{% for parameter in each.parameters %}
-<tr><td><code>{{ parameter.name }}</code><td>{{ parameter.in }}<td>{{ (parameter.schema.enum or [parameter.schema.const or "any"])|join(", ") }}<td>{{ parameter.description }}</tr>{% endfor %}</table>{% endif %}
+{% if each.parameters %}<table><tr><th>Parameter<th>In<th>Values<th></tr>
+{% for parameter in each.parameters %}
+<tr><td><code>{{ parameter.name }}</code><td>{{ parameter.in }}
+<td>{{ (parameter.schema.enum or [parameter.schema.const or "any"])|join(", ") }}<td>{{ parameter.description }}</tr>
+{% endfor %}</table>{% endif %}
 {% if each.requestBody %}<p>Body: {{ each.requestBody.content.keys()|join(", ") }}</p>{% endif %}
 <pre>{{ curl(path, method, each) }}</pre>
-<table><tr><th>Code<th>Meaning<th>Body</tr>{% for code, answer in each.responses.items() %}
-<tr><td>{{ code }}<td>{{ answer.description }}<td>{% for kind, body in (answer.content or {}).items() %}{{ kind }}{% if body.schema and "$ref" in body.schema %}: <a href="#{{ body.schema["$ref"].split("/")[-1] }}">{{ body.schema["$ref"].split("/")[-1] }}</a>{% endif %}<br>{% endfor %}</tr>{% endfor %}</table>
+<table><tr><th>Code<th>Meaning<th>Body</tr>
+{% for code, answer in each.responses.items() %}
+<tr><td>{{ code }}<td>{{ answer.description }}<td>
+{% for kind, body in (answer.content or {}).items() %}
+{% set name = (body.schema["$ref"] or "").split("/")[-1] if body.schema else "" %}
+{{ kind }}{% if name %}: <a href="#{{ name }}">{{ name }}</a>{% endif %}<br>
+{% endfor %}</tr>
+{% endfor %}</table>
 </details>
 {% endfor %}{% endfor %}{% endfor %}
 <h2>Schemas</h2>
-{% for name, schema in document.components.schemas.items() %}<details id="{{ name }}"><summary><code>{{ name }}</code></summary><pre>{{ pretty(schema) }}</pre></details>
+{% for name, schema in document.components.schemas.items() %}
+<details id="{{ name }}"><summary><code>{{ name }}</code></summary><pre>{{ pretty(schema) }}</pre></details>
 {% endfor %}
 </html>
-"""  # noqa: E501 - a line break in here would be one in the page
+"""
 
 _template = Environment(autoescape=True, trim_blocks=True).from_string(_PAGE)
 
@@ -68,7 +82,7 @@ def render(document: dict[str, Any]) -> str:
         content = each.get("requestBody", {}).get("content", {})
         body = ""
         if "image/png" in content:
-            post, body = "", "-H 'Content-Type: image/png' --data-binary @picture.png "
+            post, body = "", "--data-binary @picture.png "
         elif content:
             post, body = "", "-H 'Content-Type: application/json' --data @request.json "
         return f"curl {user}{post}{body}{document['servers'][0]['url']}{path}"

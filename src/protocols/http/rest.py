@@ -1,7 +1,8 @@
 """Neural networks by name over HTTP: list, about, classify.
 
-The paths, codes and words are those of docs/rest.md; what each operation takes and answers is declared beside it and
-becomes /openapi.json. Bodies are received into one buffer and cross the process wall unparsed.
+The paths, codes and words are those of docs/rest.md; what each operation takes and answers is declared
+beside it and becomes /openapi.json. Bodies are received into one buffer and cross the process wall
+unparsed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ _TAG = "Networks"
 
 
 class Networks:
-    """The views under `/` and `/<name>`. `home`: where browsers that ask for `/` are sent; programs go to /list_nn."""
+    """The views under `/` and `/<name>`.
+
+    `home`: where browsers that ask for `/` are sent; programs go to /list_nn.
+    """
 
     def __init__(self, models: RequestedModels, home: str) -> None:
         self._models, self._home = models, home
@@ -57,9 +61,9 @@ class Networks:
     def classify(self, request: Request, name: str) -> Response:
         """What the network says of a picture: JPEG, PNG, BMP, TIFF or WebP.
 
-        The picture comes as it is, in JSON as base64 (either alphabet, with or without line breaks, also as a `data:` URL),
-        or as the first file of a multipart form. Digits: dark on light, at least 28x28, the digit filling most of the
-        picture.
+        The picture comes as it is, in JSON as base64 (either alphabet, with or without line breaks, also as
+        a `data:` URL), or as the first file of a multipart form. Digits: dark on light, at least 28x28, the
+        digit filling most of the picture.
         """
         manifest = self._models.manifest(name)
         if manifest.stateful:
@@ -73,7 +77,7 @@ class Networks:
 
 
 def classification(manifest: Manifest, result: wire.Result) -> dict[str, Any]:
-    """What `classify` answers: the result, for digits `number` as well, for X-rays the probability of pneumonia as `score`."""
+    """What `classify` answers: the result; with `number` for digits, and for X-rays pneumonia's probability as `score`."""
     found: dict[str, Any] = dict(result)
     if manifest.output.labels == DIGITS:
         found = {"number": found.get("label", ""), **found}

@@ -57,7 +57,8 @@ class TrainingJobs:
     def train(self, request: Request, name: str) -> Response:
         """Start a training. It runs in the background; the model is not served meanwhile to those who ask it by name.
 
-        The new model replaces the old one when it is at most one percentage point worse on the held-out pictures.
+        The new model replaces the old one when it is at most one percentage point worse on the held-out
+        pictures.
         """
         self._trainable(name)
         sample = request.args.get("training_sample", "mnist")
@@ -94,9 +95,10 @@ class TrainingJobs:
     def events(self, _request: Request, name: str) -> Response:
         """What happens in the training, as server-sent events, until it ends.
 
-        The first event tells how things stand; when no training runs it is the only one. Each is a JSON object with `state`
-        (idle, preparing, training, evaluating, completed, kept aside, cancelled, failed) and `text`; while it trains with
-        phase, epoch, epochs, part (of the epoch, 0 to 1), loss, accuracy (0 to 1) and seconds_left as well.
+        The first event tells how things stand; when no training runs it is the only one. Each is a JSON
+        object with `state` (idle, preparing, training, evaluating, completed, kept aside, cancelled,
+        failed) and `text`; while it trains with phase, epoch, epochs, part (of the epoch, 0 to 1), loss,
+        accuracy (0 to 1) and seconds_left as well.
         """
         self._trainable(name)
         if self._followers >= MAX_FOLLOWERS:

@@ -1,7 +1,8 @@
 """The Open Inference Protocol (v2) over HTTP: health, models, infer. Source: KServe's specification of that name.
 
-With the binary tensor and classification extensions, as Triton's clients speak them. Requests are taken apart in the
-worker (inference/worker/tensors.py, which also says what the tensors mean); here are the paths and what a model says of itself.
+With the binary tensor and classification extensions, as Triton's clients speak them. Requests are taken
+apart in the worker (inference/worker/tensors.py, which also says what the tensors mean); here are the paths
+and what a model says of itself.
 """
 
 from __future__ import annotations
@@ -66,8 +67,9 @@ class OpenInference:
     def model(self, _request: Request, name: str, version: str = VERSION) -> Response:
         """A model's tensors: what it takes and gives.
 
-        The input may be sent in other types as well: BYTES `[n]`, picture files (base64 in JSON), which are then decoded and
-        preprocessed just as `classify` does; or, for networks, FP32 in the shape that the network itself takes.
+        The input may be sent in other types as well: BYTES `[n]`, picture files (base64 in JSON), which are
+        then decoded and preprocessed just as `classify` does; or, for networks, FP32 in the shape that the
+        network itself takes.
         """
         return answer(metadata(self._manifest(name, version), self._engine.models[name].runtime))
 
@@ -100,7 +102,8 @@ class OpenInference:
     def infer(self, request: Request, name: str, version: str = VERSION) -> Response:
         """Run a model on one tensor that holds the pictures: JSON, or with the binary tensor extension.
 
-        Tensors of up to `max_batch` pictures: UINT8 pixels, BYTES picture files, or FP32 (see the model's description).
+        Tensors of up to `max_batch` pictures: UINT8 pixels, BYTES picture files, or FP32 (see the model's
+        description).
         """
         self._manifest(name, version)
         head = _head(request)

@@ -1,6 +1,6 @@
 """Snap: capture devices put pictures, people get them with what a model found (docs/protocols.md#snap).
 
-PUT /snippets/<id>/         a picture, raw, in JSON or as the first file of a form; `?model=` names the model, `?room=` who is told
+PUT /snippets/<id>/         a picture, raw, in JSON or in a form; `?model=` names the model, `?room=` who is told
 GET /snippets/<id>/         the newest picture's record; `?history=1` all that are kept, newest first
 GET /snippets/<id>/image    the picture
 GET /snippets/              the newest record of every id

@@ -1,7 +1,7 @@
-"""The relay of Snap: whatever text one client of a room sends reaches every other one, in order (docs/protocols.md#snap).
+"""The relay of Snap: whatever text one client of a room sends reaches every other one, in order.
 
-A client that does not read delays nobody: what it does not take waits in the kernel and in a bounded queue, and one that
-takes nothing of it for `send_timeout` seconds is dropped.
+A client that does not read delays nobody: what it does not take waits in the kernel and in a bounded queue,
+and one that takes nothing of it for `send_timeout` seconds is dropped.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 PREFIX = "/ws"
 MAX_ROOM = 64
 LOOKS = 4
-"""Times that a queue is looked at within the timeout: after a pause of the whole process the loop runs its timers first,
-and a single look would find that nobody had read anything."""
+"""Times that a queue is looked at within the timeout.
+
+After a pause of the whole process the loop runs its timers first, and a single look would find that nobody had read anything.
+"""
 
 
 class Member:
-    """One client in a room, and the watch over what waits for it, in the kernel as well: that alone holds megabytes."""
+    """One client in a room, and the watch over what waits for it, in the kernel too: that alone holds megabytes."""
 
     def __init__(self, ws: WebSocket, send_timeout: float) -> None:
         self._ws, self._send_timeout = ws, send_timeout

@@ -1,8 +1,8 @@
-"""The pictures of Snap on disk: files for the pictures, SQLite for the records. Every method blocks; call it in a thread.
+"""The pictures of Snap on disk: files for the pictures, SQLite for the records. Every method blocks: use a thread.
 
-A picture is there, whole, once `put` has returned, whatever happens then: its file is written under another name,
-flushed to the disk and renamed before its record is committed. What a crash leaves between the two (a file without a
-record) is removed at the next start.
+A picture is there, whole, once `put` has returned, whatever happens then: its file is written under another
+name, flushed to the disk and renamed before its record is committed. What a crash leaves between the two (a
+file without a record) is removed at the next start.
 """
 
 from __future__ import annotations
