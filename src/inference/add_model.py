@@ -26,6 +26,7 @@ if not __package__:
     bootstrap.start(("tensorflow", "openvino", "cv2"))
 
 from imageserver.errors import ImageServerError, ModelError
+from imageserver.inference import prepare
 from imageserver.inference.shared import conversion_cache, manifest, weights
 from imageserver.inference.shared import labels as label_files
 
@@ -36,9 +37,7 @@ SURER = 1.5
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0: the model is there and works; 1: a sentence on standard error says why not."""
     options = _parser().parse_args(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    prepare.set_environment()
     try:
         add(options)
     except (ImageServerError, OSError) as error:
@@ -217,7 +216,6 @@ def _manifest_text(options: argparse.Namespace, folder: Path, findings: Any, wei
 
 def _load(options: argparse.Namespace, folder: Path) -> Any:
     """Load the new model as a worker would; its conversion is in the cache afterwards."""
-    from imageserver.inference import prepare
     from imageserver.inference.worker import loader
     from imageserver.inference.worker.context import LoadContext
 

@@ -8,6 +8,7 @@ Without it the first worker that loads such a model does it. What is in the cach
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ if not __package__:
 
 from imageserver import folders
 from imageserver.errors import ImageServerError
-from imageserver.inference.shared import conversion_cache, lifetime, weights
+from imageserver.inference.shared import conversion_cache, lifetime, manifest, weights
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.shared.registry import Registry
 
@@ -62,8 +63,6 @@ def main(argv: list[str] | None = None) -> int:
         lifetime.end_with_parent(options.parent)
     set_environment()
     if options.folder is not None:
-        from imageserver.inference.shared import manifest
-
         try:
             prepare(manifest.read(options.folder), options.models_cache)
         except (ImageServerError, OSError) as error:
@@ -86,8 +85,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def set_environment() -> None:
-    import os
-
+    """For the libraries, before they are imported: silence, and no graphics card."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the comparison is with the processor, and needs no device
 

@@ -86,7 +86,8 @@ class Registry:
             self._fault(changes, name, str(error))
             return
         self.errors.pop(name, None)
-        (changes.changed if name in self.manifests else changes.added).add(name)
+        names = changes.changed if name in self.manifests else changes.added
+        names.add(name)
         self.manifests[name] = read
 
     def _fault(self, changes: Changes, name: str, text: str) -> None:

@@ -17,11 +17,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imageserver.inference.shared import wire
+from imageserver.errors import ImageServerError, describe
+from imageserver.inference.shared import manifest, wire
 from imageserver.inference.worker import main as worker
 
 if TYPE_CHECKING:
-    from imageserver.inference.shared.manifest import Manifest
     from imageserver.inference.worker.context import LoadContext
     from imageserver.inference.worker.model_api import StatefulModel
 
@@ -45,7 +45,6 @@ class SessionThread:
                 self._owner.send({"op": "outcome", "id": call["id"], **self._outcome(call)})
 
     def _outcome(self, call: wire.Message) -> dict[str, Any]:
-        from imageserver.errors import ImageServerError, describe
         from imageserver.inference.worker import results
 
         owner = self._owner
@@ -82,17 +81,13 @@ class SessionWorker:
     def __init__(
         self, control: socket.socket, arena: memoryview, slot_bytes: int, folder: Path, context: LoadContext
     ) -> None:
-        from imageserver.inference.shared import manifest
-
-        self.manifest: Manifest = manifest.read(folder)
+        self.manifest = manifest.read(folder)
         self.context = context
         self._control, self._arena, self._slot_bytes = control, arena, slot_bytes
         self._sending = threading.Lock()
         self._lanes: dict[int, SessionThread] = {}
 
     def serve(self) -> None:
-        from imageserver.errors import ImageServerError
-
         self.send({"op": "hello", "pid": os.getpid()})
         begun = time.monotonic()
         try:
@@ -102,9 +97,8 @@ class SessionWorker:
             return
         self._lanes[0] = SessionThread(self, 0, first)
         seconds = round(time.monotonic() - begun, 3)
-        self.send(
-            {"op": "loaded", "model": self.manifest.name, "runtime": "python", "seconds": seconds, "warnings": []}
-        )
+        about = {"runtime": "python", "seconds": seconds, "warnings": []}
+        self.send({"op": "loaded", "model": self.manifest.name, **about})
         unpacker = wire.Unpacker()
         while data := self._control.recv(65536):
             for message in unpacker.feed(data):

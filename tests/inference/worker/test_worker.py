@@ -90,7 +90,7 @@ def test_a_model_that_does_not_load_says_why_and_leaves_the_others(worker, tmp_p
     assert failed["op"] == "failed"
     assert failed["error"] == "model.py of the model 'broken' does not load: RuntimeError: no such luck"
     (folder / "model.py").write_text("class Model: pass")
-    assert "no class Model with a method predict" in worker.load(folder)["error"]
+    assert "has no class Model with predict" in worker.load(folder)["error"]
     (folder / "model.py").write_text(
         "class Model:\n def __init__(self, folder, manifest): 1 / 0\n def predict(self, batch): pass"
     )

@@ -34,12 +34,14 @@ def _whole(width: int, height: int, wanted: Input) -> Region:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """`function(pixels, input)` makes the array.
+    """How pictures become the array that a model takes.
 
-    `least` is the shortest side in pixels that the decoder must deliver (it may reduce a large picture to 1/2,
-    1/4 or 1/8 as long as the shortest side keeps at least that much; the sides of the model's own input count
-    as well). `region(width, height, input)` says which part of the picture, as x, y, width, height in its
-    pixels, the array shows: boxes are mapped back by it.
+    Args:
+        function: from upright pixels and the manifest's input to the array.
+        least: the shortest side, in pixels, that the decoder must deliver. It may reduce a large picture to 1/2, 1/4
+            or 1/8 as long as the shortest side keeps that much; the sides of the model's own input count as well.
+        region: from a picture's width and height, and the manifest's input, to the part of the picture that the
+            array shows: x, y, width, height in the picture's pixels. Boxes are mapped back by it.
     """
 
     function: Callable[[Array, Input], Array]
@@ -60,31 +62,34 @@ def stretch(pixels: Array, wanted: Input) -> Array:
 def crop(pixels: Array, wanted: Input) -> Array:
     """The largest middle part with the model's proportions, then to its size."""
     height, width = pixels.shape[:2]
-    x, y, w, h = (round(value) for value in crop_region(width, height, wanted))
-    return stretch(pixels[y : y + max(1, h), x : x + max(1, w)], wanted)
+    left, top, across, down = (round(value) for value in crop_region(width, height, wanted))
+    return stretch(pixels[top : top + max(1, down), left : left + max(1, across)], wanted)
 
 
 def crop_region(width: int, height: int, wanted: Input) -> Region:
-    scale = min(width / wanted.width, height / wanted.height)
-    w, h = wanted.width * scale, wanted.height * scale
-    return (width - w) / 2, (height - h) / 2, w, h
+    return _middle(width, height, wanted, min(width / wanted.width, height / wanted.height))
 
 
 def letterbox(pixels: Array, wanted: Input) -> Array:
     """All of the picture, its proportions kept, in the middle of the model's size; grey around it."""
     height, width = pixels.shape[:2]
     scale = min(wanted.width / width, wanted.height / height)
-    w, h = max(1, round(width * scale)), max(1, round(height * scale))
-    x, y = (wanted.width - w) // 2, (wanted.height - h) // 2
+    across, down = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (wanted.width - across) // 2, (wanted.height - down) // 2
     out = np.full((wanted.height, wanted.width, wanted.channels), PADDING, np.uint8)
-    out[y : y + h, x : x + w] = resize(pixels, w, h).reshape(h, w, wanted.channels)
+    small = resize(pixels, across, down)
+    out[top : top + down, left : left + across] = small.reshape(down, across, wanted.channels)
     return out
 
 
 def letterbox_region(width: int, height: int, wanted: Input) -> Region:
-    scale = max(width / wanted.width, height / wanted.height)
-    w, h = wanted.width * scale, wanted.height * scale
-    return (width - w) / 2, (height - h) / 2, w, h
+    return _middle(width, height, wanted, max(width / wanted.width, height / wanted.height))
+
+
+def _middle(width: int, height: int, wanted: Input, scale: float) -> Region:
+    """The model's input, enlarged by `scale`, in the middle of the picture."""
+    across, down = wanted.width * scale, wanted.height * scale
+    return (width - across) / 2, (height - down) / 2, across, down
 
 
 def resize(pixels: Array, width: int, height: int) -> Array:
