@@ -21,6 +21,10 @@ MOST_FAULTS = 10
 """Told of one file: whoever mends that many looks again anyway, and the search for similar keys takes time."""
 
 
+SHOWN = 100
+"""Characters of a wrong value or key that are told."""
+
+
 class CheckedTable:
     """One table of a file, and the tables in it.
 
@@ -100,11 +104,11 @@ class CheckedTable:
         elif value is default or good(value):
             return value
         else:
-            self.wrong(key, f"must be {wanted}, not {value!r}")
+            self.wrong(key, f"must be {wanted}, not {_shown(value)}")
         return stand_in
 
     def _unknown(self, tables: list[CheckedTable]) -> Iterator[str]:
-        for key in self._data:
+        for key in (key[:SHOWN] for key in self._data):
             near = difflib.get_close_matches(key, self._known, 1)
             near = near or [table._dotted(key) for table in tables if key in table._known]
             remedy = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(self._known)}"
@@ -112,6 +116,13 @@ class CheckedTable:
 
     def _dotted(self, key: str) -> str:
         return f"{self._name}.{key}" if self._name else key
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)[:SHOWN]
+    except ValueError:  # Python writes no numbers of more than 4,300 digits
+        return "a number of thousands of digits"
 
 
 def _is_number(value: object, low: float = -sys.float_info.max, high: float = sys.float_info.max) -> bool:

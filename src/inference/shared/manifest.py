@@ -133,7 +133,7 @@ def read(folder: Path) -> Manifest:
         data = tomllib.loads(text.decode())
     except OSError as error:
         raise ManifestError(f"{file}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, a number of 5,000 digits
         raise ManifestError(f"{file}: not valid TOML: {error}") from error
     check_name(file, folder.name)
     root = CheckedTable("", data)

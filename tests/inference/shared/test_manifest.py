@@ -168,6 +168,17 @@ def test_a_huge_number_is_a_fault_like_any_other(tmp_path):
     )
 
 
+@pytest.mark.parametrize("value", [f"0x{'f' * 5000}", f'"{"x" * 500_000}"', "9" * 5000, f"{{{'x' * 500_000} = 1}}"])
+def test_what_is_long_is_told_in_a_line(tmp_path, value):
+    """The server process reads manifests, so nothing in one may cost it time, or more than a line of its log."""
+    found = fault(make(tmp_path / "a", GOOD.replace("width = 28", f"width = {value}")))
+    assert len(found) < 500
+
+
+def test_a_long_unknown_key_is_told_in_a_line(tmp_path):
+    assert len(fault(make(tmp_path / "a", f"{'x' * 500_000} = 1{GOOD}"))) < 500
+
+
 def test_a_model_may_be_left_out_of_lists(tmp_path):
     assert manifest.read(make(tmp_path / "a", GOOD)).listed
     assert not manifest.read(make(tmp_path / "b", "listed = false" + GOOD)).listed
