@@ -29,7 +29,6 @@ with warnings.catch_warnings():
     import eventlet
 import eventlet.event
 import eventlet.hubs
-import eventlet.queue
 import eventlet.semaphore
 import eventlet.tpool
 from eventlet.green import socket as green_socket
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
 else:
     Socket = GreenSocket
 
-Empty = eventlet.queue.Empty
-Full = eventlet.queue.Full
 Semaphore = eventlet.semaphore.Semaphore
 sleep: Callable[[float], None] = eventlet.sleep
 
@@ -96,13 +93,6 @@ class Event:
             except TimedOut:
                 pass
         return self._set
-
-
-class Queue(eventlet.queue.LightQueue):
-    """A bounded FIFO: `put`, `put_nowait` (raises Full), `get(timeout=…)` (raises Empty), `get_nowait`, `qsize`."""
-
-    def __init__(self, maxsize: int) -> None:
-        super().__init__(maxsize)
 
 
 class Task:
@@ -252,15 +242,6 @@ def numbered(prefix: str) -> Callable[[], str]:
     """A source of short unique names: `prefix1`, `prefix2`, …"""
     count = itertools.count(1)
     return lambda: f"{prefix}{next(count)}"
-
-
-def process_is_alive(pid: int) -> bool:
-    """Whether a process of this number exists."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 class Watch:

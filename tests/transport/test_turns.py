@@ -14,7 +14,7 @@ from imageserver.transport import hub
 from imageserver.transport.fairness import TURN_SECONDS, SharedTurn, Turn
 from imageserver.transport.http.server import HttpLimits, HttpServer
 from imageserver.transport.limits import WebSocketLimits
-from imageserver.transport.websocket import connection
+from imageserver.transport.websocket import incoming
 from imageserver.transport.websocket.connection import WebSocket
 from imageserver.transport.websocket.frames import BINARY, Chunk
 
@@ -102,7 +102,7 @@ def test_the_loop_has_its_turn_between_two_of_a_single_client(room: Room) -> Non
 
 def test_a_message_is_handled_before_the_next_is_read(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own handler does not wait for a client that never pauses: what comes next is not read without bound."""
-    monkeypatch.setattr(connection, "_chunks", [Chunk(100_000)])  # what one read may bring, a sixth of what is there
+    monkeypatch.setattr(incoming, "_chunks", [Chunk(100_000)])  # what one read may bring, a sixth of what is there
     payload, count = b"x" * 100, 6000
     ws = room.client("flood", count, payload)
     messages = ws.messages()

@@ -230,9 +230,9 @@ class EngineSession:
     def last_seen(self) -> float:
         """When the client last sent something."""
         ws = self.ws if self.state is _WEBSOCKET else None
-        if self.posting is not None or (ws is not None and ws.handling):
+        if self.posting is not None or (ws is not None and not ws.incoming.waiting):
             return self.owner.clock()  # its next heartbeat may be behind what is being read or handled just now
-        return self._seen if ws is None else max(self._seen, ws.read_at)
+        return self._seen if ws is None else max(self._seen, ws.incoming.read_at)
 
     def wake_poll(self) -> None:
         """Let the poll that waits look again, if there is one."""

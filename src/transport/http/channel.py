@@ -58,7 +58,7 @@ class HttpChannel:
     ) -> None:
         self.sock, self.peer, self.log = sock, peer, log
         self._limits, self._clock, self._turn = limits, clock, Turn(clock)
-        self._events = self._new_events()
+        self._events = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes)
         self.state = ChannelState.IDLE
         self.keep_alive_asked = False
         """Whether a client of HTTP/1.0 wants the connection kept, and so has to be told that it is."""
@@ -79,12 +79,14 @@ class HttpChannel:
                 event = self._wait_for_head()
             if not isinstance(event, h11.Request):
                 return None  # the client closed, or asked for nothing in time
-            self._check(event)
+            _check(event, self._limits)
         except Refusal:
             self._enter(ChannelState.ANSWERING)
             raise
         self._enter(ChannelState.ANSWERING)
-        self.keep_alive_asked = event.http_version == b"1.0" and self._kept_alive(event)
+        self.keep_alive_asked = _asks_to_keep(event)
+        if self.keep_alive_asked:
+            self._take_as_1_1(event)
         return event
 
     def next_event(self, timeout: float) -> Any:
@@ -164,9 +166,6 @@ class HttpChannel:
         assert self.state is not ChannelState.UPGRADED, "nothing of HTTP follows an upgrade"
         self.state = state
 
-    def _new_events(self) -> h11.Connection:
-        return h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.header_bytes)
-
     def _wait_for_head(self) -> Any:
         limits, clock = self._limits, self._clock
         event: Any = h11.NEED_DATA
@@ -190,61 +189,21 @@ class HttpChannel:
         try:
             return self._events.next_event()
         except h11.RemoteProtocolError as error:
-            raise self._misread(error, in_head) from None
+            arrived, ended = self._events.trailing_data
+            raise _misread(error, bytes(arrived) if in_head else None, ended, self._limits) from None
 
-    def _misread(self, error: h11.RemoteProtocolError, in_head: bool) -> Refusal:
-        """The refusal of what h11 could not read."""
+    def _take_as_1_1(self, request: h11.Request) -> None:
+        """Give h11 the same request anew, as one of HTTP/1.1; the answer is still framed for HTTP/1.0."""
+        headers = [(name, value) for name, value in request.headers if name not in (b"expect", b"host")]
+        again = h11.Request(method=request.method, target=request.target, headers=[*headers, (b"host", b"any")])
+        head = h11.Connection(h11.CLIENT).send(again) or b""
         arrived, ended = self._events.trailing_data
-        if error.error_status_hint == 431 and in_head:  # it will not wait any longer for the end of the headers
-            whole_line = b"\n" in arrived[: self._limits.request_line_bytes]
-            return self._long_headers() if whole_line else self._long_line()
-        limit = "header_bytes" if error.error_status_hint == 431 else ""
-        reason = str(error).partition(": bytearray(")[0]  # what follows is h11's memory
-        return Refusal(error.error_status_hint, f"This is not a proper HTTP request: {reason}.", limit, log=not ended)
-
-    def _long_line(self) -> Refusal:
-        most = self._limits.request_line_bytes
-        return Refusal(414, f"The request line is longer than {most} bytes.", "request_line_bytes")
-
-    def _long_headers(self) -> Refusal:
-        return Refusal(431, f"The headers are longer than {self._limits.header_bytes} bytes.", "header_bytes")
-
-    def _check(self, request: h11.Request) -> None:
-        """Raises Refusal for a request that is too large, or that others may read otherwise."""
-        limits, headers = self._limits, request.headers
-        if len(request.method) + len(request.target) + 10 > limits.request_line_bytes:
-            raise self._long_line()
-        if sum(len(name) + len(value) + 4 for name, value in headers) > limits.header_bytes:
-            raise self._long_headers()  # h11 limits what it waits for only
-        values = dict(headers)
-        if b"content-length" in values and b"transfer-encoding" in values:
-            # A proxy may have counted where h11 reads chunks, and what one takes for a body the other takes for a request.
-            raise Refusal(400, "This is not a proper HTTP request: it has both Content-Length and Transfer-Encoding.")
-        if int(values.get(b"content-length", 0)) > limits.body_bytes:
-            raise Refusal(413, f"A request body may have {limits.body_bytes} bytes.", "body_bytes")
-
-    def _kept_alive(self, request: h11.Request) -> bool:
-        """Keep the connection of an HTTP/1.0 client that asks for it, which h11 does for HTTP/1.1 alone; whether it does.
-
-        h11 is given the same request anew, as one of HTTP/1.1; the answer is still framed for HTTP/1.0.
-        """
-        headers = [(name, value) for name, value in request.headers if name != b"expect"]
-        values = dict(headers)
-        if b"transfer-encoding" in values or b"keep-alive" not in values.get(b"connection", b"").lower():
-            return False
-        if b"host" not in values:
-            headers.append((b"host", b""))
-        head = h11.Connection(h11.CLIENT).send(
-            h11.Request(method=request.method, target=request.target, headers=headers)
-        )
-        arrived, ended = self._events.trailing_data
-        self._events = self._new_events()
-        self._events.receive_data((head or b"") + bytes(arrived))
+        self._events = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + self._limits.header_bytes)
+        self._events.receive_data(head + bytes(arrived))
         if ended:
             self._events.receive_data(b"")
         self._parse()
         self._events.their_http_version = b"1.0"
-        return True
 
     def _drain(self) -> None:
         """Drop the rest of a body: a client that is cut off while it sends may never see the answer."""
@@ -258,3 +217,41 @@ class HttpChannel:
                 left -= len(event.data)
             elif event is not h11.NEED_DATA:
                 return
+
+
+def _asks_to_keep(request: h11.Request) -> bool:
+    """Whether it is of HTTP/1.0, where h11 keeps no connection, and asks to keep it."""
+    values = dict(request.headers)
+    asks = b"keep-alive" in values.get(b"connection", b"").lower() and b"transfer-encoding" not in values
+    return asks and bool(request.http_version == b"1.0")
+
+
+def _check(request: h11.Request, limits: HttpLimits) -> None:
+    """Raises Refusal for a request that is too large, or that others may read otherwise."""
+    if len(request.method) + len(request.target) + 10 > limits.request_line_bytes:
+        raise _long_line(limits)
+    if sum(len(name) + len(value) + 4 for name, value in request.headers) > limits.header_bytes:
+        raise _long_headers(limits)  # h11 limits what it waits for only
+    values = dict(request.headers)
+    if b"content-length" in values and b"transfer-encoding" in values:
+        # A proxy may have counted where h11 reads chunks: what one takes for a body the other takes for a request.
+        raise Refusal(400, "This is not a proper HTTP request: it has both Content-Length and Transfer-Encoding.")
+    if int(values.get(b"content-length", 0)) > limits.body_bytes:
+        raise Refusal(413, f"A request body may have {limits.body_bytes} bytes.", "body_bytes")
+
+
+def _misread(error: h11.RemoteProtocolError, head: bytes | None, ended: bool, limits: HttpLimits) -> Refusal:
+    """The refusal of what h11 could not read; `head`: what there is of the headers, if it was reading them."""
+    if error.error_status_hint == 431 and head is not None:  # it will not wait any longer for the end of the headers
+        return _long_headers(limits) if b"\n" in head[: limits.request_line_bytes] else _long_line(limits)
+    limit = "header_bytes" if error.error_status_hint == 431 else ""
+    reason = str(error).partition(": bytearray(")[0]  # what follows is h11's memory
+    return Refusal(error.error_status_hint, f"This is not a proper HTTP request: {reason}.", limit, log=not ended)
+
+
+def _long_line(limits: HttpLimits) -> Refusal:
+    return Refusal(414, f"The request line is longer than {limits.request_line_bytes} bytes.", "request_line_bytes")
+
+
+def _long_headers(limits: HttpLimits) -> Refusal:
+    return Refusal(431, f"The headers are longer than {limits.header_bytes} bytes.", "header_bytes")

@@ -18,17 +18,14 @@ from typing import TYPE_CHECKING
 
 from imageserver import metrics
 from imageserver.transport import hub
-from imageserver.transport.fairness import Turn
 from imageserver.transport.limits import WebSocketLimits
 from imageserver.transport.websocket import frames
 from imageserver.transport.websocket.frames import BINARY, CLOSE, PING, TEXT, CloseCode, ProtocolError
+from imageserver.transport.websocket.incoming import Incoming
 from imageserver.transport.websocket.outgoing import Outgoing
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-_chunks: list[frames.Chunk] = []  # memory to read into, lent to whoever reads just now: an idle connection has none
-_SPARE_CHUNKS = 4
 
 
 class WebSocketState(enum.Enum):
@@ -47,8 +44,8 @@ class WebSocket:
     """One connection. `messages` or `receive` belong to one green thread; `send` and `close` to any."""
 
     __slots__ = (
-        "_clock", "_close_timer", "_limits", "_log", "_messages", "_pings", "_pings_since", "_receiver", "_rest", "_sock", "_turn",
-        "_waiting", "close_code", "close_reason", "outgoing", "read_at", "state",
+        "_clock", "_close_timer", "_limits", "_log", "_messages", "_pings", "_pings_since", "_sock", "close_code", "close_reason",
+        "incoming", "outgoing", "state",
     )  # fmt: skip
 
     def __init__(
@@ -60,25 +57,15 @@ class WebSocket:
         log: Callable[[str], None] = lambda _line: None,
     ) -> None:
         sock.setblocking(False)
-        self._sock, self._rest, self._limits, self._clock, self._log = sock, rest, limits, clock, log
-        self._receiver = frames.Receiver(limits.message_bytes, clock)
-        self._turn = Turn(clock)
+        self._sock, self._limits, self._clock, self._log = sock, limits, clock, log
         self._pings, self._pings_since = 0, 0.0
         self._close_timer: hub.Timer | None = None
-        self._waiting = False
         self._messages: Iterator[tuple[int, bytes]] | None = None
         self.state = _OPEN
         self.close_code: int | None = None
         """Why it ends: the code of the close frame, ours or theirs; NO_STATUS_RCVD without one; None while it is open."""
         self.close_reason = ""
-        self.outgoing = Outgoing(sock)
-        self.read_at = clock()
-        """When something last came from the client."""
-
-    @property
-    def handling(self) -> bool:
-        """Whether what came is being handled, so that nothing is read just now."""
-        return not self._waiting
+        self.incoming, self.outgoing = Incoming(sock, rest, limits, clock), Outgoing(sock)
 
     @property
     def untaken(self) -> int:
@@ -105,10 +92,10 @@ class WebSocket:
         UTF-8. Pings are answered meanwhile. Never raises:
         a client that breaks the protocol or a limit is closed with the code that says so, and the iterator ends.
         """
-        clock, turn = self._clock, self._turn
+        clock, turn = self._clock, self.incoming.turn
         turn.begin()
         try:
-            for batch in self._batches():
+            for batch in self.incoming.batches():
                 for opcode, payload in batch:
                     if opcode > BINARY:
                         if not self._control(opcode, payload):
@@ -202,45 +189,6 @@ class WebSocket:
 
     def _shut_writing(self) -> None:
         hub.shut(self._sock, reading=False)
-
-    def _batches(self) -> Iterator[Iterator[tuple[int, bytes]]]:
-        """Read, and yield what each read completes, to be used up before the next; ends with the stream."""
-        receiver, sock = self._receiver, self._sock
-        if self._rest:
-            chunk = frames.Chunk(len(self._rest))
-            chunk.view[: chunk.size] = self._rest
-            self._rest = b""
-            yield receiver.parse(chunk, chunk.size)
-        while True:
-            chunk = _chunks.pop() if _chunks else frames.Chunk()
-            try:
-                count = hub.receive_nowait(sock, receiver.room(chunk))
-                if count:
-                    self.read_at = self._clock()
-                    yield receiver.parse(chunk, count)
-            except OSError:
-                return
-            finally:
-                if len(_chunks) < _SPARE_CHUNKS:
-                    _chunks.append(chunk)
-            if count is None:
-                self._wait()
-            elif not count:
-                return
-            del chunk
-
-    def _wait(self) -> None:
-        since = self._receiver.since
-        left = None if since is None else max(0.0, since + self._limits.message_seconds - self._clock())
-        self._waiting = True
-        try:
-            hub.wait_readable(self._sock, left)
-        except hub.TimedOut:
-            sentence = f"a message may take {self._limits.message_seconds:g} seconds"
-            raise ProtocolError(CloseCode.POLICY_VIOLATION, sentence, "message_seconds") from None
-        finally:
-            self._waiting = False
-            self._turn.begin()
 
     def _control(self, opcode: int, payload: bytes) -> bool:
         """Act on a control frame; False: it was the close frame."""
