@@ -22,7 +22,7 @@ def pause() -> None:
 
 
 class SharedTurn:
-    """One turn for a crowd of connections: at most `most` of them go on in each turn of the loop, in the order of asking.
+    """One turn for a crowd of connections: `most` of them go on in each turn of the loop, in the order of asking.
 
     A crowd whose bytes arrive at the same moment would else be served within one turn, while everybody else waits.
     """

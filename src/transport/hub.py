@@ -331,7 +331,7 @@ def no_delay(sock: Socket) -> None:
 
 
 def unacknowledged(sock: Socket) -> int:
-    """Bytes given to the kernel that the other side has not taken yet (SIOCOUTQ, tcp(7)); 0 for a connection that is gone."""
+    """Bytes given to the kernel that the other side has not taken yet (SIOCOUTQ, tcp(7)); 0 when it is gone."""
     count = bytearray(4)
     try:
         fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, count)
@@ -341,7 +341,7 @@ def unacknowledged(sock: Socket) -> int:
 
 
 def shut(sock: Socket, *, reading: bool = True) -> None:
-    """Shut a connection down, both ways or (`reading=False`) only ours; the descriptor stays open. Never raises OSError.
+    """Shut a connection down, both ways or (`reading=False`) only ours; the descriptor stays. Never raises OSError.
 
     Green threads that wait for it wake up; closing the descriptor under them would leave them waiting for whoever
     gets its number next.

@@ -15,10 +15,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 import bootstrap
 
 bootstrap.provide_package()
+
+from tests.conformance.plain import websocket_app
 
 from imageserver.transport import hub
 from imageserver.transport.engineio.outgoing import Group
@@ -27,7 +30,7 @@ from imageserver.transport.engineio.server import EngineServer
 from imageserver.transport.http.server import HttpServer
 from imageserver.transport.limits import HttpLimits, SocketIOLimits
 from imageserver.transport.socketio.server import SocketIOServer
-from imageserver.transport.websocket.connection import WebSocket, websocket_app
+from imageserver.transport.websocket.connection import WebSocket
 
 LIMITS = SocketIOLimits(ping_interval=0.3, ping_timeout=0.2, message_bytes=1_000_000, connect_seconds=1)
 

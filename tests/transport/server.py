@@ -16,12 +16,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 import bootstrap
 
 bootstrap.provide_package()
 
 import greenlet
+from tests.conformance.plain import websocket_app
 
 from imageserver import errors, metrics
 from imageserver.transport import hub
@@ -29,7 +31,7 @@ from imageserver.transport.engineio import polling
 from imageserver.transport.http.server import HttpLimits, HttpServer
 from imageserver.transport.limits import WebSocketLimits
 from imageserver.transport.socketio.server import ConnectionRefused, SocketIOLimits, SocketIOServer
-from imageserver.transport.websocket.connection import WebSocket, websocket_app
+from imageserver.transport.websocket.connection import WebSocket
 
 OPTIONS = json.loads(sys.argv[1])
 LOG: list[str] = []

@@ -62,7 +62,7 @@ class Heartbeat:
             self._ping_in(self._limits.ping_interval)
 
     def verdict(self) -> bool:
-        """Whether the session is open, for a poll that has come; waits while something is missing whose time is all but over.
+        """Whether the session is open, for a poll that has come; waits while what is missing is all but too late.
 
         Such a poll would fetch a ping that nobody can answer in time, or keep an answer that nobody will fetch.
         """

@@ -52,7 +52,7 @@ def no_pause() -> None:
 
 
 def decode_base64(text: str, pause: Pause = no_pause) -> bytes:
-    """Bytes from base64; line breaks are allowed, since Java's encoder puts one after each 76 characters. Raises `DecodeError`."""
+    """Bytes from base64, line breaks allowed: Java's encoder puts one after each 76 characters. Raises DecodeError."""
     parts: list[bytes] = []
     characters = b""
     try:

@@ -13,7 +13,7 @@ UPGRADE_GRACE = 0.05
 """Seconds that a request which comes amid an upgrade waits for the upgrade to complete: the loop may see it first."""
 
 OLD_POLL_SECONDS = 9.0
-"""How long a poll of generation 3 waits before it is answered with NOOP: Java's client 1.0.0 gives one up after 10 s."""
+"""How long a poll of generation 3 waits until it is answered NOOP: Java's client 1.0.0 gives one up after 10 s."""
 
 
 def poll(request: EngineRequest, session: EngineSession) -> list[bytes]:
@@ -61,7 +61,7 @@ def post(request: EngineRequest, session: EngineSession) -> list[bytes]:
 
 
 def settle(session: EngineSession) -> None:
-    """Wait a moment while it moves to a WebSocket: a POST right behind the move's last packet comes too late, not in time."""
+    """Wait a moment while it moves to a WebSocket: a POST right behind the move comes too late, not in time."""
     end = session.owner.clock() + UPGRADE_GRACE
     while session.state is EngineState.UPGRADING and session.owner.clock() < end:
         hub.sleep(0.001)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -39,16 +38,7 @@ class EngineRefusal(Exception):
 
 
 class EngineRequest:
-    """A request to an Engine.IO server; `parse` before `codec`, `transport`, `sid`, `base64` and `jsonp` are looked at."""
-
-    codec: ModuleType
-    transport: str
-    sid: str
-    base64: bool
-    """Whether the handshake says that binary must be sent as text."""
-    jsonp: str | None
-    """The number of the callback that a JSONP client of generation 3 waits for."""
-    polls: bool
+    """A request to an Engine.IO server; `parse` it before anything of its query is looked at."""
 
     def __init__(self, environ: WSGIEnvironment, start_response: StartResponse, origins: Origins) -> None:
         self.environ, self._start_response, self._origins = environ, start_response, origins
@@ -70,11 +60,12 @@ class EngineRequest:
         if self.transport not in ("polling", "websocket"):
             raise EngineRefusal(TRANSPORT_UNKNOWN)
         self.polls = self.method == "GET" and self.transport == "polling"
+        # The callback that a JSONP client of generation 3 waits for; and whether binary must be sent as text.
         self.jsonp = query.get("j") if codec is v3 else None
         self.base64 = query.get("b64", "") not in ("", "0", "false") or self.jsonp is not None
 
     def read(self, most: int) -> bytes:
-        """The body, and what a JSONP client wrapped it in removed. Raises OSError, Refusal, DecodeError (over `most` bytes)."""
+        """The payload. Raises OSError, Refusal, and DecodeError for one of more than `most` bytes."""
         body: bytes = self.environ["wsgi.input"].read(most + 1)
         if len(body) > most:
             raise DecodeError(f"a payload may have {most} bytes", "payload_bytes")

@@ -35,7 +35,7 @@ LAST_ANSWER_SECONDS = 1.0
 """How long a closed polling session's last answer waits for the poll that crosses the close on its way."""
 
 BESIDE_BYTES = 16
-"""What a WebSocket message may have beside what it carries: its packet's type, and the time before a session's frame."""
+"""What a WebSocket message may have beside what it carries: a packet's type, and the time of a session's frame."""
 
 
 class EngineServer:
@@ -93,10 +93,6 @@ class EngineServer:
         if orderly and session.poll is None:
             self.last_answers[session.sid] = session
             hub.call_later(LAST_ANSWER_SECONDS, self.last_answers.pop, session.sid, None)
-
-    def finished(self, session: EngineSession) -> None:
-        """The session is closed and nothing of it runs any more."""
-        self.disconnect(session.sid, session.reason)
 
     # The HTTP side.
 

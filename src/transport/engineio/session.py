@@ -70,13 +70,11 @@ class Owner(Protocol):
     clock: Callable[[], float]
     log: Callable[[str], None]
     message: Callable[[str, str | bytes], None]
+    disconnect: Callable[[str, str], object]
     offer_text: Callable[[str, bytes], bool]
 
     def forget(self, session: EngineSession, *, orderly: bool) -> None:
-        """The session is closed: nothing may find it any more, but after an orderly end the poll that fetches the last."""
-
-    def finished(self, session: EngineSession) -> None:
-        """The session is closed and nothing of it runs any more."""
+        """It is closed: nothing may find it any more but, after an orderly end, the poll that fetches the last."""
 
 
 class WaitingPoll(NamedTuple):
@@ -90,8 +88,8 @@ class EngineSession:
     """A client's session. `with session:` around whatever reads for it and calls handlers."""
 
     __slots__ = (
-        "_readers", "_seen", "base64", "codec", "environ", "heartbeat", "owner", "poll", "posting", "queue", "reason", "sid", "state",
-        "ws",
+        "_readers", "_seen", "base64", "codec", "environ", "heartbeat", "owner", "poll", "posting", "queue", "reason",
+        "sid", "state", "ws",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, sid: str, codec: ModuleType, base64: bool, environ: WSGIEnvironment) -> None:
@@ -173,13 +171,13 @@ class EngineSession:
         return self.send(Group([packet]))
 
     def flush(self) -> None:
-        """Give what waits to the WebSocket, as far as the kernel takes it. Must not block: `drained` of what goes out."""
+        """Give what waits to the WebSocket, as far as the kernel takes it. Never blocks."""
         ws = self.ws
         while ws is not None and self.state is _WEBSOCKET and self.queue and not ws.outgoing.size:
             ws.write(self.queue.take_frames(self.codec, self.base64))
 
     def receive(self, packet: EnginePacket) -> None:
-        """Act on one packet from the client, whichever way it came. Raises `DecodeError` for one that does not belong here."""
+        """Act on one packet from the client, whichever way it came. Raises DecodeError for one of another's."""
         kind, data = packet
         if kind == MESSAGE:
             self.owner.message(self.sid, data)
@@ -251,7 +249,7 @@ class EngineSession:
         """Tell the application of the end, once, in a green thread that may block."""
         if self.state is EngineState.CLOSED:
             self._change(EngineState.FINISHED)
-            self.owner.finished(self)
+            self.owner.disconnect(self.sid, self.reason)
 
     def _change(self, state: EngineState) -> None:
         """Change the state, and count it."""

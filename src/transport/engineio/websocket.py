@@ -23,7 +23,7 @@ def begin(session: EngineSession, ws: WebSocket, connected: Callable[[], object]
 
 
 def move(session: EngineSession, ws: WebSocket, seconds: float) -> None:
-    """Take a polling session over, as soon as the client has asked for it within `seconds`, and serve it until it ends."""
+    """Take a polling session over, if the client asks for it within `seconds`, and serve it until it ends."""
     messages = ws.messages()
     if session.state is EngineState.POLLING and _upgraded(session, ws, messages, seconds):
         with session:

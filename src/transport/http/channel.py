@@ -69,7 +69,7 @@ class HttpChannel:
         return self._events.they_are_waiting_for_100_continue
 
     def read_head(self) -> h11.Request | None:
-        """Wait for the next request; None when there is none. Raises OSError, and Refusal for one that cannot be served."""
+        """Wait for the next request; None when there is none. Raises OSError, Refusal."""
         event: Any = h11.NEED_DATA
         self._turn.share()
         try:
@@ -136,7 +136,7 @@ class HttpChannel:
         return self.sock, rest
 
     def finish(self, *, drain: bool) -> bool:
-        """Make ready for the next request; whether there can be one. `drain`: read first what still comes of this one."""
+        """Make ready for the next request; whether there can be one. `drain`: read what still comes of this one."""
         events = self._events
         if drain and events.their_state is h11.SEND_BODY:
             self._drain()
@@ -149,7 +149,7 @@ class HttpChannel:
         return False
 
     def linger(self) -> None:
-        """Say that nothing more comes and wait a moment for the client to close, so that no reset overtakes the answer."""
+        """Say that nothing more comes, and wait a moment for the client to close: no reset may overtake the answer."""
         try:
             hub.shut(self.sock, reading=False)
             end, left = self._clock() + 1, self._limits.drain_bytes

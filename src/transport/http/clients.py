@@ -32,7 +32,7 @@ class ClientAddresses:
         return any(parsed in network for network in self._networks)
 
     def behind(self, peer: str, forwarded: str) -> str:
-        """Who is asking: `peer`, or behind trusted proxies the last address of X-Forwarded-For that is not one of them."""
+        """Who is asking: `peer`, or behind trusted proxies the last address of X-Forwarded-For that is none."""
         address = peer
         for hop in reversed(forwarded.split(",")):
             hop = hop.strip()

@@ -89,7 +89,7 @@ class HttpConnection:
         self._channel.sock.close()
 
     def _secure(self, context: ssl.SSLContext) -> bool:
-        """Do the TLS handshake; False when the client speaks HTTP without it, which it has been told. OSError, TimedOut."""
+        """Do the TLS handshake; False when the client speaks plain HTTP, and was told so. Raises OSError, TimedOut."""
         channel, clock = self._channel, self._site.clock
         end = clock() + self._site.limits.handshake_seconds
         if b"A" <= hub.peek(channel.sock, end - clock()) <= b"Z":  # a method; a handshake begins with a 22
@@ -127,7 +127,7 @@ class HttpConnection:
     def _environ(self, request: h11.Request, body: Body) -> WSGIEnvironment:
         """What WSGI (PEP 3333) tells the application of a request.
 
-        `transport.upgrade` is the Upgrade header: a server may ignore it, and so does an application that does not look.
+        `transport.upgrade` is the Upgrade header, which an application may ignore: those that know none never see it.
         """
         channel = self._channel
         target = request.target.decode("latin-1")

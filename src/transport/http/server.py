@@ -21,7 +21,7 @@ from imageserver.transport.http.connection import HttpConnection
 from imageserver.transport.limits import HttpLimits
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 __all__ = ["HttpLimits", "HttpServer"]
 
@@ -92,9 +92,8 @@ class HttpServer:
                 sock, address = self._listener.accept()
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    self.log(
-                        f"cannot accept a connection: {error.strerror}; raise the limit of open files or lower `connections`"
-                    )
+                    cure = "raise the limit of open files or lower `connections`"
+                    self.log(f"cannot accept a connection: {error.strerror}; {cure}")
                     hub.sleep(0.1)  # those waiting stay in the kernel's queue
                 continue
             if len(self._connections) >= self.limits.connections:
@@ -138,6 +137,6 @@ class HttpServer:
         sock.close()
 
 
-def _not_found(_environ: WSGIEnvironment, start_response: object) -> list[bytes]:
-    start_response("404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", "10")])  # type: ignore[operator]
+def _not_found(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+    start_response("404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", "10")])
     return [b"Not found\n"]

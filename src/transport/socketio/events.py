@@ -34,7 +34,7 @@ class _Incoming:
 
 
 class EventReader:
-    """Takes the messages of all connections, each in its order, and calls the handlers of their events there and then."""
+    """Takes the messages of all connections, each in its order, and calls the handlers of events there and then."""
 
     def __init__(self, engine: EngineServer, handlers: Handlers, members: Members) -> None:
         self._engine, self._handlers, self._members, self._joined = engine, handlers, members, members.joined
@@ -127,7 +127,7 @@ class EventReader:
         self._sweep = hub.call_later(self._limits.attachments_seconds / 2, self._sweep_waiting)
 
     def _sweep_waiting(self) -> None:
-        """Disconnect whoever owes an attachment for too long. Twice in that time, so that nothing is timed for each event."""
+        """Disconnect whoever owes an attachment for too long. Twice in that time: nothing is timed for each event."""
         now, most = self._engine.clock(), self._limits.attachments_seconds
         for eio_sid, waiting in list(self.waiting.items()):
             incoming = _Incoming(waiting, None) if isinstance(waiting, EventHeader) else waiting
@@ -153,7 +153,7 @@ class EventReader:
         if handler is None:
             handler, given = handlers.get("*"), (event, sid, *arguments)
         if handler is None:
-            return  # unanswered, as every server leaves it: an acknowledgement would say that somebody has dealt with it
+            return  # unanswered, as every server leaves it: an acknowledgement would say that somebody dealt with it
         try:
             answer = handler(*given)
         except Exception as error:  # noqa: BLE001 - whatever a handler forgot to catch: the connection goes on

@@ -1,7 +1,7 @@
 """Headers of binary events that were seen before, so that a repeated one costs a look-up instead of parsing JSON. Pure.
 
-A camera sends the same header before each picture. What it says is kept as an `EventHeader` under the header's bytes, for any
-event, namespace, acknowledgement id and number of placeholders.
+A camera sends the same header before each picture. What it says is kept as an `EventHeader` under the header's bytes,
+for any event, namespace, acknowledgement id and number of placeholders.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Members:
         self.joined: dict[str, dict[str, str]] = {}
         """Namespace, engine's id: the member's id, once its connect handler has let it in."""
         self.early: dict[str, list[Group]] = {}
-        """What connect handlers that still run have emitted to their member: it must not overtake the CONNECT packet."""
+        """What connect handlers that still run have emitted to their member: sent behind the CONNECT packet."""
         self.deadlines: dict[str, hub.Timer] = {}
         """Engine's ids of connections that are in no namespace yet."""
 
@@ -71,7 +71,7 @@ class Members:
                 self._leave(members[eio_sid], reason)
 
     def join(self, session: EngineSession, namespace: str, auth: Any, query: str = "") -> None:
-        """Let a connection into a namespace, if the `connect` handler does; `query`: generation 3's way to bring something."""
+        """Let a connection into a namespace, if the `connect` handler does. `query`: generation 3's `auth`."""
         if any(self.where[sid] == (namespace, session) for sid in self.early):
             return  # the same CONNECT again while the first is still being decided
         refusal = self._refusal(session, namespace)
@@ -109,7 +109,7 @@ class Members:
             session.send(group)
 
     def disconnect(self, sid: str) -> None:
-        """Turn a member out; one that is in no namespace any more and does not close is closed after `close_seconds`."""
+        """Turn a member out; a connection that is in no namespace then has `close_seconds` to close."""
         membership = self.where.get(sid)
         if membership is not None:
             namespace, session = membership

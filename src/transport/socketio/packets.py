@@ -27,7 +27,7 @@ class Json:
 
     @classmethod
     def dumps(cls, value: Any, **_options: Any) -> str:
-        """`value` as JSON without blanks; NaN and infinities become null, as in JavaScript. TypeError for what JSON cannot say."""
+        """`value` as JSON without blanks; NaN and infinities become null, as in JavaScript. Raises TypeError."""
         try:
             return cls._encode(value)
         except ValueError:

@@ -31,7 +31,7 @@ class Rooms:
         self._manager.enter_room(sid, namespace, sid, eio_sid=session)
 
     def remove(self, sid: str, namespace: str) -> None:
-        """A member leaves every room. Upstream looks for it in each room that there is: a crowd's end would take the square."""
+        """A member leaves every room. Upstream looks through all: the time for a crowd would grow with its square."""
         for room in self._rooms_of.pop((namespace, sid), ()):
             self._manager.leave_room(sid, namespace, room)
 

@@ -55,8 +55,8 @@ class SocketIOServer:
 
         handler(sid, *arguments) -> acknowledgement: None for none, a tuple for several values, otherwise the one value.
         "connect": handler(sid, environ, auth), which may raise `ConnectionRefused`; `auth` is what the client sent, for
-        generation 3 its query parameters, or None. "disconnect": handler(sid, reason). "*": handler(event, sid, *arguments)
-        for every event that has no handler of its own.
+        generation 3 its query parameters, or None. "disconnect": handler(sid, reason). "*": handler(event, sid,
+        *arguments) for every event that has no handler of its own.
         """
         self._handlers.setdefault(namespace, {})[event] = handler
 
@@ -80,7 +80,7 @@ class SocketIOServer:
                 self._members.send(sid, session, group)
 
     def disconnect(self, sid: str) -> None:
-        """Turn a client out of its namespace; its disconnect handler runs before this returns. Harmless when it has gone."""
+        """Turn a client out; its disconnect handler runs before this returns. Harmless when it has gone."""
         self._members.disconnect(sid)
 
     def drop(self, sid: str) -> None:

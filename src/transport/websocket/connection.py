@@ -1,7 +1,6 @@
 """WebSocket connections (RFC 6455) on green sockets: reading in large pieces, writing without ever blocking.
 
-websocket_app(handler, limits)      a WSGI application; handler(ws, environ) runs for each connection
-accept(environ, …)                  the same for an application that decides for itself whether to upgrade
+A WSGI application calls `accept` to get one of a request.
 
           close, fail, drop                the client's close frame, the end of the stream, abort
     OPEN -------------------> CLOSING ---------------------------------------------------------> CLOSED
@@ -25,7 +24,7 @@ from imageserver.transport.websocket.incoming import Incoming
 from imageserver.transport.websocket.outgoing import Outgoing
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import WSGIEnvironment
 
 
 class WebSocketState(enum.Enum):
@@ -44,8 +43,8 @@ class WebSocket:
     """One connection. `messages` or `receive` belong to one green thread; `send` and `close` to any."""
 
     __slots__ = (
-        "_clock", "_close_timer", "_limits", "_log", "_messages", "_pings", "_pings_since", "_sock", "close_code", "close_reason",
-        "incoming", "outgoing", "state",
+        "_clock", "_close_timer", "_limits", "_log", "_messages", "_pings", "_pings_since", "_sock", "close_code",
+        "close_reason", "incoming", "outgoing", "state",
     )  # fmt: skip
 
     def __init__(
@@ -63,7 +62,7 @@ class WebSocket:
         self._messages: Iterator[tuple[int, bytes]] | None = None
         self.state = _OPEN
         self.close_code: int | None = None
-        """Why it ends: the code of the close frame, ours or theirs; NO_STATUS_RCVD without one; None while it is open."""
+        """Why it ends: the code of the close frame, ours or theirs; None while it is open."""
         self.close_reason = ""
         self.incoming, self.outgoing = Incoming(sock, rest, limits, clock), Outgoing(sock)
 
@@ -146,7 +145,7 @@ class WebSocket:
         self.close(error.code, error.reason)
 
     def drop(self) -> None:
-        """End it without a close frame, as a lost network would: behind what was sent the client sees the stream end."""
+        """End it without a close frame, as a lost network would, behind what was sent."""
         if self.state is _OPEN:
             self._end_soon(CloseCode.ABNORMAL_CLOSURE)
             if self.outgoing.size:
@@ -244,31 +243,3 @@ def accept(environ: WSGIEnvironment, limits: WebSocketLimits) -> WebSocket | Non
     head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade"
     ws.write(f"{head}\r\nSec-WebSocket-Accept: {key}\r\n\r\n".encode())
     return ws
-
-
-def websocket_app(
-    handler: Callable[[WebSocket, WSGIEnvironment], None], limits: WebSocketLimits | None = None
-) -> WSGIApplication:
-    """A WSGI application that calls `handler(ws, environ)` for each connection and closes it when that returns."""
-    chosen = limits or WebSocketLimits()
-    gauge = metrics.CONNECTIONS.child("websocket")
-
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-        ws = accept(environ, chosen)
-        if ws is None:
-            body = b"This address speaks WebSocket.\n"
-            headers = [("Content-Type", "text/plain"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
-            start_response("426 Upgrade Required", headers)
-            return [body]
-        gauge.value += 1
-        try:
-            handler(ws, environ)
-        finally:
-            gauge.value -= 1
-            ws.close()
-            while ws.receive() is not None:
-                pass  # until the client has answered the close frame
-            ws.ended()
-        return []
-
-    return app
