@@ -136,6 +136,7 @@ def socketio() -> SocketIOServer:
 
     def stop(sid: str, size: int) -> None:
         server.emit("last", b"x" * size, to=sid)
+        server.emit("last", b"x" * 10, to=sid)
         hub.spawn(server.close_all, 1.0)
 
     server.on("step", step)

@@ -66,6 +66,11 @@ class SendQueue(deque[Group]):
         self.append(group)
         self.size += group.size
 
+    def clear(self) -> None:
+        """Give up all that waits."""
+        super().clear()
+        self.size = 0
+
     def take(self) -> Group:
         """Remove the first group. IndexError when there is none."""
         group = self.popleft()

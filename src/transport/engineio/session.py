@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -160,6 +161,7 @@ class EngineSession:
             self.owner.log(
                 f"client {self.sid} has {waiting} bytes waiting, the most that queue_bytes allows; it is disconnected"
             )
+            self.queue.clear()
             self.close("transport error")
             return False
         self.queue.put(group)
@@ -173,11 +175,11 @@ class EngineSession:
     def flush(self) -> None:
         """Give what waits to the WebSocket, as far as the kernel takes it. Never blocks."""
         ws = self.ws
-        while ws is not None and self.state is _WEBSOCKET and self.queue and not ws.outgoing.size:
+        while ws is not None and ws.close_code is None and self.queue and not ws.outgoing.size:
             ws.write(self.queue.take_frames(self.codec, self.base64))
 
     def receive(self, packet: EnginePacket) -> None:
-        """Act on one packet from the client, whichever way it came. Raises DecodeError for one of another's."""
+        """Act on one packet from the client, whichever way it came. Raises DecodeError for one that no client sends."""
         kind, data = packet
         if kind == MESSAGE:
             self.owner.message(self.sid, data)
@@ -202,16 +204,16 @@ class EngineSession:
         self._change(EngineState.CLOSED)
         self.heartbeat.stop()
         if ws is not None and before is _WEBSOCKET:
-            while self.queue:
-                ws.write(self.queue.take_frames(self.codec, self.base64))
-        elif last is not None:
-            self.queue.put(Group([last]))
+            if self.queue:
+                hub.call_later(self.owner.limits.close_seconds, ws.abort)
+            self._end(ws, orderly=last is not None)
         else:
-            self.queue.clear()
-        if ws is not None and last is None:
-            ws.drop()
-        elif ws is not None:
-            ws.close(CloseCode.NO_STATUS_RCVD)
+            if last is None:
+                self.queue.clear()
+            else:
+                self.queue.put(Group([last]))
+            if ws is not None:
+                ws.close(CloseCode.NO_STATUS_RCVD)
         self.owner.forget(self, orderly=before is not _WEBSOCKET and reason in _ORDERLY)
         self.wake_poll()
         if not self._readers:
@@ -244,6 +246,16 @@ class EngineSession:
         self._readers -= 1
         if not self._readers:
             self._finish()
+
+    def _end(self, ws: WebSocket, *, orderly: bool) -> None:
+        """End the WebSocket behind what waits, which it gets as fast as the kernel takes it."""
+        self.flush()
+        if self.queue and ws.close_code is None:
+            ws.outgoing.drained = partial(self._end, ws, orderly=orderly)
+        elif orderly:
+            ws.close(CloseCode.NO_STATUS_RCVD)
+        else:
+            ws.drop()
 
     def _finish(self) -> None:
         """Tell the application of the end, once, in a green thread that may block."""

@@ -198,7 +198,7 @@ class HttpChannel:
         again = h11.Request(method=request.method, target=request.target, headers=[*headers, (b"host", b"any")])
         head = h11.Connection(h11.CLIENT).send(again) or b""
         arrived, ended = self._events.trailing_data
-        self._events = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + self._limits.header_bytes)
+        self._events = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.header_bytes)
         self._events.receive_data(head + bytes(arrived))
         if ended:
             self._events.receive_data(b"")
