@@ -10,6 +10,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,6 +41,12 @@ class Found:
     skipped: list[tuple[str, str]]
 
 
+class _Labelled(NamedTuple):
+    label: int
+    name: str  # of the first file with this picture
+    picture: np.ndarray
+
+
 def read(folder: Path, limits: PictureLimits | None = None) -> Found:
     """Every usable picture in `folder` and the folders below it, preprocessed as those that are served.
 
@@ -49,30 +56,19 @@ def read(folder: Path, limits: PictureLimits | None = None) -> Found:
     """
     limits = limits or PictureLimits()
     skipped: list[tuple[str, str]] = []
-    known: dict[bytes, tuple[int, str]] = {}
-    pictures: dict[bytes, np.ndarray] = {}
+    known: dict[bytes, _Labelled] = {}
     for path in _files(folder):
         name = path.relative_to(folder).as_posix()
-        if not _NAME.match(path.name):
-            skipped.append((name, "its name does not begin with the digit and an underscore, such as 7_81491.jpg"))
-        elif path.suffix.lower() not in _TYPES:
-            skipped.append((name, f"it is not one of {', '.join(_TYPES)}"))
-        else:
-            picture, reason = _picture(path, limits)
-            if picture is None:
-                skipped.append((name, reason))
-                continue
-            label, content = int(path.name[0]), hashlib.sha256(picture.tobytes()).digest()
-            before = known.setdefault(content, (label, name))
-            if before[1] == name:
-                pictures[content] = picture
-            elif before[0] == label:
-                skipped.append((name, f"it is the same picture as {before[1]}"))
-            else:
-                skipped.append((name, f"it is the same picture as {before[1]}, under another digit"))
-    return Found(
-        _divide(pictures, {content: label for content, (label, _name) in known.items()}, len(skipped)), skipped
-    )
+        picture, reason = _picture(path, limits)
+        if picture is not None:
+            own = _Labelled(int(path.name[0]), name, picture)
+            first = known.setdefault(hashlib.sha256(picture.tobytes()).digest(), own)
+            if first is not own:
+                reason = f"it is the same picture as {first.name}"
+                reason += ", under another digit" if first.label != own.label else ""
+        if reason:
+            skipped.append((name, reason))
+    return Found(_divide(known, len(skipped)), skipped)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -91,6 +87,10 @@ def _raise(error: OSError) -> None:
 
 def _picture(path: Path, limits: PictureLimits) -> tuple[np.ndarray | None, str]:
     """The picture as uint8 (28, 28), light on dark; or None and why not."""
+    if not _NAME.match(path.name):
+        return None, "its name does not begin with the digit and an underscore, such as 7_81491.jpg"
+    if path.suffix.lower() not in _TYPES:
+        return None, f"it is not one of {', '.join(_TYPES)}"
     try:
         if path.stat().st_size > limits.max_bytes:
             return None, f"it is larger than {limits.max_bytes} bytes"
@@ -105,18 +105,18 @@ def _picture(path: Path, limits: PictureLimits) -> tuple[np.ndarray | None, str]
     return (made, "") if made.any() else (None, "there is nothing drawn on it")
 
 
-def _divide(pictures: dict[bytes, np.ndarray], labels: dict[bytes, int], skipped: int) -> Data:
+def _divide(known: dict[bytes, _Labelled], skipped: int) -> Data:
     """Learn from four fifths of each digit, hold out one. TrainingError when there are too few of any."""
-    by_digit = [sorted(content for content in pictures if labels[content] == number) for number in range(10)]
+    by_digit = [sorted(content for content in known if known[content].label == number) for number in range(10)]
     few = [str(number) for number, found in enumerate(by_digit) if len(found) < LEAST_OF_EACH]
     if few:
         raise TrainingError(
             f"there are too few pictures of {', '.join(few)}: at least {LEAST_OF_EACH} of each digit are needed "
-            f"({len(pictures)} files can be used, {skipped} cannot)"
+            f"({len(known)} files can be used, {skipped} cannot)"
         )
     held_out = {content for found in by_digit for content in found[::HELD_OUT]}
     parts = []
-    for contents in (sorted(pictures.keys() - held_out), sorted(held_out)):
-        parts.append(np.stack([pictures[content] for content in contents]))
-        parts.append(np.array([labels[content] for content in contents], np.int64))
+    for contents in (sorted(known.keys() - held_out), sorted(held_out)):
+        parts.append(np.stack([known[content].picture for content in contents]))
+        parts.append(np.array([known[content].label for content in contents], np.int64))
     return Data(*parts)

@@ -142,10 +142,11 @@ def open_network(path: Path) -> Any:
     Raises:
         one of LOAD_ERRORS, whose gist `first_line` tells.
     """
-    import keras
     import tensorflow as tf
 
     if not path.is_dir():
+        import keras
+
         if path.suffix == ".keras" and not zipfile.is_zipfile(path):
             # Keras says "File not found" here.
             raise ValueError("it is no zip archive, as a .keras file is: it may be cut short, or of another kind")
