@@ -3,7 +3,9 @@
     ImageServerError
     ├── SettingError        a wrong option, variable or configuration value; exit code 2
     ├── LimitExceeded       something larger, longer or more than its setting allows
+    │   └── TooLarge            so large that it can never be taken
     ├── NotAllowed          credentials missing, wrong, or without the role
+    ├── BodyError           a request's body that is not what it is said to be
     ├── PictureError        bytes that are no picture, or one outside the limits
     ├── ModelError          a model that cannot do what was asked
     │   ├── UnknownModel        no folder of that name in models/
@@ -33,8 +35,16 @@ class LimitExceeded(ImageServerError):
     """Something larger, longer or more than its setting allows."""
 
 
+class TooLarge(LimitExceeded):
+    """Something that can never be taken, however long its sender waits."""
+
+
 class NotAllowed(ImageServerError):
     """Credentials are missing, wrong, or lack the role."""
+
+
+class BodyError(ImageServerError):
+    """A request's body is not what it is said to be."""
 
 
 class PictureError(ImageServerError):

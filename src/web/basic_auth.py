@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 
 from imageserver.errors import NotAllowed
 
@@ -20,12 +19,12 @@ def parse(header: str) -> tuple[str, str]:
         raise NotAllowed(f"this takes HTTP Basic credentials, not {scheme[:32]!r}")
     try:
         plain = base64.b64decode(encoded.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        raise NotAllowed("the credentials are no valid HTTP Basic header") from None
-    try:
-        name, colon, password = plain.decode().partition(":")
-    except UnicodeDecodeError:  # clients that know no better send Latin-1 (RFC 7617, section 2.1)
-        name, colon, password = plain.decode("latin-1").partition(":")
+    except ValueError:
+        plain = b""
+    name, colon, password = plain.partition(b":")
     if not colon:
         raise NotAllowed("the credentials are no valid HTTP Basic header")
-    return name, password
+    try:
+        return name.decode(), password.decode()
+    except UnicodeDecodeError:  # clients that know no better send Latin-1 (RFC 7617, section 2.1)
+        return name.decode("latin-1"), password.decode("latin-1")

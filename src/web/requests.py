@@ -11,6 +11,7 @@ from werkzeug import Response
 from imageserver import limits, metrics
 from imageserver.accounts.database import User
 from imageserver.errors import (
+    BodyError,
     LimitExceeded,
     ManifestError,
     ModelError,
@@ -18,10 +19,10 @@ from imageserver.errors import (
     NotAllowed,
     PictureError,
     Stopping,
+    TooLarge,
     UnknownModel,
 )
 from imageserver.inference.shared import request_bodies
-from imageserver.inference.shared.request_bodies import BodyError
 
 __all__ = ["Interrupted", "Refused", "Request", "Response", "answer"]
 
@@ -37,6 +38,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (BodyError, 400),
     (NotAllowed, 403),
     (UnknownModel, 404),
+    (TooLarge, 413),
     (PictureError, 415),
     (ModelUnavailable, 503),
     (Stopping, 503),

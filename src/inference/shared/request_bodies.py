@@ -11,7 +11,7 @@ import json
 import re
 from typing import Any
 
-from imageserver.errors import PictureError
+from imageserver.errors import BodyError, PictureError
 from imageserver.inference.shared import image_header, wire
 
 Bytes = bytes | bytearray | memoryview
@@ -25,10 +25,6 @@ TYPES = (JSON, MULTIPART, "application/x-www-form-urlencoded", "application/octe
 """Content types of bodies beside image/…: what curl sends unless it is told otherwise is among them."""
 
 _LOOKS_LIKE_JSON = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]{0,64}[{\[]")
-
-
-class BodyError(Exception):
-    """A body that is not what it is said to be: one sentence for whoever sent it."""
 
 
 def content_of(content_type: str, boundary: str, data: Bytes) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from imageserver.errors import PictureError
+from imageserver.errors import BodyError, PictureError
 from imageserver.inference.shared import request_bodies, wire
-from imageserver.inference.shared.request_bodies import BodyError
 from imageserver.inference.worker import tensors
 from imageserver.inference.worker.predictor import PictureJob, Serving
 

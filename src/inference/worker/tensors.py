@@ -26,9 +26,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imageserver.errors import PictureError, describe
+from imageserver.errors import BodyError, PictureError, describe
 from imageserver.inference.shared import wire
-from imageserver.inference.shared.request_bodies import BodyError, Bytes, from_base64, parse_json
+from imageserver.inference.shared.request_bodies import Bytes, from_base64, parse_json
 from imageserver.inference.worker import results
 from imageserver.inference.worker.backends.ensemble import Ensemble
 from imageserver.inference.worker.decode import Picture

@@ -26,10 +26,6 @@ class RequestedModels:
         manifests = [model.manifest for _name, model in sorted(self.engine.models.items())]
         return [manifest for manifest in manifests if manifest.listed]
 
-    def manifest(self, name: str) -> Manifest:
-        """The manifest of a model that exists. UnknownModel."""
-        return self.engine.check(name)
-
     def answering(self, name: str) -> bool:
         """Whether a model takes single pictures and would answer now: it has its weights, and has not failed."""
         model = self.engine.models[name]

@@ -47,7 +47,7 @@ class Networks:
     @operation("GET", "/<model:name>", "/<model:name>/about", tag=_TAG, answers={200: "Text", 404: "Error"})
     def about(self, _request: Request, name: str) -> Response:
         """What the network is, in words."""
-        manifest = self._models.manifest(name)
+        manifest = self._models.engine.check(name)
         return answer({"text": f"{manifest.title}: {manifest.description}" if manifest.description else manifest.title})
 
     @operation(
@@ -65,7 +65,7 @@ class Networks:
         a `data:` URL), or as the first file of a multipart form. Digits: dark on light, at least 28x28, the
         digit filling most of the picture.
         """
-        manifest = self._models.manifest(name)
+        manifest = self._models.engine.check(name)
         if manifest.stateful:
             raise Refused(405, f"{name} keeps state from frame to frame, so it runs in sessions only", Allow="GET")
         self._models.refuse_while_training(name)

@@ -135,7 +135,7 @@ class TrainingJobs:
         return answer({"text": "the training is being cancelled"})
 
     def _trainable(self, name: str) -> None:
-        self._models.manifest(name)
+        self._models.engine.check(name)
         if not self._trainings.trainable(name):
             raise Refused(405, f"{name} cannot be trained here", Allow="")
 

@@ -128,14 +128,12 @@ class OpenInference:
     )
     def statistics(self, _request: Request, name: str = "", version: str = VERSION) -> Response:
         """Nothing: the extension that counts inferences is not there."""
-        if name:
-            self._manifest(name, version)
         raise Refused(404, "this server does not have the statistics extension; /metrics has its figures")
 
     def _manifest(self, name: str, version: str) -> Manifest:
         if version != VERSION:
             raise Refused(404, f"the model {name!r} has the version {VERSION} only")
-        manifest = self._models.manifest(name)
+        manifest = self._engine.check(name)
         if manifest.stateful:
             raise Refused(404, f"{name} keeps state from frame to frame, so it runs in sessions only")
         return manifest

@@ -20,9 +20,9 @@ from typing import Any
 
 from werkzeug.routing import BaseConverter
 
-from imageserver import limits, metrics
+from imageserver import metrics
 from imageserver.accounts.login import Logins
-from imageserver.errors import LimitExceeded, ModelError, PictureError, Stopping
+from imageserver.errors import ModelError, PictureError, Stopping
 from imageserver.inference.shared import image_header, request_bodies, wire
 from imageserver.inference.shared.request_bodies import Bytes
 from imageserver.protocols.snap.relay import Relay
@@ -66,7 +66,7 @@ class Snap:
         body = requests.body(request, min(requests.MAX_BODY, self._streams.max_frame_bytes), PROTOCOL)
         picture = self._picture(request, body)
         kind = image_header.read(picture).kind
-        self._check_room(picture)
+        self._store.check(len(picture))
         received = datetime.now(UTC).isoformat(timespec="milliseconds")
         prediction = self._predict(model, picture)
         try:
@@ -112,14 +112,6 @@ class Snap:
         kind = requests.content_of(request, body)
         # What holds it in base64 or in a form takes milliseconds to take apart, so not on the loop.
         return body if kind == wire.CONTENT_IMAGE else hub.in_thread(request_bodies.picture, kind, body)
-
-    def _check_room(self, picture: Bytes) -> None:
-        """Refuse with 413 what cannot be kept, before a model looks at it."""
-        try:
-            self._store.check(len(picture))
-        except LimitExceeded as error:
-            limits.hit("snippet_disk")
-            raise Refused(413, str(error)) from None
 
     def _predict(self, model: str, picture: Bytes) -> dict[str, Any]:
         """What the model found, as in CamStream; a model that cannot answer does not keep the picture out."""

@@ -84,9 +84,12 @@ class Relay:
             raise Refused(426, "this address speaks WebSocket", Upgrade="websocket", Sec_WebSocket_Version="13")
         return functools.partial(self._serve, ws, room)
 
-    def announce(self, room: str, text: str) -> None:
-        """Send a text of the server's own to everybody in `room`. Never blocks."""
-        self._send(room, text, None)
+    def announce(self, room: str, text: str, sender: WebSocket | None = None) -> None:
+        """Send a text to everybody in `room` but its sender; None: it is the server's own. Never blocks."""
+        frame = encode_text(text)  # once for all
+        for ws, member in list(self._rooms.get(room, {}).items()):
+            if ws is not sender:
+                member.send(frame)
 
     def close_all(self) -> None:
         """Tell every client that the server goes away."""
@@ -106,7 +109,7 @@ class Relay:
                 if isinstance(message, bytes):
                     ws.close(CloseCode.UNSUPPORTED_DATA, "send text")
                 else:
-                    self._send(room, message, ws)
+                    self.announce(room, message, ws)
         finally:
             self._gauge.value -= 1
             member.forget()
@@ -115,12 +118,6 @@ class Relay:
                 del self._rooms[room]
             ws.ended()
         return []
-
-    def _send(self, room: str, text: str, sender: WebSocket | None) -> None:
-        frame = encode_text(text)  # once for all
-        for ws, member in list(self._rooms.get(room, {}).items()):
-            if ws is not sender:
-                member.send(frame)
 
 
 def application(relay: Relay, logins: Logins, *, log: Callable[[str], None]) -> Application:

@@ -7,19 +7,17 @@ file without a record) is removed at the next start.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from imageserver import limits
-from imageserver.errors import LimitExceeded, SettingError
+from imageserver.errors import SettingError, TooLarge
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS snippets (
@@ -76,7 +74,7 @@ class SnapStore:
         """Keep a picture, in place of the oldest ones where space is short.
 
         Raises:
-            LimitExceeded: it alone is larger than all may be together.
+            TooLarge: it alone is larger than all may be together.
             OSError, sqlite3.Error: it is not kept, and nothing half of it.
         """
         self.check(len(picture))
@@ -90,7 +88,8 @@ class SnapStore:
                 os.fsync(file.fileno())
             temporary.rename(path)
             _sync_folder(path.parent)
-            with self._lock, self._transaction() as database:
+            with self._lock, self._database as database:
+                database.execute("BEGIN IMMEDIATE")
                 database.execute(
                     "INSERT INTO snippets (id, file, kind, size, received, prediction) VALUES (?, ?, ?, ?, ?, ?)",
                     (identity, name, kind, len(picture), received, json.dumps(prediction, ensure_ascii=False)),
@@ -103,10 +102,11 @@ class SnapStore:
         self._unlink(gone)
 
     def check(self, size: int) -> None:
-        """LimitExceeded for a picture of `size` bytes that could not be kept, whatever gave way to it."""
+        """TooLarge for a picture of `size` bytes that could not be kept, whatever gave way to it."""
         if size > self._max_bytes:
+            limits.hit("snippet_disk")
             option = limits.option("snippet_disk")
-            raise LimitExceeded(f"the picture has {size} bytes; {option} allows {self._max_bytes} for all of them")
+            raise TooLarge(f"the picture has {size} bytes; {option} allows {self._max_bytes} for all of them")
 
     def get(self, identity: int) -> list[Snippet]:
         """The pictures of an id, newest first; none: an empty list."""
@@ -118,7 +118,8 @@ class SnapStore:
 
     def delete(self, identity: int) -> bool:
         """Forget an id; returns whether there was one."""
-        with self._lock, self._transaction() as database:
+        with self._lock, self._database as database:
+            database.execute("BEGIN IMMEDIATE")
             gone = [row[0] for row in database.execute("DELETE FROM snippets WHERE id = ? RETURNING file", (identity,))]
         self._unlink(gone)
         return bool(gone)
@@ -161,16 +162,6 @@ class SnapStore:
     def _unlink(self, names: list[str]) -> None:
         for name in names:
             (self._folder / "pictures" / name).unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._database
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
 
 
 def _sync_folder(folder: Path) -> None:

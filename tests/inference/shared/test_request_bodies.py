@@ -4,9 +4,8 @@ import base64
 
 import pytest
 
-from imageserver.errors import PictureError
+from imageserver.errors import BodyError, PictureError
 from imageserver.inference.shared import request_bodies, wire
-from imageserver.inference.shared.request_bodies import BodyError
 
 PICTURE = bytes(range(256)) * 3
 TEXT = base64.b64encode(PICTURE).decode()

@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from imageserver.inference.shared.request_bodies import BodyError
+from imageserver.errors import BodyError
 from imageserver.inference.worker import tensors
 from imageserver.inference.worker.tensors import TensorInput, Wanted
 

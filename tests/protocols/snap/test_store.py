@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from imageserver.errors import LimitExceeded, SettingError
+from imageserver.errors import SettingError, TooLarge
 from imageserver.protocols.snap.store import SnapStore
 
 
@@ -49,7 +49,7 @@ def test_the_oldest_give_way_to_the_limit_of_space(tmp_path: Path) -> None:
 def test_what_is_larger_than_all_may_be_is_refused_before_anything_gives_way(tmp_path: Path) -> None:
     pictures = store(tmp_path, max_bytes=250)
     pictures.put(1, "png", bytes(100), "t", {})
-    with pytest.raises(LimitExceeded, match="251 bytes; --snippet-disk allows 250"):
+    with pytest.raises(TooLarge, match="251 bytes; --snippet-disk allows 250"):
         pictures.put(2, "png", bytes(251), "t", {})
     assert [snippet.id for snippet in pictures.newest()] == [1]
     assert len(list((tmp_path / "snippets" / "pictures").iterdir())) == 1
