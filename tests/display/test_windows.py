@@ -15,7 +15,8 @@ from tests.running import ROOT, Camera, Server, alive, children, picture, until
 def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     read, write = os.pipe()
     process = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x800x24", "-nolisten", "tcp"],
+        # Without -noreset it begins anew, and drops who is just connecting, whenever its last client has left.
+        ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x800x24", "-nolisten", "tcp", "-noreset"],
         pass_fds=(write,),
         stderr=subprocess.DEVNULL,
     )

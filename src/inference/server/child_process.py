@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from imageserver import bootstrap
+from imageserver.errors import describe
 from imageserver.inference.shared import wire
 from imageserver.transport import hub
 
@@ -101,6 +102,7 @@ class ChildProcess:
                 self._on_message(message)
         except (LookupError, TypeError, ValueError) as error:
             self._fault = f" after a message that cannot be understood ({type(error).__name__}: {error})"
+            sys.stderr.write(f"{self.name} is ended: {describe(error)}\n")
             self.kill()
         finally:
             # End of file comes a moment before a process can be reaped; one that closed its socket alone is of no use.

@@ -131,8 +131,9 @@ class Pool:
                 worker.end_load()
             case "failed":
                 name = message["model"]
-                served = any(name in other.loaded for other in self._workers)
-                self._supervisor.failed(name, message["error"], served)
+                if name in self._wanted:
+                    served = any(name in other.loaded for other in self._workers)
+                    self._supervisor.failed(name, message["error"], served)
                 worker.end_load()
         self.wake()
 
