@@ -4,8 +4,9 @@ Prints a row for each difficulty.
 
     python bench/digits.py --data mnist.npz [--count 300] [--weights models/lenet/weights.npz]
 
-Digits come from the test part of --data, from scikit-learn's digits where it is installed (other writers, in another
-country: flagged ones, crossed sevens), and from lenet_strokes.py. Without --data only the latter two are measured.
+Digits come from the test part of --data, from scikit-learn's digits where it is installed (other writers, in
+another country: flagged ones, crossed sevens), and from training/lenet/strokes.py. Without --data only the
+latter two are measured.
 """
 
 from __future__ import annotations
