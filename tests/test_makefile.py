@@ -178,7 +178,7 @@ def test_a_broken_environment_is_made_anew(project):
 
 def test_help_lists_the_targets():
     out = run(ROOT, "help")[1]
-    assert {"help", "run", "test", "test-long", "lint", "docs", "bench", "lock", "clean"} <= {
+    assert {"help", "run", "check", "test", "test-long", "lint", "docs", "bench", "lock", "clean"} <= {
         line.split()[1] for line in out.splitlines()
     }
 

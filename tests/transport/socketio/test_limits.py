@@ -154,6 +154,7 @@ def test_slow_connect_handler_is_waited_for(serve: Serve) -> None:
     one = Sio(serve(socketio=SMALL), auth={"wait": 1})
     assert one.joined.startswith("40{")
     assert one.ask("echo", 1) == [1]
+    one.ws.shutdown()
 
 
 def test_namespaces(serve: Serve) -> None:
