@@ -47,26 +47,29 @@ def name_of(path):
 
 MODULES = {name_of(path): path for path in sorted(SRC.rglob("*.py"))}
 MODULES.pop("", None)
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+TABLES = {"config.table", "limits"}
+"""A class of these is a table of settings, a field a row."""
 FOLDERS = {name for name, path in MODULES.items() if path.name == "__init__.py"}
 
 
-def imports_of(path):
+def imports_of(tree):
     """Every name that a file imports, `from a import b` as both `a` and `a.b`.
 
     The package's own are named from src/ on: `imageserver.config.table` is `config.table`.
     """
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} has a relative import; write it from imageserver on"
+            assert node.level == 0, f"from {node.module} is a relative import; write it from imageserver on"
             found.add(node.module)
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
     return {name.removeprefix("imageserver.") if name.startswith("imageserver.") else f"/{name}" for name in found}
 
 
-IMPORTS = {name: imports_of(path) for name, path in MODULES.items()}
+IMPORTS = {name: imports_of(tree) for name, tree in TREES.items()}
 OURS = {name: {target for target in targets if target in MODULES} - {name} for name, targets in IMPORTS.items()}
 FOREIGN = {
     name: {target[1:].split(".")[0] for target in targets if target[0] == "/"} for name, targets in IMPORTS.items()
@@ -202,9 +205,32 @@ def test_no_file_is_longer_than_400_lines(path):
     assert lines <= 400, f"{path.relative_to(ROOT)} has {lines} lines: it has found a second subject"
 
 
+def longer_than(lines, name, kind):
+    return [
+        f"{node.name} ({node.end_lineno - node.lineno + 1} lines)"
+        for node in ast.walk(TREES[name])
+        if isinstance(node, kind) and node.end_lineno - node.lineno >= lines
+    ]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_function_fits_a_screen_and_a_class_has_one_subject(name):
+    assert not longer_than(50, name, ast.FunctionDef)
+    assert not longer_than(200, name, ast.ClassDef) or name in TABLES
+
+
+def test_no_two_public_classes_have_one_name():
+    found = collections.defaultdict(list)
+    for name, tree in TREES.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(name)
+    assert not {name: where for name, where in found.items() if len(where) > 1}
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_says_what_it_is(name):
-    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    tree = TREES[name]
     assert ast.get_docstring(tree) or not tree.body, f"{name} has no docstring"
 
 

@@ -73,7 +73,10 @@ def test_the_command_helps_itself(environment: Path, tmp_path: Path) -> None:
     done = run(environment, tmp_path, "imageserver", "-h")
     assert (done.returncode, done.stderr) == (0, "")
     assert "--log-json" in done.stdout
-    assert run(environment, tmp_path, "imageserver", "--version").stdout.split() == ["ImageServer", imageserver.__version__]
+    assert run(environment, tmp_path, "imageserver", "--version").stdout.split() == [
+        "ImageServer",
+        imageserver.__version__,
+    ]
 
 
 def test_its_data_are_the_users(environment: Path, tmp_path: Path) -> None:
