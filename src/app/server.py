@@ -111,7 +111,7 @@ class ImageServer:
             self.inference.sessions.models = tuple(name for name in SESSION_MODELS if name in known)
 
     def _await_default(self) -> None:
-        """Say which models are ready, once all that load at start have loaded or failed; then load what old windows ask."""
+        """Say which models are ready, once all of the start have loaded or failed; then load what old windows ask."""
         engine = self.inference.engine
         named = dict.fromkeys([self._settings.model, *self._settings.preload])
         ready = [name for name in named if not engine.check(name).stateful and engine.wait_ready(name)]

@@ -1,4 +1,6 @@
-"""The OpenCV windows of `-d`: a program of its own, started with `--control FD --arena FD`, that owns the GUI's main thread.
+"""The OpenCV windows of `-d`: a program of its own, which owns the GUI's main thread.
+
+It is started with `--control FD --arena FD`.
 
 It runs in the environment that `make display` makes, since OpenCV's wheel with windows needs X11 and libGL; so it
 imports nothing of the server but wire.py, whose messages it speaks. Pictures come in shared memory of one slot:
@@ -6,7 +8,7 @@ imports nothing of the server but wire.py, whose messages it speaks. Pictures co
 server to display    {"op": "show", "title": str, "size": int, "rotate": int, "fps": float, "prediction": {…}}
                      {"op": "close", "title": str}
                      {"op": "stop"}
-display to server    {"op": "ready"}                   windows can be opened, or the picture was shown: one more may come
+display to server    {"op": "ready"}                   windows can be opened, or the picture was shown: send one more
                      {"op": "hidden", "title": str}    a person closed this window
                      {"op": "failed", "error": str}    it cannot show windows at all, and ends
 """

@@ -86,7 +86,7 @@ class Events:
             raise ConnectionRefused(str(error)) from None
 
     def _user(self, sid: str, auth: dict[str, Any]) -> User | None:
-        """Who this is, when a connection brought a user and a password along. NotAllowed: a wrong pair, with `--auth`."""
+        """Who this is, if a connection brought a user and a password along. NotAllowed: a wrong pair, with `--auth`."""
         name, password = auth.get("user", auth.get("username")), auth.get("password")
         if name is None or password is None:
             return None

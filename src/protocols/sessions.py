@@ -25,7 +25,7 @@ from imageserver.transport.socketio.server import SocketIOServer
 
 _TIME = struct.Struct("<Q")
 MOST_ENDING = 8
-"""Sessions of a connection whose models have not said their last word yet. Only a client that never pauses gets there."""
+"""Sessions of a connection whose models have not said their last word yet. Only who never pauses gets there."""
 
 
 class SessionProtocol:

@@ -1,4 +1,4 @@
-"""What several models say of the frames of a session, merged: one prediction for each frame, in the order of the frames.
+"""What several models say of the frames of a session, merged: one prediction for each frame, in the frames' order.
 
 A frame's prediction goes out when every model that has the frame has answered, or at its deadline without those that
 have not: what they say later goes out with the next prediction. A frame that newer ones have replaced at every model

@@ -100,7 +100,7 @@ class Session:
 
     @property
     def now(self) -> int:
-        """The present in the client's time, ms since the epoch: what its last message said, and what has passed since."""
+        """The present in the client's time, ms since the epoch: what its last message said plus what has passed."""
         return min(self._timestamp + round((self._owner.clock() - self.last_heard) * 1000), LATEST)
 
     def append(self, picture: Picture, timestamp: int) -> int:
@@ -174,7 +174,7 @@ class Session:
         self.state = state
 
     def _distribute(self, frame: PendingPrediction, picture: Picture) -> None:
-        """Give the frame to every model, or to none when a queue is full. A disabled model is an error in the answer."""
+        """Give the frame to every model, or to none if a queue is full. A disabled model is an error in the answer."""
         for queue in self._queues.values():
             queue.check_room()
         self._owner.stateful.budget.check(len(picture) * len(self._queues))

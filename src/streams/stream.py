@@ -39,7 +39,7 @@ from imageserver.limits import Limits, hit, option
 from imageserver.transport import hub
 
 Prediction = dict[str, Any]
-"""What goes out for a frame. `model`, what the model found (`label`, `score`, `labels`, `boxes`, `size`, …), `timestamp`
+"""What goes out for a frame. `model`, what it found (`label`, `score`, `labels`, `boxes`, `size`, …), `timestamp`
 (ms since the epoch), `age_ms` (receipt to answer), `seq` (1-based among all frames received on the stream), `dropped`
 (frames replaced by newer ones or lost with a worker, so far)."""
 
@@ -346,7 +346,7 @@ class Streams:
         rotate: int = 0,
         deadline: float = 30.0,
     ) -> wire.Result:
-        """One picture, one answer; waits green. See `Engine.ask` for what it raises; LimitExceeded for too many bytes."""
+        """One picture, one answer; waits green. Raises what `Engine.ask` does, and LimitExceeded for too many bytes."""
         metrics.FRAMES_RECEIVED.inc(protocol)
         metrics.RECEIVED_BYTES.child(protocol).value += len(data)
         begun = time.monotonic()

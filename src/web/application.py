@@ -2,9 +2,9 @@
 
     Application([Route("GET", "/lenet/about", about, login=Login.USERS)], logins, log=print)
 
-A route declares what it asks of a request before its view is called; logins, roles and errors are dealt with here, for
-all of them. Whatever else routes will ask for (how often, how large a body, from which origins) is a field of `Route` and
-a line in `Application._admit`.
+A route declares what it asks of a request before its view is called; logins, roles and errors are dealt with here,
+for all of them. Whatever else routes will ask for (how often, how large a body, from which origins) is a field of
+`Route` and a line in `Application._admit`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Route:
     Attributes:
         method: GET takes HEAD as well, unless the route changes something.
         path: with variables as werkzeug.routing writes them, `/snippets/<number:identity>/`.
-        view: called with the request and the path's variables; returns a response or raises, for every error has its answer.
+        view: called with the request and the path's variables; returns a response or raises: every error has its answer.
         login: of whom a login is asked.
         roles: a user who had to log in needs one of them; empty: none.
         changes: whether a GET changes something too, so that no page of another site may make a browser send it.

@@ -28,14 +28,15 @@ worker to server
     {"op": "outcome", "id": int, "error": str}              one sentence: it raised, or the picture is none
 
 Item:   {"at": int, "size": int, "form": str, "rotate": int}
-        `at` and `size` in bytes within the slot; `form` says what the bytes are (CONTENT_…); `rotate` clockwise degrees.
+        `at` and `size` in bytes within the slot; `form` says what the bytes are (CONTENT_…); `rotate` in degrees
+        clockwise.
         Bodies of requests cross the wall as they came: what is in them is found out where it holds up nobody else.
 Result: {"error": str, "reason": "picture" | "body" | "model"}   or what the model found:
         {"size": [width, height], "label": str, "score": float, "labels": [{"label": str, "score": float}, …],
          "boxes": [{"x", "y", "width", "height": int, "label": str, "score": float}, …]}   (keys as the kind has them)
         `size` and boxes in pixels of the picture when upright.
-        For CONTENT_INFERENCE: {"answer": {"at": int, "size": int, "head": int}}, a finished answer's place in the slot, and
-        how many of its bytes are JSON before binary tensors follow (0: all). The server puts it into `body`.
+        For CONTENT_INFERENCE: {"answer": {"at": int, "size": int, "head": int}}, where a finished answer lies in the
+        slot, and how many of its bytes are JSON before binary tensors follow (0: all). The server puts it into `body`.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Operation:
 
 
 def operation(method: str, *paths: str, **declared: Any) -> Callable[[View], View]:
-    """Declare a view to be an operation; `declared` are further fields of `Operation`. Sets its attribute `operation`."""
+    """Declare a view to be an operation, its attribute; `declared` are further fields of `Operation`."""
 
     def declare(view: View) -> View:
         first, _, description = inspect.cleandoc(view.__doc__ or "").partition("\n\n")

@@ -77,7 +77,7 @@ class Networks:
 
 
 def classification(manifest: Manifest, result: wire.Result) -> dict[str, Any]:
-    """What `classify` answers: the result; with `number` for digits, and for X-rays pneumonia's probability as `score`."""
+    """What `classify` answers: the result; with `number` for digits, and for X-rays P(pneumonia) as `score`."""
     found: dict[str, Any] = dict(result)
     if manifest.output.labels == DIGITS:
         found = {"number": found.get("label", ""), **found}

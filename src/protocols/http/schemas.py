@@ -9,7 +9,7 @@ from typing import Any
 
 
 def _png(rows: list[str]) -> bytes:
-    """A grey PNG (W3C PNG, section 11) of 8 bits: a character of `rows` is a pixel, `#` dark and anything else light."""
+    """A grey PNG (W3C PNG, section 11) of 8 bits: a character of `rows` is a pixel, `#` dark, anything else light."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -27,7 +27,8 @@ MAX_ROOM = 64
 LOOKS = 4
 """Times that a queue is looked at within the timeout.
 
-After a pause of the whole process the loop runs its timers first, and a single look would find that nobody had read anything.
+After a pause of the whole process the loop runs its timers first, and a single look would find that nobody had read
+anything.
 """
 
 

@@ -1,4 +1,4 @@
-"""What transport/ stands on of other libraries, and why it takes no more: each test fails when an update changes that."""
+"""What transport/ stands on of other libraries, and why it takes no more: a test fails when an update changes that."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """A session at a stateful model, as the server process sees it: calls that come in order, never two at once.
 
-A model that wants every frame has a bounded queue for each session; otherwise a newer frame replaces the one that waits.
+A model that wants every frame has a bounded queue for each session; otherwise a newer frame replaces the one that
+waits.
 
 What the model knows of the session:
 

@@ -33,8 +33,8 @@ PREPARE = 120.0
 """Seconds that a training may look for its data before it counts as started."""
 
 Event = dict[str, Any]
-"""What followers are told: `state`, `text`, and while it trains phase, epoch, epochs, part (of the epoch, 0 to 1), loss,
-accuracy (0 to 1), seconds_left."""
+"""What followers are told: `state`, `text`, and while it trains phase, epoch, epochs, part (of the epoch, 0 to 1),
+loss, accuracy (0 to 1), seconds_left."""
 
 
 class TrainingState(enum.StrEnum):
@@ -51,7 +51,7 @@ class TrainingState(enum.StrEnum):
 
 
 class TrainingRun:
-    """`link` is where the model that comes out will serve; `event` is what was told last, `changed` waits for the next."""
+    """`link` is where the model that comes out will serve; `event` is what was told last, `changed` waits for more."""
 
     def __init__(
         self,
@@ -128,8 +128,8 @@ class TrainingRun:
                 self._failure = message["error"]
             case "progress":
                 text = (
-                    f"{message['phase']}, epoch {message['epoch']} of {message['epochs']}, {message['part']:.0%} of it, "
-                    f"loss {message['loss']:.4f}, accuracy so far {message['accuracy'] * 100:.2f} %, "
+                    f"{message['phase']}, epoch {message['epoch']} of {message['epochs']}, "
+                    f"{message['part']:.0%} of it, loss {message['loss']:.4f}, accuracy so far {message['accuracy'] * 100:.2f} %, "
                     f"about {_span(message['seconds_left'])} left"
                 )
                 if message["part"] >= 1:

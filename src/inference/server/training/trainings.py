@@ -84,8 +84,9 @@ class Trainings:
         return self._run(name).record
 
     def follow(self, name: str, heartbeat: float) -> Iterator[Event | None]:
-        """What happens to `name`'s training from now on, beginning with how it stands; None after `heartbeat` s of silence.
+        """What happens to `name`'s training from now on, beginning with how it stands.
 
+        None comes after `heartbeat` seconds of silence.
         Ends with the training, at once when none runs, and when the server stops.
         """
         run = self._run(name)
