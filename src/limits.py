@@ -145,6 +145,10 @@ class Limits:
         _CONNECTIONS, 20.0, "seconds", SHORTEST, HOUR,
         help="time a heartbeat may take before the connection is given up",
     )
+    close_time: float = _limit(
+        _CONNECTIONS, 2.0, "seconds", SHORTEST, HOUR, label="close_seconds",
+        help="time that a client has to answer a WebSocket's close frame",
+    )
     max_pings: int = _limit(
         _CONNECTIONS, 100, "count", 1, MANY, label="pings_per_second",
         help="heartbeats a second that one client may ask for",
@@ -230,3 +234,11 @@ TABLE = {field.name: field.metadata["limit"] for field in dataclasses.fields(Lim
 def hit(name: str) -> None:
     """Count that somebody ran into the limit `name`, a field of `Limits`. KeyError when there is none of that name."""
     metrics.LIMITS_HIT.inc(TABLE[name].label or option(name)[2:])
+
+
+def note(sentence: str, name: str) -> str:
+    """Count a hit of the limit `name`, and return `sentence` for the log with the option behind it; "" is no limit."""
+    if not name:
+        return sentence
+    hit(name)
+    return f"{sentence} ({option(name)})"

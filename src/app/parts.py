@@ -11,7 +11,6 @@ from imageserver import metrics
 from imageserver.accounts.database import ROLES, UserDB
 from imageserver.accounts.login import Logins
 from imageserver.app import logs, tls
-from imageserver.config import transports
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
 from imageserver.inference.server.engine import Engine
@@ -108,10 +107,9 @@ def doors(settings: Settings, models: Inference, checks: Logins, not_ready: Call
     """
     context = tls.context(settings, log=LOG.info)
     proxies = [str(network) for network in settings.trusted_proxy]
-    limits = transports.http(settings)
     http = HttpServer(
         listen(settings.ip, settings.port),
-        limits,
+        settings,
         trusted_proxies=proxies,
         log=LOG.warning,
         ssl_context=context if settings.tls else None,
@@ -119,10 +117,10 @@ def doors(settings: Settings, models: Inference, checks: Logins, not_ready: Call
     https = None
     if context is not None and settings.https_port is not None:
         https = tls.beside(http, listen(settings.ip, settings.https_port), settings, context, log=LOG.warning)
-    socketio = SocketIOServer(transports.socketio(settings), cors_origins=settings.cors_origin, log=LOG.warning)
+    socketio = SocketIOServer(settings, cors_origins=settings.cors_origin, log=LOG.warning)
     camstream = CamStream(models.streams, checks, socketio, model=settings.model, hz=settings.hz)
     Events(socketio, [camstream, SessionProtocol(models.sessions, checks, socketio, settings.session_key)], checks)
-    relay = Relay(transports.relay(settings), send_timeout=settings.ws_send_timeout)
+    relay = Relay(settings)
     store = SnapStore(settings.data / "snippets", history=settings.snippet_history, max_bytes=settings.snippet_disk)
     jobs = trainings(settings, models.engine.check, log=LOG.info)
     snap = Snap(models.streams, store, relay, settings.model, log=LOG.warning)

@@ -6,7 +6,6 @@ import ssl
 from collections.abc import Callable
 
 from imageserver import folders
-from imageserver.config import transports
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
 from imageserver.transport import hub
@@ -37,6 +36,6 @@ def beside(
 ) -> HttpServer:
     """A server for the same applications as `plain`, over TLS."""
     proxies = [str(network) for network in settings.trusted_proxy]
-    secure = HttpServer(listener, transports.http(settings), trusted_proxies=proxies, log=log, ssl_context=context)
+    secure = HttpServer(listener, settings, trusted_proxies=proxies, log=log, ssl_context=context)
     secure.route("", lambda environ, start_response: plain.application(environ["PATH_INFO"])(environ, start_response))
     return secure

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from imageserver import metrics
-from imageserver.transport.limits import WebSocketLimits
+from imageserver.limits import Limits
 from imageserver.transport.websocket.connection import WebSocket, accept
 
 if TYPE_CHECKING:
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def websocket_app(
-    handler: Callable[[WebSocket, WSGIEnvironment], None], limits: WebSocketLimits | None = None
+    handler: Callable[[WebSocket, WSGIEnvironment], None], limits: Limits | None = None
 ) -> WSGIApplication:
     """A WSGI application that calls `handler(ws, environ)` for each connection and closes it when that returns."""
-    chosen = limits or WebSocketLimits()
+    chosen = limits or Limits()
     gauge = metrics.CONNECTIONS.child("websocket")
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:

@@ -23,16 +23,16 @@ bootstrap.provide_package()
 
 from tests.conformance.plain import websocket_app
 
+from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.engineio.outgoing import Group
 from imageserver.transport.engineio.packet import MESSAGE, EnginePacket
 from imageserver.transport.engineio.server import EngineServer
 from imageserver.transport.http.server import HttpServer
-from imageserver.transport.limits import HttpLimits, SocketIOLimits
 from imageserver.transport.socketio.server import SocketIOServer
 from imageserver.transport.websocket.connection import WebSocket
 
-LIMITS = SocketIOLimits(ping_interval=0.3, ping_timeout=0.2, message_bytes=1_000_000, connect_seconds=1)
+LIMITS = Limits(ping_interval=0.3, ping_timeout=0.2, max_message_bytes=1_000_000, join_time=1)
 
 GREETING_SECONDS = 0.005
 
@@ -81,7 +81,7 @@ def echo(ws: WebSocket, _environ: Any) -> None:
 
 def main() -> None:
     listener = hub.listen("127.0.0.1", int(sys.argv[1]))
-    server = HttpServer(listener, HttpLimits(), log=say)
+    server = HttpServer(listener, Limits(), log=say)
     server.route("/engine.io/", engine().handle_request)
     server.route("/socket.io/", socketio())
     server.route("/echo", websocket_app(echo))

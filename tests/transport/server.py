@@ -26,11 +26,11 @@ import greenlet
 from tests.conformance.plain import websocket_app
 
 from imageserver import errors, metrics
+from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.engineio import polling
-from imageserver.transport.http.server import HttpLimits, HttpServer
-from imageserver.transport.limits import WebSocketLimits
-from imageserver.transport.socketio.server import ConnectionRefused, SocketIOLimits, SocketIOServer
+from imageserver.transport.http.server import HttpServer
+from imageserver.transport.socketio.server import ConnectionRefused, SocketIOServer
 from imageserver.transport.websocket.connection import WebSocket
 
 OPTIONS = json.loads(sys.argv[1])
@@ -95,9 +95,7 @@ def echo(ws: WebSocket, _environ: Any) -> None:
 
 
 def socketio() -> SocketIOServer:
-    server = SocketIOServer(
-        SocketIOLimits(**OPTIONS.get("socketio", {})), cors_origins=OPTIONS.get("origins", ()), log=say
-    )
+    server = SocketIOServer(Limits(**OPTIONS.get("socketio", {})), cors_origins=OPTIONS.get("origins", ()), log=say)
 
     def connected(_sid: str, _environ: Any, auth: Any) -> None:
         if auth == {"wait": 1}:
@@ -181,7 +179,7 @@ def main() -> None:
         })  # fmt: skip
 
     server = HttpServer(
-        listener, HttpLimits(**OPTIONS.get("http", {})), trusted_proxies=OPTIONS.get("proxies", ()), log=say
+        listener, Limits(**OPTIONS.get("http", {})), trusted_proxies=OPTIONS.get("proxies", ()), log=say
     )
     server.route("", echo_request)
     apps = {
@@ -195,7 +193,7 @@ def main() -> None:
     apps["/no-delay"], apps["/large"] = no_delay, large
     for path, app in apps.items():
         server.route(path, app)
-    server.route("/ws", websocket_app(echo, WebSocketLimits(**OPTIONS.get("websocket", {}))))
+    server.route("/ws", websocket_app(echo, Limits(**OPTIONS.get("websocket", {}))))
 
     def stop(_environ: Any, start_response: Any) -> list[bytes]:
         hub.spawn_later(0.05, server.stop, 2.0)

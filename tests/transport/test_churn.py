@@ -21,9 +21,9 @@ FRAME = random.Random(1).randbytes(40_000)
 LIMITS = {
     "ping_interval": 0.5,
     "ping_timeout": 0.5,
-    "connect_seconds": 1,
-    "attachments_seconds": 1,
-    "close_seconds": 0.3,
+    "join_time": 1,
+    "attachment_time": 1,
+    "close_time": 0.3,
 }
 
 
@@ -121,7 +121,7 @@ def settle(served: Any, before: dict[str, Any]) -> dict[str, Any]:
 ])  # fmt: skip
 def test_churn(serve: Serve, warm_up: float, seconds: float) -> None:
     """No socket, room, green thread or descriptor stays, and once warm the resident memory stays flat within 5 %."""
-    served = serve(socketio=LIMITS, http={"header_seconds": 1, "body_grace_seconds": 1, "keep_alive_seconds": 60})
+    served = serve(socketio=LIMITS, http={"header_time": 1, "body_grace": 1, "keep_alive_time": 60})
     before = served.state()
     run_churn(served, warm_up, 1)
     warm = settle(served, before)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.fairness import TURN_SECONDS, SharedTurn, Turn
-from imageserver.transport.http.server import HttpLimits, HttpServer
-from imageserver.transport.limits import WebSocketLimits
+from imageserver.transport.http.server import HttpServer
 from imageserver.transport.websocket import incoming
 from imageserver.transport.websocket.connection import WebSocket
 from imageserver.transport.websocket.frames import BINARY, Chunk
@@ -41,7 +41,7 @@ class Room:
         far.shutdown(socket.SHUT_WR)
         self._far.append(far)
         self._near.append(hub.green(near))
-        return WebSocket(self._near[-1], b"", WebSocketLimits(), lambda: self.now)
+        return WebSocket(self._near[-1], b"", Limits(), lambda: self.now)
 
     def read(self, name: str, ws: WebSocket) -> None:
         for _opcode, _payload in ws.messages():
@@ -123,7 +123,7 @@ def test_bytes_that_make_no_message_end_a_turn_as_well(room: Room) -> None:
         room.now += TURN_SECONDS  # each look at it: a turn is over
         return room.now
 
-    ws = WebSocket(room._near[-1], b"", WebSocketLimits(message_seconds=1000), clock)
+    ws = WebSocket(room._near[-1], b"", Limits(message_time=1000), clock)
     seen: list[int] = []
     task = hub.spawn(lambda: [seen.append(len(payload)) for _opcode, payload in ws.messages()])
     turns = 0
@@ -146,7 +146,7 @@ class Listening:
     def __init__(self) -> None:
         self.now = 0.0
         self.order: list[str] = []
-        self.server = HttpServer(hub.listen("127.0.0.1", 0), HttpLimits(), log=lambda _line: None, clock=self.clock)
+        self.server = HttpServer(hub.listen("127.0.0.1", 0), Limits(), log=lambda _line: None, clock=self.clock)
         self.clock_cost = 0.0
         self._far: list[socket.socket] = []
         self._task: hub.Task | None = None

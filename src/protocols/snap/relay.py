@@ -1,19 +1,20 @@
 """The relay of Snap: whatever text one client of a room sends reaches every other one, in order.
 
 A client that does not read delays nobody: what it does not take waits in the kernel and in a bounded queue,
-and one that takes nothing of it for `send_timeout` seconds is dropped.
+and one that takes nothing of it for `--ws-send-timeout` is dropped.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imageserver import limits, metrics
 from imageserver.accounts.login import Logins
+from imageserver.limits import Limits
 from imageserver.transport import hub
-from imageserver.transport.limits import WebSocketLimits
 from imageserver.transport.websocket.connection import WebSocket, accept, encode_text
 from imageserver.transport.websocket.frames import CloseCode
 from imageserver.web.application import Application, Login, Route
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 PREFIX = "/ws"
 MAX_ROOM = 64
+MESSAGE_BYTES = 64 * 2**10
+"""Bytes of a text; "snap" has four."""
+QUEUE_BYTES = 4 * 2**20
+"""Bytes of texts that may wait for one client."""
 LOOKS = 4
 """Times that a queue is looked at within the timeout.
 
@@ -73,8 +78,8 @@ class Member:
 class Relay:
     """The rooms of `/ws` and `/ws/<room>`, and who is in them."""
 
-    def __init__(self, ws_limits: WebSocketLimits, *, send_timeout: float) -> None:
-        self._limits, self._send_timeout = ws_limits, send_timeout
+    def __init__(self, bounds: Limits) -> None:
+        self._limits = replace(bounds, max_message_bytes=MESSAGE_BYTES, max_outgoing_bytes=QUEUE_BYTES)
         self._rooms: dict[str, dict[WebSocket, Member]] = {}
         self._gauge = metrics.CONNECTIONS.child("relay")
 
@@ -101,7 +106,7 @@ class Relay:
     def _serve(
         self, ws: WebSocket, room: str, _environ: WSGIEnvironment, _start_response: StartResponse
     ) -> Iterable[bytes]:
-        member = Member(ws, self._send_timeout)
+        member = Member(ws, self._limits.ws_send_timeout)
         members = self._rooms.setdefault(room, {})
         members[ws] = member
         self._gauge.value += 1

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Protocol
 
+from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.engineio.packet import PING, EnginePacket
-from imageserver.transport.limits import SocketIOLimits
 
 VERDICT_SECONDS = 0.05
 """How near the end of a heartbeat's time a poll waits for what becomes of it, and how late a timer may be at the
@@ -37,7 +37,7 @@ class Heartbeat:
 
     __slots__ = ("_clock", "_due", "_limits", "_sent", "_session", "_timer")
 
-    def __init__(self, session: Beating, limits: SocketIOLimits, clock: Callable[[], float]) -> None:
+    def __init__(self, session: Beating, limits: Limits, clock: Callable[[], float]) -> None:
         self._session, self._limits, self._clock = session, limits, clock
         self._due = 0.0  # when the server's next ping is
         self._sent = 0.0

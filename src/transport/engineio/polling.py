@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imageserver import metrics
+from imageserver.limits import note
 from imageserver.transport import fairness, hub
 from imageserver.transport.engineio.packet import DecodeError
 from imageserver.transport.engineio.request import BAD_REQUEST, SESSION_UNKNOWN, EngineRefusal, EngineRequest
@@ -46,9 +46,7 @@ def post(request: EngineRequest, session: EngineSession) -> list[bytes]:
         with session:
             _receive(request, session)
     except DecodeError as error:
-        session.owner.log(f"client {session.sid} is disconnected: {error}")
-        if error.limit:
-            metrics.LIMITS_HIT.inc(error.limit)
+        session.owner.log(f"client {session.sid} is disconnected: {note(str(error), error.limit)}")
         session.close("transport error")
         raise EngineRefusal(BAD_REQUEST, "413 Content Too Large" if error.limit else "400 Bad Request") from None
     except (OSError, Refusal):  # the rest of its message will never come
@@ -84,11 +82,11 @@ def _wait(request: EngineRequest, session: EngineSession) -> bool:
 def _receive(request: EngineRequest, session: EngineSession) -> None:
     """Raises DecodeError, OSError, Refusal."""
     limits = session.owner.limits
-    body = request.read(limits.payload_bytes)
+    body = request.read(limits.max_payload_bytes)
     session.alive()
-    packets = session.codec.decode_payload(body, most=limits.payload_packets, pause=fairness.pause)
-    if any(len(packet.data) > limits.message_bytes for packet in packets):
-        raise DecodeError(f"a message may have {limits.message_bytes} bytes", "message_bytes")
+    packets = session.codec.decode_payload(body, most=limits.max_payload_packets, pause=fairness.pause)
+    if any(len(packet.data) > limits.max_message_bytes for packet in packets):
+        raise DecodeError(f"a message may have {limits.max_message_bytes} bytes", "max_message_bytes")
     for packet in packets:
         if not session.is_open:
             break

@@ -68,7 +68,7 @@ class EngineRequest:
         """The payload. Raises OSError, Refusal, and DecodeError for one of more than `most` bytes."""
         body: bytes = self.environ["wsgi.input"].read(most + 1)
         if len(body) > most:
-            raise DecodeError(f"a payload may have {most} bytes", "payload_bytes")
+            raise DecodeError(f"a payload may have {most} bytes", "max_payload_bytes")
         return body if self.jsonp is None else v3.decode_jsonp(body)
 
     def answer(self, body: bytes, content_type: str) -> list[bytes]:

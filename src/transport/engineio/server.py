@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.engineio import polling, websocket
 from imageserver.transport.engineio.outgoing import Group
@@ -25,7 +26,6 @@ from imageserver.transport.engineio.request import (  # fmt: skip
 )
 from imageserver.transport.engineio.session import EngineSession, EngineState
 from imageserver.transport.http.cors import Origins
-from imageserver.transport.limits import SocketIOLimits, WebSocketLimits
 from imageserver.transport.websocket.connection import accept
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class EngineServer:
 
     def __init__(
         self,
-        limits: SocketIOLimits,
+        limits: Limits,
         *,
         cors_origins: Iterable[str] = (),
         log: Callable[[str], None],
@@ -65,14 +65,9 @@ class EngineServer:
         self.last_answers: dict[str, EngineSession] = {}
         """Sessions that are closed, but for the poll that fetches their last packets."""
         self._origins = Origins(cors_origins)
-        self._ws_limits = WebSocketLimits(
-            message_bytes=limits.message_bytes + BESIDE_BYTES,
-            message_seconds=limits.message_seconds,
-            queue_bytes=limits.queue_bytes,
-            pings_per_second=limits.pings_per_second,
-            close_seconds=limits.close_seconds,
-        )
-        self._base64_limits = replace(self._ws_limits, message_bytes=limits.message_bytes + limits.message_bytes // 2)
+        most = limits.max_message_bytes
+        self._ws_limits = replace(limits, max_message_bytes=most + BESIDE_BYTES)
+        self._base64_limits = replace(limits, max_message_bytes=most + most // 2)
 
     def send(self, sid: str, group: Group) -> bool:
         """Send packets that belong together; whether the session is open. Never blocks."""
@@ -159,7 +154,7 @@ class EngineServer:
                 new = self._new(request)
                 websocket.begin(new, ws, lambda: self.connect(new))
             else:
-                websocket.move(session, ws, self.limits.connect_seconds)
+                websocket.move(session, ws, self.limits.join_time)
         finally:
             ws.ended()
         return []

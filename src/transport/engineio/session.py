@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from imageserver import metrics
+from imageserver.limits import Limits, note
 from imageserver.transport import hub
 from imageserver.transport.engineio.heartbeat import Heartbeat
 from imageserver.transport.engineio.outgoing import Group, SendQueue
@@ -33,7 +34,6 @@ from imageserver.transport.engineio.packet import (  # fmt: skip
     EnginePacket,
     open_data,
 )
-from imageserver.transport.limits import SocketIOLimits
 from imageserver.transport.websocket.connection import WebSocket
 from imageserver.transport.websocket.frames import CloseCode
 
@@ -67,7 +67,7 @@ _GAUGES = {
 class Owner(Protocol):
     """What a session needs of the server."""
 
-    limits: SocketIOLimits
+    limits: Limits
     clock: Callable[[], float]
     log: Callable[[str], None]
     message: Callable[[str, str | bytes], None]
@@ -128,7 +128,7 @@ class EngineSession:
         upgrades = ["websocket"] if ws is None else []
         fields = {"sid": self.sid, "upgrades": upgrades, "pingInterval": interval, "pingTimeout": timeout}
         if self.generation == 4:
-            fields["maxPayload"] = limits.message_bytes
+            fields["maxPayload"] = limits.max_message_bytes
         self.send_packet(EnginePacket(OPEN, open_data(fields)))
         self.heartbeat.start()
 
@@ -156,11 +156,9 @@ class EngineSession:
         if group.key is not None and self.queue.replace(group):
             return True
         waiting = self.queue.size + (0 if ws is None else ws.outgoing.size)
-        if waiting and waiting + group.size > self.owner.limits.queue_bytes:
-            metrics.LIMITS_HIT.inc("queue_bytes")
-            self.owner.log(
-                f"client {self.sid} has {waiting} bytes waiting, the most that queue_bytes allows; it is disconnected"
-            )
+        if waiting and waiting + group.size > self.owner.limits.max_outgoing_bytes:
+            why = note(f"client {self.sid} has {waiting} bytes waiting; it is disconnected", "max_outgoing_bytes")
+            self.owner.log(why)
             self.queue.clear()
             self.close("transport error")
             return False
@@ -205,7 +203,7 @@ class EngineSession:
         self.heartbeat.stop()
         if ws is not None and before is _WEBSOCKET:
             if self.queue:
-                hub.call_later(self.owner.limits.close_seconds, ws.abort)
+                hub.call_later(self.owner.limits.close_time, ws.abort)
             self._end(ws, orderly=last is not None)
         else:
             if last is None:

@@ -108,7 +108,7 @@ def _decode_framed(body: bytes, most: int, pause: Pause) -> list[EnginePacket]:
     at = 0
     while at < len(body):
         if len(packets) == most:
-            raise DecodeError(f"a payload may have {most} packets", "payload_packets")
+            raise DecodeError(f"a payload may have {most} packets", "max_payload_packets")
         kind = body[at]
         colon = body.find(b"\xff", at + 1, at + 2 + _MOST_DIGITS)
         digits = body[at + 1 : colon]
@@ -141,7 +141,7 @@ def _decode_text(body: bytes, most: int, pause: Pause) -> list[EnginePacket]:
     at, end = 0, len(text) if wide is None else len(wide) // 2
     while at < end:
         if len(packets) == most:
-            raise DecodeError(f"a payload may have {most} packets", "payload_packets")
+            raise DecodeError(f"a payload may have {most} packets", "max_payload_packets")
         until = at + _MOST_DIGITS + 1
         head = text[at:until] if wide is None else wide[2 * at : 2 * until].decode("utf-16-le", "replace")
         digits, colon, _ = head.partition(":")

@@ -54,5 +54,5 @@ def decode_payload(body: bytes, *, most: int, pause: Pause = no_pause) -> list[E
     except UnicodeDecodeError:
         raise DecodeError("a payload that is not UTF-8") from None
     if len(parts) > most:
-        raise DecodeError(f"a payload may have {most} packets", "payload_packets")
+        raise DecodeError(f"a payload may have {most} packets", "max_payload_packets")
     return [decode_packet(part, pause) for part in parts]

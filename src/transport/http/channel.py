@@ -16,10 +16,9 @@ from typing import Any
 
 import h11
 
-from imageserver import metrics
+from imageserver.limits import Limits, note
 from imageserver.transport import hub
 from imageserver.transport.fairness import Turn
-from imageserver.transport.limits import HttpLimits
 
 READ_BYTES = 64 * 1024
 
@@ -54,11 +53,11 @@ class HttpChannel:
     __slots__ = ("_clock", "_events", "_limits", "_turn", "keep_alive_asked", "log", "peer", "sock", "state")
 
     def __init__(
-        self, sock: hub.Socket, peer: str, limits: HttpLimits, clock: Callable[[], float], log: Callable[[str], None]
+        self, sock: hub.Socket, peer: str, limits: Limits, clock: Callable[[], float], log: Callable[[str], None]
     ) -> None:
         self.sock, self.peer, self.log = sock, peer, log
         self._limits, self._clock, self._turn = limits, clock, Turn(clock)
-        self._events = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes)
+        self._events = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.max_header_bytes)
         self.state = ChannelState.IDLE
         self.keep_alive_asked = False
         """Whether a client of HTTP/1.0 wants the connection kept, and so has to be told that it is."""
@@ -108,13 +107,13 @@ class HttpChannel:
         """Send events to the client. Raises OSError (TimeoutError when it takes nothing for `send_seconds`)."""
         data = b"".join(self._events.send(event) or b"" for event in events)
         if data:
-            seconds = self._limits.send_seconds
+            seconds = self._limits.send_time
             self.sock.settimeout(seconds)
             try:
                 self.sock.sendall(data)
             except TimeoutError:
-                metrics.LIMITS_HIT.inc("send_seconds")
-                self.log(f"{self.peer} took nothing of its answer for {seconds:g} seconds; it is given up")
+                why = f"{self.peer} took nothing of its answer for {seconds:g} seconds; it is given up"
+                self.log(note(why, "send_time"))
                 raise
 
     def give_up(self) -> None:
@@ -170,17 +169,17 @@ class HttpChannel:
         limits, clock = self._limits, self._clock
         event: Any = h11.NEED_DATA
         fresh = True
-        end = clock() + limits.keep_alive_seconds
+        end = clock() + limits.keep_alive_time
         while event is h11.NEED_DATA:
             if fresh and self._events.trailing_data[0]:
-                fresh, end = False, clock() + limits.header_seconds
+                fresh, end = False, clock() + limits.header_time
             try:
                 event = self.next_event(end - clock())
             except TimeoutError:
                 if fresh:
                     return None
-                sentence = f"The request's headers took longer than {limits.header_seconds:g} seconds."
-                raise Refusal(408, sentence, "header_seconds") from None
+                sentence = f"The request's headers took longer than {limits.header_time:g} seconds."
+                raise Refusal(408, sentence, "header_time") from None
         return event
 
     def _parse(self) -> Any:
@@ -198,7 +197,7 @@ class HttpChannel:
         again = h11.Request(method=request.method, target=request.target, headers=[*headers, (b"host", b"any")])
         head = h11.Connection(h11.CLIENT).send(again) or b""
         arrived, ended = self._events.trailing_data
-        self._events = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.header_bytes)
+        self._events = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.max_header_bytes)
         self._events.receive_data(head + bytes(arrived))
         if ended:
             self._events.receive_data(b"")
@@ -207,7 +206,7 @@ class HttpChannel:
 
     def _drain(self) -> None:
         """Drop the rest of a body: a client that is cut off while it sends may never see the answer."""
-        end, left = self._clock() + self._limits.drain_seconds, self._limits.drain_bytes
+        end, left = self._clock() + self._limits.drain_time, self._limits.drain_bytes
         while left > 0 and self._clock() < end:
             try:
                 event = self.next_event(end - self._clock())
@@ -226,32 +225,32 @@ def _asks_to_keep(request: h11.Request) -> bool:
     return asks and bool(request.http_version == b"1.0")
 
 
-def _check(request: h11.Request, limits: HttpLimits) -> None:
+def _check(request: h11.Request, limits: Limits) -> None:
     """Raises Refusal for a request that is too large, or that others may read otherwise."""
-    if len(request.method) + len(request.target) + 10 > limits.request_line_bytes:
+    if len(request.method) + len(request.target) + 10 > limits.max_request_line:
         raise _long_line(limits)
-    if sum(len(name) + len(value) + 4 for name, value in request.headers) > limits.header_bytes:
+    if sum(len(name) + len(value) + 4 for name, value in request.headers) > limits.max_header_bytes:
         raise _long_headers(limits)  # h11 limits what it waits for only
     values = dict(request.headers)
     if b"content-length" in values and b"transfer-encoding" in values:
         # A proxy may have counted where h11 reads chunks: what one takes for a body the other takes for a request.
         raise Refusal(400, "This is not a proper HTTP request: it has both Content-Length and Transfer-Encoding.")
-    if int(values.get(b"content-length", 0)) > limits.body_bytes:
-        raise Refusal(413, f"A request body may have {limits.body_bytes} bytes.", "body_bytes")
+    if int(values.get(b"content-length", 0)) > limits.max_body_bytes:
+        raise Refusal(413, f"A request body may have {limits.max_body_bytes} bytes.", "max_body_bytes")
 
 
-def _misread(error: h11.RemoteProtocolError, head: bytes | None, ended: bool, limits: HttpLimits) -> Refusal:
+def _misread(error: h11.RemoteProtocolError, head: bytes | None, ended: bool, limits: Limits) -> Refusal:
     """The refusal of what h11 could not read; `head`: what there is of the headers, if it was reading them."""
     if error.error_status_hint == 431 and head is not None:  # it will not wait any longer for the end of the headers
-        return _long_headers(limits) if b"\n" in head[: limits.request_line_bytes] else _long_line(limits)
-    limit = "header_bytes" if error.error_status_hint == 431 else ""
+        return _long_headers(limits) if b"\n" in head[: limits.max_request_line] else _long_line(limits)
+    limit = "max_header_bytes" if error.error_status_hint == 431 else ""
     reason = str(error).partition(": bytearray(")[0]  # what follows is h11's memory
     return Refusal(error.error_status_hint, f"This is not a proper HTTP request: {reason}.", limit, log=not ended)
 
 
-def _long_line(limits: HttpLimits) -> Refusal:
-    return Refusal(414, f"The request line is longer than {limits.request_line_bytes} bytes.", "request_line_bytes")
+def _long_line(limits: Limits) -> Refusal:
+    return Refusal(414, f"The request line is longer than {limits.max_request_line} bytes.", "max_request_line")
 
 
-def _long_headers(limits: HttpLimits) -> Refusal:
-    return Refusal(431, f"The headers are longer than {limits.header_bytes} bytes.", "header_bytes")
+def _long_headers(limits: Limits) -> Refusal:
+    return Refusal(431, f"The headers are longer than {limits.max_header_bytes} bytes.", "max_header_bytes")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable
 
-from imageserver import metrics
+from imageserver.limits import note
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -49,10 +49,7 @@ class ClientAddresses:
         """Count one more connection of `address`; False when it has as many as it may."""
         count = self._counts.get(address, 0)
         if self._most and count >= self._most:
-            metrics.LIMITS_HIT.inc("connections_per_address")
-            self._log(
-                f"{address} has {count} connections, the most that connections_per_address allows; one more was refused"
-            )
+            self._log(note(f"{address} has {count} connections; one more was refused", "max_per_address"))
             return False
         self._counts[address] = count + 1
         return True

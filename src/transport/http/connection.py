@@ -13,11 +13,11 @@ import h11
 
 from imageserver import metrics
 from imageserver.errors import describe
+from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.http.channel import ChannelState, HttpChannel, Refusal
 from imageserver.transport.http.clients import ClientAddresses
 from imageserver.transport.http.wsgi import Body, Response
-from imageserver.transport.limits import HttpLimits
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -31,7 +31,7 @@ _NO_TLS = (
 class Site(Protocol):
     """What a connection needs of the server."""
 
-    limits: HttpLimits
+    limits: Limits
     clients: ClientAddresses
     clock: Callable[[], float]
     log: Callable[[str], None]
@@ -70,9 +70,7 @@ class HttpConnection:
                     pass
         except hub.TimedOut:
             metrics.LIMITS_HIT.inc("handshake_seconds")
-            site.log(
-                f"{channel.peer} did not finish its TLS handshake within {site.limits.handshake_seconds:g} seconds"
-            )
+            site.log(f"{channel.peer} did not finish its TLS handshake within {site.limits.header_time:g} seconds")
         except (OSError, EOFError):
             pass  # the client has gone, or speaks no TLS: nobody is left to be told
         finally:
@@ -91,7 +89,7 @@ class HttpConnection:
     def _secure(self, context: ssl.SSLContext) -> bool:
         """Do the TLS handshake; False when the client speaks plain HTTP, and was told so. Raises OSError, TimedOut."""
         channel, clock = self._channel, self._site.clock
-        end = clock() + self._site.limits.handshake_seconds
+        end = clock() + self._site.limits.header_time
         if b"A" <= hub.peek(channel.sock, end - clock()) <= b"Z":  # a method; a handshake begins with a 22
             channel.sock.sendall(_NO_TLS)
             channel.linger()

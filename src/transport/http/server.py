@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from imageserver import metrics
+from imageserver.limits import Limits, note
 from imageserver.transport import hub
 from imageserver.transport.fairness import Turn
 from imageserver.transport.http.clients import ClientAddresses
 from imageserver.transport.http.connection import HttpConnection
-from imageserver.transport.limits import HttpLimits
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-__all__ = ["HttpLimits", "HttpServer"]
+__all__ = ["HttpServer", "Limits"]
 
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 29\r\nRetry-After: 5\r\n"
@@ -41,18 +41,18 @@ class HttpServer:
     def __init__(
         self,
         listener: hub.Socket,
-        limits: HttpLimits | None = None,
+        limits: Limits | None = None,
         *,
         trusted_proxies: Iterable[str] = (),
         log: Callable[[str], None],
         ssl_context: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.limits = limits or HttpLimits()
+        self.limits = limits or Limits()
         self.log, self.clock, self.ssl_context = log, clock, ssl_context
         self.stopping = False
         self._listener = listener
-        self.clients = ClientAddresses(trusted_proxies, self.limits.connections_per_address, log)
+        self.clients = ClientAddresses(trusted_proxies, self.limits.max_per_address, log)
         self._routes: list[tuple[str, WSGIApplication]] = []
         self._connections: set[HttpConnection] = set()
         self._gauge = metrics.CONNECTIONS.child("tcp")
@@ -92,11 +92,11 @@ class HttpServer:
                 sock, address = self._listener.accept()
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    cure = "raise the limit of open files or lower `connections`"
+                    cure = "raise the limit of open files or lower --max-connections"
                     self.log(f"cannot accept a connection: {error.strerror}; {cure}")
                     hub.sleep(0.1)  # those waiting stay in the kernel's queue
                 continue
-            if len(self._connections) >= self.limits.connections:
+            if len(self._connections) >= self.limits.max_connections:
                 self._refuse(sock)
                 continue
             connection = HttpConnection(self, sock, address[0], address[1])
@@ -125,10 +125,7 @@ class HttpServer:
             self._gauge.value -= 1
 
     def _refuse(self, sock: hub.Socket) -> None:
-        metrics.LIMITS_HIT.inc("connections")
-        self.log(
-            f"{len(self._connections)} connections are open, the most that `connections` allows; one more was refused"
-        )
+        self.log(note(f"{len(self._connections)} connections are open; one more was refused", "max_connections"))
         if self.ssl_context is None:
             sock.setblocking(False)
             with contextlib.suppress(OSError):  # it may have gone already

@@ -11,9 +11,8 @@ from typing import Any
 
 import h11
 
-from imageserver import metrics
+from imageserver.limits import Limits, note
 from imageserver.transport.http.channel import ChannelState, HttpChannel, Refusal
-from imageserver.transport.limits import HttpLimits
 
 Headers = list[tuple[str, str]]
 
@@ -69,10 +68,9 @@ class Response:
     def refuse(self, refusal: Refusal) -> None:
         """Answer with a refusal, in place of whatever the application had begun but not sent."""
         channel = self._channel
-        if refusal.limit:
-            metrics.LIMITS_HIT.inc(refusal.limit)
+        noted = note(refusal.sentence, refusal.limit)
         if refusal.log:
-            channel.log(f"a request of {channel.peer} was refused: {refusal.sentence}")
+            channel.log(f"a request of {channel.peer} was refused: {noted}")
         if self._started or channel.state is ChannelState.UPGRADED:
             channel.give_up()
             return
@@ -117,7 +115,7 @@ class Response:
 class Body(io.RawIOBase):
     """`wsgi.input`, unbuffered: the body's bytes, however they are framed, and its limits."""
 
-    def __init__(self, channel: HttpChannel, limits: HttpLimits, clock: Callable[[], float]) -> None:
+    def __init__(self, channel: HttpChannel, limits: Limits, clock: Callable[[], float]) -> None:
         self._channel, self._limits, self._clock = channel, limits, clock
         self._begun = clock()
         self._count = 0
@@ -143,24 +141,26 @@ class Body(io.RawIOBase):
         self._channel.continue_body()
         while True:
             # The average is what counts: what came early may be followed by a pause.
-            allowed = self._count / limits.body_rate if limits.body_rate else math.inf
-            end = self._begun + limits.body_grace_seconds + allowed
+            allowed = self._count / limits.min_body_rate if limits.min_body_rate else math.inf
+            end = self._begun + limits.body_grace + allowed
             try:
-                left = min(end - self._clock(), limits.keep_alive_seconds)
+                left = min(end - self._clock(), limits.keep_alive_time)
                 if left <= 0:
                     raise TimeoutError
                 event = self._channel.next_event(left)
             except TimeoutError:
-                sentence = f"The request's body came at less than {limits.body_rate} bytes a second."
-                self.slow, self.failure = True, Refusal(408, sentence, "body_rate")
+                sentence = f"The request's body came at less than {limits.min_body_rate} bytes a second."
+                self.slow, self.failure = True, Refusal(408, sentence, "min_body_rate")
                 raise self.failure from None
             except Refusal as refusal:
                 self.failure = refusal
                 raise
             if isinstance(event, h11.Data):
                 self._count += len(event.data)
-                if self._count > limits.body_bytes:
-                    self.failure = Refusal(413, f"A request body may have {limits.body_bytes} bytes.", "body_bytes")
+                if self._count > limits.max_body_bytes:
+                    self.failure = Refusal(
+                        413, f"A request body may have {limits.max_body_bytes} bytes.", "max_body_bytes"
+                    )
                     raise self.failure
                 self._left = memoryview(bytes(event.data))
                 return

@@ -8,8 +8,9 @@ from typing import Any
 
 from socketio import packet as packets
 
-from imageserver import errors, metrics
+from imageserver import errors
 from imageserver.errors import describe
+from imageserver.limits import note
 from imageserver.transport import hub
 from imageserver.transport.engineio.server import EngineServer
 from imageserver.transport.socketio.header_cache import EventHeader, HeaderCache
@@ -116,27 +117,27 @@ class EventReader:
             raise ValueError(f"a packet of type {kind} without what belongs to it")
 
     def _announce(self, eio_sid: str, pkt: SocketPacket, header: EventHeader) -> None:
-        if not 1 <= header.count <= self._limits.attachments:
-            metrics.LIMITS_HIT.inc("attachments")
-            raise ValueError(f"{header.count} attachments; 1 to {self._limits.attachments} are allowed")
+        if not 1 <= header.count <= self._limits.max_attachments:
+            why = f"{header.count} attachments; 1 to {self._limits.max_attachments} are allowed"
+            raise ValueError(note(why, "max_attachments"))
         self.waiting[eio_sid] = _Incoming(header, pkt.id, pkt.packet_type)
         if self._sweep is None:
             self._sweep_later()
 
     def _sweep_later(self) -> None:
-        self._sweep = hub.call_later(self._limits.attachments_seconds / 2, self._sweep_waiting)
+        self._sweep = hub.call_later(self._limits.attachment_time / 2, self._sweep_waiting)
 
     def _sweep_waiting(self) -> None:
         """Disconnect whoever owes an attachment for too long. Twice in that time: nothing is timed for each event."""
-        now, most = self._engine.clock(), self._limits.attachments_seconds
+        now, most = self._engine.clock(), self._limits.attachment_time
         for eio_sid, waiting in list(self.waiting.items()):
             incoming = _Incoming(waiting, None) if isinstance(waiting, EventHeader) else waiting
             if incoming.since is None:
                 incoming.since = now
                 self.waiting[eio_sid] = incoming
             elif now - incoming.since >= most / 2:
-                metrics.LIMITS_HIT.inc("attachments_seconds")
-                self._log(f"client {eio_sid} is disconnected: no attachment within {most:g} seconds")
+                why = f"client {eio_sid} is disconnected: no attachment within {most:g} seconds"
+                self._log(note(why, "attachment_time"))
                 self._engine.close(eio_sid)
         self._sweep = None
         if self.waiting:

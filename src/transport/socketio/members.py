@@ -9,8 +9,9 @@ from urllib.parse import parse_qsl
 
 from socketio import packet as packets
 
-from imageserver import errors, metrics
+from imageserver import errors
 from imageserver.errors import describe
+from imageserver.limits import hit, note
 from imageserver.transport import hub
 from imageserver.transport.engineio.outgoing import Group
 from imageserver.transport.engineio.server import EngineServer
@@ -59,7 +60,7 @@ class Members:
 
     def connected(self, session: EngineSession) -> None:
         """A new connection: in generation 3 it is in `/` without asking, in 4 it has a time to ask."""
-        self.deadlines[session.sid] = hub.call_later(self._limits.connect_seconds, self._not_joined, session)
+        self.deadlines[session.sid] = hub.call_later(self._limits.join_time, self._not_joined, session)
         if session.generation == 3:
             self.join(session, "/", None)
 
@@ -115,7 +116,7 @@ class Members:
             namespace, session = membership
             session.send(group_of(SocketPacket(packets.DISCONNECT, namespace=namespace)))
             self._leave(sid, "server disconnect")
-            hub.call_later(self._limits.close_seconds, self._close_unused, session.sid)
+            hub.call_later(self._limits.close_time, self._close_unused, session.sid)
 
     def left(self, session: EngineSession, namespace: str) -> None:
         """The client wants to leave; in generation 3 leaving `/` is leaving all."""
@@ -131,9 +132,9 @@ class Members:
             return "" if session.generation == 3 else "Already connected"
         if namespace != "/" and namespace not in self._handlers:
             return "Invalid namespace"
-        if sum(session.sid in members for members in self.joined.values()) >= self._limits.namespaces:
-            metrics.LIMITS_HIT.inc("namespaces")
-            return f"A connection may be in {self._limits.namespaces} namespaces"
+        if sum(session.sid in members for members in self.joined.values()) >= self._limits.max_namespaces:
+            hit("max_namespaces")
+            return f"A connection may be in {self._limits.max_namespaces} namespaces"
         return None
 
     def _refuse(self, session: EngineSession, namespace: str, message: str) -> None:
@@ -175,11 +176,11 @@ class Members:
 
     def _not_joined(self, session: EngineSession) -> None:
         if any(self.where[sid].session is session for sid in self.early):  # its handler still runs
-            self.deadlines[session.sid] = hub.call_later(self._limits.connect_seconds, self._not_joined, session)
+            self.deadlines[session.sid] = hub.call_later(self._limits.join_time, self._not_joined, session)
             return
         self.deadlines.pop(session.sid, None)
         if session.is_open:
-            metrics.LIMITS_HIT.inc("connect_seconds")
-            seconds = self._limits.connect_seconds
-            self._log(f"client {session.sid} joined no namespace within {seconds:g} seconds; it is disconnected")
+            seconds = self._limits.join_time
+            why = f"client {session.sid} joined no namespace within {seconds:g} seconds; it is disconnected"
+            self._log(note(why, "join_time"))
             session.close("server disconnect")

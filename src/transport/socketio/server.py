@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from socketio.packet import EVENT
 
+from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.engineio.server import EngineServer
 from imageserver.transport.engineio.session import EngineState
-from imageserver.transport.limits import SocketIOLimits
 from imageserver.transport.socketio.events import EventReader
 from imageserver.transport.socketio.members import ConnectionRefused, Handlers, Members
 from imageserver.transport.socketio.packets import SocketPacket, group_of
@@ -24,7 +24,7 @@ from imageserver.transport.socketio.packets import SocketPacket, group_of
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-__all__ = ["ConnectionRefused", "SocketIOLimits", "SocketIOServer"]
+__all__ = ["ConnectionRefused", "Limits", "SocketIOServer"]
 
 
 class SocketIOServer:
@@ -35,13 +35,13 @@ class SocketIOServer:
 
     def __init__(
         self,
-        limits: SocketIOLimits | None = None,
+        limits: Limits | None = None,
         *,
         cors_origins: str | Iterable[str] = (),
         log: Callable[[str], None],
     ) -> None:
         self._handlers: Handlers = {}
-        self._engine = engine = EngineServer(limits or SocketIOLimits(), cors_origins=cors_origins, log=log)
+        self._engine = engine = EngineServer(limits or Limits(), cors_origins=cors_origins, log=log)
         self._members = Members(engine, self._handlers)
         self._reader = EventReader(engine, self._handlers, self._members)
         engine.connect, engine.disconnect = self._members.connected, self._disconnected

@@ -15,9 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from imageserver import metrics
+from imageserver.limits import Limits, note
 from imageserver.transport import hub
-from imageserver.transport.limits import WebSocketLimits
 from imageserver.transport.websocket import frames
 from imageserver.transport.websocket.frames import BINARY, CLOSE, PING, TEXT, CloseCode, ProtocolError
 from imageserver.transport.websocket.incoming import Incoming
@@ -51,7 +50,7 @@ class WebSocket:
         self,
         sock: hub.Socket,
         rest: bytes,
-        limits: WebSocketLimits,
+        limits: Limits,
         clock: Callable[[], float] = time.monotonic,
         log: Callable[[str], None] = lambda _line: None,
     ) -> None:
@@ -118,9 +117,9 @@ class WebSocket:
         if self.state is not _OPEN:
             return False
         outgoing = self.outgoing
-        if outgoing.size and outgoing.size + len(data) > self._limits.queue_bytes:
+        if outgoing.size and outgoing.size + len(data) > self._limits.max_outgoing_bytes:
             outgoing.clear()
-            self.fail(ProtocolError(CloseCode.POLICY_VIOLATION, "reads too slowly", "queue_bytes"))
+            self.fail(ProtocolError(CloseCode.POLICY_VIOLATION, "reads too slowly", "max_outgoing_bytes"))
             hub.shut(self._sock)
             return False
         outgoing.write(data)
@@ -138,10 +137,9 @@ class WebSocket:
 
     def fail(self, error: ProtocolError) -> None:
         """Close it for what the client did, which is counted and logged."""
-        if error.limit:
-            metrics.LIMITS_HIT.inc(error.limit)
+        reason = note(error.reason, error.limit)
         if self.state is _OPEN:
-            self._log(f"is closed with {error.code}: {error.reason}")
+            self._log(f"is closed with {error.code}: {reason}")
         self.close(error.code, error.reason)
 
     def drop(self) -> None:
@@ -164,7 +162,7 @@ class WebSocket:
         if self._close_timer is not None:
             self._close_timer.cancel()
         self.outgoing.drained = None
-        self.outgoing.wait(self._limits.close_seconds)  # for the close frame
+        self.outgoing.wait(self._limits.close_time)  # for the close frame
 
     def count_ping(self) -> None:
         """Raises `ProtocolError` when a client wants more answers to its pings than `pings_per_second`."""
@@ -172,8 +170,8 @@ class WebSocket:
         if now - self._pings_since >= 1:
             self._pings, self._pings_since = 0, now
         self._pings += 1
-        if self._pings > self._limits.pings_per_second:
-            raise ProtocolError(CloseCode.POLICY_VIOLATION, "too many pings", "pings_per_second")
+        if self._pings > self._limits.max_pings:
+            raise ProtocolError(CloseCode.POLICY_VIOLATION, "too many pings", "max_pings")
 
     def _enter(self, state: WebSocketState, code: int, reason: str = "") -> None:
         """Change the state, which only ever goes on; why it ends is what was said first."""
@@ -184,7 +182,7 @@ class WebSocket:
     def _end_soon(self, code: int, reason: str = "") -> None:
         self._enter(WebSocketState.CLOSING, code, reason)
         self.outgoing.drained = None
-        self._close_timer = hub.call_later(self._limits.close_seconds, hub.shut, self._sock)
+        self._close_timer = hub.call_later(self._limits.close_time, hub.shut, self._sock)
 
     def _shut_writing(self) -> None:
         hub.shut(self._sock, reading=False)
@@ -208,7 +206,7 @@ class WebSocket:
     def _finish_sending(self) -> None:
         """Give the close frame a chance to arrive: read and drop what the client still sends, for a moment."""
         waste = memoryview(bytearray(65536))
-        end = self._clock() + self._limits.close_seconds
+        end = self._clock() + self._limits.close_time
         if not self.outgoing.size:
             self._shut_writing()
         try:
@@ -227,7 +225,7 @@ def encode_text(text: str) -> bytes:
     return frames.frame(TEXT, text.encode())
 
 
-def accept(environ: WSGIEnvironment, limits: WebSocketLimits) -> WebSocket | None:
+def accept(environ: WSGIEnvironment, limits: Limits) -> WebSocket | None:
     """Upgrade this request to a WebSocket; None when it does not ask for one properly (then answer 400 or 426)."""
     if environ["REQUEST_METHOD"] != "GET" or environ.get("transport.upgrade", "").lower() != "websocket":
         return None

@@ -213,7 +213,9 @@ class Receiver:
         if length >> 63:
             raise ProtocolError(CloseCode.PROTOCOL_ERROR, "the length's highest bit must be 0")
         if length + len(self._fragments) > self._limit:
-            raise ProtocolError(CloseCode.MESSAGE_TOO_BIG, f"a message may have {self._limit} bytes", "message_bytes")
+            raise ProtocolError(
+                CloseCode.MESSAGE_TOO_BIG, f"a message may have {self._limit} bytes", "max_message_bytes"
+            )
 
     def _frame(self, first: int, payload: bytes) -> Iterator[tuple[int, bytes]]:
         """Yield what the whole frame completes: itself, the message whose last fragment it is, or nothing."""

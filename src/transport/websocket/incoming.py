@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.fairness import Turn
-from imageserver.transport.limits import WebSocketLimits
 from imageserver.transport.websocket.frames import Chunk, CloseCode, ProtocolError, Receiver
 
 _chunks: list[Chunk] = []  # memory to read into, lent to whoever reads just now: an idle connection has none
@@ -18,10 +18,10 @@ class Incoming:
 
     __slots__ = ("_clock", "_message_seconds", "_receiver", "_rest", "_sock", "read_at", "turn", "waiting")
 
-    def __init__(self, sock: hub.Socket, rest: bytes, limits: WebSocketLimits, clock: Callable[[], float]) -> None:
+    def __init__(self, sock: hub.Socket, rest: bytes, limits: Limits, clock: Callable[[], float]) -> None:
         self._sock, self._rest, self._clock = sock, rest, clock
-        self._message_seconds = limits.message_seconds
-        self._receiver = Receiver(limits.message_bytes, clock)
+        self._message_seconds = limits.message_time
+        self._receiver = Receiver(limits.max_message_bytes, clock)
         self.turn = Turn(clock)
         self.read_at = clock()
         """When something last came."""
@@ -65,7 +65,7 @@ class Incoming:
             hub.wait_readable(self._sock, left)
         except hub.TimedOut:
             sentence = f"a message may take {seconds:g} seconds"
-            raise ProtocolError(CloseCode.POLICY_VIOLATION, sentence, "message_seconds") from None
+            raise ProtocolError(CloseCode.POLICY_VIOLATION, sentence, "message_time") from None
         finally:
             self.waiting = False
             self.turn.begin()

@@ -110,7 +110,7 @@ def test_too_many_packets(codec: ModuleType, body: bytes) -> None:
     assert len(codec.decode_payload(body, most=3)) == 3
     with pytest.raises(DecodeError) as refused:
         codec.decode_payload(body, most=2)
-    assert refused.value.limit == "payload_packets"
+    assert refused.value.limit == "max_payload_packets"
 
 
 def test_broken_binary_message() -> None:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.engineio import v3, v4
 from imageserver.transport.engineio.packet import PING, PONG, EnginePacket
 from imageserver.transport.engineio.server import EngineServer
 from imageserver.transport.engineio.session import EngineSession
-from imageserver.transport.limits import SocketIOLimits
 
-LIMITS = SocketIOLimits(ping_interval=1000, ping_timeout=100)  # no timer of the loop comes before the test is over
+LIMITS = Limits(ping_interval=1000, ping_timeout=100)  # no timer of the loop comes before the test is over
 
 
 class Clock:

@@ -15,8 +15,8 @@ from imageserver.transport.http.server import HttpServer
 Serve = Callable[..., Any]
 
 SMALL = {
-    "request_line_bytes": 1000, "header_bytes": 4000, "header_seconds": 0.3, "body_bytes": 100_000, "body_grace_seconds": 0.3,
-    "drain_bytes": 50_000_000, "drain_seconds": 3,
+    "max_request_line": 1000, "max_header_bytes": 4000, "header_time": 0.3, "max_body_bytes": 100_000, "body_grace": 0.3,
+    "drain_bytes": 50_000_000, "drain_time": 3,
 }  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def test_an_upgrade_is_no_business_of_applications_that_know_none(serve: Serve) 
 
 
 def test_http_without_tls_is_told_so_by_a_tls_port(serve: Serve) -> None:
-    served = serve(tls=True, http={"handshake_seconds": 0.3})
+    served = serve(tls=True, http={"header_time": 0.3})
     for sent in (head(), head("/echo", "POST", Content_Length="1000000") + bytes(1_000_000)):
         answer = talk(served.tls_port, sent)
         assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n")
@@ -217,12 +217,12 @@ def test_limit(serve: Serve, limit: str, status: int, pieces: list[bytes]) -> No
 
 def test_a_slow_body_is_cut_with_its_answer(serve: Serve) -> None:
     """The time that others have for the rest of a refused body is not for one that does not come."""
-    answer = talk(serve(http={**SMALL, "drain_seconds": 60}).port, head("/echo", "POST", Content_Length="100"), b"x")
+    answer = talk(serve(http={**SMALL, "drain_time": 60}).port, head("/echo", "POST", Content_Length="100"), b"x")
     assert answer.startswith(b"HTTP/1.1 408")
 
 
 def test_an_answer_that_nobody_takes_is_given_up(serve: Serve) -> None:
-    served = serve(http={"send_seconds": 0.3})
+    served = serve(http={"send_time": 0.3})
     with socket.create_connection(("127.0.0.1", served.port), 10) as sock:
         sock.sendall(head("/large"))
         served.hit("send_seconds")
@@ -239,7 +239,7 @@ def test_slow_headers_are_cut_however_they_drip(serve: Serve) -> None:
 
 
 def test_early_refusal_of_a_large_body_reaches_the_client(serve: Serve) -> None:
-    served = serve(http={**SMALL, "body_bytes": 40_000_000})
+    served = serve(http={**SMALL, "max_body_bytes": 40_000_000})
     answer = talk(served.port, head("/refuse", "POST", Content_Length="30000000", **LAST), b"x" * 30_000_000)
     assert answer.startswith(b"HTTP/1.1 403")
     answer = talk(served.port, head("/refuse", "POST", Content_Length="3") + b"abc", head(**LAST))
@@ -248,7 +248,7 @@ def test_early_refusal_of_a_large_body_reaches_the_client(serve: Serve) -> None:
 
 
 def test_connections(serve: Serve) -> None:
-    served = serve(http={"connections": 5})
+    served = serve(http={"max_connections": 5})
     served.state()  # takes one, and keeps it
     held = [socket.create_connection(("127.0.0.1", served.port), 10) for _ in range(4)]
     served.wait(lambda state: state["connections"]["tcp"] == 5)
@@ -261,7 +261,7 @@ def test_connections(serve: Serve) -> None:
 
 
 def test_connections_per_address(serve: Serve) -> None:
-    served = serve(http={"connections_per_address": 2})
+    served = serve(http={"max_per_address": 2})
     served.state()
     with socket.create_connection(("127.0.0.1", served.port), 10):
         served.wait(lambda state: state["connections"]["tcp"] == 2)
@@ -271,7 +271,7 @@ def test_connections_per_address(serve: Serve) -> None:
 
 
 def test_connections_per_forwarded_address(serve: Serve) -> None:
-    served = serve(http={"connections_per_address": 1}, proxies=["127.0.0.1"])
+    served = serve(http={"max_per_address": 1}, proxies=["127.0.0.1"])
     with socket.create_connection(("127.0.0.1", served.port), 10) as sock:
         sock.sendall(head("/slow", X_Forwarded_For="1.2.3.4", **LAST))
         time.sleep(0.1)
@@ -282,7 +282,7 @@ def test_connections_per_forwarded_address(serve: Serve) -> None:
 
 
 def test_stop_lets_requests_finish(serve: Serve) -> None:
-    served = serve(http={"keep_alive_seconds": 30})
+    served = serve(http={"keep_alive_time": 30})
     with (
         socket.create_connection(("127.0.0.1", served.port), 10) as busy,
         socket.create_connection(("127.0.0.1", served.port), 10) as idle,

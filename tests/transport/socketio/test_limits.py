@@ -18,8 +18,8 @@ from tests.transport.sio import PATH, Sio
 Serve = Callable[..., Any]
 
 SMALL = {
-    "message_bytes": 100_000, "message_seconds": 0.3, "payload_bytes": 200_000, "payload_packets": 8, "attachments": 2,
-    "attachments_seconds": 0.4, "namespaces": 3, "connect_seconds": 0.4, "queue_bytes": 300_000, "pings_per_second": 5,
+    "max_message_bytes": 100_000, "message_time": 0.3, "max_payload_bytes": 200_000, "max_payload_packets": 8, "max_attachments": 2,
+    "attachment_time": 0.4, "max_namespaces": 3, "join_time": 0.4, "max_outgoing_bytes": 300_000, "max_pings": 5,
 }  # fmt: skip
 
 PLACES = [{"_placeholder": True, "num": index} for index in range(3)]
@@ -251,7 +251,7 @@ def test_blocking_handler_keeps_heartbeats_and_order(serve: Serve, version: int)
 
 
 def test_kicked_client_is_closed(serve: Serve) -> None:
-    one = Sio(serve(socketio={"close_seconds": 0.1}))
+    one = Sio(serve(socketio={"close_time": 0.1}))
     one.emit("kick")
     assert one.recv() == "41"
     one.emit("echo", "nobody hears it", data=b"x")
@@ -299,7 +299,7 @@ def test_preflight(serve: Serve) -> None:
 
 
 def test_plain_websocket(serve: Serve) -> None:
-    served = serve(websocket={"message_bytes": 1000, "queue_bytes": 300_000})
+    served = serve(websocket={"max_message_bytes": 1000, "max_outgoing_bytes": 300_000})
     ws = served.websocket("/ws")
     ws.send("hello")
     assert ws.recv() == "hello"
@@ -313,7 +313,7 @@ def test_plain_websocket(serve: Serve) -> None:
 
 
 def test_vanishing_clients_leave_nothing(serve: Serve) -> None:
-    served = serve(socketio={"ping_interval": 0.3, "ping_timeout": 0.3, "connect_seconds": 0.5})
+    served = serve(socketio={"ping_interval": 0.3, "ping_timeout": 0.3, "join_time": 0.5})
     before = served.state()
     for turn in range(10):
         for version in (3, 4):

@@ -27,7 +27,7 @@ def test_a_websocket_ends_without_a_close_frame_behind_what_was_sent(serve: Serv
 
 
 def test_a_client_that_is_turned_out_gets_its_close_frame(serve: Serve) -> None:
-    client = Sio(serve(socketio={"close_seconds": 0.2}))
+    client = Sio(serve(socketio={"close_time": 0.2}))
     client.emit("kick")
     assert client.recv() == "41"
     assert client.closed() is None  # Engine.IO's has no code

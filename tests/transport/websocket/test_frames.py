@@ -85,7 +85,7 @@ def test_violations(data: bytes, code: int, pieces: int) -> None:
     with pytest.raises(ProtocolError) as broken:
         receive(data, pieces, limit=1000)
     assert broken.value.code == code
-    assert broken.value.limit == ("message_bytes" if code == CloseCode.MESSAGE_TOO_BIG else "")
+    assert broken.value.limit == ("max_message_bytes" if code == CloseCode.MESSAGE_TOO_BIG else "")
 
 
 def test_incomplete_messages_are_dated() -> None:
