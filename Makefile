@@ -57,8 +57,9 @@ test-long: dev $(PREPARED)  ## run the tests that take longer, before a release
 	@echo "This takes about an hour."
 	@$(VENV)/bin/python -m pytest -m long --timeout 7200 $(ARGS)
 
-lint: dev  ## ruff and mypy
+lint: dev  ## ruff (rules, lines of 120, format) and mypy
 	@$(VENV)/bin/python -m ruff check .
+	@$(VENV)/bin/python -m ruff format --check .
 	@mkdir -p build/typing && ln -sfn ../../src build/typing/imageserver && ln -sfn ../../src/bootstrap.py build/typing/bootstrap.py
 	@$(VENV)/bin/python -m mypy -p imageserver
 	@$(VENV)/bin/python -m mypy clients

@@ -43,7 +43,7 @@ class Route:
     Attributes:
         method: GET takes HEAD as well, unless the route changes something.
         path: with variables as werkzeug.routing writes them, `/snippets/<number:identity>/`.
-        view: called with the request and the path's variables; returns a response or raises: every error has its answer.
+        view: called with the request and the path's variables; returns a response or raises; each error has its answer.
         login: of whom a login is asked.
         roles: a user who had to log in needs one of them; empty: none.
         changes: whether a GET changes something too, so that no page of another site may make a browser send it.

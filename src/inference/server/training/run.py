@@ -129,7 +129,8 @@ class TrainingRun:
             case "progress":
                 text = (
                     f"{message['phase']}, epoch {message['epoch']} of {message['epochs']}, "
-                    f"{message['part']:.0%} of it, loss {message['loss']:.4f}, accuracy so far {message['accuracy'] * 100:.2f} %, "
+                    f"{message['part']:.0%} of it, "
+                    f"loss {message['loss']:.4f}, accuracy so far {message['accuracy'] * 100:.2f} %, "
                     f"about {_span(message['seconds_left'])} left"
                 )
                 if message["part"] >= 1:
