@@ -106,7 +106,7 @@ class Lanes:
             lane.running.since = self._clock()
 
     def advance(self) -> None:
-        """Give each idle lane its next call."""
+        """Give each idle lane its next call; where the model cannot be used, answer everything that waits with the reason."""
         for lane in self._lanes:
             self._advance(lane)
 
@@ -161,11 +161,6 @@ class Lanes:
                 if queue in self._lane_of:
                     lane.enqueue(queue)
             self._advance(lane)
-
-    def fail(self) -> None:
-        """Answer everything that waits with the reason for which the model cannot be used."""
-        for lane in self._lanes:
-            self._fail(lane)
 
     # ---- within -----------------------------------------------------------------------------------------------
 

@@ -5,13 +5,17 @@ waits.
 
 What the model knows of the session:
 
-            `start` sent            answered          `end` sent            answered, or the worker died
-    NEW ───────────────▶ STARTING ──────────▶ BEGUN ────────────▶ ENDING ────────────────────────────────▶ ENDED
-     │                    ▲    │                │                                                            ▲
-     │ nobody waits  next │    │ it raised, or  │ the worker ended                                           │
-     │ for its frames     │    │ the worker died│                                                            │
-     ▼              frame │    ▼                ▼                                                            │
-    FORGOTTEN ────────────┴─ FORGOTTEN ◀────────┘ ── the session is over: nobody there has to be told ───────┘
+    NEW ───▶ STARTING ───▶ BEGUN ───▶ ENDING ───▶ ENDED
+    ▲ │      │ ▲    │        │                      ▲
+    │ │      │ │    │        │ the worker ended     │
+    └─┼──────┘ │    ▼        ▼                      │
+      └─────▶ FORGOTTEN ◀────┘                      │
+                   └────────────────────────────────┘
+
+`start` was sent (STARTING) and answered (BEGUN), then `end`. A STARTING session whose worker died of something else is
+NEW again; one that the model could not start, or was too slow to, is FORGOTTEN. It is STARTING again with its next
+frame. When it is over while it is FORGOTTEN no model has to be told, and that is what `drop` makes of a NEW one.
+A model that is disabled ends its sessions whatever their state.
 """
 
 from __future__ import annotations

@@ -193,4 +193,4 @@ class StatefulWorker:
         self.error = error
         self._warn(f"model {self.name} is disabled for sessions: {error}; change its folder to try again")
         self._change(WorkerState.DISABLED)
-        self.lanes.fail()
+        self.lanes.advance()
