@@ -9,6 +9,9 @@ from collections.abc import Callable
 from imageserver.transport import hub
 
 
+_NOTHING: deque[bytes | memoryview] = deque()  # one for all that wait for nothing: an empty deque has 600 bytes
+
+
 class Outgoing:
     """What waits for one client. `sock` must be in non-blocking mode."""
 
@@ -16,7 +19,7 @@ class Outgoing:
 
     def __init__(self, sock: hub.Socket) -> None:
         self._sock = sock
-        self._parts: deque[bytes | memoryview] = deque()
+        self._parts = _NOTHING
         self._writer: hub.Task | None = None
         self.size = 0
         """Bytes not yet given to the kernel."""
@@ -35,7 +38,7 @@ class Outgoing:
                 return  # the reader sees the end of the stream and does what is to be done
             if sent == len(data):
                 return
-            self._parts.append(memoryview(data)[sent:])
+            self._parts = deque((memoryview(data)[sent:],))
             self.size = len(data) - sent
         if self._writer is None:
             self._writer = hub.spawn(self._write_parts)
