@@ -19,7 +19,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 with warnings.catch_warnings():
     # eventlet announces its own maintenance mode on import; that is why it lives in this package alone.
@@ -144,24 +144,25 @@ def spawn(function: Callable[..., Any], *args: Any) -> Task:
     return Task(function, args)
 
 
-class Timer:
-    """A call that comes later, in the hub itself: it must not block (spawn from it if it has to)."""
-
-    def __init__(self, seconds: float, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        self._timer = eventlet.hubs.get_hub().schedule_call_global(seconds, function, *args)
+class Timer(Protocol):
+    """A call that comes later."""
 
     def cancel(self) -> None:
-        self._timer.cancel()
+        """Have it not come; harmless when it has."""
 
 
 def call_later(seconds: float, function: Callable[..., Any], *args: Any) -> Timer:
-    """Call `function(*args)` after `seconds`; it runs inside the loop and must not block."""
-    return Timer(seconds, function, args)
+    """Call `function(*args)` after `seconds`, unless `cancel()` of what is returned comes before.
+
+    It runs in the loop itself and must not block: spawn from it if it has to.
+    """
+    timer: Timer = eventlet.hubs.get_hub().schedule_call_global(seconds, function, *args)
+    return timer
 
 
 def spawn_later(seconds: float, function: Callable[..., Any], *args: Any) -> Timer:
-    """Like `spawn`, after `seconds`; cancel it by the timer returned."""
-    return Timer(seconds, spawn, (function, *args))
+    """Like `spawn`, after `seconds`."""
+    return call_later(seconds, spawn, function, *args)
 
 
 def in_thread(function: Callable[..., T], *args: Any) -> T:

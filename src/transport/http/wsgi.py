@@ -52,7 +52,7 @@ class Response:
             headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in [*headers, *extra]],
             reason=reason.encode("latin-1"),
         )
-        return self._write
+        return self._send
 
     def send_all(self, result: Iterable[bytes]) -> None:
         if isinstance(result, (list, tuple)) and self._head is not None and not self._started:
@@ -62,7 +62,7 @@ class Response:
             return
         for part in result:
             if part:
-                self._write(part)
+                self._send(part)
         self._send(b"", last=True)
 
     def refuse(self, refusal: Refusal) -> None:
@@ -83,9 +83,6 @@ class Response:
             self._send(body, last=True)
         except (OSError, EOFError, h11.LocalProtocolError):
             channel.give_up()
-
-    def _write(self, data: bytes) -> None:
-        self._send(data)
 
     def _complete_length(self, length: int) -> None:
         head = self._head

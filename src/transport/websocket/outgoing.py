@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from imageserver.transport import hub
 
-
 _NOTHING: deque[bytes | memoryview] = deque()  # one for all that wait for nothing: an empty deque has 600 bytes
 
 
