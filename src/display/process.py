@@ -64,9 +64,10 @@ class Display:
         title, picture = message["title"], self._numpy.frombuffer(self._arena[: message["size"]], self._numpy.uint8)
         pixels = self._cv2.imdecode(picture, self._cv2.IMREAD_COLOR)
         if pixels is not None:
+            image = draw(self._cv2, pixels, message["rotate"], message["prediction"], message["fps"])
             if title not in self._open:
-                self._place(title, *shown_size(*upright_size(pixels, message["rotate"])))
-            self._cv2.imshow(title, draw(self._cv2, pixels, message["rotate"], message["prediction"], message["fps"]))
+                self._place(title, *image.shape[:2])
+            self._cv2.imshow(title, image)
         send(self._control, {"op": "ready"})
 
     def _place(self, title: str, height: int, width: int) -> None:
@@ -95,12 +96,6 @@ class Display:
 
 def send(control: socket.socket, message: wire.Message) -> None:
     control.sendall(wire.pack(message))
-
-
-def upright_size(pixels: Any, rotate: int) -> tuple[int, int]:
-    """Height and width once turned."""
-    height, width = pixels.shape[:2]
-    return (width, height) if rotate in (90, 270) else (height, width)
 
 
 def shown_size(height: int, width: int) -> tuple[int, int]:

@@ -66,13 +66,14 @@ class Dispatcher:
         return [worker for worker in self._workers if model.name in worker.loaded and not worker.batches]
 
     def _room(self, model: SharedModel) -> SharedWorker | None:
-        for worker in self._idle(model):
-            return worker
-        if model.waiting.full:
-            for worker in self._workers:
-                if model.name in worker.loaded and worker.arena.free_slots and worker.last_seconds < PREFETCH_BELOW:
-                    return worker
-        return None
+        able = self._idle(model)
+        if not able and model.waiting.full:
+            able = [
+                worker
+                for worker in self._workers
+                if model.name in worker.loaded and worker.arena.free_slots and worker.last_seconds < PREFETCH_BELOW
+            ]
+        return able[0] if able else None
 
     def _hand_over(self, worker: SharedWorker, model: SharedModel) -> None:
         # What waits is shared among the workers that have nothing to do.

@@ -80,10 +80,6 @@ class StatefulModels:
         """Whether every session has ended at every model."""
         return all(worker.lanes.idle for worker in self._all())
 
-    def pids(self) -> list[int]:
-        """The process numbers of the workers."""
-        return [worker.pid for worker in self._all() if worker.pid]
-
     def stop(self) -> None:
         """End all workers. Sessions should have ended before."""
         self._stopping = True

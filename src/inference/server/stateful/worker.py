@@ -162,7 +162,7 @@ class StatefulWorker:
         if process is not self._process:
             return
         match message["op"]:
-            case "loaded":
+            case "loaded" if self._state is WorkerState.LOADING:
                 self._log(f"model {self.name} is ready for sessions ({message['seconds']:.1f} s)")
                 self._change(WorkerState.READY)
                 self.lanes.made(0)
