@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from imageserver import metrics
+from imageserver import limits
 from imageserver.errors import LimitExceeded, ModelError, ModelUnavailable, Stopping, WorkerLost
 from imageserver.inference.server.batching import Source, Work
 from imageserver.inference.server.catalogue import ModelCatalogue
@@ -101,7 +101,7 @@ class Engine:
             WorkerLost: the worker died, and the next one as well.
         """
         if self._requests >= self._max_requests:
-            metrics.LIMITS_HIT.inc("max-requests")
+            limits.hit("max_requests")
             raise LimitExceeded(f"{self._requests} requests wait already; try again in a moment")
         request = _Request(self, name, Work(data, content, rotate))
         self._requests += 1

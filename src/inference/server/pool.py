@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from imageserver import metrics
+from imageserver import limits, metrics
 from imageserver.inference.server.dispatcher import Dispatcher, lose
 from imageserver.inference.server.model import SharedModel
 from imageserver.inference.server.worker import SharedWorker
@@ -172,8 +172,8 @@ class Pool:
             hub.sleep(LIMIT_CHECK_EVERY)
             for worker in list(self._workers):
                 if worker.overdue(self._time_limit):
-                    metrics.LIMITS_HIT.inc("model-timeout")
-                    self._warn(f"{worker.process.name} is killed: a batch took longer than {self._time_limit:g} s")
+                    sentence = f"{worker.process.name} is killed: a batch took longer than {self._time_limit:g} s"
+                    self._warn(limits.note(sentence, "model_timeout"))
                     worker.process.kill()
                 elif worker.loading is not None:
                     self._enforce_load_limit(worker, worker.loading)

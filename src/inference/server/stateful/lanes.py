@@ -106,7 +106,7 @@ class Lanes:
             lane.running.since = self._clock()
 
     def advance(self) -> None:
-        """Give each idle lane its next call; where the model cannot be used, answer everything that waits with the reason."""
+        """Give each idle lane its next call; where the model cannot be used, answer all that waits with the reason."""
         for lane in self._lanes:
             self._advance(lane)
 

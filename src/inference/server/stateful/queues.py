@@ -25,7 +25,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from imageserver import metrics
+from imageserver import limits, metrics
 from imageserver.errors import LimitExceeded
 from imageserver.inference.shared.manifest import State
 from imageserver.inference.shared.wire import Picture
@@ -90,7 +90,7 @@ class FrameBudget:
     def check(self, more: int) -> None:
         """LimitExceeded when there is no room for so many more."""
         if self.bytes + more > self.most:
-            metrics.LIMITS_HIT.inc("session-bytes")
+            limits.hit("session_bytes")
             raise LimitExceeded(
                 "the frames that wait in all sessions together fill the server's memory for them: send fewer a second"
             )
