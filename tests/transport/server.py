@@ -210,7 +210,7 @@ def main() -> None:
     print(*ports, flush=True)
     server.serve()
     hub.sleep(0.1)
-    while server._connections:
+    while server.connections:
         hub.sleep(0.01)
 
 

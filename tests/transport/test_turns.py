@@ -144,10 +144,9 @@ class Listening:
     """An HTTP server in this process; what its clients send is there before it begins."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.now = self.clock_cost = 0.0
         self.order: list[str] = []
         self.server = HttpServer(hub.listen("127.0.0.1", 0), Limits(), log=lambda _line: None, clock=self.clock)
-        self.clock_cost = 0.0
         self._far: list[socket.socket] = []
         self._task: hub.Task | None = None
 
@@ -167,7 +166,7 @@ class Listening:
         self.server.stop(0)
         if self._task is not None:
             self._task.wait()
-        while self.server._connections:
+        while self.server.connections:
             hub.sleep(0.001)
         for far in self._far:
             far.close()
@@ -229,9 +228,9 @@ def test_a_storm_of_connections_is_let_in_by_and_by(listening: Listening) -> Non
     listening.clock_cost = TURN_SECONDS
     listening.begin()
     seen: list[int] = []
-    while len(listening.server._connections) < 30:
+    while len(listening.server.connections) < 30:
         hub.sleep(0)
-        seen.append(len(listening.server._connections))
+        seen.append(len(listening.server.connections))
     listening.clock_cost = 0.0
     assert all(later - earlier <= 1 for earlier, later in itertools.pairwise([0, *seen]))
 

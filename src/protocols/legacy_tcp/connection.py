@@ -73,9 +73,9 @@ class LegacyConnection:
         )
 
     @property
-    def busy(self) -> bool:
-        """Whether a model runs for it, or its signature is checked."""
-        return self._conversation.step in (Step.PREDICTING, Step.CHECKING)
+    def idle(self) -> bool:
+        """Whether no model runs for it, and no signature is checked."""
+        return self._conversation.step not in (Step.PREDICTING, Step.CHECKING)
 
     def cut(self) -> None:
         """End it at once."""

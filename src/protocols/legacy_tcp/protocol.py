@@ -7,7 +7,6 @@ models and the keys. `port` builds it by the settings.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import socket
 import time
@@ -23,6 +22,7 @@ from imageserver.protocols.legacy_tcp.intake import ProtocolTimes
 from imageserver.protocols.legacy_tcp.machine import CheckSignature, Predict
 from imageserver.transport import hub
 from imageserver.transport.fairness import SharedTurn
+from imageserver.transport.listener import Connection, Listener
 
 PROTOCOL = "legacy_tcp"
 NAMESPACE = "imageserver"
@@ -63,7 +63,7 @@ class Keys(Protocol):
     def check(self, nonce: bytes, signature: bytes) -> None: ...
 
 
-class LegacyTcp:
+class LegacyTcp(Listener):
     """Serves the protocol. `serve` blocks until `stop`.
 
     Args:
@@ -89,87 +89,37 @@ class LegacyTcp:
         clock: Callable[[], float] = time.monotonic,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
+        self.shared_turn = SharedTurn(GO_ON_AT_ONCE)
+        super().__init__(listener, PROTOCOL, log=log, clock=clock, shared=self.shared_turn)
         self.times = times or ProtocolTimes()
         self._limits = limits
         self.authenticates = keys is not None
-        self.streams, self.keys, self.log, self.clock, self.random_bytes = streams, keys, log, clock, random_bytes
+        self.streams, self.keys, self.random_bytes = streams, keys, random_bytes
         self.buffered = 0  # bytes of pictures
-        self.shared_turn = SharedTurn(GO_ON_AT_ONCE)
-        self._listener = listener
         for option, count in ((socket.SO_SNDBUF, SEND_BUFFER), (socket.SO_RCVBUF, RECEIVE_BUFFER)):
             listener.setsockopt(socket.SOL_SOCKET, option, count)  # inherited by what it accepts
-        self._stopping = False
-        self._connections: set[LegacyConnection] = set()
         self._by_host: dict[str, int] = {}
         self._asking: dict[str, hub.Semaphore] = {}
         self._checks = hub.Semaphore(2)
-        self._gauge = metrics.CONNECTIONS.child(PROTOCOL)
 
-    # ---- listening -------------------------------------------------------------------------------------------------
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Where it listens."""
-        host, port = self._listener.getsockname()[:2]
-        return host, port
-
-    def serve(self) -> None:
-        """Accept until `stop`. Blocks; run it in a green thread of its own."""
-        try:
-            self._accept()
-        finally:
-            self._listener.close()  # not in `stop`: a descriptor closed under whoever waits for it wakes nobody
-
-    def _accept(self) -> None:
-        while not self._stopping:
-            try:
-                sock, address = self._listener.accept()
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    self.log(f"legacy TCP: cannot accept a connection: {error.strerror}; raise the limit of open files")
-                    hub.sleep(0.1)  # those waiting stay in the kernel's queue
-                continue
-            self._admit(sock, address[0].removeprefix("::ffff:"))
-            self.shared_turn.take()
-
-    def stop(self, grace: float) -> None:
-        """Accept no more, cut off whoever waits for nothing; give running models `grace` seconds, then cut off all."""
-        self._stopping = True
-        hub.shut(self._listener)
-        for connection in list(self._connections):
-            if not connection.busy:
-                connection.cut()
-        end = self.clock() + grace
-        while self._connections and self.clock() < end:
-            hub.sleep(0.02)
-        for connection in list(self._connections):
-            connection.cut()
-
-    def _admit(self, sock: hub.Socket, host: str) -> None:
+    def admit(self, sock: hub.Socket, host: str, _port: int) -> LegacyConnection | None:
+        """A connection, unless there are too many, of this host or of all."""
+        host = host.removeprefix("::ffff:")
         limits, count = self._limits, self._by_host.get(host, 0)
-        if len(self._connections) >= limits.tcp_max_connections:
-            hit("tcp_max_connections")
+        full = len(self.connections) >= limits.tcp_max_connections
+        if full or (limits.tcp_max_per_host and count >= limits.tcp_max_per_host):
+            hit("tcp_max_connections" if full else "tcp_max_per_host")
             sock.close()
-            return
-        if limits.tcp_max_per_host and count >= limits.tcp_max_per_host:
-            hit("tcp_max_per_host")
-            sock.close()
-            return
+            return None
         self._by_host[host] = count + 1
-        self._gauge.value += 1
-        connection = LegacyConnection(self, sock, host)
-        self._connections.add(connection)
-        hub.spawn(self._run, connection)
+        return LegacyConnection(self, sock, host)
 
-    def _run(self, connection: LegacyConnection) -> None:
-        try:
-            connection.run()
-        finally:
-            self._connections.discard(connection)
-            self._gauge.value -= 1
-            self._by_host[connection.host] -= 1
-            if not self._by_host[connection.host]:
-                del self._by_host[connection.host]
+    def left(self, connection: Connection) -> None:
+        """Count one connection less of its host."""
+        assert isinstance(connection, LegacyConnection)
+        self._by_host[connection.host] -= 1
+        if not self._by_host[connection.host]:
+            del self._by_host[connection.host]
 
     # ---- what the connections ask ---------------------------------------------------------------------------
 

@@ -1,0 +1,109 @@
+"""A listening socket and its connections, for every port alike: accepting them, counting them, ending them."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Protocol
+
+from imageserver import metrics
+from imageserver.transport import hub
+from imageserver.transport.fairness import SharedTurn, Turn
+
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Connection(Protocol):
+    """A client's connection."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being done for it, so that it may be ended at any moment."""
+
+    def run(self) -> None:
+        """Serve it until either side ends it."""
+
+    def cut(self) -> None:
+        """End it from outside."""
+
+
+class Listener:
+    """Accepts connections, each of which runs in a green thread of its own. Derive from it and define `admit`.
+
+    `transport`: their label in the metrics. `shared`: the turn that its connections share, if they do.
+    """
+
+    def __init__(
+        self,
+        sock: hub.Socket,
+        transport: str,
+        *,
+        log: Callable[[str], None],
+        clock: Callable[[], float],
+        shared: SharedTurn | None = None,
+    ) -> None:
+        self.log, self.clock, self.stopping = log, clock, False
+        self.connections: set[Connection] = set()
+        self._sock, self._turn = sock, Turn(clock, shared)
+        self._gauge = metrics.CONNECTIONS.child(transport)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that it listens on."""
+        host, port = self._sock.getsockname()[:2]
+        return host, port
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return self.address[1]
+
+    def admit(self, sock: hub.Socket, host: str, port: int) -> Connection | None:
+        """The connection of a client that has been accepted; None when it was refused, and `sock` closed."""
+        raise NotImplementedError
+
+    def left(self, connection: Connection) -> None:
+        """A connection has ended."""
+
+    def serve(self) -> None:
+        """Accept until `stop`, then close the listening socket. Blocks; run it in a green thread of its own."""
+        with self._sock:  # not closed in `stop`: a descriptor closed under whoever waits for it wakes nobody
+            while not self.stopping:
+                self._turn.share()  # in a storm of reconnections somebody always waits to be let in
+                self._accept()
+
+    def _accept(self) -> None:
+        try:
+            sock, address = self._sock.accept()
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                cure = "raise the limit of open files, or lower that of connections"
+                self.log(f"port {self.port} cannot accept a connection: {error.strerror}; {cure}")
+                hub.sleep(0.1)  # those waiting stay in the kernel's queue
+            return
+        connection = self.admit(sock, address[0], address[1])
+        if connection is not None:
+            self.connections.add(connection)
+            self._gauge.value += 1
+            hub.spawn(self._run, connection)
+
+    def stop(self, grace: float) -> None:
+        """Accept no more, end what is idle, give the rest `grace` seconds, then cut it off."""
+        self.stopping = True
+        hub.shut(self._sock)  # `serve` wakes up and closes it
+        for connection in list(self.connections):
+            if connection.idle:
+                connection.cut()
+        end = self.clock() + grace
+        while self.connections and self.clock() < end:
+            hub.sleep(0.02)
+        for connection in list(self.connections):
+            connection.cut()
+
+    def _run(self, connection: Connection) -> None:
+        try:
+            connection.run()
+        finally:
+            self.connections.discard(connection)
+            self._gauge.value -= 1
+            self.left(connection)
