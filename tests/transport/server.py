@@ -163,8 +163,8 @@ def main() -> None:
     def state(_environ: Any, start_response: Any) -> list[bytes]:
         gc.collect()
         members, engine = sockets._members, sockets._engine
-        kept = (members.where, members.joined, members.early, members.deadlines, members.rooms, members.rooms._manager.rooms,
-                sockets._reader.waiting, engine.sessions, engine.last_answers)  # fmt: skip
+        kept = [members.where, members.joined, members.early, members.deadlines, members.rooms]
+        kept += [members.rooms._manager.rooms, sockets._reader.waiting, engine.sessions, engine.last_answers]
         leftovers = [len(one) for one in kept]
         with open("/proc/self/statm") as statm:
             resident = int(statm.read().split()[1]) * resource.getpagesize()

@@ -18,8 +18,9 @@ from tests.transport.sio import PATH, Sio
 Serve = Callable[..., Any]
 
 SMALL = {
-    "max_message_bytes": 100_000, "message_time": 0.3, "max_payload_bytes": 200_000, "max_payload_packets": 8, "max_attachments": 2,
-    "attachment_time": 0.4, "max_namespaces": 3, "join_time": 0.4, "max_outgoing_bytes": 300_000, "max_pings": 5,
+    "max_message_bytes": 100_000, "message_time": 0.3, "max_payload_bytes": 200_000, "max_payload_packets": 8,
+    "max_attachments": 2, "attachment_time": 0.4, "max_namespaces": 3, "join_time": 0.4,
+    "max_outgoing_bytes": 300_000, "max_pings": 5,
 }  # fmt: skip
 
 PLACES = [{"_placeholder": True, "num": index} for index in range(3)]
