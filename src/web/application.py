@@ -90,7 +90,8 @@ class Application:
         self._router = rules.bind("")
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return self._respond(Request(environ))(environ, start_response)
+        # Populated, `environ` would hold the request that holds it.
+        return self._respond(Request(environ, populate_request=False))(environ, start_response)
 
     def _respond(self, request: Request) -> WSGIApplication:
         try:
