@@ -67,13 +67,14 @@ def test_words_that_make_no_sense_end_with_2(words):
         ("https://host", False, "https://host:5000"),
         ("host", True, "https://host:5000"),
         ("http://host:80/", True, "http://host:80"),
+        ("http://host:80/path/", False, "http://host:80/path"),
     ],
 )
 def test_addresses(server_, secure, url):
     assert url_of(server_, Trust(insecure=secure), nn_client.PORT) == url
 
 
-@pytest.mark.parametrize("wrong", ["", "ftp://host", "host:port", "host:99999", "a b", "http://host/path"])
+@pytest.mark.parametrize("wrong", ["", "ftp://host", "host:port", "host:99999", "a b"])
 def test_addresses_that_are_none(wrong):
     with pytest.raises(nn_client.Wrong):
         url_of(wrong)
