@@ -60,10 +60,10 @@ class Windows(StreamSubscriber):
         self._process = ChildProcess(
             "display",
             "display.process",
-            ["--arena", str(self._arena.descriptor)],
+            [],
             self._on_message,
             self._on_exit,
-            inherits=(self._arena.descriptor,),
+            arena=self._arena,
             python=str(python),
             quiet=True,  # Qt's own complaints; what matters comes as a message or as the exit code
         )

@@ -15,7 +15,7 @@ COPY_CHUNK = 2**20
 class Arena:
     """`slots` slots of `slot_bytes` bytes each; untouched pages cost nothing.
 
-    `descriptor` (a memfd) is for one ChildProcess, which inherits it and closes it here.
+    `descriptor` (a memfd) is for one ChildProcess, which closes it here once the process has it.
     """
 
     def __init__(self, slots: int, slot_bytes: int) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from imageserver import bootstrap
 from imageserver.errors import describe
+from imageserver.inference.server.arena import Arena
 from imageserver.inference.shared import wire
 from imageserver.transport import hub
 
@@ -33,7 +34,7 @@ class ChildProcess:
         on_message: called with each of its messages. One that is unreadable, or that `on_message` can make nothing of
             (LookupError, TypeError, ValueError), costs the process its life.
         on_exit: called once, when it has ended and its last message was told.
-        inherits: descriptors for it, closed here once it has started.
+        arena: memory shared with it; its command line goes on with `--arena FD`.
         python: the interpreter.
         quiet: what it prints is thrown away; else it goes to standard error.
     """
@@ -46,7 +47,7 @@ class ChildProcess:
         on_message: Callable[[wire.Message], None],
         on_exit: Callable[[], None],
         *,
-        inherits: Sequence[int] = (),
+        arena: Arena | None = None,
         python: str = sys.executable,
         quiet: bool = False,
     ) -> None:
@@ -54,10 +55,14 @@ class ChildProcess:
         self._on_message, self._on_exit = on_message, on_exit
         self._fault = ""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        descriptors = {"--control": theirs.fileno()}
+        if arena is not None:
+            descriptors["--arena"] = arena.descriptor
+        given = [word for option, descriptor in descriptors.items() for word in (option, str(descriptor))]
         try:
             self._process = subprocess.Popen(
-                bootstrap.command(module, "--control", str(theirs.fileno()), *arguments, python=python),
-                pass_fds=(theirs.fileno(), *inherits),
+                bootstrap.command(module, *given, *arguments, python=python),
+                pass_fds=descriptors.values(),
                 stdin=subprocess.DEVNULL,
                 # What a model prints must not mix with --results -
                 stdout=subprocess.DEVNULL if quiet else sys.stderr.fileno(),
@@ -68,8 +73,8 @@ class ChildProcess:
             raise
         finally:
             theirs.close()
-            for descriptor in inherits:
-                os.close(descriptor)
+            if arena is not None:
+                os.close(arena.descriptor)
         self.pid = self._process.pid
         self._socket = hub.green(ours)
         hub.spawn(self._read)

@@ -51,10 +51,10 @@ class SharedWorker:
         self.process = ChildProcess(
             name,
             "inference.worker.main",
-            ["--arena", str(self.arena.descriptor), *arguments],
+            arguments,
             lambda message: on_message(self, message),
             lambda: on_exit(self),
-            inherits=(self.arena.descriptor,),
+            arena=self.arena,
         )
 
     def load(self, manifest: Manifest) -> None:

@@ -84,9 +84,7 @@ def test_one_is_asked_to_stop_before_it_is_killed(tmp_path: Path) -> None:
 def test_one_that_cannot_start_leaves_no_descriptor_behind(tmp_path: Path) -> None:
     arena, ends = Arena(1, 10), []
     with pytest.raises(FileNotFoundError):
-        ChildProcess(
-            "none", "none", [], ends.append, hub.sleep, inherits=(arena.descriptor,), python=str(tmp_path / "none")
-        )
+        ChildProcess("none", "none", [], ends.append, hub.sleep, arena=arena, python=str(tmp_path / "none"))
     with pytest.raises(OSError, match="descriptor"):
         socket.socket(fileno=arena.descriptor)
 

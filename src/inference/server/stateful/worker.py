@@ -102,14 +102,14 @@ class StatefulWorker:
             return
         slots = self.settings.parallel
         arena = self._arena = Arena(slots, self._slot_bytes)
-        geometry = ["--arena", str(arena.descriptor), "--slots", str(slots), "--slot-bytes", str(self._slot_bytes)]
+        geometry = ["--slots", str(slots), "--slot-bytes", str(self._slot_bytes)]
         process: ChildProcess = ChildProcess(
             f"session worker {self.name}",
             "inference.worker.sessions",
             [*self._arguments, "--folder", str(self.manifest.folder), *geometry],
             lambda message: self._on_message(process, message),
             lambda: self._on_exit(process),
-            inherits=(arena.descriptor,),
+            arena=arena,
         )
         self._process, self._started_at = process, self._clock()
         self._change(WorkerState.LOADING)
