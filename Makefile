@@ -54,7 +54,7 @@ test: dev $(PREPARED)  ## run all tests that a suite should; ARGS="-k users" pas
 
 test-long: dev $(PREPARED)  ## run the tests that take longer, before a release
 	@tests/environments.sh
-	@echo "This takes about an hour."
+	@echo "This takes about three quarters of an hour."
 	@$(VENV)/bin/python -m pytest -m long --timeout 7200 $(ARGS)
 
 lint: dev  ## ruff (rules, lines of 120, format) and mypy
