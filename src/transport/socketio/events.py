@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -138,6 +139,7 @@ class EventReader:
             elif now - incoming.since >= most / 2:
                 why = f"client {eio_sid} is disconnected: no attachment within {most:g} seconds"
                 self._log(note(why, "attachment_time"))
+                incoming.since = math.inf  # told once, though on a busy machine its end comes after the next look
                 self._engine.close(eio_sid)
         self._sweep = None
         if self.waiting:
