@@ -1,26 +1,42 @@
-"""Every exception that the project raises on purpose.
+"""Every exception of the server, in one tree.
 
-    ImageServerError
-    ├── SettingError        a wrong option, variable or configuration value; exit code 2
-    ├── LimitExceeded       something larger, longer or more than its setting allows
-    │   └── TooLarge            so large that it can never be taken
-    ├── NotAllowed          credentials missing, wrong, or without the role
-    ├── BodyError           a request's body that is not what it is said to be
-    ├── PictureError        bytes that are no picture, or one outside the limits
-    ├── ModelError          a model that cannot do what was asked
-    │   ├── UnknownModel        no folder of that name in models/
-    │   ├── ManifestError       a model.toml that is wrong: file, key and reason
-    │   ├── ModelUnavailable    known, but loading, failed, or disabled after repeated crashes
-    │   └── WorkerLost          the process died under this request, twice
-    ├── TrainingError       training data or a training run that cannot give a model
-    └── Stopping            the server is going down and takes nothing new
+    Exception
+    ├── ImageServerError        something that a person can mend
+    │   ├── SettingError            a wrong option, variable or configuration value; exit code 2
+    │   │   └── InvalidValue            a text that a setting does not take, for a reason worth saying
+    │   ├── LimitExceeded           something larger, longer or more than its setting allows
+    │   │   └── TooLarge                so large that it can never be taken
+    │   ├── NotAllowed              credentials missing, wrong, or without the role
+    │   │   └── ConnectionRefused       a client is turned away as it connects
+    │   ├── BodyError               a request's body that is not what it is said to be
+    │   ├── PictureError            bytes that are no picture, or one outside the limits
+    │   ├── ModelError              a model that cannot do what was asked
+    │   │   ├── UnknownModel            no folder of that name in models/
+    │   │   ├── ManifestError           a model.toml that is wrong: file, key and reason
+    │   │   ├── ModelUnavailable        known, but loading, failed, or disabled after repeated crashes
+    │   │   └── WorkerLost              the process died under this request, twice
+    │   ├── TrainingError           training data or a training run that cannot give a model
+    │   │   └── TrainingCancelled       asked to stop before it was finished
+    │   └── Stopping                the server is going down and takes nothing new
+    ├── TransportError          what ends a request, a message or a connection; none leaves transport/ and web/
+    │   ├── Refusal                 a request over HTTP: status and sentence
+    │   ├── Refused                 the same by an application, with further headers
+    │   ├── EngineRefusal           a request to Engine.IO: one of its codes
+    │   ├── DecodeError             bytes that are no packet or payload of Engine.IO
+    │   ├── ProtocolError           a WebSocket's peer broke RFC 6455 or a limit: a close code
+    │   ├── Interrupted             a body that did not arrive
+    │   └── TimedOut                the loop's timeout ran out
+    └── PrintAsked              help or version is asked for
 
-The text of each is one sentence for the person who can mend it: what happened, which value, what to do.
+The text of an ImageServerError is one sentence for the person who can mend it: what happened, which value, what to do.
 It is shown to clients as it is, so it never holds a path, a secret or a traceback
 (SettingError, ManifestError and TrainingError go to the operator only, and may name paths).
 """
 
 from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
 
 
 class ImageServerError(Exception):
@@ -29,6 +45,10 @@ class ImageServerError(Exception):
 
 class SettingError(ImageServerError):
     """A wrong option, variable or configuration value."""
+
+
+class InvalidValue(SettingError):
+    """A text that a setting does not take, for a reason worth saying instead of what its kind expects."""
 
 
 class LimitExceeded(ImageServerError):
@@ -41,6 +61,10 @@ class TooLarge(LimitExceeded):
 
 class NotAllowed(ImageServerError):
     """Credentials are missing, wrong, or lack the role."""
+
+
+class ConnectionRefused(NotAllowed):
+    """Raised by a `connect` handler to turn a client away; the message goes to the client."""
 
 
 class BodyError(ImageServerError):
@@ -75,8 +99,79 @@ class TrainingError(ImageServerError):
     """Training data that cannot be used, or a training run that cannot give a model."""
 
 
+class TrainingCancelled(TrainingError):
+    """The training was asked to stop before it was finished."""
+
+
 class Stopping(ImageServerError):
     """The server is going down and takes nothing new."""
+
+
+class TransportError(Exception):
+    """What ends a request, a message or a connection."""
+
+
+class Refusal(TransportError):
+    """The request ends here, with this status and sentence; `limit` names the limit that it ran into, or is "".
+
+    `log`: whether a line in the log is still due.
+    """
+
+    def __init__(self, status: int, sentence: str, limit: str = "", *, log: bool = True) -> None:
+        super().__init__(sentence)
+        self.status, self.sentence, self.limit, self.log = status, sentence, limit, log
+
+
+class Refused(TransportError):
+    """The request ends here: a status code, a sentence for the client, further headers (`Retry_After="5"`)."""
+
+    def __init__(self, status: int, sentence: str, **headers: str) -> None:
+        super().__init__(sentence)
+        self.status, self.sentence = status, sentence
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+class EngineRefusal(TransportError):
+    """The request is refused, with this code of Engine.IO's and this status of HTTP's."""
+
+    def __init__(self, code: int, status: str = "400 Bad Request", headers: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(status)
+        self.code, self.status, self.headers = code, status, headers
+
+
+class DecodeError(TransportError, ValueError):
+    """Bytes that are no packet or payload of this protocol; `limit` names the limit that was exceeded, or is ""."""
+
+    def __init__(self, reason: str, limit: str = "") -> None:
+        super().__init__(reason)
+        self.limit = limit
+
+
+class ProtocolError(TransportError):
+    """The peer broke RFC 6455 or a limit. `code` is the close code that says so, `limit` the limit's name or ""."""
+
+    def __init__(self, code: int, reason: str, limit: str = "") -> None:
+        super().__init__(reason)
+        self.code, self.reason, self.limit = code, reason, limit
+
+
+class Interrupted(TransportError):
+    """The body did not arrive: the client went away or was too slow. `cause` is what the transport raised."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class TimedOut(TransportError):
+    """A `Timeout` ran out."""
+
+
+class PrintAsked(Exception):
+    """`-h`, `--help` or `--version` stands on the command line.
+
+    Holds that word, and from `table.read` the text to print.
+    """
 
 
 def describe(error: BaseException) -> str:
@@ -88,3 +183,8 @@ def describe(error: BaseException) -> str:
     if trace is not None:
         origin = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
     return f"{type(error).__name__}: {error} ({origin})"
+
+
+def trace_of(error: BaseException) -> str:
+    """The whole traceback of an exception that nobody expected, in lines, for the log alone."""
+    return "".join(traceback.format_exception(error))

@@ -5,6 +5,7 @@ Imports inside functions and those for types count like any other: a lazy import
 
 import ast
 import collections
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -246,3 +247,20 @@ def test_folders_instead_of_prefixes(folder):
     assert len(members) <= 12, f"src/{folder} holds {len(members)} modules; at most a dozen fit a room"
     counts = collections.Counter(member.split("_")[0] for member in members)
     assert not [prefix for prefix, count in counts.items() if count > 1], f"a prefix in src/{folder} wants a folder"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "errors"])
+def test_exceptions_are_in_the_one_tree(name):
+    """errors.py draws them all; a private one of a module's own is that module's business."""
+    for node in ast.parse(MODULES[name].read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            bases = {ast.unparse(base).split(".")[-1] for base in node.bases}
+            assert not {base for base in bases if base.endswith(("Error", "Exception"))}, (
+                f"{node.name} belongs into errors.py"
+            )
+
+
+def test_the_tree_of_exceptions_is_drawn():
+    tree = ast.parse(MODULES["errors"].read_text(encoding="utf-8"))
+    drawn = re.findall(r"[├└]── (\w+)", ast.get_docstring(tree))
+    assert sorted(drawn) == sorted(node.name for node in tree.body if isinstance(node, ast.ClassDef))

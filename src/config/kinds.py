@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from imageserver.config import addresses
+from imageserver.errors import InvalidValue
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -22,10 +23,6 @@ STANDARD_OUTPUT = Path("-")
 _SIZES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
-
-
-class InvalidValue(Exception):
-    """A text that a kind does not take, for a reason worth saying instead of what the kind expects."""
 
 
 class Credential(NamedTuple):

@@ -18,8 +18,8 @@ from typing import Any
 
 from imageserver import limits
 from imageserver.config import addresses, kinds
-from imageserver.config.kinds import FLAG, InvalidValue, Kind
-from imageserver.errors import SettingError
+from imageserver.config.kinds import FLAG, Kind
+from imageserver.errors import InvalidValue, PrintAsked, SettingError
 
 Faults = list[str]
 """A sentence for each thing that is wrong, so that all are told at once."""
@@ -107,13 +107,6 @@ class Given:
     text: str
     where: str
     folder: Path
-
-
-class PrintAsked(Exception):
-    """`-h`, `--help` or `--version` stands on the command line.
-
-    Holds that word, and from `table.read` the text to print.
-    """
 
 
 def from_command_line(table: Sequence[Setting], arguments: Sequence[str], folder: Path) -> list[Given]:

@@ -20,8 +20,8 @@ from pathlib import Path
 from imageserver import __version__, folders
 from imageserver.config import kinds, sources
 from imageserver.config.kinds import Credential, Network
-from imageserver.config.sources import PrintAsked, Setting, setting
-from imageserver.errors import SettingError
+from imageserver.config.sources import Setting, setting
+from imageserver.errors import PrintAsked, SettingError
 from imageserver.limits import Limits
 
 INTRO = "Receives camera frames over the network, runs a model on them, and sends each prediction back."

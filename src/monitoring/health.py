@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from imageserver.accounts.login import Logins
+from imageserver.errors import Refused
 from imageserver.web.application import Application, Route
-from imageserver.web.requests import Refused, Request, Response, answer
+from imageserver.web.requests import Request, Response, answer
 
 
 def application(not_ready: Callable[[], str | None], logins: Logins, *, log: Callable[[str], None]) -> Application:

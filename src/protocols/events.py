@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from imageserver.accounts.database import MAX_NAME, User
 from imageserver.accounts.login import Logins
-from imageserver.errors import LimitExceeded, NotAllowed
-from imageserver.transport.socketio.server import ConnectionRefused, SocketIOServer
+from imageserver.errors import ConnectionRefused, LimitExceeded, NotAllowed
+from imageserver.transport.socketio.server import SocketIOServer
 
 encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 SUCCESS = encode({"success": True})

@@ -15,7 +15,6 @@ import socket
 import ssl
 import sys
 import termios
-import traceback
 import warnings
 from collections.abc import Callable
 from types import TracebackType
@@ -35,6 +34,8 @@ from eventlet.green import socket as green_socket
 from eventlet.green import ssl as green_ssl
 from eventlet.greenio import GreenSocket
 
+from imageserver.errors import TimedOut, trace_of
+
 T = TypeVar("T")
 
 if TYPE_CHECKING:
@@ -44,10 +45,6 @@ else:
 
 Semaphore = eventlet.semaphore.Semaphore
 sleep: Callable[[float], None] = eventlet.sleep
-
-
-class TimedOut(Exception):
-    """A `Timeout` ran out."""
 
 
 class Timeout:
@@ -119,9 +116,9 @@ def _run(function: Callable[..., T], args: tuple[Any, ...]) -> T | None:
         return function(*args)
     except eventlet.greenlet.GreenletExit:
         raise
-    except Exception:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001
         # The last line of defence: a green thread has no caller that could handle it.
-        _crashed(f"unexpected error in {getattr(function, '__qualname__', function)}:\n{traceback.format_exc()}")
+        _crashed(f"unexpected error in {getattr(function, '__qualname__', function)}:\n{trace_of(error)}")
         return None
 
 

@@ -19,9 +19,9 @@ from werkzeug.routing import BaseConverter, Map, Rule
 
 from imageserver.accounts.database import User
 from imageserver.accounts.login import Logins
-from imageserver.errors import NotAllowed, describe
+from imageserver.errors import Interrupted, NotAllowed, Refused, describe
 from imageserver.web import basic_auth, requests
-from imageserver.web.requests import Interrupted, Refused, Request, Response
+from imageserver.web.requests import Request, Response
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -12,12 +12,14 @@ from imageserver import limits, metrics
 from imageserver.accounts.database import User
 from imageserver.errors import (
     BodyError,
+    Interrupted,
     LimitExceeded,
     ManifestError,
     ModelError,
     ModelUnavailable,
     NotAllowed,
     PictureError,
+    Refused,
     Stopping,
     TooLarge,
     UnknownModel,
@@ -58,23 +60,6 @@ class Request(werkzeug.Request):
     def wants_page(self) -> bool:
         """Whether HTML is asked for, as browsers do; programs that take anything do not."""
         return "text/html" in self.headers.get("Accept", "") and self.accept_mimetypes.quality("text/html") > 0
-
-
-class Refused(Exception):
-    """The request ends here: a status code, a sentence for the client, further headers (`Retry_After="5"`)."""
-
-    def __init__(self, status: int, sentence: str, **headers: str) -> None:
-        super().__init__(sentence)
-        self.status, self.sentence = status, sentence
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
-
-
-class Interrupted(Exception):
-    """The body did not arrive: the client went away or was too slow. `cause` is what the transport raised."""
-
-    def __init__(self, cause: Exception) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
 
 
 def refusal(error: Exception) -> Refused:

@@ -11,9 +11,10 @@ import bootstrap
 
 bootstrap.provide_package()
 
+from imageserver.errors import ConnectionRefused
 from imageserver.transport import hub
 from imageserver.transport.http.server import HttpServer
-from imageserver.transport.socketio.server import ConnectionRefused, SocketIOServer
+from imageserver.transport.socketio.server import SocketIOServer
 
 
 def say(line: str) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from imageserver.config import addresses, kinds, sources, table
 from imageserver.config.kinds import STANDARD_OUTPUT, Credential
-from imageserver.config.table import PrintAsked, Settings
-from imageserver.errors import SettingError
+from imageserver.config.table import Settings
+from imageserver.errors import PrintAsked, SettingError
 
 ROOT = Path(__file__).resolve().parents[2]
 

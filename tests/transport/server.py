@@ -26,11 +26,12 @@ import greenlet
 from tests.conformance.plain import websocket_app
 
 from imageserver import errors, metrics
+from imageserver.errors import ConnectionRefused
 from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.engineio import polling
 from imageserver.transport.http.server import HttpServer
-from imageserver.transport.socketio.server import ConnectionRefused, SocketIOServer
+from imageserver.transport.socketio.server import SocketIOServer
 from imageserver.transport.websocket.connection import WebSocket
 
 OPTIONS = json.loads(sys.argv[1])

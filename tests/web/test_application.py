@@ -11,17 +11,19 @@ from werkzeug.test import Client
 from imageserver.accounts.database import User
 from imageserver.errors import (
     BodyError,
+    Interrupted,
     LimitExceeded,
     ManifestError,
     ModelError,
     PictureError,
+    Refused,
     SettingError,
     TooLarge,
     UnknownModel,
 )
 from imageserver.web import requests
 from imageserver.web.application import Application, Login, Route
-from imageserver.web.requests import Interrupted, Refused, Request, Response, answer
+from imageserver.web.requests import Request, Response, answer
 
 ADMIN = {"Authorization": "Basic " + base64.b64encode(b"ann:right").decode()}
 VIEWER = {"Authorization": "Basic " + base64.b64encode(b"vic:right").decode()}

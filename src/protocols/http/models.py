@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from imageserver.errors import Refused
 from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.streams.stream import Streams
 from imageserver.web import requests
-from imageserver.web.requests import Refused, Request
+from imageserver.web.requests import Request
 
 PROTOCOL = "rest"
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from imageserver.errors import Refused
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.protocols.http.models import PROTOCOL, RequestedModels
 from imageserver.protocols.http.openapi import operation
 from imageserver.web import requests
 from imageserver.web.application import Login
-from imageserver.web.requests import Refused, Request, Response, answer
+from imageserver.web.requests import Request, Response, answer
 
 PNEUMONIA = "pneumonia"
 """The label whose probability is the score of an X-ray model, whichever label is the likelier."""

@@ -9,12 +9,12 @@ from typing import Any
 
 from imageserver import metrics
 from imageserver.config.table import Settings
-from imageserver.errors import TrainingError
+from imageserver.errors import Refused, TrainingError
 from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.protocols.http.models import RequestedModels
 from imageserver.protocols.http.openapi import operation
-from imageserver.web.requests import Refused, Request, Response, answer
+from imageserver.web.requests import Request, Response, answer
 
 SAMPLES = ("mnist", "other")
 HEARTBEAT = 15.0

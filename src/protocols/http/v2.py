@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from imageserver.errors import ModelError
+from imageserver.errors import ModelError, Refused, TimedOut
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.protocols.http import openapi
@@ -20,7 +20,7 @@ from imageserver.protocols.http.openapi import operation
 from imageserver.transport import hub
 from imageserver.web import requests
 from imageserver.web.application import Login
-from imageserver.web.requests import Refused, Request, Response, answer
+from imageserver.web.requests import Request, Response, answer
 
 PROTOCOL = "v2"
 VERSION = "1"
@@ -87,7 +87,7 @@ class OpenInference:
             self._engine.prepare(name)
             with hub.Timeout(LOADING):
                 ready = self._engine.wait_ready(name)
-        except (ModelError, hub.TimedOut, KeyError):
+        except (ModelError, TimedOut, KeyError):
             ready = False
         return answer({"name": name, "ready": ready}, 200 if ready else 503)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from imageserver import metrics
+from imageserver.errors import TimedOut
 from imageserver.protocols.legacy_tcp.codes import NONCE_BYTES
 from imageserver.protocols.legacy_tcp.intake import ProtocolTimes
 from imageserver.protocols.legacy_tcp.machine import (
@@ -90,8 +91,8 @@ class LegacyConnection:
             reason = self._talk()
             if reason != "left":
                 self._linger()
-        except (OSError, hub.TimedOut) as error:
-            reason = "deaf" if isinstance(error, hub.TimedOut) else "left"
+        except (OSError, TimedOut) as error:
+            reason = "deaf" if isinstance(error, TimedOut) else "left"
         finally:
             metrics.TCP_CLOSED.inc(reason)
             self._conversation.forget()
@@ -103,7 +104,7 @@ class LegacyConnection:
 
         Raises:
             OSError: The connection broke.
-            hub.TimedOut: The client does not read its replies.
+            TimedOut: The client does not read its replies.
         """
         conversation, clock = self._conversation, self._port.clock
         reason = self._perform(conversation.begin(clock()))
@@ -136,7 +137,7 @@ class LegacyConnection:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water)
             self._low_water = low_water
         # What came meanwhile, if anything, is read before the conversation is told of the time.
-        with contextlib.suppress(hub.TimedOut):
+        with contextlib.suppress(TimedOut):
             hub.wait_readable(self._sock, seconds)
             self._port.shared_turn.take()
         self._turn.begin()
@@ -193,5 +194,5 @@ class LegacyConnection:
                 continue
             try:
                 hub.wait_readable(self._sock, seconds)
-            except hub.TimedOut:
+            except TimedOut:
                 return

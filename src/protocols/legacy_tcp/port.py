@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imageserver.config import addresses
-from imageserver.config.kinds import ADDRESS, OFF, InvalidValue
+from imageserver.config.kinds import ADDRESS, OFF
 from imageserver.config.table import Settings
-from imageserver.errors import SettingError
+from imageserver.errors import InvalidValue, SettingError
 from imageserver.protocols.legacy_tcp.protocol import NAMESPACE, Asker, LegacyTcp
 from imageserver.transport import hub
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from imageserver import metrics
-from imageserver.errors import ImageServerError, LimitExceeded, NotAllowed
+from imageserver.errors import ImageServerError, LimitExceeded, NotAllowed, TimedOut
 from imageserver.limits import Limits, hit
 from imageserver.protocols.legacy_tcp import codes
 from imageserver.protocols.legacy_tcp.connection import LegacyConnection
@@ -169,7 +169,7 @@ class LegacyTcp(Listener):
         try:
             with hub.Timeout(self.times.answer):
                 turn.acquire()
-        except hub.TimedOut:
+        except TimedOut:
             return codes.NO_MODEL
         try:
             return self._ask(question, end)

@@ -22,7 +22,7 @@ from werkzeug.routing import BaseConverter
 
 from imageserver import metrics
 from imageserver.accounts.login import Logins
-from imageserver.errors import ModelError, PictureError, Stopping
+from imageserver.errors import ModelError, PictureError, Refused, Stopping
 from imageserver.inference.shared import image_header, request_bodies, wire
 from imageserver.inference.shared.request_bodies import Bytes
 from imageserver.protocols.snap.relay import Relay
@@ -31,7 +31,7 @@ from imageserver.streams.stream import Streams
 from imageserver.transport import hub
 from imageserver.web import requests
 from imageserver.web.application import Application, Login, Route
-from imageserver.web.requests import Refused, Request, Response, answer
+from imageserver.web.requests import Request, Response, answer
 
 PROTOCOL = "snap"
 MOST_ID = 2**63 - 1

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from imageserver import limits, metrics
 from imageserver.accounts.login import Logins
+from imageserver.errors import Refused
 from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.websocket.connection import WebSocket, accept, encode_text
 from imageserver.transport.websocket.frames import CloseCode
 from imageserver.web.application import Application, Login, Route
-from imageserver.web.requests import Refused, Request
+from imageserver.web.requests import Request
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from imageserver.errors import TrainingError
+from imageserver.errors import TrainingCancelled, TrainingError
 from imageserver.training import weights as stored
 from imageserver.training.lenet import data as lenet_data
 from imageserver.training.lenet.data import Data, Floats, Labels, Mix, Pictures
@@ -80,10 +80,6 @@ class Trained:
     seconds: float
 
 
-class Cancelled(TrainingError):
-    """The training was asked to stop before it was finished."""
-
-
 def train(
     data: Data,
     options: Options | None = None,
@@ -94,7 +90,7 @@ def train(
     """Train from scratch. Sets TensorFlow's threads, so it wants a process of its own.
 
     `progress` is called every `REPORT` steps and after every epoch; `cancelled` is asked before every step, and
-    `Cancelled` raised when it says so.
+    `TrainingCancelled` raised when it says so.
     """
     import keras
     import tensorflow as tf
@@ -217,7 +213,7 @@ class _Learner:
         starts = [at for at in range(0, len(labels), BATCH) if at == 0 or len(labels) - at >= LEAST]
         for step, at in enumerate(starts, 1):
             if cancelled():
-                raise Cancelled("the training was cancelled")
+                raise TrainingCancelled("the training was cancelled")
             loss, accuracy = self._step(pictures[at : at + BATCH], labels[at : at + BATCH])
             figures.append((float(loss), float(accuracy)))
             if step % REPORT == 0 or step == len(starts):

@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable
 from typing import NamedTuple
 
+from imageserver.errors import DecodeError
+
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = range(7)
 
 TEXT_TYPE = "text/plain; charset=UTF-8"
@@ -25,14 +27,6 @@ class EnginePacket(NamedTuple):
 
     type: int
     data: str | bytes = ""
-
-
-class DecodeError(ValueError):
-    """Bytes that are no packet or payload of this protocol; `limit` names the limit that was exceeded, or is ""."""
-
-    def __init__(self, reason: str, limit: str = "") -> None:
-        super().__init__(reason)
-        self.limit = limit
 
 
 def packet_type(character: str) -> int:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from imageserver.errors import DecodeError, EngineRefusal, Refusal
 from imageserver.limits import note
 from imageserver.transport import fairness, hub
-from imageserver.transport.engineio.packet import DecodeError
-from imageserver.transport.engineio.request import BAD_REQUEST, SESSION_UNKNOWN, EngineRefusal, EngineRequest
+from imageserver.transport.engineio.request import BAD_REQUEST, SESSION_UNKNOWN, EngineRequest
 from imageserver.transport.engineio.session import EngineSession, EngineState, WaitingPoll
-from imageserver.transport.http.channel import Refusal
 
 UPGRADE_GRACE = 0.05
 """Seconds that a request which comes amid an upgrade waits for the upgrade to complete: the loop may see it first."""

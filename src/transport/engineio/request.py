@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
+from imageserver.errors import DecodeError, EngineRefusal
 from imageserver.transport import hub
 from imageserver.transport.engineio import v3, v4
-from imageserver.transport.engineio.packet import NOOP, DecodeError, EnginePacket
+from imageserver.transport.engineio.packet import NOOP, EnginePacket
 from imageserver.transport.http.cors import Origins
 
 if TYPE_CHECKING:
@@ -27,14 +28,6 @@ _SENTENCES = (
     "Forbidden",
     "Unsupported protocol version",
 )
-
-
-class EngineRefusal(Exception):
-    """The request is refused, with this code of Engine.IO's."""
-
-    def __init__(self, code: int, status: str = "400 Bad Request", headers: Headers = ()) -> None:
-        super().__init__(_SENTENCES[code])
-        self.code, self.status, self.headers = code, status, headers
 
 
 class EngineRequest:
@@ -86,7 +79,7 @@ class EngineRequest:
 
     def refuse(self, refusal: EngineRefusal) -> list[bytes]:
         """Answer with what went wrong. An origin that is not allowed is not told that it is."""
-        fields = {"code": refusal.code, "message": str(refusal)}
+        fields = {"code": refusal.code, "message": _SENTENCES[refusal.code]}
         body = json.dumps(fields, separators=(",", ":")).encode()
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *refusal.headers]
         if refusal.code != FORBIDDEN:

@@ -12,18 +12,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from imageserver.errors import EngineRefusal
 from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.engineio import polling, websocket
 from imageserver.transport.engineio.outgoing import Group
-from imageserver.transport.engineio.request import (  # fmt: skip
-    BAD_METHOD,
-    BAD_REQUEST,
-    FORBIDDEN,
-    SESSION_UNKNOWN,
-    EngineRefusal,
-    EngineRequest,
-)
+from imageserver.transport.engineio.request import BAD_METHOD, BAD_REQUEST, FORBIDDEN, SESSION_UNKNOWN, EngineRequest
 from imageserver.transport.engineio.session import EngineSession, EngineState
 from imageserver.transport.http.cors import Origins
 from imageserver.transport.websocket.connection import accept

@@ -19,21 +19,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from imageserver import metrics
+from imageserver.errors import DecodeError
 from imageserver.limits import Limits, note
 from imageserver.transport import hub
 from imageserver.transport.engineio.heartbeat import Heartbeat
 from imageserver.transport.engineio.outgoing import Group, SendQueue
-from imageserver.transport.engineio.packet import (  # fmt: skip
-    CLOSE,
-    MESSAGE,
-    NOOP,
-    OPEN,
-    PING,
-    PONG,
-    DecodeError,
-    EnginePacket,
-    open_data,
-)
+from imageserver.transport.engineio.packet import CLOSE, MESSAGE, NOOP, OPEN, PING, PONG, EnginePacket, open_data
 from imageserver.transport.websocket.connection import WebSocket
 from imageserver.transport.websocket.frames import CloseCode
 

@@ -13,12 +13,12 @@ import re
 from collections.abc import Sequence
 from urllib.parse import parse_qs
 
-from imageserver.transport.engineio.packet import (  # fmt: skip
+from imageserver.errors import DecodeError
+from imageserver.transport.engineio.packet import (
     BINARY_TYPE,
     NOOP,
     SCRIPT_TYPE,
     TEXT_TYPE,
-    DecodeError,
     EnginePacket,
     Pause,
     decode_base64,

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from imageserver.transport.engineio.packet import (  # fmt: skip
+from imageserver.errors import DecodeError
+from imageserver.transport.engineio.packet import (
     MESSAGE,
     TEXT_TYPE,
-    DecodeError,
     EnginePacket,
     Pause,
     decode_base64,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from imageserver.errors import DecodeError, ProtocolError
 from imageserver.transport import fairness, hub
-from imageserver.transport.engineio.packet import PING, DecodeError
+from imageserver.transport.engineio.packet import PING
 from imageserver.transport.engineio.session import EngineSession, EngineState
 from imageserver.transport.websocket.connection import WebSocket
-from imageserver.transport.websocket.frames import BINARY, TEXT, CloseCode, ProtocolError
+from imageserver.transport.websocket.frames import BINARY, TEXT, CloseCode
 
 Messages = Iterator[tuple[int, bytes]]
 

@@ -16,22 +16,12 @@ from typing import Any
 
 import h11
 
+from imageserver.errors import Refusal
 from imageserver.limits import Limits, note
 from imageserver.transport import hub
 from imageserver.transport.fairness import Turn
 
 READ_BYTES = 64 * 1024
-
-
-class Refusal(Exception):
-    """The request ends here, with this status and sentence; `limit` names the limit that it ran into, or is "".
-
-    `log`: whether a line in the log is still due.
-    """
-
-    def __init__(self, status: int, sentence: str, limit: str = "", *, log: bool = True) -> None:
-        super().__init__(sentence)
-        self.status, self.sentence, self.limit, self.log = status, sentence, limit, log
 
 
 class ChannelState(enum.Enum):

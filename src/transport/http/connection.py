@@ -12,10 +12,10 @@ from urllib.parse import unquote_to_bytes
 import h11
 
 from imageserver import metrics
-from imageserver.errors import describe
+from imageserver.errors import Refusal, TimedOut, describe
 from imageserver.limits import Limits
 from imageserver.transport import hub
-from imageserver.transport.http.channel import ChannelState, HttpChannel, Refusal
+from imageserver.transport.http.channel import ChannelState, HttpChannel
 from imageserver.transport.http.clients import ClientAddresses
 from imageserver.transport.http.wsgi import Body, Response
 
@@ -68,7 +68,7 @@ class HttpConnection:
             if site.ssl_context is None or self._secure(site.ssl_context):
                 while self._one_request() and not site.stopping:
                     pass
-        except hub.TimedOut:
+        except TimedOut:
             metrics.LIMITS_HIT.inc("handshake_seconds")
             site.log(f"{channel.peer} did not finish its TLS handshake within {site.limits.header_time:g} seconds")
         except (OSError, EOFError):

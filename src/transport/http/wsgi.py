@@ -11,8 +11,9 @@ from typing import Any
 
 import h11
 
+from imageserver.errors import Refusal
 from imageserver.limits import Limits, note
-from imageserver.transport.http.channel import ChannelState, HttpChannel, Refusal
+from imageserver.transport.http.channel import ChannelState, HttpChannel
 
 Headers = list[tuple[str, str]]
 

@@ -25,10 +25,6 @@ Handlers = dict[str, dict[str, Callable[..., Any]]]
 _OWN_PARAMETERS = {"EIO", "transport", "sid", "t", "b64", "j"}
 
 
-class ConnectionRefused(errors.ImageServerError):
-    """Raised by a `connect` handler to turn a client away; the message goes to the client."""
-
-
 class Membership(NamedTuple):
     """A namespace, and the connection that is in it."""
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from socketio.packet import EVENT
 
+from imageserver.errors import ConnectionRefused
 from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.engineio.server import EngineServer
 from imageserver.transport.engineio.session import EngineState
 from imageserver.transport.socketio.events import EventReader
-from imageserver.transport.socketio.members import ConnectionRefused, Handlers, Members
+from imageserver.transport.socketio.members import Handlers, Members
 from imageserver.transport.socketio.packets import SocketPacket, group_of
 
 if TYPE_CHECKING:

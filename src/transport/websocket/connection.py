@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from imageserver.errors import ProtocolError, TimedOut
 from imageserver.limits import Limits, note
 from imageserver.transport import hub
 from imageserver.transport.websocket import frames
-from imageserver.transport.websocket.frames import BINARY, CLOSE, PING, TEXT, CloseCode, ProtocolError
+from imageserver.transport.websocket.frames import BINARY, CLOSE, PING, TEXT, CloseCode
 from imageserver.transport.websocket.incoming import Incoming
 from imageserver.transport.websocket.outgoing import Outgoing
 
@@ -216,7 +217,7 @@ class WebSocket:
                     return
                 if count is None:
                     hub.wait_readable(self._sock, max(0.001, end - self._clock()))
-        except (OSError, hub.TimedOut):
+        except (OSError, TimedOut):
             return
 
 

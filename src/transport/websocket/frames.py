@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 
 import numpy
 
+from imageserver.errors import ProtocolError
+
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 CHUNK_BYTES = 1024 * 1024
@@ -52,14 +54,6 @@ class CloseCode(enum.IntEnum):
     INVALID_FRAME_PAYLOAD_DATA = 1007
     POLICY_VIOLATION = 1008
     MESSAGE_TOO_BIG = 1009
-
-
-class ProtocolError(Exception):
-    """The peer broke RFC 6455 or a limit. `code` is the close code that says so, `limit` the limit's name or ""."""
-
-    def __init__(self, code: int, reason: str, limit: str = "") -> None:
-        super().__init__(reason)
-        self.code, self.reason, self.limit = code, reason, limit
 
 
 class Chunk:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from imageserver.errors import ProtocolError, TimedOut
 from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.fairness import Turn
-from imageserver.transport.websocket.frames import Chunk, CloseCode, ProtocolError, Receiver
+from imageserver.transport.websocket.frames import Chunk, CloseCode, Receiver
 
 _chunks: list[Chunk] = []  # memory to read into, lent to whoever reads just now: an idle connection has none
 _SPARE_CHUNKS = 4
@@ -63,7 +64,7 @@ class Incoming:
         self.waiting = True
         try:
             hub.wait_readable(self._sock, left)
-        except hub.TimedOut:
+        except TimedOut:
             sentence = f"a message may take {seconds:g} seconds"
             raise ProtocolError(CloseCode.POLICY_VIOLATION, sentence, "message_time") from None
         finally:

@@ -98,6 +98,7 @@ RUN = """
 import json, sys
 from pathlib import Path
 import bootstrap; bootstrap.provide_package()
+from imageserver.errors import TrainingCancelled
 from imageserver.training.lenet import data as lenet_data, training
 options = training.Options(samples=1200, teachers=1, teacher_samples=800, rate=4e-3)
 data = lenet_data.load(Path(sys.argv[1]))
@@ -106,7 +107,7 @@ trained = training.train(data, options, states.append)
 calls = iter([False] * 5)
 try:
     training.train(data, options, cancelled=lambda: next(calls, True))
-except training.Cancelled as error:
+except TrainingCancelled as error:
     stopped = str(error)
 print(json.dumps({"states": [vars(state) for state in states], "accuracy": trained.accuracy, "stopped": stopped,
     "again": training.evaluate(trained.weights, data.x_test, data.y_test),

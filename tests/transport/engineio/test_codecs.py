@@ -7,9 +7,10 @@ from types import ModuleType
 
 import pytest
 
+from imageserver.errors import DecodeError
 from imageserver.transport.engineio import packet as engineio_packet
 from imageserver.transport.engineio import v3, v4
-from imageserver.transport.engineio.packet import MESSAGE, NOOP, OPEN, PING, DecodeError, EnginePacket
+from imageserver.transport.engineio.packet import MESSAGE, NOOP, OPEN, PING, EnginePacket
 
 TEXT, BINARY = "text/plain; charset=UTF-8", "application/octet-stream"
 HELLO, EURO, BYTES, SMILE = (

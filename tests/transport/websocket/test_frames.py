@@ -6,8 +6,9 @@ import random
 
 import pytest
 
+from imageserver.errors import ProtocolError
 from imageserver.transport.websocket import frames
-from imageserver.transport.websocket.frames import BINARY, CLOSE, PING, TEXT, Chunk, CloseCode, ProtocolError, Receiver
+from imageserver.transport.websocket.frames import BINARY, CLOSE, PING, TEXT, Chunk, CloseCode, Receiver
 
 KEY = b"\x37\xfa\x21\x3d"  # of the examples in section 5.7
 
