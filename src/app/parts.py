@@ -18,7 +18,6 @@ from imageserver.inference.server.stateful.models import StatefulModels
 from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared.registry import Registry
 from imageserver.monitoring import health, prometheus
-from imageserver.monitoring.reports import ResultsFile
 from imageserver.protocols.camstream import CamStream
 from imageserver.protocols.events import Events
 from imageserver.protocols.http import app as rest
@@ -28,6 +27,7 @@ from imageserver.protocols.snap import relay as snap_relay
 from imageserver.protocols.snap.app import Snap
 from imageserver.protocols.snap.relay import Relay
 from imageserver.protocols.snap.store import SnapStore
+from imageserver.sinks.results_file import ResultsFile
 from imageserver.streams.session import Sessions
 from imageserver.streams.stream import Streams
 from imageserver.transport import hub

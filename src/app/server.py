@@ -15,7 +15,7 @@ from imageserver.config.table import Settings
 from imageserver.display.windows import Windows
 from imageserver.errors import ImageServerError, SettingError, UnknownModel
 from imageserver.monitoring import prometheus
-from imageserver.monitoring.reports import StatusLines
+from imageserver.monitoring.status import StatusLines
 from imageserver.protocols.legacy_tcp import port as legacy_tcp
 from imageserver.transport import hub
 

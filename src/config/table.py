@@ -237,8 +237,8 @@ def read(
         typed = sources.from_command_line(TABLE, arguments, folder)
     except PrintAsked as asked:
         raise PrintAsked(_printed(str(asked))) from None
-    places = dict.fromkeys((project, folder))
-    layers = [sources.from_env_file(TABLE, place / ".env", faults, warn) for place in places]
+    folders_of_env = dict.fromkeys((project, folder))
+    layers = [sources.from_env_file(TABLE, each / ".env", faults, warn) for each in folders_of_env]
     layers += [sources.from_environment(TABLE, environment, "", folder, faults), typed]
     configs = [[given for given in layer if given.setting.name == "config"] for layer in layers]
     config = sources.merge(configs, []).get("config")
