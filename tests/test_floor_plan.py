@@ -7,7 +7,7 @@ from tests.running import ROOT
 
 SRC = ROOT / "src"
 PATHS = {
-    str(path.relative_to(SRC)) + ("/" if path.is_dir() else "") for path in SRC.rglob("*") if "__" not in path.name
+    str(path.relative_to(SRC)) + ("/" if path.is_dir() else "") for path in SRC.rglob("*") if path.name != "__pycache__"
 }
 
 
