@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -134,8 +135,8 @@ def test_a_training_swaps_its_model_in_under_load(data, own_models, digits, digi
         heard = []
         listener = threading.Thread(target=events_of, args=(server, heard))
         listener.start()
-        # While it trains and while it is swapped in, no inference fails.
-        until(lambda: scores() != before, "the new model", PATIENCE)
+        # While it trains and while it is swapped in, no inference fails; without pauses they would starve it.
+        until(lambda: time.sleep(0.05) or scores() != before, "the new model", PATIENCE)
         listener.join(PATIENCE)
         steps = [event for event in heard if event["state"] == "training"]
         assert heard[-1]["state"] == "completed"
