@@ -49,7 +49,7 @@ check: lint  ## lint, and the tests that start no process: half a minute, for be
 
 test: dev $(PREPARED)  ## run all tests that a suite should; ARGS="-k users" passes options to pytest, "-p randomly" shuffles
 	@tests/environments.sh
-	@echo "This takes about four minutes on two processors. Quicker: make check. The long tests: make test-long."
+	@echo "This takes about five minutes on two processors. Quicker: make check. The long tests: make test-long."
 	@$(VENV)/bin/python -m pytest -n auto $(SIDE_BY_SIDE) $(ARGS)
 
 test-long: dev $(PREPARED)  ## run the tests that take longer, before a release
