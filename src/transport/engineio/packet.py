@@ -41,6 +41,12 @@ def decode_text(text: str) -> EnginePacket:
     return EnginePacket(packet_type(text[:1]), text[1:])
 
 
+def check_length(length: int, longest: int) -> None:
+    """Raises `DecodeError` for a packet of more than `longest` bytes, before anything is made of it."""
+    if length > longest:
+        raise DecodeError(f"a message may have {longest} bytes", "max_message_bytes")
+
+
 def no_pause() -> None:
     """For decoding without a pause."""
 

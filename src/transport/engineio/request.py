@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from imageserver.errors import DecodeError, EngineRefusal
-from imageserver.transport import hub
+from imageserver.transport import fairness, hub
 from imageserver.transport.engineio import v3, v4
 from imageserver.transport.engineio.packet import NOOP, EnginePacket
 from imageserver.transport.http.cors import Origins
@@ -62,7 +62,7 @@ class EngineRequest:
         body: bytes = self.environ["wsgi.input"].read(most + 1)
         if len(body) > most:
             raise DecodeError(f"a payload may have {most} bytes", "max_payload_bytes")
-        return body if self.jsonp is None else v3.decode_jsonp(body)
+        return body if self.jsonp is None else v3.decode_jsonp(body, fairness.pause)
 
     def answer(self, body: bytes, content_type: str) -> list[bytes]:
         """Answer 200."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from urllib.parse import parse_qs
+from urllib.parse import unquote_to_bytes
 
 from imageserver.errors import DecodeError
 from imageserver.transport.engineio.packet import (
@@ -21,6 +21,7 @@ from imageserver.transport.engineio.packet import (
     TEXT_TYPE,
     EnginePacket,
     Pause,
+    check_length,
     decode_base64,
     decode_text,
     encode_base64,
@@ -33,8 +34,14 @@ VERSION = 3
 _MOST_DIGITS = 10
 """Decimal digits of a length: enough for every body that is let in."""
 
-_FOUR_BYTES = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
-"""What a character beyond the basic plane begins with in UTF-8."""
+PIECE = 2**16
+"""Bytes of a payload looked at before others have their turn: at most 5 ms, whatever they are."""
+
+_CONTINUATION = bytes(range(0x80, 0xC0))
+"""What every byte of a character but its first is one of, in UTF-8."""
+
+_BELOW_FOUR_BYTES = bytes(range(0xF0))
+"""Every byte but those with which a character beyond the basic plane begins, in UTF-8."""
 
 
 def encode_packet(packet: EnginePacket, *, base64: bool) -> str | bytes:
@@ -65,12 +72,24 @@ def encode_payload(packets: Sequence[EnginePacket], *, base64: bool) -> tuple[by
     return "".join(f"{_utf16_length(text)}:{text}" for text in texts).encode(), TEXT_TYPE
 
 
-def decode_payload(body: bytes, *, most: int, pause: Pause = no_pause) -> list[EnginePacket]:
-    """The packets of a polling POST's body, at most `most` of them. Raises `DecodeError`.
+def decode_payload(body: bytes, *, most: int, longest: int, pause: Pause = no_pause) -> list[EnginePacket]:
+    """The packets of a polling POST's body.
 
-    The body's first byte tells the framing, whatever the session or the content type says.
+    The body's first byte tells the framing, whatever the session or the content type says. It is gone through in
+    pieces, with a `pause` after each, and a packet is decoded only when its length is allowed.
+
+    Args:
+        body: as it came.
+        most: packets that it may have.
+        longest: bytes that a packet may have in it.
+        pause: lets others have their turn.
+
+    Raises:
+        DecodeError: it is none, or too large.
     """
-    return _decode_framed(body, most, pause) if body[:1] in (b"\0", b"\1") else _decode_text(body, most, pause)
+    if body[:1] in (b"\0", b"\1"):
+        return _decode_framed(body, most, longest, pause)
+    return _decode_text(body, most, longest, pause)
 
 
 def encode_jsonp(body: bytes, index: str) -> tuple[bytes, str]:
@@ -81,14 +100,29 @@ def encode_jsonp(body: bytes, index: str) -> tuple[bytes, str]:
     return f"___eio[{number}]({text});".encode(), SCRIPT_TYPE
 
 
-def decode_jsonp(body: bytes) -> bytes:
+def decode_jsonp(body: bytes, pause: Pause = no_pause) -> bytes:
     """The payload in a JSONP client's form post: field `d`, whose line breaks are escaped. Raises `DecodeError`."""
-    try:
-        values = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=2)["d"]
-    except (KeyError, ValueError):
-        raise DecodeError("a JSONP post without its field d") from None
-    # A form cannot carry "\n" unchanged, so the client sends it as backslash and n, and a backslash before n doubled.
-    return re.sub(r"(\\)?\\n", lambda found: "\\n" if found[1] else "\n", values[0]).encode()
+    at = 2 if body.startswith(b"d=") else body.find(b"&d=", 0, PIECE) + 3
+    if at < 2 or not body.startswith(b"d=", at - 2):
+        raise DecodeError("a JSONP post without its field d")
+    last = body.find(b"&", at)
+    last = len(body) if last < 0 else last
+    parts, rest = [], b""
+    while at < last:
+        end = min(at + PIECE, last)
+        escape = body.rfind(b"%", end - 2, end) if end < last else -1  # a piece ends before an escape that it would cut
+        end = end if escape < 0 else escape
+        piece = rest + unquote_to_bytes(body[at:end].replace(b"+", b" "))
+        at = end
+        if b"\xff" in piece:
+            raise DecodeError("a payload that is not UTF-8")
+        # Backslashes at the end belong to what follows, when that is an n; more than two make no difference.
+        kept = min(2, len(piece) - len(piece.rstrip(b"\\"))) if at < last else 0
+        piece, rest = piece[: len(piece) - kept], piece[len(piece) - kept :]
+        # A form cannot carry "\n" unchanged: the client sends it as backslash and n, and a backslash before n doubled.
+        parts.append(piece.replace(b"\\\\n", b"\xff").replace(b"\\n", b"\n").replace(b"\xff", b"\\n"))
+        pause()
+    return b"".join(parts)
 
 
 def _utf16_length(text: str) -> int:
@@ -103,7 +137,7 @@ def _encode_framed(packet: EnginePacket) -> bytes:
     return kind + bytes(int(digit) for digit in str(len(content))) + b"\xff" + content
 
 
-def _decode_framed(body: bytes, most: int, pause: Pause) -> list[EnginePacket]:
+def _decode_framed(body: bytes, most: int, longest: int, pause: Pause) -> list[EnginePacket]:
     packets: list[EnginePacket] = []
     at = 0
     while at < len(body):
@@ -116,6 +150,7 @@ def _decode_framed(body: bytes, most: int, pause: Pause) -> list[EnginePacket]:
             raise DecodeError("a binary payload whose framing is broken")
         at = colon + 1
         length = int("".join(map(str, digits)))
+        check_length(length, longest)
         content = body[at : at + length]
         if len(content) < length:
             raise DecodeError("a payload that ends too early")
@@ -130,38 +165,45 @@ def _decode_framed(body: bytes, most: int, pause: Pause) -> list[EnginePacket]:
     return _some(packets)
 
 
-def _decode_text(body: bytes, most: int, pause: Pause) -> list[EnginePacket]:
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:
-        raise DecodeError("a payload that is not UTF-8") from None
-    # Beyond the basic plane a character counts two, so lengths and positions are taken in UTF-16 there.
-    wide = text.encode("utf-16-le") if any(lead in body for lead in _FOUR_BYTES) else None
+def _decode_text(body: bytes, most: int, longest: int, pause: Pause) -> list[EnginePacket]:
     packets: list[EnginePacket] = []
-    at, end = 0, len(text) if wide is None else len(wide) // 2
-    while at < end:
+    at = 0
+    while at < len(body):
         if len(packets) == most:
             raise DecodeError(f"a payload may have {most} packets", "max_payload_packets")
-        until = at + _MOST_DIGITS + 1
-        head = text[at:until] if wide is None else wide[2 * at : 2 * until].decode("utf-16-le", "replace")
-        digits, colon, _ = head.partition(":")
-        if not colon or not (digits.isascii() and digits.isdigit()):
+        digits, colon, _ = body[at : at + _MOST_DIGITS + 1].partition(b":")
+        if not colon or not digits.isdigit():
             raise DecodeError("a payload whose framing is broken")
         at += len(digits) + 1
-        length = int(digits)
-        if at + length > end:
-            raise DecodeError("a payload that ends too early")
-        content = text[at : at + length] if wide is None else _narrow(wide[2 * at : 2 * (at + length)])
-        at += length
-        packets.append(decode_packet(content, pause))
+        check_length(int(digits), longest)
+        end = _end_of(body, at, int(digits), pause)
+        try:
+            packets.append(decode_packet(body[at:end].decode(), pause))
+        except UnicodeDecodeError:
+            raise DecodeError("a packet that is not UTF-8, or whose length cuts a character in two") from None
+        at = end
     return _some(packets)
 
 
-def _narrow(data: bytes) -> str:
-    try:
-        return data.decode("utf-16-le")
-    except UnicodeDecodeError:
-        raise DecodeError("a packet's length that cuts a character in two") from None
+def _end_of(body: bytes, at: int, units: int, pause: Pause) -> int:
+    """Where the characters end that begin at `at` and count `units` in UTF-16. DecodeError: there are not so many."""
+    last = at + 3 * units  # a unit has three bytes at most
+    while units > 0:
+        piece = body[at : at + min(units, PIECE)]
+        if not piece or at > last:
+            raise DecodeError("a payload that ends too early")
+        # Every character is counted at its first byte, and one beyond the basic plane counts two.
+        if piece.isascii():
+            units -= len(piece)
+        else:
+            units -= len(piece.translate(None, _CONTINUATION)) + len(piece.translate(None, _BELOW_FOUR_BYTES))
+        at += len(piece)
+        if len(piece) == PIECE:
+            pause()
+    if units < 0:
+        raise DecodeError("a packet's length that cuts a character in two")
+    rest = body[at : at + 3]  # of the last character, whose first byte is counted
+    return at + len(rest) - len(rest.lstrip(_CONTINUATION))
 
 
 def _some(packets: list[EnginePacket]) -> list[EnginePacket]:

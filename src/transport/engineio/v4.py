@@ -15,6 +15,7 @@ from imageserver.transport.engineio.packet import (
     TEXT_TYPE,
     EnginePacket,
     Pause,
+    check_length,
     decode_base64,
     decode_text,
     encode_base64,
@@ -24,6 +25,7 @@ from imageserver.transport.engineio.packet import (
 VERSION = 4
 
 SEPARATOR = "\x1e"
+_SEPARATOR = SEPARATOR.encode()
 
 
 def encode_packet(packet: EnginePacket, *, base64: bool) -> str | bytes:
@@ -47,12 +49,17 @@ def encode_payload(packets: Sequence[EnginePacket], *, base64: bool) -> tuple[by
     return SEPARATOR.join(str(encode_packet(packet, base64=True)) for packet in packets).encode(), TEXT_TYPE
 
 
-def decode_payload(body: bytes, *, most: int, pause: Pause = no_pause) -> list[EnginePacket]:
-    """The packets of a polling POST's body, at most `most` of them. Raises `DecodeError`."""
-    try:
-        parts = body.decode().split(SEPARATOR, most)
-    except UnicodeDecodeError:
-        raise DecodeError("a payload that is not UTF-8") from None
+def decode_payload(body: bytes, *, most: int, longest: int, pause: Pause = no_pause) -> list[EnginePacket]:
+    """The packets of a polling POST's body: at most `most`, of `longest` bytes at most. Raises `DecodeError`."""
+    parts = body.split(_SEPARATOR, most)
     if len(parts) > most:
         raise DecodeError(f"a payload may have {most} packets", "max_payload_packets")
-    return [decode_packet(part, pause) for part in parts]
+    packets = []
+    for part in parts:
+        check_length(len(part), longest)
+        try:
+            packets.append(decode_packet(part.decode(), pause))
+        except UnicodeDecodeError:
+            raise DecodeError("a payload that is not UTF-8") from None
+        pause()
+    return packets

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from base64 import b64encode, encodebytes
 from types import ModuleType
+from urllib.parse import quote_plus
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from imageserver.errors import DecodeError
 from imageserver.transport.engineio import packet as engineio_packet
@@ -44,7 +49,7 @@ PAYLOADS = [  # codec, base64, packets, body, content type
 @pytest.mark.parametrize(("codec", "base64", "packets", "body", "content_type"), PAYLOADS)
 def test_payloads(codec: ModuleType, base64: bool, packets: list[EnginePacket], body: bytes, content_type: str) -> None:
     assert codec.encode_payload(packets, base64=base64) == (body, content_type)
-    assert codec.decode_payload(body, most=len(packets)) == packets
+    assert codec.decode_payload(body, longest=10**6, most=len(packets)) == packets
 
 
 MESSAGES = [  # codec, base64, packet, WebSocket message
@@ -65,7 +70,7 @@ def test_messages(codec: ModuleType, base64: bool, packet: EnginePacket, message
 
 @pytest.mark.parametrize(("codec", "body"), [(v4, b"bAQID\r\nBA==\n"), (v3, b"13:b4AQID\r\nBA==\n")])
 def test_base64_with_line_breaks(codec: ModuleType, body: bytes) -> None:
-    assert codec.decode_payload(body, most=1) == [BYTES]
+    assert codec.decode_payload(body, longest=10**6, most=1) == [BYTES]
 
 
 @pytest.mark.parametrize("piece", [1, 4, 7, 8, 76, 77, 78, 1000])
@@ -103,14 +108,14 @@ BROKEN = [
 @pytest.mark.parametrize(("codec", "body"), BROKEN)
 def test_broken_payloads(codec: ModuleType, body: bytes) -> None:
     with pytest.raises(DecodeError):
-        codec.decode_payload(body, most=10)
+        codec.decode_payload(body, longest=10**6, most=10)
 
 
 @pytest.mark.parametrize(("codec", "body"), [(v4, b"4\x1e4\x1e4"), (v3, b"1:41:41:4"), (v3, b"\x00\x01\xff4" * 3)])
 def test_too_many_packets(codec: ModuleType, body: bytes) -> None:
-    assert len(codec.decode_payload(body, most=3)) == 3
+    assert len(codec.decode_payload(body, longest=10**6, most=3)) == 3
     with pytest.raises(DecodeError) as refused:
-        codec.decode_payload(body, most=2)
+        codec.decode_payload(body, longest=10**6, most=2)
     assert refused.value.limit == "max_payload_packets"
 
 
@@ -125,4 +130,65 @@ def test_jsonp() -> None:
     assert v3.decode_jsonp(b"d=8%3A4a%5Cnb%5C%5Cncd") == b"8:4a\nb\\ncd"
     for body in (b"", b"e=1", b"\xff", b"d"):
         with pytest.raises(DecodeError):
-            v3.decode_payload(v3.decode_jsonp(body), most=1)
+            v3.decode_payload(v3.decode_jsonp(body), longest=10**6, most=1)
+
+
+def utf16_length(text: str) -> int:
+    """As JavaScript counts."""
+    return len(text.encode("utf-16-le")) // 2
+
+
+TEXTS = st.lists(st.text(st.sampled_from("aé€😀\\n%&+\n"), max_size=40), min_size=1, max_size=4)
+
+
+@pytest.mark.parametrize("piece", [3, 4, 7, 16, 2**16])
+@given(texts=TEXTS)
+def test_text_payloads_in_pieces(piece: int, texts: list[str]) -> None:
+    body = "".join(f"{utf16_length(text) + 1}:4{text}" for text in texts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(v3, "PIECE", piece)
+        packets = v3.decode_payload(body.encode(), most=10, longest=1000)
+    assert packets == [EnginePacket(MESSAGE, text) for text in texts]
+
+
+@pytest.mark.parametrize("piece", [3, 4, 7, 16, 2**16])
+@given(text=st.text(st.sampled_from("aé😀\\n%&+\n"), max_size=60))
+def test_jsonp_in_pieces(piece: int, text: str) -> None:
+    unescaped = re.sub(r"(\\)?\\n", lambda found: "\\n" if found[1] else "\n", text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(v3, "PIECE", piece)
+        assert v3.decode_jsonp(f"d={quote_plus(text)}".encode()) == unescaped.encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"900000:4" + b"x" * 900_000,
+        b"900000:4" + "€".encode() * 900_000,
+        b"900000:4" + b"\x80" * 2_700_000,
+        b"900000:4" + "😀".encode() * 450_000,
+    ],
+)
+def test_a_large_text_payload_is_gone_through_in_pieces(body: bytes) -> None:
+    pauses: list[None] = []
+    with contextlib.suppress(DecodeError):
+        v3.decode_payload(body, most=1, longest=2**20, pause=lambda: pauses.append(None))
+    assert len(pauses) >= 900_000 // v3.PIECE
+
+
+def test_a_jsonp_post_is_gone_through_in_pieces() -> None:
+    pauses: list[None] = []
+    body = b"d=" + b"%5Cn" * 100_000
+    assert v3.decode_jsonp(body, lambda: pauses.append(None)) == b"\n" * 100_000
+    assert len(pauses) >= len(body) // v3.PIECE
+
+
+LONG = [(v3, b"11:4aaaaaaaaaa"), (v3, b"\x00\x01\x01\xff4aaaaaaaaaa"), (v4, b"4aaaaaaaaaa")]
+
+
+@pytest.mark.parametrize(("codec", "body"), LONG)
+def test_a_packet_that_is_too_long(codec: ModuleType, body: bytes) -> None:
+    assert len(codec.decode_payload(body, most=1, longest=11)) == 1
+    with pytest.raises(DecodeError) as refused:
+        codec.decode_payload(body, most=1, longest=10)
+    assert refused.value.limit == "max_message_bytes"
