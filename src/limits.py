@@ -158,6 +158,10 @@ class Limits:
         _MESSAGES, 16 * MIB, "bytes", 1024, GIB, label="message_bytes",
         help="largest message, all of its fragments together",
     )
+    max_text_bytes: int = _limit(
+        _MESSAGES, 64 * KIB, "bytes", 1024, GIB,
+        help="largest Socket.IO packet as text; pictures are its binary attachments",
+    )
     message_time: float = _limit(
         _MESSAGES, 60.0, "seconds", SHORTEST, HOUR, label="message_seconds",
         help="time from a message's first byte to its last",

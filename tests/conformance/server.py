@@ -32,7 +32,7 @@ from imageserver.transport.http.server import HttpServer
 from imageserver.transport.socketio.server import SocketIOServer
 from imageserver.transport.websocket.connection import WebSocket
 
-LIMITS = Limits(ping_interval=0.3, ping_timeout=0.2, max_message_bytes=1_000_000, join_time=1)
+LIMITS = Limits(ping_interval=0.3, ping_timeout=0.2, max_message_bytes=1_000_000, max_text_bytes=1_000_000, join_time=1)
 
 GREETING_SECONDS = 0.005
 

@@ -91,6 +91,8 @@ class EventReader:
     def _packet(self, eio_sid: str, text: str) -> None:
         if eio_sid in self.waiting:
             raise ValueError("a packet among another one's attachments")
+        if len(text) > self._limits.max_text_bytes:  # before JSON is made of it: 15 MiB of brackets take seconds
+            raise ValueError(note(f"{len(text)} characters of text", "max_text_bytes"))
         pkt = SocketPacket(encoded_packet=text or " ")
         kind, namespace, data = pkt.packet_type, pkt.namespace or "/", pkt.data
         if kind in (packets.CONNECT, packets.DISCONNECT):

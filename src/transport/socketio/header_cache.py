@@ -72,6 +72,8 @@ class HeaderCache:
 
     def find(self, raw: bytes) -> tuple[EventHeader, int | None] | None:
         """What a raw Engine.IO text message says, and the acknowledgement id in it; None when it was never seen."""
+        if len(raw) > LONGEST_HEADER:
+            return None
         header = self._exact.get(raw)
         if header is not None:
             return header, None

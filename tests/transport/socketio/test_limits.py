@@ -388,3 +388,15 @@ def test_nobody_waits_for_one_that_never_pauses(serve: Serve) -> None:
     assert busy.ask("echo", "still here") == ["still here"]
     busy.ws.shutdown()
     other.ws.shutdown()
+
+
+@pytest.mark.parametrize("version", [3, 4])
+@pytest.mark.parametrize("head", ["42[", "452-[", "40["])
+def test_text_is_measured_before_json_is_made_of_it(serve: Serve, version: int, head: str) -> None:
+    served = serve()
+    before = served.state()["limits"].get("max-text-bytes", 0)
+    one = Sio(served, version)
+    one.ws.send(head + "[]," * 30_000 + "0]")
+    one.closed()
+    assert served.wait(lambda state: state["limits"].get("max-text-bytes", 0) == before + 1)
+    assert any("(--max-text-bytes)" in line for line in served.state()["log"])
