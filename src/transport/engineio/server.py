@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imageserver.errors import EngineRefusal
-from imageserver.limits import Limits
+from imageserver.limits import Limits, note
 from imageserver.transport import hub
 from imageserver.transport.engineio import polling, websocket
 from imageserver.transport.engineio.outgoing import Group
@@ -58,6 +59,8 @@ class EngineServer:
         """Is told of each session's end, and why it ended."""
         self.last_answers: dict[str, EngineSession] = {}
         """Sessions that are closed, but for the poll that fetches their last packets."""
+        self._addresses: Counter[str] = Counter()
+        """Sessions by the address of their client."""
         self._origins = Origins(cors_origins)
         most = limits.max_message_bytes
         self._ws_limits = replace(limits, max_message_bytes=most + BESIDE_BYTES)
@@ -79,6 +82,10 @@ class EngineServer:
     def forget(self, session: EngineSession, *, orderly: bool) -> None:
         """The session is closed: nothing finds it any more but the poll that fetches its last answer."""
         del self.sessions[session.sid]
+        address = session.environ.get("REMOTE_ADDR", "")
+        self._addresses[address] -= 1
+        if not self._addresses[address]:
+            del self._addresses[address]
         if orderly and session.poll is None:
             self.last_answers[session.sid] = session
             hub.call_later(LAST_ANSWER_SECONDS, self.last_answers.pop, session.sid, None)
@@ -105,6 +112,7 @@ class EngineServer:
 
     def _begin(self, request: EngineRequest) -> Iterable[bytes]:
         """Open a session."""
+        self._admit(request.environ.get("REMOTE_ADDR", ""))
         if request.transport == "websocket":
             return self._over_websocket(request, None)
         session = self._new(request)
@@ -112,6 +120,16 @@ class EngineServer:
             session.open(None)
             self.connect(session)
         return request.answer_packets(session.queue.take_answer(), session.base64)
+
+    def _admit(self, address: str) -> None:
+        """Sessions count as connections, since those on polling keep none. EngineRefusal: there may be no more."""
+        limits, count = self.limits, self._addresses[address]
+        if len(self.sessions) >= limits.max_connections:
+            self.log(note(f"{len(self.sessions)} sessions are open; one more was refused", "max_connections"))
+            raise EngineRefusal(BAD_REQUEST, "503 Service Unavailable", [("Retry-After", "5")])
+        if limits.max_per_address and count >= limits.max_per_address:
+            self.log(note(f"{address} has {count} sessions; one more was refused", "max_per_address"))
+            raise EngineRefusal(BAD_REQUEST, "429 Too Many Requests", [("Retry-After", "5")])
 
     def _find(self, request: EngineRequest) -> EngineSession:
         """The session that a request names; for a poll also one that is closed and has a last answer. EngineRefusal."""
@@ -158,4 +176,5 @@ class EngineServer:
         kept = {name: value for name, value in request.environ.items() if isinstance(value, str)}
         session = EngineSession(self, secrets.token_urlsafe(15), request.codec, request.base64, kept)
         self.sessions[session.sid] = session
+        self._addresses[session.environ.get("REMOTE_ADDR", "")] += 1
         return session

@@ -67,3 +67,24 @@ def test_polls_of_generation_4_wait_for_something_to_fetch(serve: Serve) -> None
     session = Polls(serve(old_poll_seconds=0.2), 4)
     with pytest.raises(requests.ReadTimeout):
         requests.get(session.url, timeout=1)
+
+
+@pytest.mark.parametrize(("limit", "status"), [("max_connections", 503), ("max_per_address", 429)])
+@pytest.mark.parametrize("version", [3, 4])
+def test_sessions_count_as_connections(serve: Serve, version: int, limit: str, status: int) -> None:
+    """Any number of them can be opened over one connection."""
+    served = serve(socketio={limit: 3})
+    url = served.url(PATH, EIO=version, transport="polling")
+
+    def end(answer: requests.Response) -> str:
+        sid = answer.text.partition('"sid":"')[2].partition('"')[0]
+        return f"{url}&sid={sid}"
+
+    with requests.Session() as connection:
+        answers = [connection.get(url, timeout=20) for _ in range(5)]
+        assert [answer.status_code for answer in answers] == [200] * 3 + [status] * 2
+        answers = [connection.post(end(answer), framed(version, "1"), timeout=20) for answer in answers[:3]]
+        assert [answer.status_code for answer in answers] == [200] * 3
+        again = connection.get(url, timeout=20)
+        assert again.status_code == 200
+        connection.post(end(again), framed(version, "1"), timeout=20)
