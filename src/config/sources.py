@@ -203,7 +203,7 @@ def from_env_file(table: Sequence[Setting], path: Path, faults: Faults, warn: Ca
     variables = dict(_env_lines(text, path, faults))
     others = [variable for variable in variables if not variable.startswith(PREFIX)]
     if others:
-        nearest = _nearest(PREFIX + others[0].removeprefix(PREFIX), [row.variable for row in table])
+        nearest = _nearest(PREFIX + others[0], [row.variable for row in table])
         warn(f"{path}: {', '.join(others)} is no setting of the server, whose variables begin with {PREFIX}{nearest}")
     return from_environment(table, variables, f" in {path}", path.parent, faults)
 

@@ -16,7 +16,7 @@ BINARY_TYPE = "application/octet-stream"
 SCRIPT_TYPE = "text/javascript; charset=UTF-8"
 
 PIECE = 2**20
-"""Characters of base64 decoded at once: under 3 ms."""
+"""Characters of base64 or of text decoded at once: under 3 ms."""
 
 Pause = Callable[[], None]
 """Is called between the pieces of what would take long, so that others can have their turn."""
@@ -39,6 +39,12 @@ def packet_type(character: str) -> int:
 def decode_text(text: str) -> EnginePacket:
     """A packet that came as text: its type's digit, then the data. Raises `DecodeError`."""
     return EnginePacket(packet_type(text[:1]), text[1:])
+
+
+def check_count(count: int, most: int) -> None:
+    """Raises `DecodeError` for a payload of more than `most` packets."""
+    if count > most:
+        raise DecodeError(f"a payload may have {most} packets", "max_payload_packets")
 
 
 def check_length(length: int, longest: int) -> None:

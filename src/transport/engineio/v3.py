@@ -21,6 +21,7 @@ from imageserver.transport.engineio.packet import (
     TEXT_TYPE,
     EnginePacket,
     Pause,
+    check_count,
     check_length,
     decode_base64,
     decode_text,
@@ -141,8 +142,7 @@ def _decode_framed(body: bytes, most: int, longest: int, pause: Pause) -> list[E
     packets: list[EnginePacket] = []
     at = 0
     while at < len(body):
-        if len(packets) == most:
-            raise DecodeError(f"a payload may have {most} packets", "max_payload_packets")
+        check_count(len(packets) + 1, most)
         kind = body[at]
         colon = body.find(b"\xff", at + 1, at + 2 + _MOST_DIGITS)
         digits = body[at + 1 : colon]
@@ -169,8 +169,7 @@ def _decode_text(body: bytes, most: int, longest: int, pause: Pause) -> list[Eng
     packets: list[EnginePacket] = []
     at = 0
     while at < len(body):
-        if len(packets) == most:
-            raise DecodeError(f"a payload may have {most} packets", "max_payload_packets")
+        check_count(len(packets) + 1, most)
         digits, colon, _ = body[at : at + _MOST_DIGITS + 1].partition(b":")
         if not colon or not digits.isdigit():
             raise DecodeError("a payload whose framing is broken")

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from imageserver.errors import DecodeError
 from imageserver.transport.engineio.packet import (
     MESSAGE,
+    PIECE,
     TEXT_TYPE,
     EnginePacket,
     Pause,
+    check_count,
     check_length,
     decode_base64,
     decode_text,
@@ -52,8 +54,7 @@ def encode_payload(packets: Sequence[EnginePacket], *, base64: bool) -> tuple[by
 def decode_payload(body: bytes, *, most: int, longest: int, pause: Pause = no_pause) -> list[EnginePacket]:
     """The packets of a polling POST's body: at most `most`, of `longest` bytes at most. Raises `DecodeError`."""
     parts = body.split(_SEPARATOR, most)
-    if len(parts) > most:
-        raise DecodeError(f"a payload may have {most} packets", "max_payload_packets")
+    check_count(len(parts), most)
     packets = []
     for part in parts:
         check_length(len(part), longest)
@@ -61,5 +62,6 @@ def decode_payload(body: bytes, *, most: int, longest: int, pause: Pause = no_pa
             packets.append(decode_packet(part.decode(), pause))
         except UnicodeDecodeError:
             raise DecodeError("a payload that is not UTF-8") from None
-        pause()
+        if len(part) >= PIECE:
+            pause()
     return packets
