@@ -46,6 +46,9 @@ def _limit(
     return dataclasses.field(default=default, metadata={"limit": Limit(group, unit, low, high, help, label)})
 
 
+ANONYMOUS_TEXT_BYTES = 64 * 2**10
+"""Of `max_text_bytes`, what a client may send that has not logged in where it has to."""
+
 MANY = 10**9
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 SHORTEST, HOUR, DAY = 0.05, 3600.0, 86_400.0
@@ -75,6 +78,10 @@ class Limits:
     login_queue: int = _limit(
         _LOGINS, 256, "count", 1, MANY,
         help="logins that may wait to be checked; further ones are refused",
+    )
+    login_time: float = _limit(
+        _LOGINS, 30.0, "seconds", SHORTEST, DAY,
+        help="with --auth: time for a Socket.IO connection to log in, after which it ends",
     )
     login_threads: int = _limit(
         _LOGINS, 2, "count", 1, 64,
@@ -160,7 +167,8 @@ class Limits:
     )
     max_text_bytes: int = _limit(
         _MESSAGES, 64 * KIB, "bytes", 1024, GIB,
-        help="largest Socket.IO packet as text; pictures are its binary attachments",
+        help="largest Socket.IO packet as text; pictures are its binary attachments. With --auth a client that has not "
+        "logged in may send 64K at most",
     )
     message_time: float = _limit(
         _MESSAGES, 60.0, "seconds", SHORTEST, HOUR, label="message_seconds",

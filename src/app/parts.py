@@ -117,7 +117,13 @@ def doors(settings: Settings, models: Inference, checks: Logins, not_ready: Call
     https = None
     if context is not None and settings.https_port is not None:
         https = tls.beside(http, listen(settings.ip, settings.https_port), settings, context, log=LOG.warning)
-    socketio = SocketIOServer(settings, cors_origins=settings.cors_origin, log=LOG.warning)
+    socketio = SocketIOServer(
+        settings,
+        cors_origins=settings.cors_origin,
+        clients=http.clients,
+        login_required=checks.required,
+        log=LOG.warning,
+    )
     camstream = CamStream(models.streams, checks, socketio, model=settings.model, hz=settings.hz)
     Events(socketio, [camstream, SessionProtocol(models.sessions, checks, socketio, settings.session_key)], checks)
     relay = Relay(settings)

@@ -56,7 +56,11 @@ def login(logins: Logins, server: SocketIOServer, sid: str, name: Any, password:
     """
     if not (isinstance(name, str) and isinstance(password, str) and 0 < len(name) <= MAX_NAME):
         return None
-    return logins.login(sid, name, password, server.address(sid))
+    with server.checking_login(sid):
+        user = logins.login(sid, name, password, server.address(sid))
+        if user is not None:
+            server.logged_in(sid)
+    return user
 
 
 class Events:

@@ -49,6 +49,7 @@ class SessionProtocol:
             if not (isinstance(key, str) and hmac.compare_digest(key.encode(errors="surrogatepass"), self._key)):
                 raise NotAllowed("the key is wrong")
             self._with_key.add(sid)
+            self._server.logged_in(sid)
 
     def disconnected(self, sid: str) -> None:
         """The connection has ended, and with it its session."""

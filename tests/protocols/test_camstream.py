@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,6 +179,12 @@ class Sockets:
 
     def address(self, _sid: str) -> str:
         return "127.0.0.1"
+
+    def checking_login(self, _sid: str) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def logged_in(self, _sid: str) -> None:
+        pass
 
 
 def test_the_right_password_after_a_wrong_one_cancels_the_disconnect(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,12 @@ def echo(ws: WebSocket, _environ: Any) -> None:
 
 
 def socketio() -> SocketIOServer:
-    server = SocketIOServer(Limits(**OPTIONS.get("socketio", {})), cors_origins=OPTIONS.get("origins", ()), log=say)
+    server = SocketIOServer(
+        Limits(**OPTIONS.get("socketio", {})),
+        cors_origins=OPTIONS.get("origins", ()),
+        login_required=OPTIONS.get("login_required", False),
+        log=say,
+    )
 
     def connected(_sid: str, _environ: Any, auth: Any) -> None:
         if auth == {"wait": 1}:
@@ -124,6 +129,13 @@ def socketio() -> SocketIOServer:
         hub.sleep(seconds)
         return "done"
 
+    def login(sid: str, right: bool, seconds: float) -> str:
+        with server.checking_login(sid):
+            hub.sleep(seconds)
+            if right:
+                server.logged_in(sid)
+        return "done"
+
     running: list[str] = []
 
     def step(_sid: str, name: str, seconds: float) -> None:
@@ -138,6 +150,7 @@ def socketio() -> SocketIOServer:
         server.emit("last", b"x" * 10, to=sid)
         hub.spawn(server.close_all, 1.0)
 
+    server.on("login", login)
     server.on("step", step)
     server.on("stop", stop)
     server.on("connect", connected)
@@ -149,7 +162,7 @@ def socketio() -> SocketIOServer:
     server.on("newest", newest)
     server.on("block", block)
     server.on("kick", server.disconnect)
-    server.on("name", lambda sid: [sid, server.generation(sid), server.environ(sid)["REMOTE_ADDR"]])
+    server.on("name", lambda sid: [sid, server.generation(sid), server.address(sid)])
     server.on("name", lambda sid: sid, "/0")
     server.on("disconnect", lambda sid, reason: say(f"gone {sid} {reason}"))
     for index in range(20):

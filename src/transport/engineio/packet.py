@@ -53,6 +53,12 @@ def check_length(length: int, longest: int) -> None:
         raise DecodeError(f"a message may have {longest} bytes", "max_message_bytes")
 
 
+def check_text(length: int, longest: int) -> None:
+    """Raises `DecodeError` for text of more than `longest` bytes, before it is decoded or JSON is made of it."""
+    if length > longest:
+        raise DecodeError(f"{length} bytes of text; {longest} are allowed", "max_text_bytes")
+
+
 def no_pause() -> None:
     """For decoding without a pause."""
 

@@ -45,7 +45,7 @@ def post(request: EngineRequest, session: EngineSession) -> list[bytes]:
         with session:
             _receive(request, session)
     except DecodeError as error:
-        session.owner.log(f"client {session.sid} is disconnected: {note(str(error), error.limit)}")
+        session.owner.log(f"{session.who} is disconnected: {note(str(error), error.limit)}")
         session.close("transport error")
         raise EngineRefusal(BAD_REQUEST, "413 Content Too Large" if error.limit else "400 Bad Request") from None
     except (OSError, Refusal):  # the rest of its message will never come
@@ -85,7 +85,8 @@ def _receive(request: EngineRequest, session: EngineSession) -> None:
     session.alive()
     # Binary as text has a third more, and a line break after each 76 characters from some clients.
     longest = limits.max_message_bytes + limits.max_message_bytes // 2
-    packets = session.codec.decode_payload(body, most=limits.max_payload_packets, longest=longest, pause=fairness.pause)
+    most, text = limits.max_payload_packets, session.max_text
+    packets = session.codec.decode_payload(body, most=most, longest=longest, text=text, pause=fairness.pause)
     if any(len(packet.data) > limits.max_message_bytes for packet in packets):
         raise DecodeError(f"a message may have {limits.max_message_bytes} bytes", "max_message_bytes")
     for packet in packets:

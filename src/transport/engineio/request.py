@@ -36,6 +36,7 @@ class EngineRequest:
     def __init__(self, environ: WSGIEnvironment, start_response: StartResponse, origins: Origins) -> None:
         self.environ, self._start_response, self._origins = environ, start_response, origins
         self.method: str = environ["REQUEST_METHOD"]
+        self.address: str = environ.get("REMOTE_ADDR", "")
 
     @property
     def sock(self) -> hub.Socket:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imageserver.errors import EngineRefusal
-from imageserver.limits import Limits, note
+from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.engineio import polling, websocket
+from imageserver.transport.engineio.admission import Admission
 from imageserver.transport.engineio.outgoing import Group
 from imageserver.transport.engineio.request import BAD_METHOD, BAD_REQUEST, FORBIDDEN, SESSION_UNKNOWN, EngineRequest
 from imageserver.transport.engineio.session import EngineSession, EngineState
+from imageserver.transport.http.clients import ClientAddresses
 from imageserver.transport.http.cors import Origins
 from imageserver.transport.websocket.connection import accept
 
@@ -36,8 +37,9 @@ BESIDE_BYTES = 16
 class EngineServer:
     """A WSGI application (`handle_request`), and the sessions behind it.
 
-    The handlers `connect`, `message`, `disconnect` and `offer_text` are called in the green thread that reads for the
-    session, and must not raise. `log` takes one line at a time.
+    `clients`: counts connections by address, if it is not to be a count of its own. `login_required`: whether a session
+    has to log in. The handlers `connect`, `message`, `disconnect` and `offer_text` are called in the green thread that
+    reads for the session, and must not raise. `log` takes one line at a time.
     """
 
     def __init__(
@@ -45,10 +47,13 @@ class EngineServer:
         limits: Limits,
         *,
         cors_origins: Iterable[str] = (),
+        clients: ClientAddresses | None = None,
+        login_required: bool = False,
         log: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.limits, self.log, self.clock = limits, log, clock
+        self.limits, self.login_required, self.log, self.clock = limits, login_required, log, clock
+        self.admission = Admission(limits, clients or ClientAddresses((), limits.max_per_address, log), log)
         self.sessions: dict[str, EngineSession] = {}
         self.connect: Callable[[EngineSession], object] = lambda _session: None
         """Is told of each new session."""
@@ -59,8 +64,6 @@ class EngineServer:
         """Is told of each session's end, and why it ended."""
         self.last_answers: dict[str, EngineSession] = {}
         """Sessions that are closed, but for the poll that fetches their last packets."""
-        self._addresses: Counter[str] = Counter()
-        """Sessions by the address of their client."""
         self._origins = Origins(cors_origins)
         most = limits.max_message_bytes
         self._ws_limits = replace(limits, max_message_bytes=most + BESIDE_BYTES)
@@ -77,15 +80,17 @@ class EngineServer:
         if session is not None:
             session.close("server disconnect")
 
+    def who(self, sid: str) -> str:
+        """Whose session it is, for the log."""
+        session = self.sessions.get(sid)
+        return f"client {sid}" if session is None else session.who
+
     # What sessions call.
 
     def forget(self, session: EngineSession, *, orderly: bool) -> None:
         """The session is closed: nothing finds it any more but the poll that fetches its last answer."""
         del self.sessions[session.sid]
-        address = session.environ.get("REMOTE_ADDR", "")
-        self._addresses[address] -= 1
-        if not self._addresses[address]:
-            del self._addresses[address]
+        self.admission.leave(session)
         if orderly and session.poll is None:
             self.last_answers[session.sid] = session
             hub.call_later(LAST_ANSWER_SECONDS, self.last_answers.pop, session.sid, None)
@@ -97,7 +102,8 @@ class EngineServer:
         request = EngineRequest(environ, start_response, self._origins)
         try:
             if not self._origins.allows(environ):
-                self.log(f"the origin {environ['HTTP_ORIGIN'][:200]!r} was refused; --cors-origin would allow it")
+                origin, address = environ["HTTP_ORIGIN"][:200], environ.get("REMOTE_ADDR", "")
+                self.log(f"the origin {origin!r} of {address} was refused; --cors-origin would allow it")
                 raise EngineRefusal(FORBIDDEN)
             if request.method == "OPTIONS":
                 return request.answer(b"", "text/plain")
@@ -112,24 +118,15 @@ class EngineServer:
 
     def _begin(self, request: EngineRequest) -> Iterable[bytes]:
         """Open a session."""
-        self._admit(request.environ.get("REMOTE_ADDR", ""))
+        self.admission.check(request.address, len(self.sessions))
         if request.transport == "websocket":
             return self._over_websocket(request, None)
+        self.admission.enter(request.address)
         session = self._new(request)
         with session:
             session.open(None)
             self.connect(session)
         return request.answer_packets(session.queue.take_answer(), session.base64)
-
-    def _admit(self, address: str) -> None:
-        """Sessions count as connections, since those on polling keep none. EngineRefusal: there may be no more."""
-        limits, count = self.limits, self._addresses[address]
-        if len(self.sessions) >= limits.max_connections:
-            self.log(note(f"{len(self.sessions)} sessions are open; one more was refused", "max_connections"))
-            raise EngineRefusal(BAD_REQUEST, "503 Service Unavailable", [("Retry-After", "5")])
-        if limits.max_per_address and count >= limits.max_per_address:
-            self.log(note(f"{address} has {count} sessions; one more was refused", "max_per_address"))
-            raise EngineRefusal(BAD_REQUEST, "429 Too Many Requests", [("Retry-After", "5")])
 
     def _find(self, request: EngineRequest) -> EngineSession:
         """The session that a request names; for a poll also one that is closed and has a last answer. EngineRefusal."""
@@ -166,15 +163,14 @@ class EngineServer:
                 new = self._new(request)
                 websocket.begin(new, ws, lambda: self.connect(new))
             else:
-                websocket.move(session, ws, self.limits.join_time)
+                websocket.move(session, ws, self.limits.join_time, self.admission.upgraded)
         finally:
             ws.ended()
         return []
 
     def _new(self, request: EngineRequest) -> EngineSession:
-        # The application may look at the request long after it: kept without what belongs to the connection.
-        kept = {name: value for name, value in request.environ.items() if isinstance(value, str)}
-        session = EngineSession(self, secrets.token_urlsafe(15), request.codec, request.base64, kept)
-        self.sessions[session.sid] = session
-        self._addresses[session.environ.get("REMOTE_ADDR", "")] += 1
+        sid, query = secrets.token_urlsafe(15), request.environ["QUERY_STRING"]
+        session = EngineSession(self, sid, request.codec, request.base64, request.address, query)
+        self.sessions[sid] = session
+        self.admission.begin(session, on_polling=request.transport == "polling")
         return session

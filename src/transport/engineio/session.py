@@ -16,20 +16,17 @@ import enum
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from imageserver import metrics
 from imageserver.errors import DecodeError
-from imageserver.limits import Limits, note
+from imageserver.limits import ANONYMOUS_TEXT_BYTES, Limits, note
 from imageserver.transport import hub
 from imageserver.transport.engineio.heartbeat import Heartbeat
 from imageserver.transport.engineio.outgoing import Group, SendQueue
 from imageserver.transport.engineio.packet import CLOSE, MESSAGE, NOOP, OPEN, PING, PONG, EnginePacket, open_data
 from imageserver.transport.websocket.connection import WebSocket
 from imageserver.transport.websocket.frames import CloseCode
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
 
 
 class EngineState(enum.Enum):
@@ -59,6 +56,7 @@ class Owner(Protocol):
     """What a session needs of the server."""
 
     limits: Limits
+    login_required: bool
     clock: Callable[[], float]
     log: Callable[[str], None]
     message: Callable[[str, str | bytes], None]
@@ -80,12 +78,16 @@ class EngineSession:
     """A client's session. `with session:` around whatever reads for it and calls handlers."""
 
     __slots__ = (
-        "_readers", "_seen", "base64", "codec", "environ", "heartbeat", "owner", "poll", "posting", "queue", "reason",
-        "sid", "state", "ws",
+        "_readers", "_seen", "address", "anonymous", "base64", "codec", "heartbeat", "owner", "poll", "posting",
+        "query", "queue", "reason", "sid", "state", "ws",
     )  # fmt: skip
 
-    def __init__(self, owner: Owner, sid: str, codec: ModuleType, base64: bool, environ: WSGIEnvironment) -> None:
-        self.owner, self.sid, self.codec, self.base64, self.environ = owner, sid, codec, base64, environ
+    def __init__(self, owner: Owner, sid: str, codec: ModuleType, base64: bool, address: str, query: str) -> None:
+        self.owner, self.sid, self.codec, self.base64 = owner, sid, codec, base64
+        # Of the request that it began with nothing else is kept: thousands of sessions would hold all their headers.
+        self.address, self.query = address, query
+        self.anonymous = owner.login_required
+        """Whether nobody has logged in on it, though that is asked for."""
         self.state = EngineState.OPENING
         self.queue = SendQueue()
         self.ws: WebSocket | None = None
@@ -104,6 +106,17 @@ class EngineSession:
         """3 or 4: the protocol of Engine.IO."""
         version: int = self.codec.VERSION
         return version
+
+    @property
+    def who(self) -> str:
+        """Whose it is, for the log."""
+        return f"client {self.sid} of {self.address}"
+
+    @property
+    def max_text(self) -> int:
+        """Bytes that a text packet of its client may have."""
+        most = self.owner.limits.max_text_bytes
+        return min(most, ANONYMOUS_TEXT_BYTES) if self.anonymous else most
 
     @property
     def is_open(self) -> bool:
@@ -148,7 +161,7 @@ class EngineSession:
             return True
         waiting = self.queue.size + (0 if ws is None else ws.outgoing.size)
         if waiting and waiting + group.size > self.owner.limits.max_outgoing_bytes:
-            why = note(f"client {self.sid} has {waiting} bytes waiting; it is disconnected", "max_outgoing_bytes")
+            why = note(f"{self.who} has {waiting} bytes waiting; it is disconnected", "max_outgoing_bytes")
             self.owner.log(why)
             self.queue.clear()
             self.close("transport error")

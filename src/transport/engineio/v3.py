@@ -23,6 +23,7 @@ from imageserver.transport.engineio.packet import (
     Pause,
     check_count,
     check_length,
+    check_text,
     decode_base64,
     decode_text,
     encode_base64,
@@ -73,7 +74,7 @@ def encode_payload(packets: Sequence[EnginePacket], *, base64: bool) -> tuple[by
     return "".join(f"{_utf16_length(text)}:{text}" for text in texts).encode(), TEXT_TYPE
 
 
-def decode_payload(body: bytes, *, most: int, longest: int, pause: Pause = no_pause) -> list[EnginePacket]:
+def decode_payload(body: bytes, *, most: int, longest: int, text: int, pause: Pause = no_pause) -> list[EnginePacket]:
     """The packets of a polling POST's body.
 
     The body's first byte tells the framing, whatever the session or the content type says. It is gone through in
@@ -83,14 +84,15 @@ def decode_payload(body: bytes, *, most: int, longest: int, pause: Pause = no_pa
         body: as it came.
         most: packets that it may have.
         longest: bytes that a packet may have in it.
+        text: bytes of one that is no binary.
         pause: lets others have their turn.
 
     Raises:
         DecodeError: it is none, or too large.
     """
     if body[:1] in (b"\0", b"\1"):
-        return _decode_framed(body, most, longest, pause)
-    return _decode_text(body, most, longest, pause)
+        return _decode_framed(body, most, longest, text, pause)
+    return _decode_text(body, most, longest, text, pause)
 
 
 def encode_jsonp(body: bytes, index: str) -> tuple[bytes, str]:
@@ -138,7 +140,7 @@ def _encode_framed(packet: EnginePacket) -> bytes:
     return kind + bytes(int(digit) for digit in str(len(content))) + b"\xff" + content
 
 
-def _decode_framed(body: bytes, most: int, longest: int, pause: Pause) -> list[EnginePacket]:
+def _decode_framed(body: bytes, most: int, longest: int, text: int, pause: Pause) -> list[EnginePacket]:
     packets: list[EnginePacket] = []
     at = 0
     while at < len(body):
@@ -151,6 +153,8 @@ def _decode_framed(body: bytes, most: int, longest: int, pause: Pause) -> list[E
         at = colon + 1
         length = int("".join(map(str, digits)))
         check_length(length, longest)
+        if not kind and body[at : at + 1] != b"b":
+            check_text(length - 1, text)
         content = body[at : at + length]
         if len(content) < length:
             raise DecodeError("a payload that ends too early")
@@ -165,7 +169,7 @@ def _decode_framed(body: bytes, most: int, longest: int, pause: Pause) -> list[E
     return _some(packets)
 
 
-def _decode_text(body: bytes, most: int, longest: int, pause: Pause) -> list[EnginePacket]:
+def _decode_text(body: bytes, most: int, longest: int, text: int, pause: Pause) -> list[EnginePacket]:
     packets: list[EnginePacket] = []
     at = 0
     while at < len(body):
@@ -175,6 +179,8 @@ def _decode_text(body: bytes, most: int, longest: int, pause: Pause) -> list[Eng
             raise DecodeError("a payload whose framing is broken")
         at += len(digits) + 1
         check_length(int(digits), longest)
+        if body[at : at + 1] != b"b":
+            check_text(int(digits) - 1, text)
         end = _end_of(body, at, int(digits), pause)
         try:
             packets.append(decode_packet(body[at:end].decode(), pause))

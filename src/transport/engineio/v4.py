@@ -18,6 +18,7 @@ from imageserver.transport.engineio.packet import (
     Pause,
     check_count,
     check_length,
+    check_text,
     decode_base64,
     decode_text,
     encode_base64,
@@ -51,13 +52,18 @@ def encode_payload(packets: Sequence[EnginePacket], *, base64: bool) -> tuple[by
     return SEPARATOR.join(str(encode_packet(packet, base64=True)) for packet in packets).encode(), TEXT_TYPE
 
 
-def decode_payload(body: bytes, *, most: int, longest: int, pause: Pause = no_pause) -> list[EnginePacket]:
-    """The packets of a polling POST's body: at most `most`, of `longest` bytes at most. Raises `DecodeError`."""
+def decode_payload(body: bytes, *, most: int, longest: int, text: int, pause: Pause = no_pause) -> list[EnginePacket]:
+    """The packets of a polling POST's body.
+
+    At most `most`, of `longest` bytes at most, and of `text` bytes where they are no binary. Raises `DecodeError`.
+    """
     parts = body.split(_SEPARATOR, most)
     check_count(len(parts), most)
     packets = []
     for part in parts:
         check_length(len(part), longest)
+        if not part.startswith(b"b"):
+            check_text(len(part) - 1, text)
         try:
             packets.append(decode_packet(part.decode(), pause))
         except UnicodeDecodeError:

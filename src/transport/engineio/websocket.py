@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from imageserver.errors import DecodeError, ProtocolError
+from imageserver.limits import note
 from imageserver.transport import fairness, hub
-from imageserver.transport.engineio.packet import PING
+from imageserver.transport.engineio.packet import PING, check_text
 from imageserver.transport.engineio.session import EngineSession, EngineState
 from imageserver.transport.websocket.connection import WebSocket
 from imageserver.transport.websocket.frames import BINARY, TEXT, CloseCode
@@ -23,10 +24,14 @@ def begin(session: EngineSession, ws: WebSocket, connected: Callable[[], object]
         _read(session, ws, ws.messages())
 
 
-def move(session: EngineSession, ws: WebSocket, seconds: float) -> None:
-    """Take a polling session over, if the client asks for it within `seconds`, and serve it until it ends."""
+def move(session: EngineSession, ws: WebSocket, seconds: float, moved: Callable[[EngineSession], object]) -> None:
+    """Take a polling session over, if the client asks for it within `seconds`, and serve it until it ends.
+
+    `moved` is told of the session once it is on the WebSocket.
+    """
     messages = ws.messages()
     if session.state is EngineState.POLLING and _upgraded(session, ws, messages, seconds):
+        moved(session)
         with session:
             if session.posting is not None:
                 session.posting.wait()  # its packets came before: one green thread at a time handles a session
@@ -72,6 +77,8 @@ def _read(session: EngineSession, ws: WebSocket, messages: Messages) -> None:
                 else:
                     session.receive(decode(payload))
             elif not offer(sid, payload):
+                if payload[:1] != b"b":  # binary as text has the limit of messages
+                    check_text(len(payload) - 1, session.max_text)
                 packet = decode(payload.decode(), fairness.pause)
                 if packet.type == PING:
                     ws.count_ping()
@@ -79,7 +86,7 @@ def _read(session: EngineSession, ws: WebSocket, messages: Messages) -> None:
             if session.state is not websocket:
                 break
     except DecodeError as error:
-        owner.log(f"client {sid} is disconnected: {error}")
+        owner.log(f"{session.who} is disconnected: {note(str(error), error.limit)}")
         session.close("transport error")
     except UnicodeDecodeError:
         ws.fail(ProtocolError(CloseCode.INVALID_FRAME_PAYLOAD_DATA, "text must be UTF-8"))

@@ -69,7 +69,7 @@ class EventReader:
             else:
                 self._packet(eio_sid, data)
         except (ValueError, TypeError, IndexError, KeyError, RecursionError) as error:
-            self._log(f"client {eio_sid} is disconnected: its packet is no Socket.IO ({error})")
+            self._log(f"{self._engine.who(eio_sid)} is disconnected: its packet is no Socket.IO ({error})")
             self._engine.close(eio_sid)
 
     def forget(self, eio_sid: str) -> None:
@@ -91,8 +91,6 @@ class EventReader:
     def _packet(self, eio_sid: str, text: str) -> None:
         if eio_sid in self.waiting:
             raise ValueError("a packet among another one's attachments")
-        if len(text) > self._limits.max_text_bytes:  # before JSON is made of it: 15 MiB of brackets take seconds
-            raise ValueError(note(f"{len(text)} characters of text", "max_text_bytes"))
         pkt = SocketPacket(encoded_packet=text or " ")
         kind, namespace, data = pkt.packet_type, pkt.namespace or "/", pkt.data
         if kind in (packets.CONNECT, packets.DISCONNECT):
@@ -139,7 +137,7 @@ class EventReader:
                 incoming.since = now
                 self.waiting[eio_sid] = incoming
             elif now - incoming.since >= most / 2:
-                why = f"client {eio_sid} is disconnected: no attachment within {most:g} seconds"
+                why = f"{self._engine.who(eio_sid)} is disconnected: no attachment within {most:g} seconds"
                 self._log(note(why, "attachment_time"))
                 incoming.since = math.inf  # told once, though on a busy machine its end comes after the next look
                 self._engine.close(eio_sid)
@@ -162,17 +160,17 @@ class EventReader:
         try:
             answer = handler(*given)
         except Exception as error:  # noqa: BLE001 - whatever a handler forgot to catch: the connection goes on
-            answer = json.dumps({"success": False, "error": self._failed(event, sid, error)})
+            answer = json.dumps({"success": False, "error": self._failed(event, eio_sid, error)})
         if number is not None:
             values = [] if answer is None else list(answer) if isinstance(answer, tuple) else [answer]
             self._engine.send(eio_sid, group_of(SocketPacket(packets.ACK, values, namespace=namespace, id=number)))
 
-    def _failed(self, event: str, sid: str, error: Exception) -> str:
+    def _failed(self, event: str, eio_sid: str, error: Exception) -> str:
         """Log what a handler raised; what the client is told."""
         if isinstance(error, errors.ImageServerError):
             return str(error)
         trace = error.__traceback__
-        self._log(f"event {event[:64]!r} of client {sid} failed: {describe(error)}")
+        self._log(f"event {event[:64]!r} of {self._engine.who(eio_sid)} failed: {describe(error)}")
         if isinstance(error, TypeError) and trace is not None and trace.tb_next is None:
             return f"the event {event[:64]!r} takes other arguments"
         return f"the event {event[:64]!r} failed in the server; its log says why"

@@ -79,7 +79,7 @@ class Members:
         sid = secrets.token_urlsafe(15)
         if session.generation == 3:
             sid = session.sid if namespace == "/" else f"{namespace}#{session.sid}"  # what the client calls itself
-            pairs = parse_qsl(session.environ.get("QUERY_STRING", "")) + parse_qsl(query)
+            pairs = parse_qsl(session.query) + parse_qsl(query)
             auth = {name: value for name, value in pairs if name not in _OWN_PARAMETERS} or None
         self.where[sid] = Membership(namespace, session)
         self.early[sid] = []
@@ -87,11 +87,11 @@ class Members:
         handler = self._handlers.get(namespace, {}).get("connect")
         try:
             if handler is not None:
-                handler(sid, session.environ, auth)
+                handler(sid, {"REMOTE_ADDR": session.address, "QUERY_STRING": session.query}, auth)
         except Exception as error:  # noqa: BLE001 - whatever a handler forgot to catch ends this connection only
             message = str(error)
             if not isinstance(error, errors.ImageServerError):
-                self._log(f"connect of client {sid} failed: {describe(error)}")
+                self._log(f"connect of {session.who} failed: {describe(error)}")
                 message = "The server could not let you in; its log says why."
             self._forget(sid)
             self._refuse(session, namespace, message)
@@ -151,7 +151,7 @@ class Members:
             if handler is not None:
                 handler(sid, reason)
         except Exception as error:  # noqa: BLE001 - whatever a handler forgot to catch must not keep the member here
-            self._log(f"disconnect of client {sid} failed: {describe(error)}")
+            self._log(f"disconnect of {session.who} failed: {describe(error)}")
         finally:
             self._forget(sid)
 
@@ -177,6 +177,6 @@ class Members:
         self.deadlines.pop(session.sid, None)
         if session.is_open:
             seconds = self._limits.join_time
-            why = f"client {session.sid} joined no namespace within {seconds:g} seconds; it is disconnected"
+            why = f"{session.who} joined no namespace within {seconds:g} seconds; it is disconnected"
             self._log(note(why, "join_time"))
             session.close("server disconnect")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from socketio.packet import EVENT
@@ -18,6 +19,7 @@ from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.engineio.server import EngineServer
 from imageserver.transport.engineio.session import EngineState
+from imageserver.transport.http.clients import ClientAddresses
 from imageserver.transport.socketio.events import EventReader
 from imageserver.transport.socketio.members import Handlers, Members
 from imageserver.transport.socketio.packets import SocketPacket, group_of
@@ -31,7 +33,12 @@ __all__ = ["ConnectionRefused", "Limits", "SocketIOServer"]
 class SocketIOServer:
     """A WSGI application for the path `/socket.io/`.
 
-    `cors_origins`: web origins allowed beside the server's own, "*" for all. `log` takes one line at a time.
+    Args:
+        limits: the bounds of sessions and messages.
+        cors_origins: web origins allowed beside the server's own, "*" for all.
+        clients: counts connections by address, where others are counted with these.
+        login_required: whether a client is `logged_in` within `login_time`, or else is disconnected.
+        log: takes one line at a time.
     """
 
     def __init__(
@@ -39,10 +46,14 @@ class SocketIOServer:
         limits: Limits | None = None,
         *,
         cors_origins: str | Iterable[str] = (),
+        clients: ClientAddresses | None = None,
+        login_required: bool = False,
         log: Callable[[str], None],
     ) -> None:
         self._handlers: Handlers = {}
-        self._engine = engine = EngineServer(limits or Limits(), cors_origins=cors_origins, log=log)
+        self._engine = engine = EngineServer(
+            limits or Limits(), cors_origins=cors_origins, clients=clients, login_required=login_required, log=log
+        )
         self._members = Members(engine, self._handlers)
         self._reader = EventReader(engine, self._handlers, self._members)
         engine.connect, engine.disconnect = self._members.connected, self._disconnected
@@ -55,7 +66,8 @@ class SocketIOServer:
         """Register the handler of an event; a namespace exists once it has a handler.
 
         handler(sid, *arguments) -> acknowledgement: None for none, a tuple for several values, otherwise the one value.
-        "connect": handler(sid, environ, auth), which may raise `ConnectionRefused`; `auth` is what the client sent, for
+        "connect": handler(sid, environ, auth), which may raise `ConnectionRefused`; `environ` has REMOTE_ADDR and
+        QUERY_STRING of the request that the connection began with, and `auth` is what the client sent, for
         generation 3 its query parameters, or None. "disconnect": handler(sid, reason). "*": handler(event, sid,
         *arguments) for every event that has no handler of its own.
         """
@@ -98,16 +110,21 @@ class SocketIOServer:
         """Take a client out of a room; harmless when it is not there."""
         self._members.rooms.leave(sid, namespace, room)
 
-    def environ(self, sid: str) -> WSGIEnvironment:
-        """The text values of the WSGI environment of the client's first request. KeyError when it has gone."""
-        return self._members.where[sid].session.environ
-
     def address(self, sid: str) -> str:
         """Where the client is, as far as trusted proxies tell; "" when it has gone."""
-        try:
-            return str(self.environ(sid)["REMOTE_ADDR"])
-        except KeyError:
-            return ""
+        membership = self._members.where.get(sid)
+        return "" if membership is None else membership.session.address
+
+    def checking_login(self, sid: str) -> AbstractContextManager[None]:
+        """Around the check of a client's login: its time to log in runs out only after it, if it does."""
+        membership = self._members.where.get(sid)
+        return nullcontext() if membership is None else self._engine.admission.checking(membership.session)
+
+    def logged_in(self, sid: str) -> None:
+        """The client has shown who it is; harmless when it has gone."""
+        membership = self._members.where.get(sid)
+        if membership is not None:
+            self._engine.admission.logged_in(membership.session)
 
     def generation(self, sid: str) -> int:
         """3 or 4, the client's version of Engine.IO: for logs. KeyError when it has gone."""

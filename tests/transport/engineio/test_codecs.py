@@ -49,7 +49,7 @@ PAYLOADS = [  # codec, base64, packets, body, content type
 @pytest.mark.parametrize(("codec", "base64", "packets", "body", "content_type"), PAYLOADS)
 def test_payloads(codec: ModuleType, base64: bool, packets: list[EnginePacket], body: bytes, content_type: str) -> None:
     assert codec.encode_payload(packets, base64=base64) == (body, content_type)
-    assert codec.decode_payload(body, longest=10**6, most=len(packets)) == packets
+    assert codec.decode_payload(body, longest=10**6, text=10**6, most=len(packets)) == packets
 
 
 MESSAGES = [  # codec, base64, packet, WebSocket message
@@ -70,7 +70,7 @@ def test_messages(codec: ModuleType, base64: bool, packet: EnginePacket, message
 
 @pytest.mark.parametrize(("codec", "body"), [(v4, b"bAQID\r\nBA==\n"), (v3, b"13:b4AQID\r\nBA==\n")])
 def test_base64_with_line_breaks(codec: ModuleType, body: bytes) -> None:
-    assert codec.decode_payload(body, longest=10**6, most=1) == [BYTES]
+    assert codec.decode_payload(body, longest=10**6, text=10**6, most=1) == [BYTES]
 
 
 @pytest.mark.parametrize("piece", [1, 4, 7, 8, 76, 77, 78, 1000])
@@ -108,14 +108,14 @@ BROKEN = [
 @pytest.mark.parametrize(("codec", "body"), BROKEN)
 def test_broken_payloads(codec: ModuleType, body: bytes) -> None:
     with pytest.raises(DecodeError):
-        codec.decode_payload(body, longest=10**6, most=10)
+        codec.decode_payload(body, longest=10**6, text=10**6, most=10)
 
 
 @pytest.mark.parametrize(("codec", "body"), [(v4, b"4\x1e4\x1e4"), (v3, b"1:41:41:4"), (v3, b"\x00\x01\xff4" * 3)])
 def test_too_many_packets(codec: ModuleType, body: bytes) -> None:
-    assert len(codec.decode_payload(body, longest=10**6, most=3)) == 3
+    assert len(codec.decode_payload(body, longest=10**6, text=10**6, most=3)) == 3
     with pytest.raises(DecodeError) as refused:
-        codec.decode_payload(body, longest=10**6, most=2)
+        codec.decode_payload(body, longest=10**6, text=10**6, most=2)
     assert refused.value.limit == "max_payload_packets"
 
 
@@ -130,7 +130,7 @@ def test_jsonp() -> None:
     assert v3.decode_jsonp(b"d=8%3A4a%5Cnb%5C%5Cncd") == b"8:4a\nb\\ncd"
     for body in (b"", b"e=1", b"\xff", b"d"):
         with pytest.raises(DecodeError):
-            v3.decode_payload(v3.decode_jsonp(body), longest=10**6, most=1)
+            v3.decode_payload(v3.decode_jsonp(body), longest=10**6, text=10**6, most=1)
 
 
 def utf16_length(text: str) -> int:
@@ -147,7 +147,7 @@ def test_text_payloads_in_pieces(piece: int, texts: list[str]) -> None:
     body = "".join(f"{utf16_length(text) + 1}:4{text}" for text in texts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(v3, "PIECE", piece)
-        packets = v3.decode_payload(body.encode(), most=10, longest=1000)
+        packets = v3.decode_payload(body.encode(), most=10, longest=1000, text=1000)
     assert packets == [EnginePacket(MESSAGE, text) for text in texts]
 
 
@@ -172,7 +172,7 @@ def test_jsonp_in_pieces(piece: int, text: str) -> None:
 def test_a_large_text_payload_is_gone_through_in_pieces(body: bytes) -> None:
     pauses: list[None] = []
     with contextlib.suppress(DecodeError):
-        v3.decode_payload(body, most=1, longest=2**20, pause=lambda: pauses.append(None))
+        v3.decode_payload(body, most=1, longest=2**20, text=2**20, pause=lambda: pauses.append(None))
     assert len(pauses) >= 900_000 // v3.PIECE
 
 
@@ -188,7 +188,7 @@ LONG = [(v3, b"11:4aaaaaaaaaa"), (v3, b"\x00\x01\x01\xff4aaaaaaaaaa"), (v4, b"4a
 
 @pytest.mark.parametrize(("codec", "body"), LONG)
 def test_a_packet_that_is_too_long(codec: ModuleType, body: bytes) -> None:
-    assert len(codec.decode_payload(body, most=1, longest=11)) == 1
+    assert len(codec.decode_payload(body, most=1, longest=11, text=11)) == 1
     with pytest.raises(DecodeError) as refused:
-        codec.decode_payload(body, most=1, longest=10)
+        codec.decode_payload(body, most=1, longest=10, text=11)
     assert refused.value.limit == "max_message_bytes"

@@ -172,7 +172,7 @@ def test_namespaces(serve: Serve) -> None:
 
 @pytest.mark.parametrize(("limit", "body", "status"), [
     ("payload_bytes", "4" + "x" * 200_000, 413), ("payload_packets", "\x1e".join(["41"] * 9), 413),
-    ("message_bytes", "4" + "x" * 100_001, 413),
+    ("message_bytes", "b" + "A" * 160_000, 413), ("max-text-bytes", "4" + "x" * 65_537, 413),
 ])  # fmt: skip
 def test_limit_of_polling(serve: Serve, limit: str, body: str, status: int) -> None:
     served = serve(socketio=SMALL)
