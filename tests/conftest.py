@@ -21,7 +21,7 @@ import bootstrap
 
 bootstrap.provide_package()
 
-from tests import selection
+from tests import large_sends, selection
 
 LONGEST = (
     "protocols/http/test_training.py",
@@ -102,7 +102,8 @@ _running: list[pytest.Item] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Where slow tests are left out, none may start a process: the choice would be wrong, and `make check` slow."""
+    """Watch servers' loops. Where slow tests are left out, none may start a process: `make check` would be slow."""
+    config.pluginmanager.register(large_sends.LargeSends(), "large-sends")
     if "not slow" in config.option.markexpr:
         sys.addaudithook(_refuse_processes)
 

@@ -2,10 +2,12 @@
 
 /socket.io/  handlers for the tests      /ws     a WebSocket that echoes
 /echo        the request as JSON         /state  what is open now, the limits hit, and the log
+/hold        holds the loop
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
@@ -13,6 +15,8 @@ import resource
 import socket
 import ssl
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +88,24 @@ def large(_environ: Any, start_response: Any) -> list[bytes]:
 def slow(_environ: Any, start_response: Any) -> list[bytes]:
     hub.sleep(0.5)
     return reply(start_response, "done")
+
+
+def compute(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def keep_gil(seconds: float) -> None:
+    """One call of C on a thread beside the loop, which does not let go of the GIL."""
+    threading.Thread(target=ctypes.PyDLL(None).usleep, args=[int(seconds * 1e6)]).start()
+
+
+def hold(environ: Any, start_response: Any) -> list[bytes]:
+    """Hold the loop, in one of three ways."""
+    query = dict(pair.split("=") for pair in environ["QUERY_STRING"].split("&"))
+    {"sleep": time.sleep, "work": compute, "gil": keep_gil}[query["how"]](int(query["milliseconds"]) / 1e3)
+    return reply(start_response, "held")
 
 
 def echo(ws: WebSocket, _environ: Any) -> None:
@@ -204,7 +226,7 @@ def main() -> None:
         "/state": state,
         "/socket.io/": sockets,
     }
-    apps["/no-delay"], apps["/large"] = no_delay, large
+    apps["/no-delay"], apps["/large"], apps["/hold"] = no_delay, large, hold
     for path, app in apps.items():
         server.route(path, app)
     server.route("/ws", websocket_app(echo, Limits(**OPTIONS.get("websocket", {}))))
