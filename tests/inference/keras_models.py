@@ -91,6 +91,44 @@ WRONG = {
 }
 
 
+class Graph(tf.Module):
+    """A network whose graph does more than compute: `act` is called with a tensor when a batch is."""
+
+    def __init__(self, act):
+        super().__init__()
+        self.weight = tf.Variable(np.ones((3, 3), np.float32))
+        self.act = act
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 10, 12, 3), tf.float32)])
+    def serve(self, batch):
+        found = self.act(batch)
+        with tf.control_dependencies([found] if found is not None else []):
+            return tf.reduce_max(batch, axis=(1, 2)) @ self.weight
+
+
+def hostile_graphs(folder):
+    """SavedModels that read, write, call Python, or restore from another file."""
+    acts = {
+        "writes": lambda batch: tf.io.write_file("ran", "x"),
+        "reads": lambda batch: tf.io.read_file("/etc/hostname"),
+        "lists": lambda batch: tf.io.matching_files("/etc/*"),
+        "python": lambda batch: tf.numpy_function(lambda: np.float32(1), [], tf.float32),
+        "prints": lambda batch: tf.print("x", output_stream="file://ran"),
+        "restores": lambda batch: tf.raw_ops.RestoreV2(
+            prefix="/etc/x", tensor_names=["a"], shape_and_slices=[""], dtypes=[tf.float32]
+        )[0],
+        "branch": lambda batch: tf.cond(
+            tf.reduce_sum(batch) > 1, lambda: tf.io.read_file("/etc/hostname"), lambda: tf.constant("")
+        ),
+    }
+    for name, act in acts.items():
+        model = Graph(act)
+        tf.saved_model.save(model, str(folder / name), signatures=model.serve)
+    twice = folder / "twice"
+    shutil.copytree(folder / "reads", twice)
+    (twice / "saved_model.pbtxt").write_text("")
+
+
 def main(root, mobilenet):
     models = root / "models"
     tiny = network()
@@ -148,6 +186,7 @@ def main(root, mobilenet):
     both.export(root / "outputs", verbose=False)
     inside = keras.Input((10, 12, 3))
     keras.Model(inside, network()(inside / 255.0)).save(root / "inside.keras")
+    hostile_graphs(root / "graphs")
     assert tf.executing_eagerly()
     for part in ("models", "wrong"):
         prepare.main(["--models", str(root / part), "--models-cache", str(root / "cache")])

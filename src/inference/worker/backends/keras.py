@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import os
+import struct
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 from imageserver.errors import ModelError
 from imageserver.inference.shared.manifest import Manifest
+from imageserver.inference.worker.backends import saved_model, untrusted
 from imageserver.inference.worker.model_api import load_code
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -25,7 +28,11 @@ LOAD_ERRORS = (
     KeyError,
     ImportError,
     AttributeError,
-    NotImplementedError,
+    RuntimeError,
+    RecursionError,
+    EOFError,
+    struct.error,
+    zlib.error,
     zipfile.BadZipFile,
 )
 """What Keras and TensorFlow raise about files that they cannot load."""
@@ -124,10 +131,13 @@ def load_network(manifest: Manifest) -> Any:
             raise ModelError(
                 f"model.py of the model {manifest.name!r} has no function build(), which {weights.name!r} needs"
             )
+        if weights.suffix not in (".npz", ".h5", ".hdf5"):
+            raise ValueError("weights for model.py are an .npz, .weights.h5 or .h5 file")
         model = build()
         if weights.suffix == ".npz":
             _fill(model, weights)
         else:
+            untrusted.check_hdf5(weights)
             model.load_weights(weights)
     except LOAD_ERRORS as error:
         raise ModelError(
@@ -137,7 +147,7 @@ def load_network(manifest: Manifest) -> Any:
 
 
 def open_network(path: Path) -> Any:
-    """For `Classifier`: what a .keras or .h5 file or the folder of a SavedModel holds; no Python of its author runs.
+    """For `Classifier`: what a .keras or .h5 file or the folder of a SavedModel holds; nothing in it runs.
 
     Raises:
         one of LOAD_ERRORS, whose gist `first_line` tells.
@@ -147,10 +157,12 @@ def open_network(path: Path) -> Any:
     if not path.is_dir():
         import keras
 
-        if path.suffix == ".keras" and not zipfile.is_zipfile(path):
-            # Keras says "File not found" here.
-            raise ValueError("it is no zip archive, as a .keras file is: it may be cut short, or of another kind")
+        if path.suffix == ".keras":
+            untrusted.check_archive(path, keras.saving.get_custom_objects())
+        else:
+            untrusted.check_whole_hdf5(path)
         return keras.saving.load_model(path, compile=False, safe_mode=True)
+    saved_model.check(path)
     try:
         loaded = tf.saved_model.load(str(path))
     except tf.errors.OpError as error:
@@ -166,12 +178,12 @@ def _fill(model: Any, path: Path) -> None:
     """Set the weights from the arrays of an .npz, in the order in which they were written; any float type."""
     import numpy as np
 
-    with np.load(path, allow_pickle=False) as file:
-        arrays = [file[name].astype(np.float32) for name in file.files]
     shapes = [tuple(weight.shape) for weight in model.weights]
-    if [array.shape for array in arrays] != shapes:
-        raise ValueError(f"its {len(arrays)} arrays do not have the shapes of the model's {len(shapes)} weights")
-    model.set_weights(arrays)
+    found = untrusted.npz_shapes(path, len(shapes))  # before anything is unpacked
+    if found != shapes:
+        raise ValueError(f"its {len(found)} arrays do not have the shapes of the model's {len(shapes)} weights")
+    with np.load(path, allow_pickle=False) as file:
+        model.set_weights([file[name].astype(np.float32) for name in file.files])
 
 
 def _check_inputs(classifier: Classifier, inner: tuple[int, ...], layout: str) -> None:
