@@ -22,6 +22,7 @@ _PICTURES = "Limits of pictures"
 _LOGINS = "Limits of logins"
 _CONNECTIONS = "Limits of connections"
 _MESSAGES = "Limits of messages"
+_MEMORY = "Limits of memory"
 _MODELS = "Models and streams"
 _SNAP = "Snap: pictures on demand"
 _SESSIONS = "Sessions of several models"
@@ -198,6 +199,20 @@ class Limits:
         _MESSAGES, 32 * MIB, "bytes", 1024, GIB, label="queue_bytes",
         help="bytes waiting to be sent to one client; above it newer predictions replace older ones, "
         "then the connection ends",
+    )
+
+    memory_budget: int = _limit(
+        _MEMORY, 0, "bytes", 0, 2**62,
+        help="bytes that may wait in the server for all clients together; 0 is an eighth of the memory there is, "
+        "256 MiB to 4 GiB",
+    )
+    memory_share: int = _limit(
+        _MEMORY, 0, "bytes", 0, 2**62,
+        help="what of it one address or user may have; 0 is a quarter",
+    )
+    memory_strangers: int = _limit(
+        _MEMORY, 64 * MIB, "bytes", 1024, 2**62,
+        help="with --auth, what of it all those together may have who have not logged in; one address has half",
     )
 
     model_timeout: float = _limit(

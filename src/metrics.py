@@ -123,6 +123,11 @@ STREAMS = _gauge("imageserver_streams", (), "Streams of frames open now.")
 SESSIONS = _gauge("imageserver_sessions", (), "Sessions open now.")
 SESSION_BYTES = _gauge("imageserver_session_bytes", (), "Bytes of frames that wait for the models of sessions now.")
 RECEIVED_BYTES = _counter("imageserver_received_bytes_total", ("protocol",), "Bytes of the frames that arrived.")
+MEMORY = _gauge(
+    "imageserver_memory_bytes",
+    ("kind",),
+    "Bytes that wait in the server now for clients to send more, for models, or for clients to fetch them.",
+)
 LOOP_LAG = Histogram(
     "imageserver_loop_lag_seconds",
     (),

@@ -31,6 +31,7 @@ from imageserver.sinks.results_file import ResultsFile
 from imageserver.streams.session import Sessions
 from imageserver.streams.stream import Streams
 from imageserver.transport import hub
+from imageserver.transport.budget import Budget
 from imageserver.transport.http.server import HttpServer
 from imageserver.transport.socketio.server import SocketIOServer
 
@@ -97,12 +98,20 @@ def logins(settings: Settings, users: UserDB) -> Logins:
     return Logins(users, settings, required=settings.auth, log=LOG.warning)
 
 
-def doors(settings: Settings, models: Inference, checks: Logins, not_ready: Callable[[], str | None]) -> Doors:
+def budget(settings: Settings) -> Budget:
+    """The bytes that may wait in the server, whoever sent them."""
+    return Budget(settings, login_required=settings.auth, log=LOG.warning)
+
+
+def doors(
+    settings: Settings, models: Inference, checks: Logins, memory: Budget, not_ready: Callable[[], str | None]
+) -> Doors:
     """Listens, and routes each path to its application. SettingError when a port cannot be had.
 
     Args:
         models: where frames and pictures go.
         checks: asked who may come in.
+        memory: what clients may have waiting.
         not_ready: a sentence on what keeps the server from being ready, None when it is.
     """
     context = tls.context(settings, log=LOG.info)
@@ -113,6 +122,7 @@ def doors(settings: Settings, models: Inference, checks: Logins, not_ready: Call
         trusted_proxies=proxies,
         log=LOG.warning,
         ssl_context=context if settings.tls else None,
+        budget=memory,
     )
     https = None
     if context is not None and settings.https_port is not None:
@@ -134,13 +144,15 @@ def doors(settings: Settings, models: Inference, checks: Logins, not_ready: Call
     http.route("/health/", health.application(not_ready, checks, log=LOG.warning))
     http.route(snap_relay.PREFIX, snap_relay.application(relay, checks, log=LOG.warning))
     http.route("/snippets", snap.application(checks))
-    http.route("/metrics", prometheus.application(lambda: refresh_gauges(models), checks, log=LOG.warning))
+    http.route("/metrics", prometheus.application(lambda: refresh_gauges(models, memory), checks, log=LOG.warning))
     http.route("", rest.application(models.streams, checks, jobs, not_ready=not_ready, log=LOG.warning))
     return Doors(http, https, socketio, relay, jobs)
 
 
-def refresh_gauges(models: Inference) -> None:
+def refresh_gauges(models: Inference, memory: Budget) -> None:
     """Write the figures that are counted only when somebody reads them."""
+    for kind, size in memory.used_for.items():
+        metrics.MEMORY.child(kind).value = size
     metrics.STREAMS.child().value = len(models.streams.open_streams)
     metrics.SESSIONS.child().value = len(models.sessions.open_sessions)
     for name, model in models.engine.models.items():

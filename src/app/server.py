@@ -46,8 +46,12 @@ class ImageServer:
         self._serving: list[hub.Task] = []
         self.users = parts.users(settings)
         self.inference = parts.inference(settings)
-        self.doors = parts.doors(settings, self.inference, parts.logins(settings, self.users), self._not_ready)
-        self.legacy_tcp = legacy_tcp.build(settings, self.inference.streams, log=LOG.info, warn=warnings.append)
+        memory = parts.budget(settings)
+        checks = parts.logins(settings, self.users)
+        self.doors = parts.doors(settings, self.inference, checks, memory, self._not_ready)
+        self.legacy_tcp = legacy_tcp.build(
+            settings, self.inference.streams, memory, log=LOG.info, warn=warnings.append
+        )
         self.windows: Windows | None = None
         self.service = systemd.Service(
             systemd.Notifier.from_environment(os.environ),

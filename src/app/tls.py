@@ -36,7 +36,7 @@ def beside(
 ) -> HttpServer:
     """A server for the same applications as `plain`, over TLS."""
     proxies = [str(network) for network in settings.trusted_proxy]
-    secure = HttpServer(listener, settings, trusted_proxies=proxies, log=log, ssl_context=context)
+    secure = HttpServer(listener, settings, trusted_proxies=proxies, log=log, ssl_context=context, budget=plain.budget)
     secure.clients = plain.clients  # one count of each address
     secure.route("", lambda environ, start_response: plain.application(environ["PATH_INFO"])(environ, start_response))
     return secure

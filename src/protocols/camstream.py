@@ -135,7 +135,14 @@ class CamStream(StreamSubscriber):
         client = self._connected.get(sid)
         if client is None:
             stream = self._streams.open(
-                sid, sid, protocol=PROTOCOL, model=self._model, hz=self._hz, rotate=0, subscriber=self
+                sid,
+                sid,
+                protocol=PROTOCOL,
+                model=self._model,
+                hz=self._hz,
+                rotate=0,
+                subscriber=self,
+                account=self._server.account(sid),
             )
             client = self._connected[sid] = _Client(stream, allowed=not self._logins.required)
             user = self._users.pop(sid, None)

@@ -60,6 +60,9 @@ def login(logins: Logins, server: SocketIOServer, sid: str, name: Any, password:
         user = logins.login(sid, name, password, server.address(sid))
         if user is not None:
             server.logged_in(sid)
+    verified = logins.verified(sid)
+    if verified is not None:  # a name that nobody has to prove gives no share of its own
+        server.account(sid).belongs_to(verified.name)
     return user
 
 

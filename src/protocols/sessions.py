@@ -50,6 +50,7 @@ class SessionProtocol:
                 raise NotAllowed("the key is wrong")
             self._with_key.add(sid)
             self._server.logged_in(sid)
+            self._server.account(sid).admit()
 
     def disconnected(self, sid: str) -> None:
         """The connection has ended, and with it its session."""

@@ -37,6 +37,7 @@ from imageserver.inference.shared import wire
 from imageserver.inference.shared.wire import Picture
 from imageserver.limits import Limits, hit, option
 from imageserver.transport import hub
+from imageserver.transport.budget import Account, unlimited
 
 Prediction = dict[str, Any]
 """What goes out for a frame. `model`, what it found (`label`, `score`, `labels`, `boxes`, `size`, …), `timestamp`
@@ -108,6 +109,7 @@ class Stream:
         hz: float,
         rotate: int,
         subscriber: StreamSubscriber,
+        account: Account,
     ) -> None:
         self.id, self.user, self.protocol = stream_id, user, protocol
         self.model, self.rotate = model, rotate
@@ -118,6 +120,7 @@ class Stream:
         self._state = _IDLE
         self._streams = streams
         self._subscriber = subscriber
+        self._account = account
         self._hz = hz
         self._next_due = 0.0
         self._waiting: Frame | None = None
@@ -218,7 +221,7 @@ class Stream:
         if self._hz:
             # A frame that comes a little early may run early, as long as the rate holds over two intervals.
             self._next_due = max(self._next_due, time.monotonic() - 1 / self._hz) + 1 / self._hz
-        return Work(frame.data, rotate=self.rotate, ticket=frame)
+        return Work(frame.data, rotate=self.rotate, ticket=frame, owner=self._account.owner)
 
     def answered(self, work: Work, result: wire.Result) -> None:
         frame: Frame = work.ticket
@@ -302,6 +305,7 @@ class Streams:
         hz: float,
         rotate: int,
         subscriber: StreamSubscriber,
+        account: Account | None = None,
     ) -> Stream:
         """Begin a stream.
 
@@ -314,9 +318,19 @@ class Streams:
             hz: Most frames a second that are processed, 0 for no cap.
             rotate: Clockwise degrees that make the frames upright.
             subscriber: Who is told what becomes of the frames.
+            account: To which frames that wait are charged.
         """
         stream = self.open_streams[stream_id] = Stream(
-            self, stream_id, user, name, protocol=protocol, model=model, hz=hz, rotate=rotate, subscriber=subscriber
+            self,
+            stream_id,
+            user,
+            name,
+            protocol=protocol,
+            model=model,
+            hz=hz,
+            rotate=rotate,
+            subscriber=subscriber,
+            account=account or unlimited(),
         )
         return stream
 
@@ -344,9 +358,13 @@ class Streams:
         protocol: str,
         content: str = wire.CONTENT_IMAGE,
         rotate: int = 0,
+        account: Account | None = None,
         deadline: float = 30.0,
     ) -> wire.Result:
-        """One picture, one answer; waits green. Raises what `Engine.ask` does, and LimitExceeded for too many bytes."""
+        """One picture, one answer; waits green. Raises what `Engine.ask` does, and LimitExceeded for too many bytes.
+
+        The picture is not charged to `account`, which says whose it is: whoever received it has done so.
+        """
         metrics.FRAMES_RECEIVED.inc(protocol)
         metrics.RECEIVED_BYTES.child(protocol).value += len(data)
         begun = time.monotonic()
@@ -354,7 +372,8 @@ class Streams:
             metrics.FRAMES_REFUSED.inc(protocol, "too large")
             raise too_large("the picture", len(data), self.max_frame_bytes)
         try:
-            result = self.engine.ask(model, data, content=content, rotate=rotate, deadline=deadline)
+            owner = "" if account is None else account.owner
+            result = self.engine.ask(model, data, content=content, rotate=rotate, owner=owner, deadline=deadline)
         except (ModelError, LimitExceeded, Stopping) as error:
             metrics.FRAMES_REFUSED.inc(protocol, type(error).__name__)
             raise

@@ -127,6 +127,7 @@ class Application:
             user = self._logins.check(name, password, request.environ.get("REMOTE_ADDR", ""), always=True)
             if user is None:
                 raise NotAllowed("the user name or the password is wrong")
+            request.account.belongs_to(user.name)
         except NotAllowed as error:
             raise Refused(401, str(error), WWW_Authenticate=basic_auth.REALM) from None
         return user

@@ -25,6 +25,7 @@ from imageserver.errors import (
     UnknownModel,
 )
 from imageserver.inference.shared import request_bodies
+from imageserver.transport.budget import Account, unlimited
 
 __all__ = ["Interrupted", "Refused", "Request", "Response", "answer"]
 
@@ -55,6 +56,11 @@ class Request(werkzeug.Request):
     """A request; `user` is who logged in for it, None where no login is asked for."""
 
     user: User | None = None
+
+    @property
+    def account(self) -> Account:
+        """To which its body is charged; under another WSGI server than ours, one that refuses nothing."""
+        return self.environ.get("transport.account") or unlimited()
 
     @property
     def wants_page(self) -> bool:

@@ -20,6 +20,7 @@ from imageserver.limits import Limits
 from imageserver.protocols import camstream
 from imageserver.protocols.camstream import CamStream
 from imageserver.streams.stream import Streams
+from imageserver.transport.budget import Account, unlimited
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +164,9 @@ class Passwords:
     def login(self, _connection: str, name: str, password: str, _address: str) -> User | None:
         return User(name) if password == "right" else None
 
+    def verified(self, _connection: str) -> User | None:
+        return None
+
 
 class Sockets:
     """Stands in for the Socket.IO server."""
@@ -185,6 +189,9 @@ class Sockets:
 
     def logged_in(self, _sid: str) -> None:
         pass
+
+    def account(self, _sid: str) -> Account:
+        return unlimited()
 
 
 def test_the_right_password_after_a_wrong_one_cancels_the_disconnect(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,8 @@ class Work:
     rotate: int = 0
     ticket: Any = None
     """Whatever the source needs to know it again."""
+    owner: str = ""
+    """Who sent it: "user anna", or "address 10.0.0.7" where nobody has logged in."""
 
 
 class Source(Protocol):

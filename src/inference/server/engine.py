@@ -88,7 +88,14 @@ class Engine:
         self._pool.wake()
 
     def ask(
-        self, name: str, data: Picture, *, content: str = wire.CONTENT_IMAGE, rotate: int = 0, deadline: float = 30.0
+        self,
+        name: str,
+        data: Picture,
+        *,
+        content: str = wire.CONTENT_IMAGE,
+        rotate: int = 0,
+        owner: str = "",
+        deadline: float = 30.0,
     ) -> wire.Result:
         """One picture, one answer; waits green for at most `deadline` seconds.
 
@@ -103,7 +110,7 @@ class Engine:
         if self._requests >= self._max_requests:
             limits.hit("max_requests")
             raise LimitExceeded(f"{self._requests} requests wait already; try again in a moment")
-        request = _Request(self, name, Work(data, content, rotate))
+        request = _Request(self, name, Work(data, content, rotate, owner=owner))
         self._requests += 1
         try:
             self.submit(request, name)

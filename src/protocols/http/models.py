@@ -61,7 +61,8 @@ class RequestedModels:
             ImageServerError: As `Streams.ask` says.
         """
         rotate = request.user.rotate if request.user else 0
-        result = self._streams.ask(name, data, protocol=protocol, content=content, rotate=rotate)
+        account = request.account
+        result = self._streams.ask(name, data, protocol=protocol, content=content, rotate=rotate, account=account)
         if "error" not in result:
             return result
         if result["reason"] != "model":

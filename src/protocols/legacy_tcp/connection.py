@@ -24,6 +24,7 @@ from imageserver.protocols.legacy_tcp.machine import (
     Step,
 )
 from imageserver.transport import hub
+from imageserver.transport.budget import Account, Budget
 from imageserver.transport.fairness import SharedTurn, Turn
 
 PIECE = 64 * 2**10
@@ -44,6 +45,7 @@ class Port(Protocol):
     times: ProtocolTimes
     authenticates: bool
     shared_turn: SharedTurn
+    budget: Budget
 
     def find_model(self, code: str) -> str | None: ...
 
@@ -51,7 +53,7 @@ class Port(Protocol):
 
     def add_buffered(self, count: int) -> bool: ...
 
-    def predict(self, question: Predict) -> bytes: ...
+    def predict(self, question: Predict, account: Account) -> bytes: ...
 
     def check(self, question: CheckSignature, host: str) -> bool: ...
 
@@ -62,6 +64,8 @@ class LegacyConnection:
     def __init__(self, port: Port, sock: hub.Socket, host: str) -> None:
         self.host = host
         self._port, self._sock = port, sock
+        # Whoever may speak here at all, by the port's own rules, is no stranger.
+        self._memory = port.budget.account(host, admitted=True)
         self._buffered = 0
         self._low_water = 1
         self._turn = Turn(port.clock, port.shared_turn)
@@ -96,6 +100,7 @@ class LegacyConnection:
         finally:
             metrics.TCP_CLOSED.inc(reason)
             self._conversation.forget()
+            self._memory.close()
             self._port.add_buffered(-self._buffered)
             self._sock.close()
 
@@ -165,7 +170,7 @@ class LegacyConnection:
             if isinstance(action, Close):
                 return action.reason
             if isinstance(action, Predict):
-                actions += conversation.predicted(port.predict(action), port.clock())
+                actions += conversation.predicted(port.predict(action, self._memory), port.clock())
             else:
                 actions += conversation.checked(port.check(action, self.host), port.clock())
         self._send(replies)

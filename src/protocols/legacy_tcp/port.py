@@ -14,6 +14,7 @@ from imageserver.config.table import Settings
 from imageserver.errors import InvalidValue, SettingError
 from imageserver.protocols.legacy_tcp.protocol import NAMESPACE, Asker, LegacyTcp
 from imageserver.transport import hub
+from imageserver.transport.budget import Budget
 
 DEFAULT_PORT = 50022
 MAX_CONFIG = 2**16  # bytes of an old configuration file
@@ -30,13 +31,14 @@ class Endpoint:
 
 
 def build(
-    settings: Settings, streams: Asker, *, log: Callable[[str], None], warn: Callable[[str], None]
+    settings: Settings, streams: Asker, budget: Budget, *, log: Callable[[str], None], warn: Callable[[str], None]
 ) -> LegacyTcp | None:
     """Build the port as the settings want it, listening.
 
     Args:
         settings: All of them; those that begin with `tcp_`, `ip` and `auth` count.
         streams: Where its questions go.
+        budget: Of the bytes that wait.
         log: Takes a line for the log.
         warn: Takes a sentence for the operator.
 
@@ -54,7 +56,7 @@ def build(
     listener = listen(settings, warn)
     if listener is None:
         return None
-    return LegacyTcp(streams, listener, settings, keys=keys, log=log)
+    return LegacyTcp(streams, listener, settings, budget=budget, keys=keys, log=log)
 
 
 def listen(settings: Settings, warn: Callable[[str], None]) -> hub.Socket | None:

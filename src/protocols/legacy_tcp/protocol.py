@@ -21,6 +21,7 @@ from imageserver.protocols.legacy_tcp.connection import LegacyConnection
 from imageserver.protocols.legacy_tcp.intake import ProtocolTimes
 from imageserver.protocols.legacy_tcp.machine import CheckSignature, Predict
 from imageserver.transport import hub
+from imageserver.transport.budget import Account, Budget
 from imageserver.transport.fairness import SharedTurn
 from imageserver.transport.listener import Connection, Listener
 
@@ -54,7 +55,9 @@ class Asker(Protocol):
     @property
     def engine(self) -> _Engine: ...
 
-    def ask(self, model: str, data: memoryview, *, protocol: str, deadline: float) -> Mapping[str, Any]: ...
+    def ask(
+        self, model: str, data: memoryview, *, protocol: str, account: Account, deadline: float
+    ) -> Mapping[str, Any]: ...
 
 
 class Keys(Protocol):
@@ -71,6 +74,7 @@ class LegacyTcp(Listener):
         listener: The socket to accept from.
         limits: Those that begin with `tcp_` count, and `max_frame_bytes` of `streams`.
         times: What the protocol fixes.
+        budget: Of the bytes that wait, one for all ports; its own by default.
         keys: With them every connection has to authenticate.
         log: Takes a line at a time.
         clock: Monotonic seconds.
@@ -84,6 +88,7 @@ class LegacyTcp(Listener):
         limits: Limits,
         *,
         times: ProtocolTimes | None = None,
+        budget: Budget | None = None,
         keys: Keys | None = None,
         log: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
@@ -94,6 +99,7 @@ class LegacyTcp(Listener):
         self.times = times or ProtocolTimes()
         self._limits = limits
         self.authenticates = keys is not None
+        self.budget = budget or Budget(limits, log=log)
         self.streams, self.keys, self.random_bytes = streams, keys, random_bytes
         self.buffered = 0  # bytes of pictures
         for option, count in ((socket.SO_SNDBUF, SEND_BUFFER), (socket.SO_RCVBUF, RECEIVE_BUFFER)):
@@ -162,7 +168,7 @@ class LegacyTcp(Listener):
             return False
         return True
 
-    def predict(self, question: Predict) -> bytes:
+    def predict(self, question: Predict, account: Account) -> bytes:
         """The reply to PRED. Waits green for at most the time that a model has to answer."""
         end = self.clock() + self.times.answer
         turn = self._asking.setdefault(question.model, hub.Semaphore(PREDICTIONS_AT_ONCE))
@@ -172,15 +178,19 @@ class LegacyTcp(Listener):
         except TimedOut:
             return codes.NO_MODEL
         try:
-            return self._ask(question, end)
+            return self._ask(question, account, end)
         finally:
             turn.release()
 
-    def _ask(self, question: Predict, end: float) -> bytes:
+    def _ask(self, question: Predict, account: Account, end: float) -> bytes:
         while True:
             try:
                 result = self.streams.ask(
-                    question.model, question.picture, protocol=PROTOCOL, deadline=max(0.0, end - self.clock())
+                    question.model,
+                    question.picture,
+                    protocol=PROTOCOL,
+                    account=account,
+                    deadline=max(0.0, end - self.clock()),
                 )
             except LimitExceeded:  # others fill the engine: not this client's fault
                 if self.clock() + ASK_AGAIN >= end:

@@ -68,7 +68,7 @@ class Snap:
         kind = image_header.read(picture).kind
         self._store.check(len(picture))
         received = datetime.now(UTC).isoformat(timespec="milliseconds")
-        prediction = self._predict(model, picture)
+        prediction = self._predict(request, model, picture)
         try:
             hub.in_thread(self._store.put, identity, kind, picture, received, prediction)
         except (OSError, sqlite3.Error) as error:
@@ -113,11 +113,11 @@ class Snap:
         # What holds it in base64 or in a form takes milliseconds to take apart, so not on the loop.
         return body if kind == wire.CONTENT_IMAGE else hub.in_thread(request_bodies.picture, kind, body)
 
-    def _predict(self, model: str, picture: Bytes) -> dict[str, Any]:
+    def _predict(self, request: Request, model: str, picture: Bytes) -> dict[str, Any]:
         """What the model found, as in CamStream; a model that cannot answer does not keep the picture out."""
         begun, now = time.monotonic(), int(time.time() * 1000)
         try:
-            result = self._streams.ask(model, picture, protocol=PROTOCOL, content=wire.CONTENT_IMAGE)
+            result = self._streams.ask(model, picture, protocol=PROTOCOL, account=request.account)
         except (ModelError, Stopping) as error:
             return {"model": model, "error": str(error), "timestamp": now}
         if result.get("reason") == "picture":

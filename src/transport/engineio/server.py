@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from imageserver.errors import EngineRefusal
 from imageserver.limits import Limits
 from imageserver.transport import hub
+from imageserver.transport.budget import Account
 from imageserver.transport.engineio import polling, websocket
 from imageserver.transport.engineio.admission import Admission
 from imageserver.transport.engineio.outgoing import Group
@@ -91,6 +92,8 @@ class EngineServer:
         """The session is closed: nothing finds it any more but the poll that fetches its last answer."""
         del self.sessions[session.sid]
         self.admission.leave(session)
+        # What it still has to be sent is charged to it until that is sent or given up.
+        hub.call_later(LAST_ANSWER_SECONDS + self.limits.close_time, session.account.close)
         if orderly and session.poll is None:
             self.last_answers[session.sid] = session
             hub.call_later(LAST_ANSWER_SECONDS, self.last_answers.pop, session.sid, None)
@@ -122,7 +125,7 @@ class EngineServer:
         if request.transport == "websocket":
             return self._over_websocket(request, None)
         self.admission.enter(request.address)
-        session = self._new(request)
+        session = self._new(request, request.environ["transport.account"].another())
         with session:
             session.open(None)
             self.connect(session)
@@ -155,12 +158,13 @@ class EngineServer:
     def _over_websocket(self, request: EngineRequest, session: EngineSession | None) -> Iterable[bytes]:
         """Upgrade the request to a WebSocket, for a new session or for one that is on polling."""
         base64 = request.base64 if session is None else session.base64
-        ws = accept(request.environ, self._base64_limits if base64 else self._ws_limits)
+        account = request.environ["transport.account"].another() if session is None else session.account
+        ws = accept(request.environ, self._base64_limits if base64 else self._ws_limits, account)
         if ws is None:
             raise EngineRefusal(BAD_REQUEST, headers=[("Sec-WebSocket-Version", "13")])
         try:
             if session is None:
-                new = self._new(request)
+                new = self._new(request, account)
                 websocket.begin(new, ws, lambda: self.connect(new))
             else:
                 websocket.move(session, ws, self.limits.join_time, self.admission.upgraded)
@@ -168,9 +172,9 @@ class EngineServer:
             ws.ended()
         return []
 
-    def _new(self, request: EngineRequest) -> EngineSession:
+    def _new(self, request: EngineRequest, account: Account) -> EngineSession:
         sid, query = secrets.token_urlsafe(15), request.environ["QUERY_STRING"]
-        session = EngineSession(self, sid, request.codec, request.base64, request.address, query)
+        session = EngineSession(self, sid, request.codec, request.base64, request.address, query, account)
         self.sessions[sid] = session
         self.admission.begin(session, on_polling=request.transport == "polling")
         return session

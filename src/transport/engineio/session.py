@@ -22,6 +22,7 @@ from imageserver import metrics
 from imageserver.errors import DecodeError
 from imageserver.limits import ANONYMOUS_TEXT_BYTES, Limits, note
 from imageserver.transport import hub
+from imageserver.transport.budget import Account
 from imageserver.transport.engineio.heartbeat import Heartbeat
 from imageserver.transport.engineio.outgoing import Group, SendQueue
 from imageserver.transport.engineio.packet import CLOSE, MESSAGE, NOOP, OPEN, PING, PONG, EnginePacket, open_data
@@ -78,14 +79,17 @@ class EngineSession:
     """A client's session. `with session:` around whatever reads for it and calls handlers."""
 
     __slots__ = (
-        "_readers", "_seen", "address", "anonymous", "base64", "codec", "heartbeat", "owner", "poll", "posting",
-        "query", "queue", "reason", "sid", "state", "ws",
+        "_readers", "_seen", "account", "address", "anonymous", "base64", "codec", "heartbeat", "owner", "poll",
+        "posting", "query", "queue", "reason", "sid", "state", "ws",
     )  # fmt: skip
 
-    def __init__(self, owner: Owner, sid: str, codec: ModuleType, base64: bool, address: str, query: str) -> None:
+    def __init__(
+        self, owner: Owner, sid: str, codec: ModuleType, base64: bool, address: str, query: str, account: Account
+    ) -> None:
         self.owner, self.sid, self.codec, self.base64 = owner, sid, codec, base64
         # Of the request that it began with nothing else is kept: thousands of sessions would hold all their headers.
         self.address, self.query = address, query
+        self.account = account  # to which all that waits for this client is charged
         self.anonymous = owner.login_required
         """Whether nobody has logged in on it, though that is asked for."""
         self.state = EngineState.OPENING

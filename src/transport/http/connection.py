@@ -15,6 +15,7 @@ from imageserver import metrics
 from imageserver.errors import Refusal, TimedOut, describe
 from imageserver.limits import Limits
 from imageserver.transport import hub
+from imageserver.transport.budget import Budget
 from imageserver.transport.http.channel import ChannelState, HttpChannel
 from imageserver.transport.http.clients import ClientAddresses
 from imageserver.transport.http.wsgi import Body, Response
@@ -33,6 +34,7 @@ class Site(Protocol):
 
     limits: Limits
     clients: ClientAddresses
+    budget: Budget
     clock: Callable[[], float]
     log: Callable[[str], None]
     ssl_context: ssl.SSLContext | None
@@ -115,9 +117,11 @@ class HttpConnection:
         if counted and not clients.enter(address):
             self._refuse(Refusal(429, "Too many connections from this address.", log=False))
             return channel.finish(drain=True)
+        account = environ["transport.account"] = body.account = self._site.budget.account(address)
         try:
             self._call(environ, body)
         finally:
+            account.close()
             if counted:
                 clients.leave(address)
         return channel.state is not ChannelState.UPGRADED and channel.finish(drain=not body.slow)

@@ -1,7 +1,8 @@
 """The HTTP listener: accepts connections, holds their limits, and knows which path goes to which application.
 
 Applications are WSGI (PEP 3333), one green thread for each connection. Those of this package find under
-`environ["transport.connection"]` the `HttpChannel`, from which a WebSocket takes over the socket.
+`environ["transport.connection"]` the `HttpChannel`, from which a WebSocket takes over the socket, and under
+`environ["transport.account"]` the `Account` of the client, to which the request's body and its answer are charged.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from imageserver.limits import Limits, note
 from imageserver.transport import hub
+from imageserver.transport.budget import Budget
 from imageserver.transport.http.clients import ClientAddresses
 from imageserver.transport.http.connection import HttpConnection
 from imageserver.transport.listener import Listener
@@ -33,7 +35,8 @@ class HttpServer(Listener):
     """Serves WSGI applications on a listening socket.
 
     `trusted_proxies`: addresses or networks ("10.0.0.1", "10.0.0.0/8") whose X-Forwarded-For and X-Forwarded-Proto
-    are believed. `log` takes one line at a time. `ssl_context`: serve TLS. ValueError for a proxy that is no address.
+    are believed. `log` takes one line at a time. `ssl_context`: serve TLS. `budget`: of the bytes that wait, one for
+    all ports; its own by default. ValueError for a proxy that is no address.
     """
 
     def __init__(
@@ -44,10 +47,12 @@ class HttpServer(Listener):
         trusted_proxies: Iterable[str] = (),
         log: Callable[[str], None],
         ssl_context: ssl.SSLContext | None = None,
+        budget: Budget | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(listener, "tcp", log=log, clock=clock)
         self.limits, self.ssl_context = limits or Limits(), ssl_context
+        self.budget = budget or Budget(self.limits, log=log)
         self.clients = ClientAddresses(trusted_proxies, self.limits.max_per_address, log)
         self._routes: list[tuple[str, WSGIApplication]] = []
 

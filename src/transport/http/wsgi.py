@@ -13,6 +13,7 @@ import h11
 
 from imageserver.errors import Refusal
 from imageserver.limits import Limits, note
+from imageserver.transport.budget import Account, unlimited
 from imageserver.transport.http.channel import ChannelState, HttpChannel
 
 Headers = list[tuple[str, str]]
@@ -119,6 +120,7 @@ class Body(io.RawIOBase):
         self._count = 0
         self._left = memoryview(b"")
         self._ended = False
+        self.account: Account = unlimited()
         self.failure: Refusal | None = None
         self.slow = False
         """Whether it came so slowly that nobody waits for the rest."""

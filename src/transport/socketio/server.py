@@ -17,6 +17,7 @@ from socketio.packet import EVENT
 from imageserver.errors import ConnectionRefused
 from imageserver.limits import Limits
 from imageserver.transport import hub
+from imageserver.transport.budget import Account, unlimited
 from imageserver.transport.engineio.server import EngineServer
 from imageserver.transport.engineio.session import EngineState
 from imageserver.transport.http.clients import ClientAddresses
@@ -125,6 +126,11 @@ class SocketIOServer:
         membership = self._members.where.get(sid)
         if membership is not None:
             self._engine.admission.logged_in(membership.session)
+
+    def account(self, sid: str) -> Account:
+        """To which what waits for a client is charged; when it has gone, one to which it makes no difference."""
+        membership = self._members.where.get(sid)
+        return unlimited() if membership is None else membership.session.account
 
     def generation(self, sid: str) -> int:
         """3 or 4, the client's version of Engine.IO: for logs. KeyError when it has gone."""

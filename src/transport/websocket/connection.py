@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from imageserver.errors import ProtocolError, TimedOut
 from imageserver.limits import Limits, note
 from imageserver.transport import hub
+from imageserver.transport.budget import Account
 from imageserver.transport.websocket import frames
 from imageserver.transport.websocket.frames import BINARY, CLOSE, PING, TEXT, CloseCode
 from imageserver.transport.websocket.incoming import Incoming
@@ -54,6 +55,7 @@ class WebSocket:
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
         log: Callable[[str], None] = lambda _line: None,
+        account: Account | None = None,
     ) -> None:
         sock.setblocking(False)
         self._sock, self._limits, self._clock, self._log = sock, limits, clock, log
@@ -226,8 +228,11 @@ def encode_text(text: str) -> bytes:
     return frames.frame(TEXT, text.encode())
 
 
-def accept(environ: WSGIEnvironment, limits: Limits) -> WebSocket | None:
-    """Upgrade this request to a WebSocket; None when it does not ask for one properly (then answer 400 or 426)."""
+def accept(environ: WSGIEnvironment, limits: Limits, account: Account | None = None) -> WebSocket | None:
+    """Upgrade this request to a WebSocket; None when it does not ask for one properly (then answer 400 or 426).
+
+    `account`: to which its buffers are charged; the request's, if there is no other.
+    """
     if environ["REQUEST_METHOD"] != "GET" or environ.get("transport.upgrade", "").lower() != "websocket":
         return None
     if "upgrade" not in environ.get("HTTP_CONNECTION", "").lower() or environ.get("HTTP_SEC_WEBSOCKET_VERSION") != "13":
@@ -238,7 +243,8 @@ def accept(environ: WSGIEnvironment, limits: Limits) -> WebSocket | None:
         return None
     sock, rest = environ["transport.connection"].take_over()
     peer, log = environ["REMOTE_ADDR"], environ["transport.connection"].log
-    ws = WebSocket(sock, rest, limits, log=lambda line: log(f"a WebSocket of {peer} {line}"))
+    account = account or environ["transport.account"]
+    ws = WebSocket(sock, rest, limits, log=lambda line: log(f"a WebSocket of {peer} {line}"), account=account)
     head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade"
     ws.write(f"{head}\r\nSec-WebSocket-Accept: {key}\r\n\r\n".encode())
     return ws

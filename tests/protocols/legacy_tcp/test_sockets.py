@@ -23,6 +23,7 @@ from imageserver.limits import Limits
 from imageserver.protocols.legacy_tcp.intake import ProtocolTimes
 from imageserver.protocols.legacy_tcp.protocol import LegacyTcp
 from imageserver.transport import hub
+from imageserver.transport.budget import Account
 
 PATIENCE = 60.0
 
@@ -57,8 +58,11 @@ class Streams:
             raise ModelUnavailable("it is disabled")
         self.prepared.append(name)
 
-    def ask(self, name: str, data: memoryview, *, protocol: str, deadline: float) -> Mapping[str, Any]:
+    def ask(
+        self, name: str, data: memoryview, *, protocol: str, account: Account, deadline: float
+    ) -> Mapping[str, Any]:
         assert protocol == "legacy_tcp"
+        assert account.owner == "address 127.0.0.1"
         assert 0 <= deadline <= 15
         self.asked.append((name, bytes(data[:64])))
         if self.answers:

@@ -8,6 +8,7 @@ import pytest
 
 from imageserver.limits import Limits
 from imageserver.transport import hub
+from imageserver.transport.budget import unlimited
 from imageserver.transport.engineio import v3, v4
 from imageserver.transport.engineio.packet import PING, PONG, EnginePacket
 from imageserver.transport.engineio.server import EngineServer
@@ -30,7 +31,8 @@ class Case:
     def __init__(self, generation: int) -> None:
         self.clock = Clock()
         self.server = EngineServer(LIMITS, log=lambda _line: None, clock=self.clock)
-        self.session = EngineSession(self.server, "s", v3 if generation == 3 else v4, False, "192.0.2.1", "")
+        codec = v3 if generation == 3 else v4
+        self.session = EngineSession(self.server, "s", codec, False, "192.0.2.1", "", unlimited())
         self.server.sessions["s"] = self.session
         self.session.open(None)
         self.clock.now += 1000
@@ -81,7 +83,7 @@ def test_a_late_ping_gives_no_more_time_but_a_busy_loop_does(late: float, counte
     case = Case(3)
     case.session.close("transport close")
     clock, server = case.clock, case.server
-    session = EngineSession(server, "t", v4, False, "192.0.2.1", "")
+    session = EngineSession(server, "t", v4, False, "192.0.2.1", "", unlimited())
     server.sessions["t"] = session
     session.open(None)
     due = clock.now + 1000

@@ -1,0 +1,152 @@
+"""The budget of bytes: shares, the total, strangers, and whose the bytes are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imageserver import metrics
+from imageserver.limits import GIB, MIB, TABLE, Limits
+from imageserver.transport.budget import Account, Budget, owner_of
+from imageserver.transport.memory import memory_of_machine
+
+
+class Run:
+    """A budget of 1000 bytes, with shares of 400 and 200 bytes for strangers."""
+
+    def __init__(self, *, login_required: bool = False) -> None:
+        self.lines: list[str] = []
+        self.now = 0.0
+        limits = Limits(memory_budget=1000, memory_share=400, memory_strangers=200)
+        self.budget = Budget(limits, login_required=login_required, log=self.lines.append, clock=lambda: self.now)
+
+    def account(self, address: str = "10.0.0.1", used: int = 0) -> Account:
+        account = self.budget.account(address)
+        assert account.charge("bodies").set(used)
+        return account
+
+
+def hits(name: str) -> float:
+    return metrics.LIMITS_HIT.child(TABLE[name].label or name.replace("_", "-")).value
+
+
+def test_one_address_has_a_share_over_all_its_connections() -> None:
+    run, before = Run(), hits("memory_share")
+    first, second = run.account(used=300), run.account()
+    charge = second.charge("frames")
+    assert not charge.set(101)
+    assert (charge.size, hits("memory_share")) == (0, before + 1)
+    assert charge.set(100)
+    assert run.account("10.0.0.2").charge("frames").set(400), "another address has its own"
+    assert run.budget.used == 800
+    assert run.budget.used_for == {"bodies": 300, "frames": 500}
+    first.close()
+    assert charge.set(400)
+
+
+def test_all_together_have_the_total() -> None:
+    run, before = Run(), hits("memory_budget")
+    for number in range(2):
+        run.account(f"10.0.0.{number}", 400)
+    charge = run.account("10.0.0.9").charge("bodies")
+    assert not charge.set(201)
+    assert hits("memory_budget") == before + 1
+    assert charge.set(200)
+
+
+def test_less_is_always_possible_and_close_gives_everything_back() -> None:
+    run = Run()
+    account = run.account(used=400)
+    charge = account.charge("frames")
+    assert not charge.set(1)
+    assert charge.set(0)
+    account.close()
+    assert (run.budget.used, account.used, run.budget.used_for["bodies"]) == (0, 0, 0)
+    assert not account.charge("bodies").set(1), "nothing is charged to it any more"
+    account.close()
+    assert run.budget.used == 0
+
+
+def test_strangers_have_a_pool_together_and_each_address_half_of_it() -> None:
+    run = Run(login_required=True)
+    one = run.account("10.0.0.1", 100)
+    assert not one.fits(1)
+    run.account("10.0.0.2", 100)
+    assert not run.budget.account("10.0.0.3").fits(1)
+    assert run.budget.account("10.0.0.3", admitted=True).fits(400)
+
+
+def test_who_logs_in_takes_along_what_it_has_and_has_a_share() -> None:
+    run = Run(login_required=True)
+    stranger = run.account("10.0.0.1", 100)
+    charge = stranger.charge("frames")
+    assert not charge.set(1)
+    stranger.belongs_to("anna")
+    assert (stranger.owner, run.budget.used_by_strangers) == ("user anna", 0)
+    assert charge.set(300)
+    assert not charge.set(301)
+    other = run.account("10.0.0.2", 50)
+    other.belongs_to("anna")
+    assert not other.fits(1), "the share is the user's, from wherever"
+    request = run.budget.account("10.0.0.2")
+    request.join(stranger)
+    assert (request.owner, request.fits(1)) == ("user anna", False)
+    keyed = run.account("10.0.0.7", 100)
+    keyed.admit()
+    assert keyed.fits(300)
+    for account in (stranger, other, keyed):
+        account.close()
+    assert (run.budget.used, run.budget.used_by_strangers) == (0, 0)
+
+
+def test_refusals_are_told_now_and_then() -> None:
+    run = Run()
+    account = run.account()
+    for _ in range(5):
+        assert not account.fits(401)
+    assert run.lines == ["address 10.0.0.1 was refused 401 bytes of memory (--memory-share)"]
+    run.now = 11
+    assert not account.fits(401)
+    assert run.lines[1:] == [
+        "address 10.0.0.1 was refused 401 bytes of memory, and 4 more were since the last such line (--memory-share)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "owner"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("no:address", "no:address"),
+    ],
+)
+def test_owners(address: str, owner: str) -> None:
+    assert owner_of(address) == f"address {owner}"
+
+
+@pytest.mark.parametrize(
+    ("memory", "total"), [(GIB, 256 * MIB), (16 * GIB, 2 * GIB), (23 * GIB + 7, 23 * GIB // 8), (512 * GIB, 4 * GIB)]
+)
+def test_the_default_is_a_part_of_the_memory(memory: int, total: int) -> None:
+    budget = Budget(Limits(), log=print, memory=lambda: memory)
+    assert (budget.total, budget.share) == (total, total // 4)
+
+
+def test_the_memory_of_a_container(tmp_path: Path) -> None:
+    proc = tmp_path / "cgroup"
+    whole = memory_of_machine(proc, tmp_path)
+    assert whole > 64 * MIB
+    service = tmp_path / "system.slice" / "imageserver.service"
+    service.mkdir(parents=True)
+    (service / "memory.max").write_text("max\n")
+    (tmp_path / "system.slice" / "memory.max").write_text(f"{32 * MIB}\n")
+    proc.write_text("1:cpu:/\n0::/system.slice/imageserver.service\n")
+    assert memory_of_machine(proc, tmp_path) == 32 * MIB
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text(f"{16 * MIB}\n")
+    proc.write_text("4:cpu,memory:/docker/abc\n0::/\n")
+    assert memory_of_machine(proc, tmp_path) == 16 * MIB, "in a container its group is mounted as the root"
