@@ -5,7 +5,8 @@
     │   ├── SettingError            a wrong option, variable or configuration value; exit code 2
     │   │   └── InvalidValue            a text that a setting does not take, for a reason worth saying
     │   ├── LimitExceeded           something larger, longer or more than its setting allows
-    │   │   └── TooLarge                so large that it can never be taken
+    │   │   ├── TooLarge                so large that it can never be taken
+    │   │   └── TooCostly               a picture that is to be decoded apart from the others
     │   ├── NotAllowed              credentials missing, wrong, or without the role
     │   │   └── ConnectionRefused       a client is turned away as it connects
     │   ├── BodyError               a request's body that is not what it is said to be
@@ -52,11 +53,23 @@ class InvalidValue(SettingError):
 
 
 class LimitExceeded(ImageServerError):
-    """Something larger, longer or more than its setting allows."""
+    """Something larger, longer or more than its setting allows; `limit` names the setting where nobody counted yet."""
+
+    def __init__(self, sentence: str, limit: str = "") -> None:
+        super().__init__(sentence)
+        self.limit = limit
 
 
 class TooLarge(LimitExceeded):
     """Something that can never be taken, however long its sender waits."""
+
+
+class TooCostly(LimitExceeded):
+    """A picture that costs `cost` bytes to decode: more than is decoded beside others."""
+
+    def __init__(self, cost: int) -> None:
+        super().__init__(f"the picture takes {cost} bytes to decode: send it smaller", "costly_bytes")
+        self.cost = cost
 
 
 class NotAllowed(ImageServerError):

@@ -67,6 +67,26 @@ class Limits:
         _PICTURES, 50_000_000, "count", 1, MANY,
         help="most pixels of a picture, width times height",
     )
+    max_decoded_bytes: int = _limit(
+        _PICTURES, 192 * MIB, "bytes", MIB, 2**40,
+        help="most bytes of a picture once it is decoded: width x height x channels x bytes of a sample",
+    )
+    costly_bytes: int = _limit(
+        _PICTURES, 24 * MIB, "bytes", MIB, 2**40,
+        help="bytes of decoded pictures that a worker makes at once; larger ones are decoded in a process of their own",
+    )
+    decode_time: float = _limit(
+        _PICTURES, 10.0, "seconds", 1, HOUR,
+        help="processor time that such a picture may take to decode",
+    )
+    costly_queue: int = _limit(
+        _PICTURES, 4, "count", 1, MANY,
+        help="such pictures of one user or address that may wait; of all together 16 times as many",
+    )
+    put_off_time: float = _limit(
+        _PICTURES, 30.0, "seconds", 0, DAY,
+        help="time for which a picture that ended a process is refused, and costly ones of who sends several such",
+    )
     max_requests: int = _limit(
         _PICTURES, 256, "count", 1, MANY,
         help="single pictures, each of which gets an answer, that may wait for a model",

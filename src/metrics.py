@@ -146,6 +146,12 @@ LIMITS_HIT = _counter(
     ("limit",),
     "Times that a client or request ran into a limit, by the limit's setting.",
 )
+COSTLY_PICTURES = _counter(
+    "imageserver_costly_pictures_total",
+    ("result",),
+    "Pictures for the process that decodes costly ones: decoded, refused (no picture, or over a limit), "
+    "put off (at once), ended (the process, by time or memory).",
+)
 WORKER_RESTARTS = _counter("imageserver_worker_restarts_total", (), "Worker processes that died and were replaced.")
 MODEL_WARNINGS = _gauge(
     "imageserver_model_warnings",

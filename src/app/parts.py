@@ -74,6 +74,7 @@ def inference(settings: Settings) -> Inference:
         worker_arguments=arguments,
         time_limit=settings.model_timeout,
         max_requests=settings.max_requests,
+        limits=settings,
         log=LOG.info,
         warn=LOG.warning,
     )
@@ -191,5 +192,10 @@ def users(settings: Settings) -> UserDB:
 def worker_arguments(settings: Settings) -> list[str]:
     """What every worker's command line holds."""
     threads = max(1, (os.cpu_count() or 1) // settings.workers)
-    limits = ["--max-bytes", str(settings.max_frame_bytes), "--max-pixels", str(settings.max_pixels)]
-    return ["--threads", str(threads), *limits]
+    limits = {
+        "--max-bytes": settings.max_frame_bytes,
+        "--max-pixels": settings.max_pixels,
+        "--max-decoded-bytes": settings.max_decoded_bytes,
+        "--costly-bytes": settings.costly_bytes,
+    }
+    return ["--threads", str(threads), *(word for name, value in limits.items() for word in (name, str(value)))]

@@ -208,6 +208,10 @@ class Stream:
 
     # ---- the engine's side (pool.Source) ----------------------------------------------------------------------
 
+    @property
+    def wanted(self) -> bool:
+        return self._state is not _CLOSED
+
     def take(self, model: str) -> Work | None:
         if model != self.model and self._waiting is not None:
             # The model was changed while the stream waited for a turn at the former one.

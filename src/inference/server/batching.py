@@ -23,11 +23,17 @@ class Work:
     ticket: Any = None
     """Whatever the source needs to know it again."""
     owner: str = ""
-    """Who sent it: "user anna", or "address 10.0.0.7" where nobody has logged in."""
+    """Who sent it: "user anna", or "address 10.0.0.7" where nobody has logged in; "" is nobody in particular."""
+    original: wire.Picture = b""
+    """The picture as it came, where `data` is what it was decoded to (server/costly/)."""
 
 
 class Source(Protocol):
-    """Who submits pictures. All three are called in the loop and must not block."""
+    """Who submits pictures. All is called in the loop and must not block."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still waits for what was taken."""
 
     def take(self, model: str) -> Work | None:
         """The picture to run now; None when there is nothing to run on this model any more."""
@@ -48,6 +54,8 @@ class QueuedSource:
     """When it came."""
     work: Work | None = None
     """Its picture, where that was taken already and then did not fit into the batch."""
+    alone: bool = False
+    """It runs in a batch of its own, as it may be the one that ends the worker."""
 
     def take(self, model: str) -> Work | None:
         """The picture to run now, None when there is none any more."""

@@ -114,9 +114,9 @@ class ModelCatalogue:
             self._warn_once(model, f"model {name} does not load: {error}")
             self._change(model, ModelState.FAILED, error)
 
-    def died(self, name: str) -> None:
+    def died(self, name: str, owner: str) -> None:
         model = self._models.get(name)
-        if model is not None and model.restart_limit.add(self._clock()):
+        if model is not None and model.restart_limit.add(self._clock(), owner):
             text = restart_limit.TEXT
             self._warn_once(model, f"model {name} is disabled: {text}; change its folder to try again")
             self._pool.unload(name)

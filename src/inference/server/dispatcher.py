@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from imageserver import metrics
 from imageserver.inference.server.batching import QueuedSource, Work
+from imageserver.inference.server.costly.isolation import Isolation
 from imageserver.inference.server.model import SharedModel
 from imageserver.inference.server.worker import RunningBatch, SharedWorker
 from imageserver.inference.shared import wire
@@ -22,9 +23,14 @@ class Dispatcher:
     """`models` and `workers` belong to others; the dispatcher reads them and pops from the models' waiting sources."""
 
     def __init__(
-        self, models: Mapping[str, SharedModel], workers: Sequence[SharedWorker], clock: Callable[[], float]
+        self,
+        models: Mapping[str, SharedModel],
+        workers: Sequence[SharedWorker],
+        isolation: Isolation,
+        clock: Callable[[], float],
     ) -> None:
         self._models, self._workers, self._clock = models, workers, clock
+        self._isolation = isolation
         self._wake = hub.Event()
         self._timer: hub.Timer | None = None
         self._batch_numbers = 0
@@ -85,8 +91,8 @@ class Dispatcher:
         items: list[wire.Item] = []
         at = 0
         for turn, work in self._taken(model):
-            if at + len(work.data) > wire.SLOT_BYTES and items:
-                # Full by bytes: it leads the next batch, with the picture it has now.
+            if items and (turn.alone or at + len(work.data) > wire.SLOT_BYTES):
+                # Full by bytes, or not to run with others: it leads the next batch, with the picture it has now.
                 turn.since, turn.work = batch.sent, work
                 model.waiting.put_back(turn)
                 break
@@ -94,7 +100,8 @@ class Dispatcher:
             worker.arena.write(batch.slot, at, work.data)
             items.append({"at": at, "size": len(work.data), "form": work.content, "rotate": work.rotate})
             at += len(work.data)
-            if len(items) >= most:
+            batch.alone = turn.alone
+            if turn.alone or len(items) >= most:
                 break
         if worker not in self._workers:
             lose(batch)  # it died while a large picture was written
@@ -113,6 +120,8 @@ class Dispatcher:
             if len(work.data) > wire.SLOT_BYTES:
                 error = f"the picture has {len(work.data)} bytes; at most {wire.SLOT_BYTES} fit"
                 turn.source.answered(work, {"error": error, "reason": "picture"})
+                continue
+            if self._isolation.active and not self._isolation.admits(model, turn, work):
                 continue
             yield turn, work
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from imageserver import limits
 from imageserver.errors import LimitExceeded, ModelError, ModelUnavailable, Stopping, WorkerLost
 from imageserver.inference.server.batching import Source, Work
 from imageserver.inference.server.catalogue import ModelCatalogue
@@ -19,7 +18,11 @@ from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.shared.registry import Registry
 from imageserver.inference.shared.wire import Picture
+from imageserver.limits import Limits, hit
 from imageserver.transport import hub
+
+NOTHING_SET = Limits()
+"""Every limit as it is by default."""
 
 
 class Engine:
@@ -31,6 +34,7 @@ class Engine:
         worker_arguments: for each worker's command line.
         time_limit: the longest a batch may take, in seconds.
         max_requests: how many single requests (`ask`) may wait at the same time.
+        limits: those of pictures.
         load_limit: the longest a load may take, in seconds, beside a conversion (pool.py).
     """
 
@@ -44,6 +48,7 @@ class Engine:
         max_requests: int,
         log: Log,
         warn: Log,
+        limits: Limits = NOTHING_SET,
         load_limit: float = LOAD_LIMIT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -54,6 +59,7 @@ class Engine:
             workers=workers,
             arguments=worker_arguments,
             time_limit=time_limit,
+            limits=limits,
             load_limit=load_limit,
             warn=warn,
             clock=clock,
@@ -108,7 +114,7 @@ class Engine:
             WorkerLost: the worker died, and the next one as well.
         """
         if self._requests >= self._max_requests:
-            limits.hit("max_requests")
+            hit("max_requests")
             raise LimitExceeded(f"{self._requests} requests wait already; try again in a moment")
         request = _Request(self, name, Work(data, content, rotate, owner=owner))
         self._requests += 1
@@ -136,6 +142,10 @@ class _Request:
         """It was answered, or nobody waits for its answer any more."""
         self.result: wire.Result | None = None
         self.failure: Exception | None = None
+
+    @property
+    def wanted(self) -> bool:
+        return not self.finished.is_set()
 
     def take(self, model: str) -> Work | None:
         return self._work

@@ -45,6 +45,8 @@ class SharedModel:
     error: str = ""
     """Why it is failed or disabled."""
     runtime: str = ""
+    decoded_as: tuple[int, int] = (3, 0)
+    """The channels, and the pixels of the shortest side, that its pictures are decoded to."""
     restart_limit: RestartLimit = field(default_factory=RestartLimit)
     failed_at: float = 0.0
     warned: set[str] = field(default_factory=set)

@@ -2,6 +2,8 @@
 
 - A worker that dies takes its batches with it: each source hears of it (`lost`), and a new worker takes its place.
 - A batch that takes longer than `time_limit` seconds counts as a death: the worker is killed.
+- What a worker died of is taken apart (costly/isolation.py): only a picture that ends a worker on its own counts
+  against the model, for its sender. A picture that costs more than a batch may is decoded apart (costly/decoder.py).
 - A load that takes longer than `load_limit` says is given up, on every worker, until somebody asks for the model again;
   the worker that hangs in it is killed, and the new one loads the others.
 """
@@ -12,12 +14,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from imageserver import limits, metrics
+from imageserver import metrics
+from imageserver.inference.server.costly.isolation import Isolation
 from imageserver.inference.server.dispatcher import Dispatcher, lose
 from imageserver.inference.server.model import SharedModel
 from imageserver.inference.server.worker import SharedWorker
 from imageserver.inference.shared import conversion_cache, wire
 from imageserver.inference.shared.manifest import Manifest
+from imageserver.limits import Limits, hit, note
 from imageserver.transport import hub
 
 LOAD_LIMIT = 300.0
@@ -37,8 +41,8 @@ class Supervisor(Protocol):
     def failed(self, name: str, error: str, served: bool) -> None:
         """`served`: an earlier version of it, or another worker, still serves."""
 
-    def died(self, name: str) -> None:
-        """A worker died while it ran or loaded this model."""
+    def died(self, name: str, owner: str) -> None:
+        """A worker died while it loaded this model (`owner` is ""), or ran it on a single picture of `owner`."""
 
 
 class Pool:
@@ -49,6 +53,7 @@ class Pool:
         workers: how many.
         arguments: for each worker's command line.
         time_limit: the longest a batch may take, in seconds.
+        limits: those of pictures.
         load_limit: the longest a load may take, in seconds; a model that may have to be converted first has
             `conversion_cache.LIMIT` seconds more, an ensemble for each of its members.
     """
@@ -60,17 +65,18 @@ class Pool:
         workers: int,
         arguments: list[str],
         time_limit: float,
+        limits: Limits,
         load_limit: float = LOAD_LIMIT,
         warn: Log,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._count, self._arguments = workers, arguments
+        self._models, self._count, self._arguments = models, workers, arguments
         self._time_limit, self._load_limit = time_limit, load_limit
         self._warn, self._clock = warn, clock
         self._workers: list[SharedWorker] = []
         self._wanted: dict[str, Manifest] = {}
-        self._dispatcher = Dispatcher(models, self._workers, clock)
-        self.wake = self._dispatcher.wake
+        self._isolation = Isolation(models, arguments, limits, wake=self.wake, warn=warn, clock=clock)
+        self._dispatcher = Dispatcher(models, self._workers, self._isolation, clock)
         self._stopping = False
 
     def start(self, supervisor: Supervisor) -> None:
@@ -80,6 +86,7 @@ class Pool:
             self._start_worker(f"worker {number + 1}")
         hub.spawn(self._dispatcher.run)
         hub.spawn(self._enforce_limits)
+        hub.spawn(self._isolation.costly.run)
 
     def stop(self, timeout: float) -> None:
         """Let what runs finish for at most `timeout` seconds, then end the workers (about a second more at most)."""
@@ -87,7 +94,9 @@ class Pool:
         end = self._clock() + timeout
         while any(worker.batches for worker in self._workers) and self._clock() < end:
             hub.sleep(0.01)
-        for ending in [hub.spawn(worker.process.end) for worker in self._workers]:
+        for ending in [
+            hub.spawn(end) for end in (self._isolation.costly.stop, *(worker.process.end for worker in self._workers))
+        ]:
             ending.wait()
 
     def load(self, manifest: Manifest) -> None:
@@ -101,6 +110,10 @@ class Pool:
         self._wanted.pop(name, None)
         for worker in self._workers:
             worker.unload(name)
+
+    def wake(self) -> None:
+        """Something waits that did not before."""
+        self._dispatcher.wake()
 
     def pids(self) -> list[int]:
         """The process numbers of the workers, for the log and the figures."""
@@ -116,7 +129,7 @@ class Pool:
     def _on_message(self, worker: SharedWorker, message: wire.Message) -> None:
         match message["op"]:
             case "done":
-                self._answer(worker, message["id"], message["results"])
+                self._answer(worker, message)
             case "hello":
                 worker.reads = True
                 for manifest in self._wanted.values():
@@ -125,6 +138,7 @@ class Pool:
                 name = message["model"]
                 if name in self._wanted:
                     worker.loaded.add(name)
+                    self._models[name].decoded_as = tuple(message["decoded_as"])
                     self._supervisor.loaded(name, message["runtime"], message["seconds"], message["warnings"])
                 else:  # removed or disabled meanwhile
                     worker.unload(name)
@@ -137,43 +151,54 @@ class Pool:
                 worker.end_load()
         self.wake()
 
-    def _answer(self, worker: SharedWorker, number: int, results: list[wire.Result]) -> None:
-        batch = worker.finish(number)
+    def _answer(self, worker: SharedWorker, message: wire.Message) -> None:
+        batch = worker.finish(message["id"])
         worker.last_seconds = self._clock() - batch.sent
-        for (source, work), result in zip(batch.works, results, strict=True):
+        works, results = batch.works, message["results"]
+        if "aside" in message:
+            works, results = self._isolation.set_aside(batch, dict(message["aside"]), results)
+        for (source, work), result in zip(works, results, strict=True):
             if answer := result.get("answer"):
                 result["body"] = worker.arena.read(batch.slot, answer["at"], answer["size"])
             source.answered(work, result)
+        if self._isolation.active:
+            self._isolation.clear(works)
+        for name in message.get("limits", ()):
+            hit(name)
 
     def _on_exit(self, worker: SharedWorker) -> None:
         self._workers.remove(worker)
         if not self._stopping:
             metrics.WORKER_RESTARTS.inc()
-            # The batch that ran is the first: one sent in advance is not to blame. Else what was being loaded.
-            culprit = next((batch.model for batch in worker.batches.values()), None)
-            if culprit is None and worker.loading is not None:
-                culprit = worker.loading.name
-            lost = sum(len(batch.works) for batch in worker.batches.values())
-            process = worker.process
-            self._warn(
-                f"{process.name} (process {process.pid}) ended by {process.exit_text}"
-                + (f" while it ran {culprit}" if culprit else "")
-                + f"; pictures lost: {lost}; a new worker starts"
-            )
-            if culprit is not None:
-                self._supervisor.died(culprit)
-            hub.spawn_later(0.0 if worker.reads else START_AGAIN_AFTER, self._start_worker, process.name)
+            self._find_culprit(worker)
+            hub.spawn_later(0.0 if worker.reads else START_AGAIN_AFTER, self._start_worker, worker.process.name)
         for batch in worker.batches.values():
             lose(batch)
         worker.batches.clear()
 
+    def _find_culprit(self, worker: SharedWorker) -> None:
+        """Tell what the worker died of, and see to it that it does not happen again and again."""
+        # The batch that ran is the first: one sent in advance is not to blame. Else what was being loaded.
+        running = next(iter(worker.batches.values()), None)
+        loading = worker.loading.name if worker.loading and not running else ""
+        lost = sum(len(batch.works) for batch in worker.batches.values())
+        process = worker.process
+        what = f" while it ran {running.model}" if running else f" while it loaded {loading}" if loading else ""
+        end = f"{process.name} (process {process.pid}) ended by {process.exit_text}{what}"
+        self._warn(f"{end}; pictures lost: {lost}; a new worker starts")
+        if loading:
+            self._supervisor.died(loading, "")
+        elif running and (found := self._isolation.ended(running)):
+            self._supervisor.died(running.model, found.owner)
+
     def _enforce_limits(self) -> None:
         while not self._stopping:
             hub.sleep(LIMIT_CHECK_EVERY)
+            self._isolation.refresh()
             for worker in list(self._workers):
                 if worker.overdue(self._time_limit):
                     sentence = f"{worker.process.name} is killed: a batch took longer than {self._time_limit:g} s"
-                    self._warn(limits.note(sentence, "model_timeout"))
+                    self._warn(note(sentence, "model_timeout"))
                     worker.process.kill()
                 elif worker.loading is not None:
                     self._enforce_load_limit(worker, worker.loading)

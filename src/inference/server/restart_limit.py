@@ -1,4 +1,4 @@
-"""When a model's worker died too often to be started again."""
+"""When a model's worker died too often, by the model's own fault, to be started again."""
 
 from __future__ import annotations
 
@@ -6,20 +6,28 @@ from collections import deque
 
 MOST = 5
 WINDOW = 60.0
+OWNERS = 3
 TEXT = f"its worker died {MOST} times within {WINDOW:.0f} s"
 
 
 class RestartLimit:
-    """Counts the times at which workers died of one model. Pure: time comes in as an argument, in seconds."""
+    """Counts the times at which workers died of one model. Pure: time comes in as an argument, in seconds.
+
+    What one sender's pictures do is not yet the model's fault: `MOST` deaths count when they are of `OWNERS` senders
+    at least, or of nobody's pictures, as when it loads.
+    """
 
     def __init__(self) -> None:
-        self._times: deque[float] = deque(maxlen=MOST)
+        self._deaths: deque[tuple[float, str]] = deque(maxlen=MOST * 10)
 
-    def add(self, now: float) -> bool:
-        """One more; returns whether that makes `MOST` within `WINDOW` seconds."""
-        self._times.append(now)
-        return len(self._times) == MOST and now - self._times[0] <= WINDOW
+    def add(self, now: float, owner: str = "") -> bool:
+        """One more, on a picture of `owner`; returns whether the model is at fault."""
+        self._deaths.append((now, owner))
+        recent = [owner for time, owner in self._deaths if now - time <= WINDOW]
+        of_nobody = recent.count("")
+        of_many = len(recent) >= MOST and len(set(recent)) >= OWNERS
+        return of_nobody >= MOST or of_many
 
     def forget(self) -> None:
-        """Begin anew: the model was changed."""
-        self._times.clear()
+        """Begin anew: the model was changed, or has another trial."""
+        self._deaths.clear()

@@ -24,6 +24,8 @@ class RunningBatch:
     slot: int
     works: list[tuple[Source, Work]]
     sent: float
+    alone: bool = False
+    """It is one picture that may have ended a worker before."""
 
 
 class SharedWorker:

@@ -1,4 +1,4 @@
-"""What a picture's header says: type, size, orientation, transparency.
+"""What a picture's header says: type, size, depth, orientation, transparency.
 
 Pure: bytes in, a `Header` out, no pixel touched.
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from imageserver.errors import PictureError
@@ -39,6 +39,14 @@ class Header:
     """Where the compressed data begins (JPEG: the first scan), in bytes."""
     many_scans: bool = False
     """A JPEG whose pixels come in several passes: progressive, or its colours one after the other."""
+    channels: int = 3
+    """Samples of a pixel as it is decoded: a palette counts as its colours, 1 to 8 bits as 8."""
+    sample_bytes: int = 1
+
+    @property
+    def decoded_bytes(self) -> int:
+        """What the pixels take once they are decoded, before anything is reduced or dropped."""
+        return self.width * self.height * self.channels * self.sample_bytes
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -67,7 +75,7 @@ def read(data: Data) -> Header:
 
 
 def _jpeg(data: memoryview) -> Header:
-    at, size, orientation, components, progressive = 2, None, 1, 0, False
+    at, size, orientation, components, precision, progressive = 2, None, 1, 0, 8, False
     for _step in range(MAX_STEPS):
         if data[at] != 0xFF:
             raise PictureError("the JPEG is broken: no marker where one is due")
@@ -86,20 +94,27 @@ def _jpeg(data: memoryview) -> Header:
         if marker == 0xDA:
             if size is None:
                 raise PictureError("the JPEG has no frame header before its first scan")
-            return Header("jpeg", *size, orientation, data_at=at, many_scans=progressive or data[at + 4] < components)
+            several = progressive or data[at + 4] < components
+            depth = 2 if precision > 8 else 1
+            return Header("jpeg", *size, orientation, False, at, several, components, depth)
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and size is None:
             height, width = struct.unpack_from(">HH", data, at + 5)
             if height == 0:
                 raise PictureError("the JPEG leaves its height open (DNL), which is not supported")
-            size, components, progressive = (width, height), data[at + 9], marker not in (0xC0, 0xC1)
+            size, components, precision = (width, height), data[at + 9], data[at + 4]
+            progressive = marker not in (0xC0, 0xC1)
         elif marker == 0xE1 and length >= 8 and bytes(data[at + 4 : at + 10]) == b"Exif\0\0" and orientation == 1:
             orientation = exif_orientation(data[at + 10 : at + 2 + length])
         at += 2 + length
     raise PictureError(f"the JPEG has more than {MAX_STEPS} segments before its first scan")
 
 
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3}
+"""By the colour type; those with transparency become four."""
+
+
 def _png(data: memoryview) -> Header:
-    length, name, width, height, _depth, colour = struct.unpack_from(">I4sIIBB", data, 8)
+    length, name, width, height, depth, colour = struct.unpack_from(">I4sIIBB", data, 8)
     if name != b"IHDR" or length != 13:
         raise PictureError("the PNG does not begin with its header (IHDR)")
     if width > 2**31 or height > 2**31:
@@ -119,7 +134,8 @@ def _png(data: memoryview) -> Header:
             orientation = exif_orientation(data[at + 8 : at + 8 + length])
             break
         at += 12 + length
-    return Header("png", width, height, orientation, alpha, data_at)
+    channels = 4 if alpha else _PNG_CHANNELS.get(colour, 4)
+    return Header("png", width, height, orientation, alpha, data_at, False, channels, 2 if depth > 8 else 1)
 
 
 def _bmp(data: memoryview) -> Header:
@@ -129,8 +145,9 @@ def _bmp(data: memoryview) -> Header:
         return Header("bmp", width, height)
     if header_size < 16:
         raise PictureError(f"the BMP has a header of {header_size} bytes, which no BMP has")
-    width, height = struct.unpack_from("<ii", data, 18)
-    return Header("bmp", width, abs(height))  # a negative height: rows from the top
+    width, height, _planes, bits = struct.unpack_from("<iiHH", data, 18)
+    channels = 4 if bits == 32 else 3
+    return Header("bmp", width, abs(height), channels=channels)  # a negative height: rows from the top
 
 
 def _webp(data: memoryview) -> Header:
@@ -146,30 +163,34 @@ def _webp(data: memoryview) -> Header:
             width, height = (int.from_bytes(data[body + i : body + i + 3], "little") + 1 for i in (4, 7))
             if len(data) < body + 10:
                 raise IndexError
-            header = Header("webp", width, height, alpha=bool(flags & 0x10))
+            header = _webp_header(width, height, alpha=bool(flags & 0x10))
             if not flags & 0x08:  # no Exif chunk
                 break
         elif name == b"VP8 " and header is None:
             if bytes(data[body + 3 : body + 6]) != b"\x9d\x01\x2a":
                 raise PictureError("the WebP is broken: its frame has no start code")
             width, height = struct.unpack_from("<HH", data, body + 6)
-            header = Header("webp", width & 0x3FFF, height & 0x3FFF)
+            header = _webp_header(width & 0x3FFF, height & 0x3FFF, alpha=False)
             break
         elif name == b"VP8L" and header is None:
             if data[body] != 0x2F:
                 raise PictureError("the WebP is broken: its lossless stream has no signature")
             (bits,) = struct.unpack_from("<I", data, body + 1)
-            header = Header("webp", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, alpha=bool(bits >> 28 & 1))
+            header = _webp_header((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, alpha=bool(bits >> 28 & 1))
             break
         elif name == b"EXIF" and header is not None:
             exif = data[body : body + length]
             if bytes(exif[:6]) == b"Exif\0\0":  # not in the standard, but written by many
                 exif = exif[6:]
-            return Header("webp", header.width, header.height, exif_orientation(exif), header.alpha)
+            return replace(header, orientation=exif_orientation(exif))
         at = body + length + (length & 1)
     if header is None:
         raise PictureError("the WebP holds no picture")
     return header
+
+
+def _webp_header(width: int, height: int, *, alpha: bool) -> Header:
+    return Header("webp", width, height, alpha=alpha, channels=4 if alpha else 3)
 
 
 def _tiff(data: memoryview) -> Header:
@@ -177,7 +198,12 @@ def _tiff(data: memoryview) -> Header:
     if 256 not in tags or 257 not in tags:
         raise PictureError("the TIFF does not say how large it is")
     orientation = tags.get(274, 1)
-    return Header("tiff", tags[256], tags[257], orientation if 1 <= orientation <= 8 else 1, alpha=338 in tags)
+    sample_bytes = max(1, (tags.get(258, 1) + 7) // 8)
+    channels = max(1, tags.get(277, 1))
+    if sample_bytes == 1:  # palettes and other colours go through RGB
+        channels = max(3, channels)
+    upright = orientation if 1 <= orientation <= 8 else 1
+    return Header("tiff", tags[256], tags[257], upright, 338 in tags, 0, False, channels, sample_bytes)
 
 
 def exif_orientation(exif: Data) -> int:
@@ -203,9 +229,11 @@ def _tiff_tags(data: memoryview, wanted: tuple[int, ...]) -> dict[int, int]:
         tag, kind, number = struct.unpack_from(order + "HHI", data, at + 2 + entry * 12)
         if tag not in wanted or number < 1:
             continue
-        # Several SHORTs that do not fit into four bytes lie elsewhere; only sizes matter here, and those are single.
         if kind == 3 and number <= 2:
             (tags[tag],) = struct.unpack_from(order + "H", data, at + 10 + entry * 12)
+        elif kind == 3 and tag == 258:  # one for each sample, elsewhere in the file; they are alike in what is decoded
+            (elsewhere,) = struct.unpack_from(order + "I", data, at + 10 + entry * 12)
+            (tags[tag],) = struct.unpack_from(order + "H", data, elsewhere)
         elif kind == 4 and number == 1:
             (tags[tag],) = struct.unpack_from(order + "I", data, at + 10 + entry * 12)
         elif tag == 338:

@@ -13,6 +13,9 @@ server to worker
     {"op": "run", "id": int, "model": str, "slot": int, "items": [Item, …]}
     {"op": "stop"}                    finish what runs, answer it, end
 
+server to the process that decodes costly pictures (inference/worker/costly.py), which has one slot
+    {"op": "decode", "id": int, "size": int, "form": str, "rotate": int, "channels": int, "least": int}
+
 server to a session worker (inference/worker/sessions.py), which has one stateful model and a slot for each lane
     {"op": "start", "id": int, "lane": int, "sid": str, "timestamp": int}
     {"op": "frame", "id": int, "lane": int, "sid": str, "timestamp": int, "size": int, "rotate": int}
@@ -20,9 +23,14 @@ server to a session worker (inference/worker/sessions.py), which has one statefu
 
 worker to server
     {"op": "hello", "pid": int}       it reads the socket from now on
-    {"op": "loaded", "model": str, "runtime": str, "seconds": float, "warnings": [str, …]}
+    {"op": "loaded", "model": str, "runtime": str, "seconds": float, "warnings": [str, …], "decoded_as": [int, int]}
+                                      the last: channels and shortest side that its pictures are decoded to
     {"op": "failed", "model": str, "error": str}           one sentence; the former version, if any, still serves
     {"op": "done", "id": int, "results": [Result, …]}      one for each item, in their order
+        "aside": [[index, cost], …]   if there: items that were not decoded, since they cost more than a batch may
+        "limits": [name, …]           if there: settings that items ran into
+    {"op": "decoded", "id": int, "form": str, "size": int}  the pixels, from the slot's first byte on; or
+    {"op": "decoded", "id": int, "error": str, "limit": str}
     {"op": "made", "lane": int}       a further lane has its model object; the first has it with "loaded"
     {"op": "outcome", "id": int, "output": {…} or null}     what the stateful model returned
     {"op": "outcome", "id": int, "error": str}              one sentence: it raised, or the picture is none
@@ -31,7 +39,7 @@ Item:   {"at": int, "size": int, "form": str, "rotate": int}
         `at` and `size` in bytes within the slot; `form` says what the bytes are (CONTENT_…); `rotate` in degrees
         clockwise.
         Bodies of requests cross the wall as they came: what is in them is found out where it holds up nobody else.
-Result: {"error": str, "reason": "picture" | "body" | "model"}   or what the model found:
+Result: {"error": str, "reason": "picture" | "body" | "model"}   or what the model found: ("busy" is the server's own)
         {"size": [width, height], "label": str, "score": float, "labels": [{"label": str, "score": float}, …],
          "boxes": [{"x", "y", "width", "height": int, "label": str, "score": float}, …]}   (keys as the kind has them)
         `size` and boxes in pixels of the picture when upright.
@@ -43,7 +51,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NotRequired, TypedDict
 
 SLOTS = 2
@@ -63,6 +71,9 @@ CONTENT_MULTIPART = "multipart"
 
 CONTENT_INFERENCE = "inference"
 """A request of the Open Inference Protocol; `inference;<bytes of JSON>`, 0: all of it is JSON, else tensors follow."""
+
+CONTENT_PIXELS = "pixels"
+"""A decoded picture, as numpy has it: `pixels;<height>,<width>[,3];<undiminished width>,<height>`."""
 
 _LENGTH = struct.Struct("<I")
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
@@ -118,6 +129,18 @@ class Result(TypedDict):
     boxes: NotRequired[list[Box]]
     answer: NotRequired[AnswerLocation]
     body: NotRequired[bytes]
+
+
+def pixels_form(shape: Sequence[int], size: tuple[int, int]) -> str:
+    """The content CONTENT_PIXELS of a picture of this shape; `size`: what it has undiminished, upright."""
+    return f"{CONTENT_PIXELS};{','.join(map(str, shape))};{size[0]},{size[1]}"
+
+
+def pixels_of(form: str) -> tuple[list[int], tuple[int, int]]:
+    """The same backwards."""
+    _content, shape, size = form.split(";")
+    width, height = map(int, size.split(","))
+    return [int(side) for side in shape.split(",")], (width, height)
 
 
 def pack(message: Message) -> bytes:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from imageserver.errors import BodyError, PictureError
 from imageserver.inference.shared import request_bodies, wire
 from imageserver.inference.worker import tensors
+from imageserver.inference.worker.decode import Picture
 from imageserver.inference.worker.predictor import PictureJob, Serving
 
 
-def run(serving: Serving, slot: memoryview, items: Sequence[wire.Item]) -> list[wire.Result]:
-    """A result for each item, in order; finished answers are written into `slot`.
+def run(serving: Serving, slot: memoryview, items: Sequence[wire.Item]) -> wire.Message:
+    """The rest of the message `done`: a result for each item, in order; finished answers are written into `slot`.
 
     Never raises on account of an item.
     """
@@ -21,7 +24,7 @@ def run(serving: Serving, slot: memoryview, items: Sequence[wire.Item]) -> list[
         data = slot[item["at"] : item["at"] + item["size"]]
         if not item["form"].startswith(wire.CONTENT_INFERENCE):
             try:
-                jobs[index] = PictureJob(memoryview(request_bodies.picture(item["form"], data)), item["rotate"])
+                jobs[index] = _job(item, data)
             except BodyError as error:
                 results[index] = {"error": str(error), "reason": "body"}
             except PictureError as error:
@@ -49,4 +52,23 @@ def run(serving: Serving, slot: memoryview, items: Sequence[wire.Item]) -> list[
         slot[at : at + len(answer)] = answer
         results[index] = {"answer": {"at": at, "size": len(answer), "head": head_size}}
         at += len(answer)
-    return [result for result in results if result is not None]
+    return _outcome([result for result in results if result is not None], jobs)
+
+
+def _outcome(results: list[wire.Result], jobs: dict[int, PictureJob]) -> wire.Message:
+    outcome: wire.Message = {"results": results}
+    aside = [(index, job.cost) for index, job in jobs.items() if job.cost]
+    if aside:
+        outcome["aside"] = aside
+    hits = [job.limit for job in jobs.values() if job.limit]
+    if hits:
+        outcome["limits"] = hits
+    return outcome
+
+
+def _job(item: wire.Item, data: memoryview) -> PictureJob:
+    """BodyError, PictureError."""
+    if not item["form"].startswith(wire.CONTENT_PIXELS):
+        return PictureJob(memoryview(request_bodies.picture(item["form"], data)), item["rotate"])
+    shape, size = wire.pixels_of(item["form"])
+    return PictureJob(data, 0, Picture(np.frombuffer(data, np.uint8).reshape(shape), size))

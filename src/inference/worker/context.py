@@ -24,6 +24,7 @@ class LoadContext:
         threads: how many a model may keep busy.
         cache: the folder of converted models.
         limits: of the pictures that are decoded.
+        costly_bytes: what the pictures of a batch may cost together beside the others (decode.DecodingBudget).
         pool: decodes the pictures of a batch, and runs the members of an ensemble, side by side; None: in turn.
     """
 
@@ -31,6 +32,7 @@ class LoadContext:
     threads: int = 1
     cache: Path = field(default_factory=conversion_cache.cache_folder)
     limits: PictureLimits = field(default_factory=PictureLimits)
+    costly_bytes: int = sys.maxsize
     pool: ThreadPoolExecutor | None = None
 
 

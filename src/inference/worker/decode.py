@@ -2,7 +2,9 @@
 
 What is decided here, and held by tests:
 
-- Types are told by content. The limits are checked against the header before anything is decoded.
+- Types are told by content: JPEG, PNG, BMP, TIFF or WebP, of several frames the first. The limits are checked against
+  the header before anything is decoded: pixels, and the bytes that they take decoded (width, height, channels, depth).
+- What is costly to decode is refused here with TooCostly: worker/costly.py does it, apart from the others.
 - A large JPEG is decoded at 1/2, 1/4 or 1/8 (in the frequency domain, so it also costs less) as long as the shortest
   side keeps what the model needs; with one channel its colour is never decoded at all.
 - A picture that ends early is refused. OpenCV before 4.11 fills the rest of such a JPEG with grey and says nothing.
@@ -14,14 +16,15 @@ What is decided here, and held by tests:
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imageserver.errors import LimitExceeded, PictureError
+from imageserver.errors import LimitExceeded, PictureError, TooCostly
 from imageserver.inference.shared import image_header
 from imageserver.inference.shared.image_header import Data, Header
 
@@ -32,6 +35,15 @@ MAX_SCANS = 40
 
 MAX_CHUNKS = 20_000
 """Of a PNG; one of 16 MiB in the usual 8 KiB chunks has 2,048."""
+
+COMPRESSED_CHUNKS = (b"zTXt", b"iTXt", b"iCCP")
+MOST_INFLATED = 8 * 2**20
+"""Bytes that libpng makes of one such chunk of a PNG at most; DEFLATE packs 1,032 into one. It does so for up to a
+thousand of them: 15 s for a PNG of 3.8 MB and 100x100 pixels, if they did not count as pixels do."""
+INFLATED = 1032
+
+STRIP_BYTES = 2**20
+"""Of the pixels that are laid over white at once, so that it takes no memory of their size."""
 
 _CHUNK = struct.Struct(">I4s")
 
@@ -53,6 +65,23 @@ class PictureLimits:
 
     max_bytes: int = 16 * 2**20
     max_pixels: int = 50_000_000
+    max_decoded_bytes: int = 192 * 2**20
+
+
+class DecodingBudget:
+    """What the pictures of one batch may cost together, in bytes. Threads share it: a race lets one more in at most."""
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+
+    def take(self, cost: int) -> None:
+        """TooCostly when there is not as much left."""
+        if cost > self.left:
+            raise TooCostly(cost)
+        self.left -= cost
+
+
+UNLIMITED = DecodingBudget(sys.maxsize)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +95,34 @@ class Picture:
     size: tuple[int, int]
 
 
-def decode(data: Data, *, channels: int, least: int, rotate: int = 0, limits: PictureLimits) -> Picture:
+def decode(
+    data: Data,
+    *,
+    channels: int,
+    least: int,
+    rotate: int = 0,
+    limits: PictureLimits,
+    budget: DecodingBudget = UNLIMITED,
+) -> Picture:
     """Decode `data` to 1 (grey) or 3 (RGB) channels; its shortest side keeps `least` pixels if it has them.
 
     `rotate`: clockwise degrees, a multiple of 90, applied after the orientation that the picture itself states.
-    PictureError or LimitExceeded, with a sentence for whoever sent it.
+
+    Raises:
+        PictureError, LimitExceeded: a sentence for whoever sent it.
+        TooCostly: it costs more than is left in `budget`.
+        MemoryError: the process may not take what decoding needs.
     """
-    if len(data) > limits.max_bytes:
-        raise LimitExceeded(f"the picture has {len(data)} bytes, more than the {limits.max_bytes} allowed")
-    header = image_header.read(data)
-    if header.width * header.height > limits.max_pixels:
-        raise LimitExceeded(
-            f"the picture has {header.width}x{header.height} pixels, more than the {limits.max_pixels} allowed"
-        )
-    check_complete(header, data)
+    header, beside = _checked(data, limits)
     scale = _scale(header, least)
+    # A progressive JPEG is taken apart as a whole before it becomes smaller.
+    budget.take(beside + header.decoded_bytes // (1 if header.many_scans else scale * scale))
     flags = cv2.IMREAD_UNCHANGED if header.alpha else _FLAGS[channels, scale]
     try:
         pixels: Pixels | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
+    except cv2.error as error:
+        if error.code == cv2.Error.STS_NO_MEM:
+            raise MemoryError from None
         pixels = None
     if pixels is None:
         raise PictureError(
@@ -105,8 +143,31 @@ def decode(data: Data, *, channels: int, least: int, rotate: int = 0, limits: Pi
     return Picture(pixels, (height, width) if rotate % 180 else (width, height))
 
 
-def check_complete(header: Header, data: Data) -> None:
-    """PictureError when the end of the file is missing, or decoding would cost far more than its size allows for."""
+def _checked(data: Data, limits: PictureLimits) -> tuple[Header, int]:
+    """The header, and what `check_complete` says. PictureError, LimitExceeded."""
+    if len(data) > limits.max_bytes:
+        raise LimitExceeded(f"the picture has {len(data)} bytes, more than the {limits.max_bytes} allowed")
+    header = image_header.read(data)
+    if header.width * header.height > limits.max_pixels:
+        raise LimitExceeded(
+            f"the picture has {header.width}x{header.height} pixels, more than the {limits.max_pixels} allowed",
+            "max_pixels",
+        )
+    beside = check_complete(header, data)
+    if header.decoded_bytes + beside > limits.max_decoded_bytes:
+        raise LimitExceeded(
+            f"the picture takes {header.decoded_bytes + beside} bytes once it is decoded, more than the "
+            f"{limits.max_decoded_bytes} allowed: send it smaller, or with 8 bits and without transparency",
+            "max_decoded_bytes",
+        )
+    return header, beside
+
+
+def check_complete(header: Header, data: Data) -> int:
+    """Bytes that decoding makes beside the pixels: of texts and profiles.
+
+    PictureError when the end of the file is missing, or decoding would cost far more than its size allows for.
+    """
     size = len(data)
     if header.kind == "jpeg":
         # Within a scan FF is followed by a stuffed 00, so these pairs are markers: the end, and the start of a scan.
@@ -118,26 +179,29 @@ def check_complete(header: Header, data: Data) -> None:
                 f"the JPEG has more than {MAX_SCANS} scans; save it as baseline or with the usual progression"
             )
     elif header.kind == "png":
-        _check_chunks(data)
+        return _check_chunks(data)
     elif header.kind == "webp":
         stated = int.from_bytes(data[4:8], "little") + 8
         if stated > size + 1:  # an odd length may lack its padding byte
             raise PictureError(f"the WebP is cut short: it has {size} of {stated} bytes")
+    return 0
 
 
-def _check_chunks(data: Data) -> None:
-    """PictureError unless every chunk of the PNG lies within the file.
+def _check_chunks(data: Data) -> int:
+    """What the compressed texts and profiles of a PNG may become, in bytes. Its pixels are not among them.
 
-    OpenCV allocates what a chunk's length says, up to 4 GiB.
+    PictureError unless every chunk lies within the file: OpenCV allocates what a chunk's length says, up to 4 GiB.
     """
-    at, size = 8, len(data)
+    at, size, inflated = 8, len(data), 0
     for _chunk in range(MAX_CHUNKS):
         if at + 12 > size:
             break
         length, name = _CHUNK.unpack_from(data, at)
         at += 12 + length
-        if name == b"IEND" and at <= size:
-            return
+        if name in COMPRESSED_CHUNKS:
+            inflated += min(length * INFLATED, MOST_INFLATED)
+        elif name == b"IEND" and at <= size:
+            return inflated
     else:
         raise PictureError(f"the PNG has more than {MAX_CHUNKS} chunks")
     raise PictureError(f"the PNG is cut short: it has {size} bytes and no end")
@@ -153,15 +217,41 @@ def _scale(header: Header, least: int) -> int:
     return 1
 
 
+def shrink(picture: Picture, least: int, most: int) -> Picture:
+    """The same picture at 1/2, 1/4, 1/8, … by area, as a JPEG is decoded: as small as keeps the shortest side `least`.
+
+    Smaller than that where it would take more than `most` bytes.
+    """
+    height, width = picture.pixels.shape[:2]
+    factor = 1
+    while min(width, height) // (factor * 2) >= max(least, 1) or picture.pixels.nbytes // (factor * factor) > most:
+        factor *= 2
+    if factor == 1:
+        return picture
+    size = -(-width // factor), -(-height // factor)
+    return replace(picture, pixels=cv2.resize(picture.pixels, size, interpolation=cv2.INTER_AREA))
+
+
 def _opaque(pixels: NDArray[Any], channels: int) -> Pixels:
     """What was decoded unchanged, laid over white: 8 bits, grey or RGB.
 
     `pixels`: uint8 or uint16 of 1, 3 (BGR) or 4 (BGRA) channels.
     """
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise PictureError(f"the picture has samples of the type {pixels.dtype}; only 8 and 16 bits are supported")
+    height = pixels.shape[0]
+    rows = max(1, STRIP_BYTES // (pixels.nbytes // height))
+    if rows >= height:
+        return _opaque_strip(pixels, channels)
+    out = np.empty((*pixels.shape[:2], 3) if channels == 3 else pixels.shape[:2], np.uint8)
+    for top in range(0, height, rows):
+        out[top : top + rows] = _opaque_strip(pixels[top : top + rows], channels)
+    return out
+
+
+def _opaque_strip(pixels: NDArray[Any], channels: int) -> Pixels:
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
-    elif pixels.dtype != np.uint8:
-        raise PictureError(f"the picture has samples of the type {pixels.dtype}; only 8 and 16 bits are supported")
     if pixels.ndim == 3 and pixels.shape[2] == 4:
         alpha = pixels[:, :, 3:].astype(np.uint16)
         pixels = (255 - ((255 - pixels[:, :, :3].astype(np.uint16)) * alpha + 127) // 255).astype(np.uint8)

@@ -20,6 +20,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ class Worker:
             for message in unpacker.feed(data):
                 match message["op"]:
                     case "run":
-                        self._answer(message["id"], self._run(message))
+                        self._answer(message, self._run(message))
                     case "load":
                         with self._loads:
                             self._to_load[message["model"]] = Path(message["folder"])
@@ -61,23 +62,23 @@ class Worker:
                     case "stop":
                         return
 
-    def _run(self, message: wire.Message) -> list[wire.Result]:
+    def _run(self, message: wire.Message) -> wire.Message:
         from imageserver.inference.worker import batch
 
         serving = self._models.get(message["model"])
         wanted: list[wire.Item] = message["items"]
         if serving is None:
-            return [{"error": f"the model {message['model']!r} is not loaded", "reason": "model"}] * len(wanted)
+            return _failures(wanted, f"the model {message['model']!r} is not loaded")
         start = message["slot"] * wire.SLOT_BYTES
         return batch.run(serving, self._arena[start : start + wire.SLOT_BYTES], wanted)
 
-    def _answer(self, number: int, results: list[wire.Result]) -> None:
+    def _answer(self, message: wire.Message, done: wire.Message) -> None:
         try:
-            self._send({"op": "done", "id": number, "results": results})
+            self._send({"op": "done", "id": message["id"], **done})
         except ValueError as error:  # a model's own code can answer with 100 MB, or with half a surrogate pair
             self._context.note(f"an answer that cannot be sent: {error}")
             sentence = "the model's answer is too large or holds text that is none"
-            self._send({"op": "done", "id": number, "results": [{"error": sentence, "reason": "model"}] * len(results)})
+            self._send({"op": "done", "id": message["id"], **_failures(message["items"], sentence)})
 
     def _send(self, message: dict[str, Any]) -> None:
         data = wire.pack(message)
@@ -116,12 +117,16 @@ class Worker:
         ctypes.CDLL(None).malloc_trim(0)  # loading and warming up leave tens of MB behind that nobody will use again
         seconds = round(time.monotonic() - start, 3)
         about = {"runtime": serving.runtime, "seconds": seconds, "warnings": serving.warnings}
-        self._send({"op": "loaded", "model": name, **about})
+        self._send({"op": "loaded", "model": name, **about, "decoded_as": serving.decoded_as})
 
     def _failed(self, name: str, sentence: str, cause: BaseException | None) -> None:
         if cause is not None:
             self._context.note(f"{name}: {describe(cause)}")
         self._send({"op": "failed", "model": name, "error": " ".join(sentence.split())[:1000]})
+
+
+def _failures(items: Sequence[wire.Item], sentence: str) -> wire.Message:
+    return {"results": [{"error": sentence, "reason": "model"}] * len(items)}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -137,6 +142,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, help="threads that this worker may keep busy")
     parser.add_argument("--max-bytes", type=int, default=16 * 2**20, help="largest picture, in bytes")
     parser.add_argument("--max-pixels", type=int, default=50_000_000, help="largest picture, in pixels")
+    parser.add_argument("--max-decoded-bytes", type=int, default=192 * 2**20, help="largest picture, in bytes decoded")
+    parser.add_argument("--costly-bytes", type=int, default=24 * 2**20, help="what a batch may cost to decode")
     return parser
 
 
@@ -180,7 +187,8 @@ def make_context(options: argparse.Namespace) -> LoadContext:
         note_to_stderr(os.getpid()),
         threads,
         options.models_cache,
-        PictureLimits(options.max_bytes, options.max_pixels),
+        PictureLimits(options.max_bytes, options.max_pixels, options.max_decoded_bytes),
+        options.costly_bytes,
         ThreadPoolExecutor(threads, "decoder") if threads > 1 else None,
     )
 

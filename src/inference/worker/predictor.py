@@ -8,13 +8,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from imageserver.errors import LimitExceeded, PictureError, describe
+from imageserver.errors import LimitExceeded, PictureError, TooCostly, describe
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Input, Manifest
 from imageserver.inference.worker import decode as images
 from imageserver.inference.worker import results
 from imageserver.inference.worker.context import LoadContext
-from imageserver.inference.worker.decode import Picture
+from imageserver.inference.worker.decode import DecodingBudget, Picture
 from imageserver.inference.worker.model_api import StatelessModel
 from imageserver.inference.worker.preprocessing import base
 
@@ -39,6 +39,10 @@ class PictureJob:
     rotate: int
     picture: Picture | None = None
     error: str = ""
+    limit: str = ""
+    """The setting that it exceeds, if it does."""
+    cost: int = 0
+    """Bytes that decoding it takes, of one for which there was not as much left (TooCostly)."""
 
 
 def batch_sizes(max_batch: int) -> list[int]:
@@ -80,23 +84,33 @@ class Serving:
         found = iter(self._answer(good) if good else [])
         return [next(found) if job.picture is not None else {"error": job.error, "reason": "picture"} for job in jobs]
 
+    @property
+    def decoded_as(self) -> tuple[int, int]:
+        """The channels, and the pixels of the shortest side, that pictures are decoded to."""
+        return self._channels, self._least
+
     def decode(self, jobs: list[PictureJob]) -> None:
         """Give each job its picture or its error; one that has its picture keeps it."""
+        budget = DecodingBudget(self.context.costly_bytes)
         if self.context.pool is not None and len(jobs) > 1:
-            list(self.context.pool.map(self._decode, jobs))
+            list(self.context.pool.map(lambda job: self._decode(job, budget), jobs))
         else:
             for job in jobs:
-                self._decode(job)
+                self._decode(job, budget)
 
-    def _decode(self, job: PictureJob) -> None:
+    def _decode(self, job: PictureJob, budget: DecodingBudget) -> None:
         if job.picture is not None:
             return
         try:
             limits = self.context.limits
             job.picture = images.decode(
-                job.data, channels=self._channels, least=self._least, rotate=job.rotate, limits=limits
+                job.data, channels=self._channels, least=self._least, rotate=job.rotate, limits=limits, budget=budget
             )
-        except (PictureError, LimitExceeded, ValueError) as error:
+        except TooCostly as error:
+            job.error, job.cost = str(error), error.cost
+        except LimitExceeded as error:
+            job.error, job.limit = str(error), error.limit
+        except (PictureError, ValueError) as error:
             job.error = str(error)
         except MemoryError:
             job.error = "there is not enough memory to decode this picture"

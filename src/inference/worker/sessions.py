@@ -126,7 +126,12 @@ class SessionWorker:
         data = self._arena[start : start + call["size"]]
         # No model input is given: a stateful model sees the frame as it came.
         pixels = decode.decode(
-            data, channels=3, least=sys.maxsize, rotate=call["rotate"], limits=self.context.limits
+            data,
+            channels=3,
+            least=sys.maxsize,
+            rotate=call["rotate"],
+            limits=self.context.limits,
+            budget=decode.DecodingBudget(self.context.costly_bytes),
         ).pixels
         if self.manifest.state is not None and self.manifest.state.frame == "pil":
             from PIL import Image

@@ -65,6 +65,8 @@ class RequestedModels:
         result = self._streams.ask(name, data, protocol=protocol, content=content, rotate=rotate, account=account)
         if "error" not in result:
             return result
+        if result["reason"] == "busy":
+            raise Refused(503, result["error"], Retry_After="5")
         if result["reason"] != "model":
             raise Refused(400 if result["reason"] == "body" else picture_status, result["error"])
         model = self.engine.models.get(name)

@@ -126,6 +126,28 @@ def test_which_jpegs_come_in_several_scans():
     assert image_header.read(one_colour_first).many_scans
 
 
+@pytest.mark.parametrize(
+    ("mode", "kind", "bytes_a_pixel"),
+    [
+        ("L", "PNG", 1), ("LA", "PNG", 4), ("RGB", "PNG", 3), ("RGBA", "PNG", 4), ("P", "PNG", 3), ("1", "PNG", 1),
+        ("I;16", "PNG", 2), ("L", "JPEG", 1), ("RGB", "JPEG", 3), ("CMYK", "JPEG", 4), ("RGB", "BMP", 3),
+        ("RGBA", "BMP", 4), ("RGB", "WEBP", 3), ("RGBA", "WEBP", 4), ("RGB", "TIFF", 3), ("RGBA", "TIFF", 4),
+        ("L", "TIFF", 3), ("I;16", "TIFF", 2),
+    ],
+)  # fmt: skip
+def test_what_pixels_take_decoded(mode, kind, bytes_a_pixel):
+    stream = io.BytesIO()
+    Image.new(mode, (31, 17)).save(stream, kind)
+    assert image_header.read(stream.getvalue()).decoded_bytes == 31 * 17 * bytes_a_pixel
+
+
+@pytest.mark.parametrize(("colour", "bytes_a_pixel"), [(0, 2), (2, 6), (4, 8), (6, 8)])
+def test_what_pixels_of_sixteen_bits_take_decoded(colour, bytes_a_pixel):
+    data = bytearray(png(colour=colour))
+    data[24] = 16
+    assert image_header.read(data).decoded_bytes == 7 * 5 * bytes_a_pixel
+
+
 BROKEN = {
     "nothing": (b"", "empty"),
     "text": (b"hello world, I am no picture", "no JPEG, PNG"),

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from imageserver.errors import LimitExceeded, PictureError
+from imageserver.errors import LimitExceeded, PictureError, TooCostly
 from imageserver.inference.worker import decode as images
 from imageserver.inference.worker.decode import PictureLimits
 
@@ -186,6 +187,60 @@ def test_limits_are_taken_from_the_header():
     bomb[16:24] = struct.pack(">II", 100_000, 100_000)
     with pytest.raises(LimitExceeded, match="100000x100000"):
         decode(bomb)
+
+
+def test_what_a_picture_takes_decoded_is_limited_by_its_header():
+    """Width, height, channels and depth: 16 bits with transparency take eight times what grey takes."""
+    with pytest.raises(
+        LimitExceeded, match="takes 24576 bytes once it is decoded, more than the 24575 allowed"
+    ) as found:
+        decode(encoded(upright().convert("RGBA"), "PNG"), limits=PictureLimits(max_decoded_bytes=24575))
+    assert found.value.limit == "max_decoded_bytes"
+    assert decode(encoded(upright(), "PNG"), limits=PictureLimits(max_decoded_bytes=18432)).size == (96, 64)
+    deep = cv2.imencode(".png", np.zeros((64, 96, 4), np.uint16))[1].tobytes()
+    with pytest.raises(LimitExceeded, match="takes 49152 bytes"):
+        decode(deep, limits=PictureLimits(max_decoded_bytes=49151))
+
+
+def test_texts_and_profiles_of_a_png_count_as_its_pixels_do():
+    """libpng inflates up to 8 MB of each: 500 of them take 15 s, whatever size the picture has."""
+    data = encoded(upright(), "PNG")
+    body = b"x\0\0" + zlib.compress(bytes(7_000_000), 9)
+    text = struct.pack(">I", len(body)) + b"zTXt" + body + struct.pack(">I", zlib.crc32(b"zTXt" + body))
+    assert decode(data[:33] + text + data[33:]).size == (96, 64)
+    with pytest.raises(LimitExceeded, match="bytes once it is decoded"):
+        decode(data[:33] + text * 100 + data[33:])
+
+
+def test_a_budget_is_shared_and_counts_jpegs_as_they_are_reduced():
+    budget = images.DecodingBudget(96 * 64 * 3 + 12 * 8 * 3)
+    jpeg, png = encoded(upright(), "JPEG"), encoded(upright(), "PNG")
+    assert decode(jpeg, least=8, budget=budget).pixels.shape == (8, 12, 3)
+    assert decode(png, least=8, budget=budget).pixels.shape == (64, 96, 3)
+    with pytest.raises(TooCostly) as found:
+        decode(jpeg, least=8, budget=budget)
+    assert found.value.cost == 12 * 8 * 3
+    with pytest.raises(TooCostly):
+        decode(encoded(upright(), "JPEG", progressive=True), least=8, budget=images.DecodingBudget(96 * 64 * 3 - 1))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_transparency_is_laid_over_white_in_strips_without_a_seam(channels, depth, monkeypatch):
+    pixels = np.random.default_rng(7).integers(0, np.iinfo(depth).max, (64, 96, 4), depth, endpoint=True)
+    data = cv2.imencode(".png", pixels)[1].tobytes()
+    whole = decode(data, channels=channels).pixels
+    monkeypatch.setattr(images, "STRIP_BYTES", 96 * 4 * 5)
+    assert np.array_equal(decode(data, channels=channels).pixels, whole)
+
+
+def test_a_costly_picture_is_shrunk_by_area_to_what_the_model_needs():
+    found = images.shrink(decode(encoded(upright(), "PNG")), 16, 10**6)
+    assert found.pixels.shape == (16, 24, 3)
+    assert found.size == (96, 64)
+    assert_corners(found.pixels, CORNERS)
+    assert images.shrink(found, 16, 10**6) is found
+    assert images.shrink(found, 16, 300).pixels.shape == (8, 12, 3)
 
 
 def test_a_chunk_that_claims_more_than_the_file_has_is_refused_before_opencv_allocates_it():

@@ -1,0 +1,174 @@
+"""The process that decodes costly pictures, one at a time, and what becomes of each.
+
+It is started with the first of them and ended when none has come for a minute. A picture that ends it, or takes too
+long, is answered with an error and put off (put_off.py): no model and no other picture is lost with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from imageserver import metrics
+from imageserver.inference.server.arena import Arena
+from imageserver.inference.server.batching import Work
+from imageserver.inference.server.child_process import ChildProcess
+from imageserver.inference.server.costly.put_off import PutOff
+from imageserver.inference.server.costly.queue import CostlyPicture, CostlyQueue
+from imageserver.inference.shared import wire
+from imageserver.limits import Limits, hit, note
+from imageserver.transport import hub
+
+KEEP_IDLE = 60.0
+"""Seconds that the process is kept for the next picture."""
+PATIENCE = 4.0
+"""So many times `--decode-time` may pass on the clock: the processor has others to serve first. Then it is killed."""
+START_TIME = 30.0
+"""Seconds more, for the process to start in."""
+
+
+class _Process:
+    """One process and its memory; `ask` is one question at a time."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        self._arena = Arena(1, wire.SLOT_BYTES)
+        self._answered = hub.Event()
+        self._answer: wire.Message | None = None
+        self.ended = self.reads = False
+        self.process = ChildProcess(
+            "costly pictures", "inference.worker.costly", arguments, self._on_message, self._on_exit, arena=self._arena
+        )
+
+    def ask(self, picture: CostlyPicture, timeout: float) -> wire.Message | None:
+        """Its answer; None when it ended, or was killed as that took longer than `timeout` seconds."""
+        work = picture.work
+        self._answer = None
+        self._answered.clear()
+        self._arena.write(0, 0, work.data)
+        about = {"size": len(work.data), "form": work.content, "rotate": work.rotate}
+        self.process.send({"op": "decode", "id": 0, **about, "channels": picture.channels, "least": picture.least})
+        if not self.ended and not self._answered.wait(timeout):
+            self.process.kill()
+            self._answered.wait()
+        return self._answer
+
+    def pixels(self, size: int) -> bytes:
+        return self._arena.read(0, 0, size)
+
+    def _on_message(self, message: wire.Message) -> None:
+        if message["op"] == "decoded":
+            self._answer = message
+            self._answered.set()
+        else:
+            self.reads = True
+
+    def _on_exit(self) -> None:
+        self.ended = True
+        self._answered.set()
+
+
+class CostlyPictures:
+    """Construct, spawn `run`, then `add`; `stop` ends the process.
+
+    Args:
+        arguments: for the process's command line, as a worker's.
+        limits: those of pictures.
+        decoded: called with each picture that was decoded, and what now is to be run.
+        warn: takes a sentence for the log.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        arguments: list[str],
+        limits: Limits,
+        *,
+        decoded: Callable[[CostlyPicture, Work], None],
+        warn: Callable[[str], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._arguments = [*arguments, "--decode-time", str(limits.decode_time)]
+        self._time_limit = limits.decode_time * PATIENCE + START_TIME
+        self._most = limits.costly_queue
+        self._queue = CostlyQueue(limits.costly_queue)
+        self._decoded, self._warn, self._clock = decoded, warn, clock
+        self.put_off = PutOff(limits.put_off_time)
+        self._process: _Process | None = None
+        self._wake = hub.Event()
+        self._stopping = False
+
+    def add(self, picture: CostlyPicture) -> None:
+        """Queue a picture; one that is put off, or for which there is no room, is answered at once."""
+        now, work = self._clock(), picture.work
+        if left := self.put_off.picture(work.data, now):
+            refuse(picture, f"decoding this picture failed a moment ago; it is tried again in {left:.0f} s")
+        elif left := self.put_off.owner(work.owner, now):
+            refuse(picture, f"pictures as large as this are taken from you again in {left:.0f} s; send it smaller")
+        elif self._queue.add(picture):
+            self._wake.set()
+        else:
+            hit("costly_queue")
+            refuse(picture, f"{self._most} pictures as large as this wait to be decoded; send one after the other")
+
+    def run(self) -> None:
+        """For ever; spawn it."""
+        while not self._stopping:
+            if not self._wake.wait(KEEP_IDLE):
+                self._end()
+            self._wake.clear()
+            while (picture := self._queue.pop()) is not None:
+                self._decode(picture)
+
+    def stop(self) -> None:
+        """Decode no more, and end the process."""
+        self._stopping = True
+        for picture in self._queue.drain():
+            picture.source.answered(picture.work, {"error": "the server is stopping", "reason": "model"})
+        self._end()
+
+    # ---- within -----------------------------------------------------------------------------------------------
+
+    def _decode(self, picture: CostlyPicture) -> None:
+        if self._process is None or self._process.ended:
+            self._process = _Process(self._arguments)
+        process = self._process
+        answer = process.ask(picture, self._time_limit)
+        if answer is None:
+            self._process = None
+            self._blame(picture, process)
+        elif "error" in answer:
+            metrics.COSTLY_PICTURES.inc("refused")
+            if answer["limit"]:
+                hit(answer["limit"])
+            picture.source.answered(picture.work, {"error": answer["error"], "reason": "picture"})
+        else:
+            metrics.COSTLY_PICTURES.inc("decoded")
+            work = picture.work
+            pixels = process.pixels(answer["size"])
+            self._decoded(
+                picture, Work(pixels, answer["form"], ticket=work.ticket, owner=work.owner, original=work.data)
+            )
+
+    def _blame(self, picture: CostlyPicture, process: _Process) -> None:
+        """The process ended under this picture."""
+        if self._stopping:
+            return
+        metrics.COSTLY_PICTURES.inc("ended")
+        end = process.process.exit_text
+        sender = picture.work.owner or "nobody in particular"
+        sentence = f"decoding a picture of {sender} ended its process by {end}; the picture is put off"
+        self._warn(note(sentence, "decode_time" if "SIGXCPU" in end else ""))
+        if process.reads:
+            self.put_off.blame(picture.work.owner, picture.work.data, self._clock())
+        error = "the picture takes too long to decode, or is damaged: send it smaller"
+        picture.source.answered(picture.work, {"error": error, "reason": "picture"})
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.process.end()
+
+
+def refuse(picture: CostlyPicture, sentence: str) -> None:
+    """Answer it without decoding it."""
+    metrics.COSTLY_PICTURES.inc("put off")
+    picture.source.answered(picture.work, {"error": sentence, "reason": "busy"})

@@ -1,0 +1,138 @@
+"""Whose pictures are looked at more closely, since a worker ended or hung while it ran them.
+
+A batch that ended a worker is taken apart: each of its sources is a *suspect*, and what it sends next is decoded in
+the process of the costly pictures and then runs alone. A picture that is answered so clears its source. One under
+which the worker ends again is found: it is put off, and after the second such its sender at that model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from imageserver.inference.server.batching import QueuedSource, Source, Work
+from imageserver.inference.server.costly.decoder import CostlyPictures
+from imageserver.inference.server.costly.put_off import PutOff
+from imageserver.inference.server.costly.queue import CostlyPicture
+from imageserver.inference.server.model import SharedModel
+from imageserver.inference.server.worker import RunningBatch
+from imageserver.inference.shared import wire
+from imageserver.limits import Limits
+
+MOST = 1000
+"""Sources that are remembered; the oldest are forgotten for newer ones."""
+
+
+class Isolation:
+    """`active` is False nearly always, and then only what a worker set aside comes here.
+
+    Args:
+        models: the catalogue's own dictionary.
+        arguments: for the command line of the process that decodes.
+        limits: those of pictures.
+        wake: called when a picture waits at its model that did not before.
+        warn: takes a sentence for the log.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, SharedModel],
+        arguments: list[str],
+        limits: Limits,
+        *,
+        wake: Callable[[], None],
+        warn: Callable[[str], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.costly = CostlyPictures(arguments, limits, decoded=self._decoded, warn=warn, clock=clock)
+        self.active = False
+        self._models, self._wake, self._clock = models, wake, clock
+        self._costly_bytes = limits.costly_bytes
+        self._put_off = PutOff(limits.put_off_time)
+        self._suspects: dict[Source, None] = {}
+
+    def set_aside(
+        self, batch: RunningBatch, aside: dict[int, int], results: list[wire.Result]
+    ) -> tuple[list[tuple[Source, Work]], list[wire.Result]]:
+        """Take out what a worker did not decode: too costly for the rest of its batch, or for any.
+
+        Args:
+            batch: what ran.
+            aside: the cost of each such picture in bytes, by its index.
+            results: what was answered.
+
+        Returns:
+            The works and results that stay.
+        """
+        model = self._models[batch.model]
+        for index, cost in aside.items():
+            source, work = batch.works[index]
+            if cost <= self._costly_bytes:
+                model.waiting.put_back(QueuedSource(source, self._clock(), work))
+            else:
+                self.costly.add(CostlyPicture(source, work, model.name, *model.decoded_as))
+        stay = [index for index in range(len(results)) if index not in aside]
+        return [batch.works[index] for index in stay], [results[index] for index in stay]
+
+    def ended(self, batch: RunningBatch) -> Work | None:
+        """A worker ended while it ran this; returns the picture that it ended of, where that is known."""
+        self.active = True
+        if batch.alone and batch.works:
+            source, work = batch.works.pop()
+            self._put_off.blame(_at(batch.model, work.owner), work.original or work.data, self._clock())
+            error = f"the worker process ended while {batch.model!r} ran on this picture"
+            source.answered(work, {"error": error, "reason": "model"})
+            return work
+        self._suspects.update(dict.fromkeys(source for source, _work in batch.works))
+        while len(self._suspects) > MOST:
+            del self._suspects[next(iter(self._suspects))]
+        return None
+
+    def clear(self, works: Iterable[tuple[Source, Work]]) -> None:
+        """These were answered."""
+        for source, _work in works:
+            self._suspects.pop(source, None)
+
+    def refresh(self) -> None:
+        """Forget what is over; to be called now and then."""
+        if self.active:
+            self._put_off.prune(self._clock())
+            for source in [source for source in self._suspects if not source.wanted]:
+                del self._suspects[source]
+            self.active = bool(self._suspects or self._put_off.pictures or self._put_off.owners)
+
+    def admits(self, model: SharedModel, turn: QueuedSource, work: Work) -> bool:
+        """Whether the picture may run now, if need be alone; one that may not is answered or decoded apart first."""
+        now = self._clock()
+        left = self._put_off.picture(work.original or work.data, now)
+        if left:
+            return _refuse(turn, work, f"the worker ended with this picture; it is tried again in {left:.0f} s")
+        if left := self._put_off.owner(_at(model.name, work.owner), now):
+            sentence = f"the model {model.name!r} ended with several of your pictures; it takes more in {left:.0f} s"
+            return _refuse(turn, work, sentence)
+        if turn.source not in self._suspects:
+            return True
+        if work.content.startswith((wire.CONTENT_PIXELS, wire.CONTENT_INFERENCE)):
+            turn.alone = True
+            return True
+        self.costly.add(CostlyPicture(turn.source, work, model.name, *model.decoded_as))
+        return False
+
+    def _decoded(self, picture: CostlyPicture, work: Work) -> None:
+        """A costly picture has become pixels: they run as the next."""
+        model = self._models.get(picture.model)
+        if model is None or model.unusable:
+            error = model.trouble if model else f"the model {picture.model!r} was removed"
+            picture.source.answered(work, {"error": error, "reason": "model"})
+            return
+        model.waiting.put_back(QueuedSource(picture.source, self._clock(), work))
+        self._wake()
+
+
+def _at(model: str, owner: str) -> str:
+    return f"{owner} at {model}" if owner else ""
+
+
+def _refuse(turn: QueuedSource, work: Work, sentence: str) -> bool:
+    turn.source.answered(work, {"error": sentence, "reason": "busy"})
+    return False

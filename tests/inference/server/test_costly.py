@@ -1,0 +1,255 @@
+"""What is costly to decode, or ends a worker, costs its sender its answer and nobody else anything: real processes."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.running import PATIENCE, TEST_MODELS, alive, picture
+
+from imageserver import metrics
+from imageserver.inference.server.batching import Work
+from imageserver.inference.server.costly.put_off import LONGEST, MOST, PutOff
+from imageserver.inference.server.costly.queue import OWNERS, CostlyPicture, CostlyQueue
+from imageserver.inference.server.engine import Engine
+from imageserver.inference.server.restart_limit import RestartLimit
+from imageserver.inference.shared import wire
+from imageserver.inference.shared.registry import Registry
+from imageserver.limits import Limits
+from imageserver.transport import hub
+
+LIMITS = Limits(costly_bytes=2**20, decode_time=1, costly_queue=2, put_off_time=5.0, max_decoded_bytes=2**32)
+FATAL = 250
+FRAGILE = f"""
+import os
+
+class Model:
+    def __init__(self, folder, manifest):
+        pass
+
+    def predict(self, batch):
+        grey = [round(float(picture.mean())) for picture in batch]
+        if {FATAL} in grey:
+            os.kill(os.getpid(), 9)
+        return [{{"label": str(value), "score": 1.0, "labels": []}} for value in grey]
+"""
+
+
+class Source:
+    """Offers one picture and keeps what becomes of it."""
+
+    def __init__(self, data: bytes, owner: str = "") -> None:
+        self.work = Work(data, owner=owner)
+        self.results: list[wire.Result] = []
+        self.losses = 0
+        self.wanted = True
+
+    def take(self, model: str) -> Work | None:
+        return self.work
+
+    def answered(self, work: Work, result: wire.Result) -> None:
+        self.results.append(result)
+
+    def lost(self, work: Work, reason: str) -> None:
+        self.losses += 1
+
+    @property
+    def said(self) -> str:
+        result = self.results[0]
+        return result["error"] if "error" in result else result["label"]
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def png(width: int, height: int, value: int = 40, between: bytes = b"") -> bytes:
+    """Grey, 8 bits."""
+    rows = zlib.compress((b"\0" + bytes([value]) * width) * height)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + between + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def endless(number: int = 0) -> bytes:
+    """A PNG of 100 KB and 64x64 pixels that takes 5 s to decode: of texts that libpng inflates."""
+    text = chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(7_900_000), 9))
+    return png(64, 64, number, text * 150)
+
+
+def until(condition: object) -> None:
+    assert callable(condition)
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        hub.sleep(0.01)
+
+
+class Running:
+    """An engine with one worker over a copy of test models, `fragile` among them."""
+
+    def __init__(self, models: Path) -> None:
+        self.lines: list[str] = []
+        for name in ("echo", "crash"):
+            shutil.copytree(TEST_MODELS / name, models / name)
+        shutil.copytree(TEST_MODELS / "echo", models / "fragile")
+        (models / "fragile" / "model.py").write_text(FRAGILE)
+        self.engine = Engine(
+            Registry(models),
+            workers=1,
+            worker_arguments=["--costly-bytes", str(LIMITS.costly_bytes), "--max-decoded-bytes", str(2**32)],
+            time_limit=20.0,
+            max_requests=100,
+            limits=LIMITS,
+            log=self.lines.append,
+            warn=self.lines.append,
+        )
+
+    def submit(self, data: bytes, owner: str = "", model: str = "echo") -> Source:
+        source = Source(data, owner)
+        self.engine.submit(source, model)
+        return source
+
+    def ask(self, data: bytes, owner: str = "", model: str = "echo") -> str:
+        source = self.submit(data, owner, model)
+        until(lambda: source.results)
+        return source.said
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    found = Running(tmp_path)
+    found.engine.start(["echo", "fragile"])
+    assert found.engine.wait_ready("echo"), found.lines
+    assert found.engine.wait_ready("fragile"), found.lines
+    yield found
+    pids = found.engine.worker_pids()
+    found.engine.stop(1.0)
+    assert not any(alive(pid) for pid in pids)
+
+
+def test_costly_pictures_are_decoded_apart_and_answered_alike(running: Running) -> None:
+    decoded = metrics.COSTLY_PICTURES.child("decoded").value
+    assert running.ask(png(2000, 1000, 70)) == "70"
+    assert metrics.COSTLY_PICTURES.child("decoded").value == decoded + 1
+    source = running.submit(png(2000, 1000, 71))
+    until(lambda: source.results)
+    assert source.results[0]["size"] == [2000, 1000], "as it was, not as it was reduced"
+
+
+def test_ordinary_pictures_go_on_while_a_costly_one_is_decoded(running: Running) -> None:
+    """With one worker, and from the same sender."""
+    slow = running.submit(png(4000, 4000, between=chunk(b"tEXt", b"x")), "address 1.2.3.4")
+    assert running.ask(picture(8), "address 1.2.3.4") == "8"
+    assert running.ask(picture(9), "address 5.6.7.8") == "9"
+    until(lambda: slow.results)
+    assert slow.said == "40"
+
+
+def test_one_sender_has_few_costly_pictures_waiting(running: Running) -> None:
+    sources = [running.submit(png(1500, 1000, number), "address 1.2.3.4") for number in range(8)]
+    other = running.submit(png(1500, 1000, 99), "user anna")
+    until(lambda: all(source.results for source in [*sources, other]))
+    refused = [source for source in sources if source.results[0].get("reason") == "busy"]
+    assert refused
+    assert "send one after the other" in refused[0].said
+    assert other.said == "99"
+
+
+def test_a_picture_that_takes_too_long_costs_its_sender_its_answer_and_no_model_a_worker(running: Running) -> None:
+    restarts, pids = metrics.WORKER_RESTARTS.total(), running.engine.worker_pids()
+    assert "too long to decode" in running.ask(endless(), "address 1.2.3.4")
+    assert "tried again in" in running.ask(endless(), "address 5.6.7.8"), "the same bytes, whoever sends them"
+    assert running.ask(png(1500, 1000), "address 1.2.3.4") == "40", "one may be a mistake"
+    assert "too long to decode" in running.ask(endless(1), "address 1.2.3.4")
+    assert "taken from you again in" in running.ask(png(1500, 1000), "address 1.2.3.4")
+    assert running.ask(png(1500, 1000), "address 5.6.7.8") == "40"
+    assert running.ask(picture(8), "address 1.2.3.4") == "8", "ordinary ones of the same address go on"
+    assert (metrics.WORKER_RESTARTS.total(), running.engine.worker_pids()) == (restarts, pids)
+    assert any("address 1.2.3.4 ended its process by signal SIGXCPU" in line for line in running.lines)
+
+
+def test_a_batch_that_ended_a_worker_is_taken_apart_and_the_picture_found(running: Running) -> None:
+    restarts = metrics.WORKER_RESTARTS.total()
+    sources = [running.submit(picture(grey), f"address {grey}", "fragile") for grey in (10, 20, FATAL, 30)]
+    until(lambda: all(source.losses for source in sources))
+    for source in sources:  # as streams and requests do
+        running.engine.submit(source, "fragile")
+    until(lambda: all(source.results for source in sources))
+    assert [source.said for source in sources if source is not sources[2]] == ["10", "20", "30"]
+    assert "ended while 'fragile' ran on this picture" in sources[2].said
+    assert metrics.WORKER_RESTARTS.total() == restarts + 2
+    assert running.engine.models["fragile"].state == "ready"
+    assert "tried again in" in running.ask(picture(FATAL), "address 9", "fragile")
+    assert running.ask(picture(11), f"address {FATAL}", "fragile") == "11"
+
+
+# ---- without processes --------------------------------------------------------------------------------------------
+
+
+def test_owners_take_turns() -> None:
+    queue = CostlyQueue(3)
+
+    def waiting(owner: str) -> CostlyPicture:
+        return CostlyPicture(Source(b"x", owner), Work(b"x", owner=owner), "echo", 1, 0)
+
+    assert [queue.add(waiting("a")) for _ in range(4)] == [True, True, True, False]
+    assert queue.add(waiting("b"))
+    gone = waiting("c")
+    assert queue.add(gone)
+    assert isinstance(gone.source, Source)
+    gone.source.wanted = False
+    popped = [queue.pop() for _ in range(5)]
+    assert [found.work.owner if found else None for found in popped] == ["a", "b", "a", "a", None]
+    assert len(queue) == 0
+    added = [queue.add(waiting(f"owner {number}")) for number in range(3 * OWNERS + 1)]
+    assert added == [True] * 3 * OWNERS + [False]
+    assert len(queue.drain()) == 3 * OWNERS
+
+
+def test_a_picture_is_put_off_and_who_sends_several() -> None:
+    table = PutOff(30.0)
+    table.blame("user anna", b"one", 0.0)
+    assert (table.picture(b"one", 10.0), table.picture(b"two", 10.0)) == (20.0, 0.0)
+    assert table.owner("user anna", 1.0) == 0.0
+    table.blame("user anna", b"two", 10.0)
+    assert table.owner("user anna", 10.0) == 30.0
+    table.blame("user anna", b"three", 10.0)
+    assert table.owner("user anna", 10.0) == 60.0
+    assert table.owner("user bert", 10.0) == 0.0
+    for _ in range(100):
+        table.blame("user anna", b"four", 20.0)
+    assert table.owner("user anna", 20.0) == LONGEST
+    table.blame("user anna", b"five", 1000.0)
+    table.prune(5000.0)
+    assert not table.pictures
+    assert not table.owners
+
+
+def test_what_is_put_off_is_bounded() -> None:
+    table = PutOff(30.0)
+    for number in range(MOST + 10):
+        table.blame(f"user {number}", number.to_bytes(4, "big"), 0.0)
+        table.blame(f"user {number}", number.to_bytes(4, "big"), 0.0)
+    assert len(table.pictures) == len(table.owners) == MOST
+    assert table.owner("user 0", 0.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("owners", "fault"),
+    [
+        (["", "", "", "", ""], True),
+        (["a"] * 40, False),
+        (["a", "b"] * 20, False),
+        (["a", "b", "c"], False),
+        (["a", "b", "c", "a", "b"], True),
+    ],
+)
+def test_what_one_sender_does_is_not_the_models_fault(owners: list[str], fault: bool) -> None:
+    limit = RestartLimit()
+    said = [limit.add(float(at), owner) for at, owner in enumerate(owners)]
+    assert (True in said) is fault
