@@ -129,6 +129,14 @@ class Limits:
         _CONNECTIONS, 32 * KIB, "bytes", 1024, MIB, label="header_bytes",
         help="request line and headers of a request together",
     )
+    max_headers: int = _limit(
+        _CONNECTIONS, 100, "count", 8, 10_000, label="headers",
+        help="headers of a request, and of what follows a body in chunks",
+    )
+    max_chunk_line: int = _limit(
+        _CONNECTIONS, 256, "bytes", 32, 16 * KIB, label="chunk_line_bytes",
+        help="line before each chunk of a body: its size and extensions",
+    )
     header_time: float = _limit(
         _CONNECTIONS, 10.0, "seconds", SHORTEST, HOUR, label="header_seconds",
         help="time for a request's headers to arrive in",

@@ -1,6 +1,7 @@
 """h11 on a socket: the events of one HTTP connection, read and written within the limits of time and size.
 
-The grammar of HTTP/1.1 is h11's; what answers the requests is not known here.
+The grammar of HTTP/1.1 is h11's; where that is lenient, `strictness.py` looks at the bytes before h11 does. What
+answers the requests is not known here.
 
             a request's head                    the request's end
     IDLE ---------------------> ANSWERING -----------------------> IDLE
@@ -20,6 +21,7 @@ from imageserver.errors import Refusal
 from imageserver.limits import Limits, note
 from imageserver.transport import hub
 from imageserver.transport.fairness import Turn
+from imageserver.transport.http import strictness
 
 READ_BYTES = 64 * 1024
 
@@ -40,7 +42,7 @@ class HttpChannel:
     `log` takes one line at a time.
     """
 
-    __slots__ = ("_clock", "_events", "_limits", "_turn", "keep_alive_asked", "log", "peer", "sock", "state")
+    __slots__ = ("_chunks", "_clock", "_events", "_limits", "_turn", "keep_alive_asked", "log", "peer", "sock", "state")
 
     def __init__(
         self, sock: hub.Socket, peer: str, limits: Limits, clock: Callable[[], float], log: Callable[[str], None]
@@ -48,6 +50,8 @@ class HttpChannel:
         self.sock, self.peer, self.log = sock, peer, log
         self._limits, self._clock, self._turn = limits, clock, Turn(clock)
         self._events = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.max_header_bytes)
+        self._chunks: strictness.ChunkedFraming | None = None
+        """Of the body that is being read, if that comes in chunks."""
         self.state = ChannelState.IDLE
         self.keep_alive_asked = False
         """Whether a client of HTTP/1.0 wants the connection kept, and so has to be told that it is."""
@@ -68,12 +72,18 @@ class HttpChannel:
                 event = self._wait_for_head()
             if not isinstance(event, h11.Request):
                 return None  # the client closed, or asked for nothing in time
-            _check(event, self._limits)
+            values = dict(event.headers)
+            strictness.check_request(event, values, self._limits)
+            self._chunks = None
+            if b"transfer-encoding" in values:
+                self._chunks = strictness.ChunkedFraming(self._limits)
+                self._chunks.feed(self._events.trailing_data[0])
         except Refusal:
             self._enter(ChannelState.ANSWERING)
             raise
         self._enter(ChannelState.ANSWERING)
-        self.keep_alive_asked = _asks_to_keep(event)
+        # h11 keeps no connection of HTTP/1.0.
+        self.keep_alive_asked = event.http_version == b"1.0" and b"keep-alive" in values.get(b"connection", b"").lower()
         if self.keep_alive_asked:
             self._take_as_1_1(event)
         return event
@@ -84,7 +94,10 @@ class HttpChannel:
         event = self._parse()
         if event is h11.NEED_DATA:
             self.sock.settimeout(max(timeout, 0.001))
-            self._events.receive_data(self.sock.recv(READ_BYTES))
+            data = self.sock.recv(READ_BYTES)
+            if self._chunks is not None:
+                self._chunks.feed(data)
+            self._events.receive_data(data)
             event = self._parse()
         return event
 
@@ -175,6 +188,8 @@ class HttpChannel:
     def _parse(self) -> Any:
         """The next event of what has been read. Raises Refusal."""
         in_head = self._events.their_state is h11.IDLE
+        if in_head:
+            strictness.check_head(self._events.trailing_data[0], self._limits)
         try:
             return self._events.next_event()
         except h11.RemoteProtocolError as error:
@@ -208,39 +223,12 @@ class HttpChannel:
                 return
 
 
-def _asks_to_keep(request: h11.Request) -> bool:
-    """Whether it is of HTTP/1.0, where h11 keeps no connection, and asks to keep it."""
-    values = dict(request.headers)
-    asks = b"keep-alive" in values.get(b"connection", b"").lower() and b"transfer-encoding" not in values
-    return asks and bool(request.http_version == b"1.0")
-
-
-def _check(request: h11.Request, limits: Limits) -> None:
-    """Raises Refusal for a request that is too large, or that others may read otherwise."""
-    if len(request.method) + len(request.target) + 10 > limits.max_request_line:
-        raise _long_line(limits)
-    if sum(len(name) + len(value) + 4 for name, value in request.headers) > limits.max_header_bytes:
-        raise _long_headers(limits)  # h11 limits what it waits for only
-    values = dict(request.headers)
-    if b"content-length" in values and b"transfer-encoding" in values:
-        # A proxy may have counted where h11 reads chunks: what one takes for a body the other takes for a request.
-        raise Refusal(400, "This is not a proper HTTP request: it has both Content-Length and Transfer-Encoding.")
-    if int(values.get(b"content-length", 0)) > limits.max_body_bytes:
-        raise Refusal(413, f"A request body may have {limits.max_body_bytes} bytes.", "max_body_bytes")
-
-
 def _misread(error: h11.RemoteProtocolError, head: bytes | None, ended: bool, limits: Limits) -> Refusal:
     """The refusal of what h11 could not read; `head`: what there is of the headers, if it was reading them."""
-    if error.error_status_hint == 431 and head is not None:  # it will not wait any longer for the end of the headers
-        return _long_headers(limits) if b"\n" in head[: limits.max_request_line] else _long_line(limits)
-    limit = "max_header_bytes" if error.error_status_hint == 431 else ""
-    reason = str(error).partition(": bytearray(")[0]  # what follows is h11's memory
-    return Refusal(error.error_status_hint, f"This is not a proper HTTP request: {reason}.", limit, log=not ended)
-
-
-def _long_line(limits: Limits) -> Refusal:
-    return Refusal(414, f"The request line is longer than {limits.max_request_line} bytes.", "max_request_line")
-
-
-def _long_headers(limits: Limits) -> Refusal:
-    return Refusal(431, f"The headers are longer than {limits.max_header_bytes} bytes.", "max_header_bytes")
+    if error.error_status_hint == 431:
+        if head is None or b"\n" in head[: limits.max_request_line]:
+            return strictness.long_headers(limits)
+        return strictness.long_line(limits)  # it will not wait any longer for the end of the headers
+    refusal = strictness.doubt(str(error).partition(": bytearray(")[0])  # what follows is h11's memory
+    refusal.log = not ended
+    return refusal

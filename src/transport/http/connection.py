@@ -18,6 +18,7 @@ from imageserver.transport import hub
 from imageserver.transport.budget import Budget
 from imageserver.transport.http.channel import ChannelState, HttpChannel
 from imageserver.transport.http.clients import ClientAddresses
+from imageserver.transport.http.strictness import path_of
 from imageserver.transport.http.wsgi import Body, Response
 
 if TYPE_CHECKING:
@@ -132,9 +133,7 @@ class HttpConnection:
         `transport.upgrade` is the Upgrade header, which an application may ignore: those that know none never see it.
         """
         channel = self._channel
-        target = request.target.decode("latin-1")
-        if target[:1] != "/" and "://" in target:  # absolute form, section 3.2.2 of RFC 9112
-            target = "/" + target.split("://", 1)[1].partition("/")[2]
+        target = path_of(request.target.decode("latin-1"))
         path, _, query = target.partition("?")
         host, port = channel.sock.getsockname()[:2]
         environ: WSGIEnvironment = {
