@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The programs of the system that the tests drive: a browser, a display without a screen, nginx, Node.
+# The programs of the system that the tests drive: a browser, a display without a screen, nginx, HAProxy, Node.
 # Installs what is missing on Debian 12 and Ubuntu 24.04, and does nothing when all is there.
 # `make run` needs none of it.
 set -euo pipefail
@@ -15,6 +15,7 @@ want Xvfb xvfb
 want xdotool xdotool
 want import imagemagick
 want nginx nginx-light nginx
+want haproxy haproxy
 want node nodejs
 want npm npm
 want ssh-keygen openssh-client

@@ -42,7 +42,10 @@ class HttpChannel:
     `log` takes one line at a time.
     """
 
-    __slots__ = ("_chunks", "_clock", "_events", "_limits", "_turn", "keep_alive_asked", "log", "peer", "sock", "state")
+    __slots__ = (
+        "_chunks", "_clock", "_events", "_limits", "_turn",
+        "keep_alive_asked", "log", "method", "peer", "sock", "state",
+    )  # fmt: skip
 
     def __init__(
         self, sock: hub.Socket, peer: str, limits: Limits, clock: Callable[[], float], log: Callable[[str], None]
@@ -53,6 +56,8 @@ class HttpChannel:
         self._chunks: strictness.ChunkedFraming | None = None
         """Of the body that is being read, if that comes in chunks."""
         self.state = ChannelState.IDLE
+        self.method = "GET"
+        """Of the request that is being answered."""
         self.keep_alive_asked = False
         """Whether a client of HTTP/1.0 wants the connection kept, and so has to be told that it is."""
 
@@ -72,7 +77,7 @@ class HttpChannel:
                 event = self._wait_for_head()
             if not isinstance(event, h11.Request):
                 return None  # the client closed, or asked for nothing in time
-            values = dict(event.headers)
+            self.method, values = event.method.decode("ascii"), dict(event.headers)
             strictness.check_request(event, values, self._limits)
             self._chunks = None
             if b"transfer-encoding" in values:

@@ -137,7 +137,7 @@ class HttpConnection:
         path, _, query = target.partition("?")
         host, port = channel.sock.getsockname()[:2]
         environ: WSGIEnvironment = {
-            "REQUEST_METHOD": request.method.decode("ascii"),
+            "REQUEST_METHOD": channel.method,
             "SCRIPT_NAME": "",
             "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
             "QUERY_STRING": query,
@@ -187,7 +187,7 @@ class HttpConnection:
             response.refuse(Refusal(500, "Something went wrong in the server; its log says what.", log=False))
 
     def _refuse(self, refusal: Refusal) -> None:
-        Response(self._channel, "GET").refuse(refusal)
+        Response(self._channel, self._channel.method).refuse(refusal)
 
 
 def _add_headers(environ: WSGIEnvironment, request: h11.Request) -> None:

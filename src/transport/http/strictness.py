@@ -103,7 +103,7 @@ def _check_body(request: h11.Request, values: dict[bytes, bytes], limits: Limits
     elif length is None or not (size := int(length)):
         return
     elif size > limits.max_body_bytes:
-        raise Refusal(413, f"A request body may have {limits.max_body_bytes} bytes.", "max_body_bytes")
+        raise too_large(limits)
     if request.method in _NO_BODY:
         raise doubt("a GET or HEAD has a body: what it asks for belongs into the path and the query")
 
@@ -139,6 +139,11 @@ def long_headers(limits: Limits) -> Refusal:
     return Refusal(431, f"The headers are longer than {limits.max_header_bytes} bytes.", "max_header_bytes")
 
 
+def too_large(limits: Limits) -> Refusal:
+    """The refusal of a body over its limit."""
+    return Refusal(413, f"A request body may have {limits.max_body_bytes} bytes.", "max_body_bytes")
+
+
 class ChunkedFraming:
     """The framing of one chunked body, followed through its bytes as they come and before h11 reads them.
 
@@ -146,12 +151,14 @@ class ChunkedFraming:
     h11 looks at the line ends behind chunks; here it is the lines.
     """
 
-    __slots__ = ("_begun", "_data_left", "_ended", "_limits", "_trailer_bytes", "_trailers", "_wrong")
+    __slots__ = ("_begun", "_data_left", "_ended", "_limits", "_size", "_trailer_bytes", "_trailers", "_wrong")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._begun = b""
         """A line of which the end has not come yet."""
+        self._size = 0
+        """Of the body, as far as it has been said."""
         self._data_left = 0
         """Bytes to the next line: what remains of a chunk and of the line end behind it."""
         self._trailers = -1
@@ -202,6 +209,9 @@ class ChunkedFraming:
         if found is None:
             raise doubt("a chunk of its body begins with something other than its size")
         size = int(found[1], 16)
+        self._size += size
+        if self._size > self._limits.max_body_bytes:
+            raise too_large(self._limits)
         if size:
             self._data_left = size + 2
         else:

@@ -203,6 +203,11 @@ def test_a_refused_body_that_was_never_asked_for_ends_the_connection(serve: Serv
     ("request_line_bytes", 414, [head("/" + "x" * 1000)]),
     ("request_line_bytes", 414, [b"GET /" + b"x" * 200_000]),
     ("header_bytes", 431, [head(X_Long="x" * 5000)]),
+    ("headers", 431, [head()[:-2] + b"a:\r\n" * 100 + b"\r\n"]),
+    ("headers", 431, [head("/echo", "POST", Transfer_Encoding="chunked"), b"0\r\n" + b"a:\r\n" * 101 + b"\r\n"]),
+    ("chunk_line_bytes", 400, [head("/echo", "POST", Transfer_Encoding="chunked"), b"5;" + b"a" * 300 + b"\r\nhello\r\n0\r\n\r\n"]),
+    ("chunk_line_bytes", 400, [head("/echo", "POST", Transfer_Encoding="chunked"), b"5;" + b"a" * 300]),
+    ("body_bytes", 413, [head("/echo", "POST", Transfer_Encoding="chunked"), b"FFFFFFFFFFFFFFFF\r\n"]),
     ("header_seconds", 408, [b"GET / HTTP/1.1\r\nHo"]),
     ("body_bytes", 413, [head("/echo", "POST", Content_Length="100001"), b"x" * 100_001]),
     ("body_bytes", 413, [head("/echo", "POST", Transfer_Encoding="chunked"), b"186a1\r\n" + b"x" * 100_001 + b"\r\n0\r\n\r\n"]),
@@ -213,6 +218,13 @@ def test_limit(serve: Serve, limit: str, status: int, pieces: list[bytes]) -> No
     before = served.state()["limits"].get(limit, 0)
     assert talk(served.port, *pieces).startswith(f"HTTP/1.1 {status}".encode())
     assert served.state()["limits"][limit] == before + 1
+
+
+def test_a_refused_head_request_is_told_so_without_a_body(serve: Serve) -> None:
+    served = serve(http=SMALL)
+    for headers in ({"Content_Length": "100001"}, {"Expect": "other"}):
+        answer = talk(served.port, head("/echo", "HEAD", **headers))
+        assert answer.startswith(b"HTTP/1.1 4") and answer.endswith(b"\r\n\r\n")
 
 
 def test_a_slow_body_is_cut_with_its_answer(serve: Serve) -> None:
