@@ -27,6 +27,7 @@ import bootstrap
 bootstrap.provide_package()
 
 import greenlet
+import h11
 from tests.conformance.plain import websocket_app
 
 from imageserver import errors, metrics
@@ -212,6 +213,8 @@ def main() -> None:
             "descriptors": len(os.listdir("/proc/self/fd")),
             "greenlets": sum(isinstance(thing, greenlet.greenlet) and not thing.dead for thing in gc.get_objects()),
             "resident": resident,
+            "headers": sum(isinstance(thing, dict) and "HTTP_X_KEPT" in thing for thing in gc.get_objects()),
+            "requests": sum(isinstance(thing, h11.Request) for thing in gc.get_objects()),
         })  # fmt: skip
 
     server = HttpServer(

@@ -150,6 +150,7 @@ class EngineServer:
         if session.state is EngineState.WEBSOCKET:
             raise EngineRefusal(BAD_REQUEST)
         if request.polls:
+            request.forget_headers()
             return polling.poll(request, session)
         if request.method == "POST":
             return polling.post(request, session)
@@ -162,6 +163,7 @@ class EngineServer:
         ws = accept(request.environ, self._base64_limits if base64 else self._ws_limits, account)
         if ws is None:
             raise EngineRefusal(BAD_REQUEST, headers=[("Sec-WebSocket-Version", "13")])
+        request.forget_headers()
         try:
             if session is None:
                 new = self._new(request, account)

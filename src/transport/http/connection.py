@@ -113,6 +113,7 @@ class HttpConnection:
             return False
         body = Body(channel, self._site.limits, self._site.clock)
         environ = self._environ(request, body)
+        del request  # its headers would be kept twice, for as long as a WebSocket or a poll lasts
         address = environ["REMOTE_ADDR"]
         counted = address != channel.peer and clients.trusted(channel.peer)
         if counted and not clients.enter(address):

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+LONGEST = 512
+"""Characters of an origin: a scheme, a name of at most 253, and a port."""
+
 _PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -22,6 +25,8 @@ class Origins:
     def allows(self, environ: WSGIEnvironment) -> bool:
         """Whether this request may be answered. One without an Origin header comes from no web page and may."""
         origin: str = environ.get("HTTP_ORIGIN", "").lower()
+        if len(origin) > LONGEST:
+            return False
         if not origin or self._all or origin in self._allowed:
             return True
         scheme = environ["wsgi.url_scheme"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import requests
+import websocket
 from tests.conformance.peer import Polling, fetch, framed
 from tests.transport.sio import PATH
 
@@ -88,3 +89,24 @@ def test_sessions_count_as_connections(serve: Serve, version: int, limit: str, s
         again = connection.get(url, timeout=20)
         assert again.status_code == 200
         connection.post(end(again), framed(version, "1"), timeout=20)
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_no_headers_are_kept(serve: Serve, version: int) -> None:
+    """Thousands of sessions would keep 32 KiB each: those on a WebSocket, on polling, and polls that wait."""
+    served = serve()
+    headers = {"X-Kept": "x" * 1000}
+    url = served.url(PATH, EIO=version, transport="polling")
+    sid = requests.get(url, headers=headers, timeout=20).text.partition('"sid":"')[2].partition('"')[0]
+    if version == 4:
+        fetch(f"{url}&sid={sid}", b"40")
+    fetch(f"{url}&sid={sid}")
+    polling_thread = threading.Thread(target=lambda: requests.get(f"{url}&sid={sid}", headers=headers, timeout=20))
+    polling_thread.start()
+    address = served.url(PATH, EIO=version, transport="websocket").replace("http", "ws")
+    ws = websocket.create_connection(address, header=headers, timeout=20)
+    assert ws.recv().startswith("0{")
+    served.wait(lambda state: state["requests"] == 0 and state["headers"] == 0)
+    ws.close()
+    fetch(f"{url}&sid={sid}", framed(version, "1").encode())
+    polling_thread.join()
