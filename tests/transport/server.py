@@ -35,6 +35,7 @@ from imageserver.errors import ConnectionRefused
 from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.engineio import polling
+from imageserver.transport.http.clients import ClientAddresses
 from imageserver.transport.http.server import HttpServer
 from imageserver.transport.socketio.server import SocketIOServer
 from imageserver.transport.websocket.connection import WebSocket
@@ -118,10 +119,11 @@ def echo(ws: WebSocket, _environ: Any) -> None:
         ws.send(message)
 
 
-def socketio() -> SocketIOServer:
+def socketio(clients: ClientAddresses | None) -> SocketIOServer:
     server = SocketIOServer(
         Limits(**OPTIONS.get("socketio", {})),
         cors_origins=OPTIONS.get("origins", ()),
+        clients=clients,
         login_required=OPTIONS.get("login_required", False),
         log=say,
     )
@@ -195,7 +197,10 @@ def socketio() -> SocketIOServer:
 
 def main() -> None:
     listener = hub.listen("127.0.0.1", 0)
-    sockets = socketio()
+    server = HttpServer(
+        listener, Limits(**OPTIONS.get("http", {})), trusted_proxies=OPTIONS.get("proxies", ()), log=say
+    )
+    sockets = socketio(server.clients if OPTIONS.get("one_count") else None)
 
     def state(_environ: Any, start_response: Any) -> list[bytes]:
         gc.collect()
@@ -217,9 +222,6 @@ def main() -> None:
             "requests": sum(isinstance(thing, h11.Request) for thing in gc.get_objects()),
         })  # fmt: skip
 
-    server = HttpServer(
-        listener, Limits(**OPTIONS.get("http", {})), trusted_proxies=OPTIONS.get("proxies", ()), log=say
-    )
     server.route("", echo_request)
     apps = {
         "/refuse": refuse,
