@@ -37,7 +37,7 @@ BELOW_THE_WALL = (
     {"inference.toolkit", "inference"},
     {"inference.old_names"},
 )
-SHARED = ({"transport"}, {"inference.shared"}, {"limits"}, {"errors", "metrics", "bootstrap", "folders"})
+SHARED = ({"transport"}, {"inference.shared"}, {"limits"}, {"errors", "metrics", "bootstrap", "folders", "files"})
 """What both stacks stand on; `transport` is the upper one's alone."""
 
 

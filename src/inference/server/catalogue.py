@@ -15,7 +15,7 @@ from imageserver.inference.server.batching import Waiting
 from imageserver.inference.server.model import ModelState, SharedModel
 from imageserver.inference.server.pool import Log, Pool
 from imageserver.inference.shared.manifest import Manifest
-from imageserver.inference.shared.registry import Registry
+from imageserver.inference.shared.registry import Changes, Registry
 from imageserver.transport import hub
 
 SCAN_EVERY = 2.0
@@ -42,7 +42,7 @@ class ModelCatalogue:
 
     def start(self, preload: Iterable[str]) -> None:
         """Read the registry and begin with the loading of `preload`. UnknownModel for a wrong name."""
-        self.scan()
+        self._follow(self._registry.scan())
         for name in preload:
             self._want(self.find(name))
 
@@ -50,12 +50,12 @@ class ModelCatalogue:
         """Follow the changes of the registry's folders until `stop`; spawn it."""
         while not self._stopping:
             hub.sleep(SCAN_EVERY)
-            self.scan()
+            look = hub.in_thread(self._registry.look)
+            if not self._stopping:
+                self._follow(self._registry.adopt(look))
 
     def find(self, name: str) -> SharedModel:
         """A model that exists. UnknownModel."""
-        if name not in self._models:
-            self.scan()
         try:
             return self._models[name]
         except KeyError:
@@ -130,9 +130,7 @@ class ModelCatalogue:
 
     # ---- within -----------------------------------------------------------------------------------------------
 
-    def scan(self) -> None:
-        """Take over what has changed in the registry's folders."""
-        changes = self._registry.scan()
+    def _follow(self, changes: Changes) -> None:
         for error in changes.errors:
             self._warn(error)
         for name in changes.added | changes.changed:

@@ -11,6 +11,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from imageserver import files
 from imageserver.errors import ManifestError
 from imageserver.inference.shared import labels as label_files
 from imageserver.inference.shared.checked_table import CheckedTable
@@ -28,8 +29,18 @@ RESERVED = (
 PREPROCESSINGS = ("none", "stretch", "letterbox", "crop", "digit", "xray")
 """Names that `input.preprocessing` may have; what they do is in worker/preprocessing/."""
 
+MOST_MEMBERS = 64
+
 KINDS = ("classification", "detection", "custom")
 RUNTIMES = ("auto", "tensorflow", "openvino", "python")
+
+MAX_BYTES = 2**18
+"""Of a manifest, since the server process reads it; long lists of labels have a file of their own."""
+
+MAX_DEPTH = 8
+_KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
+_DEEP = re.compile(rf"(?<![A-Za-z0-9_-])(?:{_KEY}[ \t]*\.[ \t]*){{{MAX_DEPTH}}}")
+"""Dotted keys as in TOML 1.0: tomllib takes time and memory with the square of their parts, 20 s for 64 KiB of them."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -126,11 +137,10 @@ def read(folder: Path) -> Manifest:
     """
     file = folder / FILE
     try:
-        with file.open("rb") as stream:
-            text = stream.read(label_files.MAX_BYTES + 1)
-        if len(text) > label_files.MAX_BYTES:
-            raise ManifestError(f"{file}: larger than {label_files.MAX_BYTES} bytes")
-        data = tomllib.loads(text.decode())
+        text = files.read(file, MAX_BYTES).decode()
+        if _DEEP.search(text):
+            raise ManifestError(f"{file}: holds a key of more than {MAX_DEPTH} parts, or dots like one; no key has two")
+        data = tomllib.loads(text)
     except OSError as error:
         raise ManifestError(f"{file}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, a number of 5,000 digits
@@ -230,8 +240,10 @@ def _output(table: CheckedTable, folder: Path) -> Output:
 
 def _labels(table: CheckedTable, folder: Path) -> tuple[str, ...]:
     labels = table.texts("labels")
+    if fault := label_files.fault(labels):
+        table.wrong("labels", fault)
     name = table.text("labels_file", "", 255)
-    classes = table.integer("classes", 0, 100_000, 0)
+    classes = table.integer("classes", 0, label_files.MOST, 0)
     path = _inside(table, "labels_file", folder, name)
     if labels and name:
         table.wrong("labels_file", "give labels or labels_file, not both")
@@ -278,6 +290,8 @@ def _state(table: CheckedTable) -> State:
 
 def _members(table: CheckedTable, name: str) -> tuple[str, ...]:
     members = table.texts("members")
+    if len(members) > MOST_MEMBERS:
+        table.wrong("members", f"names {len(members)} models, at most {MOST_MEMBERS} are allowed")
     if name in members or len(set(members)) < len(members):
         table.wrong("members", "must name other models, each once")
     return members

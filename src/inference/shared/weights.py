@@ -17,6 +17,8 @@ def check(manifest: Manifest) -> str:
         name = runtime.weights.name if runtime.weights else "the file"
         hint = f" {runtime.weights_hint}" if runtime.weights_hint else ""
         raise ModelError(f"the model {manifest.name!r} lacks its weights: put {name!r} into its folder.{hint}")
+    if not runtime.weights.is_file() and not runtime.weights.is_dir():
+        raise ModelError(f"the weights {runtime.weights.name!r} of the model {manifest.name!r} are no file or folder")
     try:
         found = digest(runtime.weights)
     except OSError as error:

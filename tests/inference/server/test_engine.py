@@ -147,6 +147,7 @@ def test_requests_beyond_the_bound_are_refused_at_once(running: Running) -> None
 
 def test_a_new_folder_is_found_and_a_broken_change_keeps_the_old_version(running: Running) -> None:
     shutil.copytree(running.models / "echo", running.models / "echo2")
+    until(lambda: "echo2" in running.engine.models)
     assert running.engine.ask("echo2", picture(5), deadline=PATIENCE)["label"] == "5"
     (running.models / "echo2" / "model.py").write_text("this is no Python")
     until(lambda: any("former version" in line for line in running.lines))
@@ -155,6 +156,15 @@ def test_a_new_folder_is_found_and_a_broken_change_keeps_the_old_version(running
     until(lambda: "echo2" not in running.engine.models)
     with pytest.raises(UnknownModel):
         running.engine.ask("echo2", picture())
+
+
+def test_asking_for_models_that_are_not_there_touches_no_disk(running: Running) -> None:
+    """Every unknown name had all folders listed, on the loop: 2 ms of it for each packet of a client."""
+    shutil.rmtree(running.models)
+    for number in range(100):
+        with pytest.raises(UnknownModel):
+            running.engine.check(f"nothing-{number}")
+    assert not [line for line in running.lines if "cannot be read" in line]
 
 
 def test_trouble_that_all_workers_have_is_told_once(running: Running) -> None:

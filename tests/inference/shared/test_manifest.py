@@ -1,12 +1,15 @@
 """model.toml: what it may say, and that each wrong value is named."""
 
 import dataclasses
+import json
+import os
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from imageserver.errors import ManifestError
+from imageserver.inference.shared import labels as label_files
 from imageserver.inference.shared import manifest
 from imageserver.inference.worker.preprocessing import base as preprocessing
 
@@ -168,7 +171,7 @@ def test_a_huge_number_is_a_fault_like_any_other(tmp_path):
     )
 
 
-@pytest.mark.parametrize("value", [f"0x{'f' * 5000}", f'"{"x" * 500_000}"', "9" * 5000, f"{{{'x' * 500_000} = 1}}"])
+@pytest.mark.parametrize("value", [f"0x{'f' * 5000}", f'"{"x" * 200_000}"', "9" * 5000, f"{{{'x' * 200_000} = 1}}"])
 def test_what_is_long_is_told_in_a_line(tmp_path, value):
     """The server process reads manifests, so nothing in one may cost it time, or more than a line of its log."""
     found = fault(make(tmp_path / "a", GOOD.replace("width = 28", f"width = {value}")))
@@ -176,7 +179,71 @@ def test_what_is_long_is_told_in_a_line(tmp_path, value):
 
 
 def test_a_long_unknown_key_is_told_in_a_line(tmp_path):
-    assert len(fault(make(tmp_path / "a", f"{'x' * 500_000} = 1{GOOD}"))) < 500
+    assert len(fault(make(tmp_path / "a", f"{'x' * 200_000} = 1{GOOD}"))) < 500
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".".join("a" * 40_000) + " = 1",
+        "[" + ". ".join(["a"] * 40_000) + "]",
+        "[[" + '."".'.join("a" * 40_000) + "]]",
+        "a = {" + " .".join("b" * 40_000) + " = 1}",
+    ],
+    ids=["key", "table", "quoted", "inline"],
+)
+def test_keys_of_many_parts_are_refused_before_they_are_parsed(tmp_path, text):
+    """80 KB of `a.a.a.a…` took half a minute and gigabytes."""
+    with pytest.raises(ManifestError, match=r"model\.toml: holds a key of more than 8 parts"):
+        manifest.read(make(tmp_path / "a", text))
+
+
+def test_dots_in_prose_are_no_keys(tmp_path):
+    about = "See 1.2.3, www.example.org. It finds cats. Dogs. Birds... e.g. a.b.c. And so on. Or not. Or so. Well. Yes."
+    assert manifest.read(make(tmp_path / "a", f'description = "{about}"' + GOOD)).description == about
+
+
+@pytest.mark.parametrize("name", ["model.toml", "labels.txt"])
+@pytest.mark.parametrize("kind", ["fifo", "loop", "device", "folder"])
+def test_what_is_no_file_is_not_waited_for(tmp_path, name, kind):
+    """Opening a FIFO waits for whoever writes into it, and there is nobody; /dev/zero has no end."""
+    folder = make(tmp_path / "a", GOOD.replace('labels = ["no", "yes"]', "labels_file = 'labels.txt'"))
+    path = folder / name
+    path.unlink(missing_ok=True)
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path if kind == "loop" else "/dev/zero")
+    with pytest.raises(ManifestError, match="cannot be read|there is no file"):
+        manifest.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (["a"] * 100_001, "holds 100001 labels, at most 100000 are allowed"),
+        (["a", "b" * 501], "holds a label of 501 characters (number 2), at most 500 are allowed"),
+        (["a\nb"], "holds a label with a control character (number 1): 'a\\nb'"),
+    ],
+)
+def test_labels_have_limits(tmp_path, labels, sentence):
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    with pytest.raises(ManifestError) as raised:
+        label_files.read(tmp_path / "labels.json")
+    assert str(raised.value) == f"'labels.json' {sentence}"
+
+
+def test_labels_in_the_manifest_have_the_same(tmp_path):
+    text = GOOD.replace('"no"', f'"{"n" * 501}"')
+    assert fault(make(tmp_path / "a", text)).startswith("output.labels: holds a label of 501 characters (number 1)")
+
+
+def test_an_ensemble_has_few_members(tmp_path):
+    members = json.dumps([f"m{number}" for number in range(65)])
+    found = fault(make(tmp_path / "a", GOOD + f"\n[ensemble]\nmembers = {members}"))
+    assert found.startswith("ensemble.members: names 65 models, at most 64 are allowed")
 
 
 def test_a_model_may_be_left_out_of_lists(tmp_path):

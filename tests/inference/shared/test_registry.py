@@ -5,6 +5,7 @@ import os
 import pytest
 
 from imageserver.errors import SettingError
+from imageserver.inference.shared import registry as registry_module
 from imageserver.inference.shared.registry import Registry
 
 MANIFEST = """
@@ -121,3 +122,65 @@ def test_a_folder_that_vanishes_keeps_its_models(tmp_path):
 def test_no_folder_is_a_setting_to_mend(tmp_path):
     with pytest.raises(SettingError, match="--models"):
         Registry(tmp_path / "nothing")
+
+
+def test_files_below_the_folder_are_watched_too(tmp_path):
+    write(tmp_path / "a")
+    registry = Registry(tmp_path)
+    (tmp_path / "a" / "parts").mkdir()
+    (tmp_path / "a" / "parts" / "block.py").write_text("")
+    registry.scan()
+    touch(tmp_path / "a" / "parts" / "block.py", 1000)
+    assert registry.scan().changed == {"a"}
+    (tmp_path / "a" / "parts" / "__pycache__").mkdir()
+    assert not registry.scan()
+
+
+def test_strange_folders_hold_up_no_other(tmp_path):
+    """A FIFO for a manifest held the server for ever, a link to itself hid all models."""
+    write(tmp_path / "good")
+    (tmp_path / "fifo").mkdir()
+    os.mkfifo(tmp_path / "fifo" / "model.toml")
+    (tmp_path / "loop").symlink_to("loop")
+    write(tmp_path / "inside")
+    (tmp_path / "inside" / "up").symlink_to("..")
+    (tmp_path / "inside" / "self").symlink_to("self")
+    registry = Registry(tmp_path)
+    changes = registry.scan()
+    assert changes.added == {"good", "inside"}
+    assert [error.split(": ", 1)[1] for error in changes.errors] == ["cannot be read: it is no regular file"]
+    assert not registry.scan()
+
+
+def test_of_many_files_the_manifest_the_code_and_a_thousand_are_watched(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry_module, "MOST_FILES", 3)
+    file = write(tmp_path / "a")
+    for number in range(20):
+        (tmp_path / "a" / f"{number}.png").write_text("")
+    registry = Registry(tmp_path)
+    registry.scan()
+    for path in (file, tmp_path / "a" / "model.py"):
+        touch(path, 1000)
+        assert registry.scan().changed == {"a"}
+    assert len(registry._seen["a"]) <= 5
+
+
+def test_of_too_many_folders_the_first_are_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry_module, "MOST_MODELS", 2)
+    for name in "abc":
+        write(tmp_path / name)
+    registry = Registry(tmp_path)
+    changes = registry.scan()
+    assert changes.added == {"a", "b"}
+    assert changes.errors == [f"{tmp_path}: holds 3 folders; only the first 2 are looked at"]
+    assert not registry.scan()
+
+
+def test_a_look_changes_nothing_until_it_is_adopted(tmp_path):
+    """The server looks in a thread, and goes on with what it knows meanwhile."""
+    registry = Registry(tmp_path)
+    write(tmp_path / "a")
+    look = registry.look()
+    assert not registry.manifests
+    assert registry.adopt(look).added == {"a"}
+    assert registry.manifests["a"].title == "x"

@@ -1,0 +1,153 @@
+"""Files read within bounds, and written so that a crash at any moment leaves the old one or the new one.
+
+What is new is written beside its place, its bytes are on the disk before its name is, and one rename puts it there:
+with another name, or in exchange for what was there before. Blocks: call it in a thread where a loop runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import glob
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ABANDONED_AFTER = 60.0
+"""Seconds after which what nobody holds was left behind by a crash."""
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+
+
+def read(path: Path, most: int) -> bytes:
+    """All of a regular file of at most `most` bytes.
+
+    Raises:
+        OSError: as usual, and where it is larger, or no regular file: opening a FIFO would wait for a writer.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most} bytes")
+    return content
+
+
+def replace(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file at once or not at all. OSError."""
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*[0-9]"):
+        with contextlib.suppress(OSError):
+            if left == new or left.lstat().st_mtime < time.time() - ABANDONED_AFTER:
+                left.unlink()
+    try:
+        descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
+        with open(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(descriptor)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def link(path: Path, target: Path) -> None:
+    """Make `path` a symbolic link to `target`, in place of a link or file that is there. OSError."""
+    new = path.with_name(f".{path.name}.link")
+    new.unlink(missing_ok=True)
+    new.symlink_to(target)
+    new.replace(path)
+    sync(path.parent)
+
+
+@contextlib.contextmanager
+def making(parent: Path, prefix: str) -> Iterator[Path]:
+    """A folder in `parent` for what is being made, gone afterwards, and after a crash with the next of this prefix.
+
+    Args:
+        prefix: hidden names begin with a dot; each use has one of its own.
+
+    Raises:
+        OSError: `parent` cannot be written.
+    """
+    clean(parent, prefix)
+    made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    held = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # not every network's file system has locks
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield made
+    finally:
+        os.close(held)
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def clean(parent: Path, prefix: str) -> None:
+    """Remove folders of `making` whose process was killed."""
+    before = time.time() - ABANDONED_AFTER
+    for folder in parent.glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):
+            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(held).st_mtime < before:
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(held)
+
+
+def publish(made: Path, target: Path) -> None:
+    """Give a folder of `making` its name. What had the name before is in `made` then, and goes with it.
+
+    Raises:
+        OSError: it is not done, and `target` is what it was.
+    """
+    sync_all(made)
+    if os.path.lexists(target):
+        _exchange(made, target)
+    else:
+        made.rename(target)
+    sync(target.parent)
+
+
+def _exchange(made: Path, target: Path) -> None:
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.renameat2(_AT_FDCWD, os.fsencode(made), _AT_FDCWD, os.fsencode(target), _RENAME_EXCHANGE) == 0:
+        return
+    if ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(target))
+    # A file system without it, such as NFS: for a moment there is none of that name.
+    former = made.with_name(f"{made.name}.former")
+    target.rename(former)
+    try:
+        made.rename(target)
+    except OSError:
+        former.rename(target)
+        raise
+
+
+def sync_all(folder: Path) -> None:
+    """Have the disk hold a folder with everything in it. OSError."""
+    for parent, _folders, names in os.walk(folder, topdown=False):
+        for name in names:
+            if not os.path.islink(os.path.join(parent, name)):
+                sync(Path(parent, name))
+        sync(Path(parent))
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold a file, or a folder's names. OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,137 @@
+"""What is read has a limit, and what is written is there whole or not at all, whenever the process is killed."""
+
+import errno
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.running import ROOT
+
+from imageserver import files
+
+
+def test_files_are_read_up_to_their_limit(tmp_path):
+    (tmp_path / "a").write_bytes(b"12345")
+    assert files.read(tmp_path / "a", 5) == b"12345"
+    with pytest.raises(OSError, match="it is larger than 4 bytes"):
+        files.read(tmp_path / "a", 4)
+    with pytest.raises(OSError, match="it is larger than 1000 bytes|no regular file"):
+        files.read(Path("/dev/zero"), 1000)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="no regular file"):
+        files.read(tmp_path / "fifo", 1000)
+
+
+def test_a_file_is_replaced_with_its_mode_and_leaves_nothing_beside_it(tmp_path):
+    files.replace(tmp_path / "a", b"old", 0o600)
+    files.replace(tmp_path / "a", b"new", 0o600)
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    files.replace(tmp_path / "a", b"old")
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(OSError, match="full"):
+        files.replace(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_everything_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
+    done, real = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (done.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
+    with files.making(tmp_path, ".making-") as made:
+        (made / "net" / "part").mkdir(parents=True)
+        (made / "net" / "part" / "a").write_text("1")
+        (made / "net" / "b").write_text("2")
+        files.publish(made / "net", tmp_path / "net")
+    names = [os.path.relpath(path, made) for path in done]
+    assert names[:2] in (["net/part/a", "net/part"], ["net/b", "net/part/a"])
+    assert sorted(names[:4]) == ["net", "net/b", "net/part", "net/part/a"]
+    assert names[3:] == ["net", ".."]
+    assert os.listdir(tmp_path) == ["net"]
+
+
+@pytest.mark.parametrize("without", [False, True], ids=["exchange", "file system without"])
+def test_a_folder_takes_the_place_of_another(tmp_path, monkeypatch, without):
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "old").write_text("")
+    if without:
+        monkeypatch.setattr(files, "_RENAME_EXCHANGE", 64)  # which no kernel knows
+    with files.making(tmp_path, ".making-") as made:
+        (made / "net").mkdir()
+        (made / "net" / "new").write_text("")
+        files.publish(made / "net", tmp_path / "net")
+    assert os.listdir(tmp_path / "net") == ["new"]
+    assert os.listdir(tmp_path) == ["net"]
+
+
+def test_a_link_is_turned_at_once(tmp_path):
+    for name in "ab":
+        files.link(tmp_path / "link", Path(name))
+        assert (tmp_path / "link").readlink() == Path(name)
+    assert os.listdir(tmp_path) == ["link"]
+
+
+def test_what_a_killed_process_left_is_removed_and_what_is_held_is_not(tmp_path):
+    left, fresh = tmp_path / ".making-left", tmp_path / ".making-fresh"
+    left.mkdir()
+    (left / "file").write_text("")
+    fresh.mkdir()
+    (tmp_path / "other").mkdir()
+    long_ago = time.time() - 2 * files.ABANDONED_AFTER
+    os.utime(left, (long_ago, long_ago))
+    with files.making(tmp_path, ".making-") as held:
+        os.utime(held, (long_ago, long_ago))
+        files.clean(tmp_path, ".making-")
+        assert sorted(os.listdir(tmp_path)) == sorted([".making-fresh", held.name, "other"])
+
+
+PROGRAM = """
+import sys, os
+from pathlib import Path
+import bootstrap; bootstrap.provide_package()
+from imageserver import files
+root, number = Path(sys.argv[1]), int(sys.argv[2])
+files.ABANDONED_AFTER = -1
+print("begin", flush=True)
+while True:
+    number += 1
+    with files.making(root, ".making-") as made:
+        (made / "net").mkdir()
+        for name in "abc":
+            (made / "net" / name).write_text(str(number))
+        files.publish(made / "net", root / "net")
+    files.replace(root / "record", str(number).encode())
+    files.link(root / "link", Path(str(number)))
+"""
+
+
+def test_killed_at_any_moment_it_is_the_old_one_or_the_new_one(tmp_path):
+    """A real process, killed twenty times at random."""
+    moments, number = random.Random(7), 0
+    for _ in range(20):
+        program = [sys.executable, "-c", PROGRAM, str(tmp_path), str(number)]
+        with subprocess.Popen(program, env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, stdout=-1) as process:
+            assert process.stdout.readline() == b"begin\n"
+            until = time.monotonic() + moments.uniform(0, 0.03)
+            while time.monotonic() < until:
+                pass
+            process.kill()
+        if not (tmp_path / "net").exists():
+            assert number == 0
+            continue
+        found = {(tmp_path / "net" / name).read_text() for name in "abc"}
+        assert len(found) == 1
+        assert int(found.copy().pop()) >= number
+        number = int(found.pop())
+        if (tmp_path / "record").exists():
+            assert int((tmp_path / "record").read_text()) <= number
+        assert len([name for name in os.listdir(tmp_path) if name.startswith((".making-", ".record"))]) <= 3
+    assert number > 0
