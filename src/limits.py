@@ -247,6 +247,11 @@ class Limits:
         _MODELS, 15.0, "seconds", 0.1, HOUR,
         help="time a batch may run before its worker counts as stuck and is replaced",
     )
+    worker_memory: int = _limit(
+        _MODELS, 0, "bytes", 0, 2**50,
+        help="memory of its own that each process which runs models may take; "
+        "0 is half of the machine's, at least 2 and at most 4 GiB",
+    )
     ws_send_timeout: float = _limit(
         _SNAP, 10.0, "seconds", 0.1, HOUR,
         help="time for which a client of /ws may leave texts unread before it is dropped",

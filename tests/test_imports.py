@@ -37,7 +37,12 @@ BELOW_THE_WALL = (
     {"inference.toolkit", "inference"},
     {"inference.old_names"},
 )
-SHARED = ({"transport"}, {"inference.shared"}, {"limits"}, {"errors", "metrics", "bootstrap", "folders", "files"})
+SHARED = (
+    {"transport"},
+    {"inference.shared"},
+    {"limits"},
+    {"errors", "metrics", "bootstrap", "folders", "files", "jail"},
+)
 """What both stacks stand on; `transport` is the upper one's alone."""
 
 

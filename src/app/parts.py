@@ -14,8 +14,10 @@ from imageserver.app import logs, tls
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
 from imageserver.inference.server.engine import Engine
+from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.stateful.models import StatefulModels
 from imageserver.inference.server.training.trainings import Trainings
+from imageserver.inference.shared import conversion_cache
 from imageserver.inference.shared.registry import Registry
 from imageserver.monitoring import health, prometheus
 from imageserver.protocols.camstream import CamStream
@@ -42,6 +44,7 @@ LOG = logs.LOGGER
 class Inference:
     """The models, and what feeds them."""
 
+    jails: Jails
     engine: Engine
     streams: Streams
     stateful: StatefulModels
@@ -67,11 +70,19 @@ class Doors:
 
 def inference(settings: Settings) -> Inference:
     """The engine with its registry of models, streams and sessions on top of it, and the results file."""
-    arguments = worker_arguments(settings)
+    registry = Registry(settings.models, settings.data / "models")
+    jails = Jails(
+        [settings.models, settings.data / "models"],
+        conversion_cache.cache_folder(),
+        memory=settings.worker_memory,
+        enforced=settings.jail,
+    )
+    arguments = [*worker_arguments(settings), "--models-cache", str(jails.cache)]
     engine = Engine(
-        Registry(settings.models, settings.data / "models"),
+        registry,
         workers=settings.workers,
         worker_arguments=arguments,
+        jails=jails,
         time_limit=settings.model_timeout,
         max_requests=settings.max_requests,
         limits=settings,
@@ -82,6 +93,7 @@ def inference(settings: Settings) -> Inference:
     stateful = StatefulModels(
         engine.check,
         arguments=arguments,
+        jails=jails,
         slot_bytes=settings.max_frame_bytes,
         max_bytes=settings.session_bytes,
         log=LOG.info,
@@ -91,7 +103,7 @@ def inference(settings: Settings) -> Inference:
     results = ResultsFile(str(settings.results)) if settings.results else None
     if results:
         streams.watch(results)
-    return Inference(engine, streams, stateful, sessions, results)
+    return Inference(jails, engine, streams, stateful, sessions, results)
 
 
 def logins(settings: Settings, users: UserDB) -> Logins:
@@ -139,7 +151,7 @@ def doors(
     Events(socketio, [camstream, SessionProtocol(models.sessions, checks, socketio, settings.session_key)], checks)
     relay = Relay(settings)
     store = SnapStore(settings.data / "snippets", history=settings.snippet_history, max_bytes=settings.snippet_disk)
-    jobs = trainings(settings, models.engine.check, log=LOG.info)
+    jobs = trainings(settings, models.engine.check, models.jails, log=LOG.info)
     snap = Snap(models.streams, store, relay, settings.model, log=LOG.warning)
     http.route("/socket.io/", socketio)
     http.route("/health/", health.application(not_ready, checks, log=LOG.warning))

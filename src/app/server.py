@@ -49,9 +49,7 @@ class ImageServer:
         memory = parts.budget(settings)
         checks = parts.logins(settings, self.users)
         self.doors = parts.doors(settings, self.inference, checks, memory, self._not_ready)
-        self.legacy_tcp = legacy_tcp.build(
-            settings, self.inference.streams, memory, log=LOG.info, warn=warnings.append
-        )
+        self.legacy_tcp = legacy_tcp.build(settings, self.inference.streams, memory, log=LOG.info, warn=warnings.append)
         self.windows: Windows | None = None
         self.service = systemd.Service(
             systemd.Notifier.from_environment(os.environ),

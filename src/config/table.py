@@ -22,7 +22,7 @@ from imageserver.config import kinds, sources
 from imageserver.config.kinds import Credential, Network
 from imageserver.config.sources import Setting, setting
 from imageserver.errors import PrintAsked, SettingError
-from imageserver.limits import Limits
+from imageserver.limits import GIB, Limits
 
 INTRO = "Receives camera frames over the network, runs a model on them, and sends each prediction back."
 
@@ -105,6 +105,10 @@ class Settings(Limits):
     workers: int = setting(
         _MODELS, "--workers", default=0, kind=kinds.whole("N", 0, 256), shown="one for each processor, at most 4",
         help="processes that run models; they share the processors; 0 is one for each processor, at most 4",
+    )
+    jail: bool = setting(
+        _MODELS, "--jail", default=True, kind=kinds.FLAG,
+        help="hold the code of models to its own files, without network; --no-jail lets it do what the server can",
     )
     models: Path = setting(
         _MODELS, "--models", default=folders.MODELS, kind=kinds.FOLDER,
@@ -197,9 +201,16 @@ class Settings(Limits):
             object.__setattr__(self, "users", self.data / "users.db")
         if self.workers == 0:
             object.__setattr__(self, "workers", min(4, os.cpu_count() or 1))
+        if self.worker_memory == 0:
+            object.__setattr__(self, "worker_memory", min(4 * GIB, max(2 * GIB, _machine_memory() // 2)))
 
 
 TABLE: tuple[Setting, ...] = sources.table_of(Settings)
+
+
+def _machine_memory() -> int:
+    """Bytes; of what the machine has, whatever is free."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def load(arguments: Sequence[str], warn: Callable[[str], None]) -> Settings:

@@ -3,7 +3,8 @@
 It is started with `--control FD --arena FD`.
 
 It runs in the environment that `make display` makes, since OpenCV's wheel with windows needs X11 and libGL; so it
-imports nothing of the server but wire.py, whose messages it speaks. Pictures come in shared memory of one slot:
+imports nothing of the server but wire.py, whose messages it speaks, and the jail. Pictures come in shared memory of one
+slot:
 
 server to display    {"op": "show", "title": str, "size": int, "rotate": int, "fps": float, "prediction": {…}}
                      {"op": "close", "title": str}
@@ -25,6 +26,8 @@ import socket
 from typing import Any
 
 from imageserver.inference.shared import lifetime, wire
+from imageserver.jail import entry
+from imageserver.jail.rules import Jail
 
 SMALLEST, LARGEST = 320, 960
 """Pixels of a window's longer side; other pictures are shown larger or smaller."""
@@ -162,7 +165,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The windows of ImageServer; the server starts this.")
     parser.add_argument("--control", type=int, required=True, help="file descriptor of the socket to the server")
     parser.add_argument("--arena", type=int, required=True, help="file descriptor of the shared memory")
+    parser.add_argument("--jail", type=Jail.from_text, required=True, help="what it may do (jail/rules.py)")
     options = parser.parse_args()
+    os.environ.setdefault("XAUTHORITY", os.path.expanduser("~/.Xauthority"))  # its home is another from here on
+    entry.enter(options.jail)
     control = socket.socket(fileno=options.control)
     arena = memoryview(mmap.mmap(options.arena, wire.SLOT_BYTES))
     os.nice(5)  # a person sees no difference; the models do

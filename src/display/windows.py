@@ -14,6 +14,7 @@ from pathlib import Path
 from imageserver import folders
 from imageserver.inference.server.arena import Arena
 from imageserver.inference.server.child_process import ChildProcess
+from imageserver.inference.server.jails.rights import WINDOWS
 from imageserver.inference.shared import wire
 from imageserver.streams.stream import Frame, Prediction, Stream, Streams, StreamSubscriber
 from imageserver.transport import hub
@@ -63,6 +64,7 @@ class Windows(StreamSubscriber):
             [],
             self._on_message,
             self._on_exit,
+            jail=WINDOWS,
             arena=self._arena,
             python=str(python),
             quiet=True,  # Qt's own complaints; what matters comes as a message or as the exit code

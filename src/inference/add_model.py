@@ -27,6 +27,7 @@ if not __package__:
 
 from imageserver.errors import ImageServerError, ModelError
 from imageserver.inference import prepare
+from imageserver.inference.convert import process
 from imageserver.inference.shared import conversion_cache, manifest, weights
 from imageserver.inference.shared import labels as label_files
 
@@ -37,7 +38,7 @@ SURER = 1.5
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0: the model is there and works; 1: a sentence on standard error says why not."""
     options = _parser().parse_args(argv)
-    prepare.set_environment()
+    process.set_environment()
     try:
         add(options)
     except (ImageServerError, OSError) as error:

@@ -8,7 +8,6 @@ Without it the first worker that loads such a model does it. What is in the cach
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -22,7 +21,8 @@ if not __package__:
 
 from imageserver import folders
 from imageserver.errors import ImageServerError
-from imageserver.inference.shared import conversion_cache, lifetime, manifest, weights
+from imageserver.inference.convert import process
+from imageserver.inference.shared import conversion_cache, weights
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.shared.registry import Registry
 
@@ -56,19 +56,8 @@ def main(argv: list[str] | None = None) -> int:
         default=conversion_cache.cache_folder(),
         help="where they are kept (default: %(default)s)",
     )
-    parser.add_argument("--folder", type=Path, help="only the model in this folder; exit code 1 when it does not work")
-    parser.add_argument("--parent", type=int, help="end when the process of this number does")
     options = parser.parse_args(argv)
-    if options.parent is not None:
-        lifetime.end_with_parent(options.parent)
-    set_environment()
-    if options.folder is not None:
-        try:
-            prepare(manifest.read(options.folder), options.models_cache)
-        except (ImageServerError, OSError) as error:
-            print(error, flush=True)
-            return 1
-        return 0
+    process.set_environment()
     registry = Registry(options.models)
     for text in registry.scan().errors:
         print(text, file=sys.stderr)
@@ -82,13 +71,6 @@ def main(argv: list[str] | None = None) -> int:
         if said:
             print(f"model {name}: {said}", flush=True)
     return 0
-
-
-def set_environment() -> None:
-    """For the libraries, before they are imported: silence, and no graphics card."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the comparison is with the processor, and needs no device
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imageserver.errors import ImageServerError, ModelError, PictureError
+from imageserver.inference import prepare
+from imageserver.inference.shared import conversion_cache
 from imageserver.inference.shared import manifest as manifests
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.worker import results
@@ -169,7 +171,10 @@ class _Stateless:
         from imageserver.inference.worker.context import LoadContext
 
         note = lambda text: print(text, file=sys.stderr)  # noqa: E731
-        self._serving = loader.load(manifest.folder, LoadContext(note, os.cpu_count() or 1))
+        cache = conversion_cache.cache_folder()
+        convert = lambda found: prepare.prepare(found, cache)  # noqa: E731
+        context = LoadContext(note, os.cpu_count() or 1, cache, convert=convert)
+        self._serving = loader.load(manifest.folder, context)
 
     def run(self, timestamp: int, frame: Pixels) -> dict[str, Any] | None:
         import cv2

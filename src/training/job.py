@@ -8,26 +8,32 @@ Tells the server over its socket (messages of wire.pack) how it gets on:
     {"op": "evaluating"}
     {"op": "done", "accuracy": float, "former": float | null}     share of held-out pictures that each model gets right
 
-and hears {"op": "cancel"}. It ends when the server does, runs at the lowest priority, and replaces nothing: the server
-decides what becomes of the version that it wrote.
+and hears {"op": "cancel"}. What it has to download it fetches before it goes into its jail. It ends when the server
+does, runs at the lowest priority, and replaces nothing: the server decides what becomes of the version that it wrote.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
+import http.client
 import os
 import shutil
 import socket
 import sys
 import threading
+import urllib.request
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imageserver.errors import ImageServerError, TrainingError
+from imageserver.inference import prepare
 from imageserver.inference.shared import conversion_cache, wire
 from imageserver.inference.worker.main import bind_life_to_parent, set_environment
+from imageserver.jail import entry
+from imageserver.jail.rules import Jail
 
 if TYPE_CHECKING:
     from imageserver.inference.worker.context import LoadContext
@@ -37,6 +43,10 @@ if TYPE_CHECKING:
 NICE = 19
 DOWNLOAD_TIMEOUT = 10.0
 """Seconds without a byte after which a download counts as impossible."""
+
+MNIST = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
+MNIST_SHA256 = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"
+MOST_BYTES = 16 * 2**20
 
 TEACHERS_FROM = 300_000
 """Pictures shown below which the training does without teachers: they would take longer than it does."""
@@ -82,20 +92,27 @@ def mnist(given: Path | None) -> Path:
         return given
     cached = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets" / "mnist.npz"
     if not cached.is_file():
-        socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
         try:
-            import keras
-
-            with contextlib.redirect_stdout(sys.stderr):
-                keras.datasets.mnist.load_data()
-        except Exception as error:
+            download(cached)
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise TrainingError(
                 "MNIST is neither on this machine nor can it be downloaded: "
                 "the operator can provide the file mnist.npz by --mnist"
             ) from error
-        finally:
-            socket.setdefaulttimeout(None)
     return cached
+
+
+def download(file: Path) -> None:
+    """MNIST from where Keras has it, to where Keras looks for it. OSError, HTTPException, ValueError: not this file."""
+    print(f"downloading {MNIST}", file=sys.stderr, flush=True)
+    with urllib.request.urlopen(MNIST, timeout=DOWNLOAD_TIMEOUT) as answer:
+        data = answer.read(MOST_BYTES)
+    if hashlib.sha256(data).hexdigest() != MNIST_SHA256:
+        raise ValueError("what was downloaded is not MNIST")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(f".{file.name}.{os.getpid()}")
+    new.write_bytes(data)
+    new.replace(file)
 
 
 def read_data(options: argparse.Namespace) -> tuple[Data, str]:
@@ -171,12 +188,17 @@ def run(options: argparse.Namespace, job: TrainingJob) -> None:
     job.tell("evaluating")
     version: Path = options.version
     version.mkdir(parents=True)
-    for entry in options.folder.iterdir():  # the manifest, the architecture; the weights are the new ones
-        if entry.is_file() and entry.name not in (weights.WEIGHTS, training.RECORD) and not entry.name.startswith("."):
-            shutil.copy2(entry, version / entry.name)
+    for file in options.folder.iterdir():  # the manifest, the architecture; the weights are the new ones
+        if file.is_file() and file.name not in (weights.WEIGHTS, training.RECORD) and not file.name.startswith("."):
+            shutil.copyfile(file, version / file.name)
     training.save(trained, version)
-    context = LoadContext(note_to_stderr(os.getpid()), options.threads, options.models_cache)
-    # Loading converts it as well, so that the workers find it in the cache.
+    context = LoadContext(
+        note_to_stderr(os.getpid()),
+        options.threads,
+        options.models_cache,
+        # Here, since TensorFlow runs already; so the workers find it in the cache.
+        convert=lambda found: prepare.prepare(found, options.models_cache),
+    )
     new = accuracy(version, data, context)
     try:
         former: float | None = accuracy(options.folder, data, context)
@@ -193,6 +215,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         prog="training_job", description="A training job of ImageServer; the server starts it."
     )
     parser.add_argument("--control", type=int, required=True, help="file descriptor of the socket to the server")
+    parser.add_argument("--jail", type=Jail.from_text, required=True, help="what it may do (jail/rules.py)")
     parser.add_argument("--model", required=True, choices=["lenet"])
     parser.add_argument("--folder", type=Path, required=True, help="folder of the model that serves")
     parser.add_argument("--version", type=Path, required=True, help="folder to write the new one into")
@@ -210,14 +233,17 @@ def main() -> None:
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # and it never takes a processor from whoever has it
     options = arguments()
     os.set_inheritable(options.control, False)
-    set_environment(options.threads, 50_000_000)
-    job = TrainingJob(socket.socket(fileno=options.control))
+    control = socket.socket(fileno=options.control)
     code = 0
     try:
-        run(options, job)
+        if options.pictures is None:
+            options.mnist = mnist(options.mnist)  # from the jail nothing could be downloaded
+        entry.enter(options.jail)
+        set_environment(options.threads, 50_000_000)
+        run(options, TrainingJob(control))
     except TrainingError as error:
         with contextlib.suppress(OSError):
-            job.tell("failed", error=" ".join(str(error).split()))
+            control.sendall(wire.pack({"op": "failed", "error": " ".join(str(error).split())}))
         code = 1
     except ImageServerError as error:
         print(f"the trained model cannot be used: {error}", file=sys.stderr, flush=True)

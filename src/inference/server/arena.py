@@ -20,10 +20,10 @@ class Arena:
 
     def __init__(self, slots: int, slot_bytes: int) -> None:
         self.free_slots = list(range(slots))
-        self._slot_bytes = slot_bytes
+        self._slot_bytes, self.size = slot_bytes, slots * slot_bytes
         self.descriptor = os.memfd_create("imageserver-arena")
-        os.ftruncate(self.descriptor, slots * slot_bytes)
-        self._view = memoryview(mmap.mmap(self.descriptor, slots * slot_bytes))
+        os.ftruncate(self.descriptor, self.size)
+        self._view = memoryview(mmap.mmap(self.descriptor, self.size))
 
     def write(self, slot: int, at: int, picture: Picture) -> None:
         """Copy `picture` into `slot` at byte `at`; gives the loop turns when it is large. ValueError: no room."""

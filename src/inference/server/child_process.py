@@ -2,6 +2,9 @@
 
 It is started as a program of its own, never forked from the server's loop, and it cannot outlive the server: the
 kernel kills it when its parent dies (PR_SET_PDEATHSIG, set by the program itself), and its socket reads end-of-file.
+
+It has a jail, into which it goes by itself before it does anything else (jail/entry.py), and a scratch folder, which
+is removed when it has ended. What it takes of memory and of that folder is looked at from here meanwhile.
 """
 
 from __future__ import annotations
@@ -13,15 +16,22 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from imageserver import bootstrap
 from imageserver.errors import describe
 from imageserver.inference.server.arena import Arena
 from imageserver.inference.shared import wire
+from imageserver.jail import environment, scratch, usage
+from imageserver.jail.rules import Jail
 from imageserver.transport import hub
 
 END_WITHIN = 0.5
 """Seconds that a process has to end by itself once it was told to, or has closed its socket."""
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at what a process has taken."""
 
 
 class ChildProcess:
@@ -34,6 +44,7 @@ class ChildProcess:
         on_message: called with each of its messages. One that is unreadable, or that `on_message` can make nothing of
             (LookupError, TypeError, ValueError), costs the process its life.
         on_exit: called once, when it has ended and its last message was told.
+        jail: what it may do, for which its command line goes on with `--jail TEXT`; one that takes more is killed.
         arena: memory shared with it; its command line goes on with `--arena FD`.
         python: the interpreter.
         quiet: what it prints is thrown away; else it goes to standard error.
@@ -47,6 +58,7 @@ class ChildProcess:
         on_message: Callable[[wire.Message], None],
         on_exit: Callable[[], None],
         *,
+        jail: Jail,
         arena: Arena | None = None,
         python: str = sys.executable,
         quiet: bool = False,
@@ -54,15 +66,22 @@ class ChildProcess:
         self.name = name
         self._on_message, self._on_exit = on_message, on_exit
         self._fault = ""
+        self._jail = jail
+        self._shared = arena.size if arena is not None else 0
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         descriptors = {"--control": theirs.fileno()}
         if arena is not None:
             descriptors["--arena"] = arena.descriptor
         given = [word for option, descriptor in descriptors.items() for word in (option, str(descriptor))]
         try:
+            self._jail = replace(jail, scratch=str(scratch.SCRATCH.new()))
+            given += ["--jail", self._jail.to_text()]
             self._process = subprocess.Popen(
                 bootstrap.command(module, *given, *arguments, python=python),
                 pass_fds=descriptors.values(),
+                env=environment.scrubbed(os.environ, jail.variables),
+                # Programs that it starts end with it; Ctrl-C is not for them.
+                process_group=0 if jail.processes else None,
                 stdin=subprocess.DEVNULL,
                 # What a model prints must not mix with --results -
                 stdout=subprocess.DEVNULL if quiet else sys.stderr.fileno(),
@@ -70,6 +89,7 @@ class ChildProcess:
             )
         except BaseException:
             ours.close()
+            self._remove_scratch()
             raise
         finally:
             theirs.close()
@@ -78,6 +98,7 @@ class ChildProcess:
         self.pid = self._process.pid
         self._socket = hub.green(ours)
         hub.spawn(self._read)
+        hub.spawn(self._watch)
 
     def send(self, message: wire.Message) -> None:
         """Send a message. A process that is gone is no error here: its end is told by `on_exit`."""
@@ -113,7 +134,24 @@ class ChildProcess:
             # End of file comes a moment before a process can be reaped; one that closed its socket alone is of no use.
             self._reap()
             self._socket.close()
+            if self._jail.processes:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.pid, signal.SIGKILL)  # what it has started
+            hub.spawn(hub.in_thread, self._remove_scratch)
             self._on_exit()
+
+    def _remove_scratch(self) -> None:
+        if self._jail.scratch:
+            scratch.remove(Path(self._jail.scratch))
+
+    def _watch(self) -> None:
+        while self._process.returncode is None:
+            hub.sleep(LOOK_EVERY)
+            taken = hub.in_thread(usage.excess, self.pid, self._jail, self._shared)
+            if taken and self._process.returncode is None:
+                self._fault = f" after it {taken}"
+                self.kill()
+                return
 
     def _messages(self) -> Iterator[wire.Message]:
         unpacker = wire.Unpacker()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from imageserver.errors import LimitExceeded, ModelError, ModelUnavailable, Stopping, WorkerLost
 from imageserver.inference.server.batching import Source, Work
 from imageserver.inference.server.catalogue import ModelCatalogue
+from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.model import SharedModel
 from imageserver.inference.server.pool import LOAD_LIMIT, Log, Pool
 from imageserver.inference.shared import wire
@@ -32,6 +33,7 @@ class Engine:
         registry: the folders of the models.
         workers: how many processes run them.
         worker_arguments: for each worker's command line.
+        jails: for each worker.
         time_limit: the longest a batch may take, in seconds.
         max_requests: how many single requests (`ask`) may wait at the same time.
         limits: those of pictures.
@@ -44,6 +46,7 @@ class Engine:
         *,
         workers: int,
         worker_arguments: list[str],
+        jails: Jails,
         time_limit: float,
         max_requests: int,
         log: Log,
@@ -58,6 +61,7 @@ class Engine:
             self.models,
             workers=workers,
             arguments=worker_arguments,
+            jails=jails,
             time_limit=time_limit,
             limits=limits,
             load_limit=load_limit,

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Protocol
 
 from imageserver import metrics
 from imageserver.inference.server.costly.isolation import Isolation
 from imageserver.inference.server.dispatcher import Dispatcher, lose
+from imageserver.inference.server.jails.conversions import Conversions
+from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.model import SharedModel
 from imageserver.inference.server.worker import SharedWorker
 from imageserver.inference.shared import conversion_cache, wire
@@ -52,6 +55,7 @@ class Pool:
         models: the catalogue's own dictionary, whose waiting sources are served.
         workers: how many.
         arguments: for each worker's command line.
+        jails: for each worker and each conversion.
         time_limit: the longest a batch may take, in seconds.
         limits: those of pictures.
         load_limit: the longest a load may take, in seconds; a model that may have to be converted first has
@@ -66,6 +70,7 @@ class Pool:
         arguments: list[str],
         time_limit: float,
         limits: Limits,
+        jails: Jails,
         load_limit: float = LOAD_LIMIT,
         warn: Log,
         clock: Callable[[], float] = time.monotonic,
@@ -73,9 +78,10 @@ class Pool:
         self._models, self._count, self._arguments = models, workers, arguments
         self._time_limit, self._load_limit = time_limit, load_limit
         self._warn, self._clock = warn, clock
+        self._jails, self._conversions = jails, Conversions(jails, warn)
         self._workers: list[SharedWorker] = []
         self._wanted: dict[str, Manifest] = {}
-        self._isolation = Isolation(models, arguments, limits, wake=self.wake, warn=warn, clock=clock)
+        self._isolation = Isolation(models, arguments, limits, jails.pictures(), wake=self.wake, warn=warn, clock=clock)
         self._dispatcher = Dispatcher(models, self._workers, self._isolation, clock)
         self._stopping = False
 
@@ -91,6 +97,7 @@ class Pool:
     def stop(self, timeout: float) -> None:
         """Let what runs finish for at most `timeout` seconds, then end the workers (about a second more at most)."""
         self._stopping = True
+        self._conversions.stop()
         end = self._clock() + timeout
         while any(worker.batches for worker in self._workers) and self._clock() < end:
             hub.sleep(0.01)
@@ -123,7 +130,8 @@ class Pool:
 
     def _start_worker(self, name: str) -> None:
         if not self._stopping:
-            worker = SharedWorker(name, self._arguments, self._on_message, self._on_exit, self._clock)
+            jail = self._jails.shared()
+            worker = SharedWorker(name, self._arguments, self._on_message, self._on_exit, self._clock, jail)
             self._workers.append(worker)
 
     def _on_message(self, worker: SharedWorker, message: wire.Message) -> None:
@@ -143,6 +151,8 @@ class Pool:
                 else:  # removed or disabled meanwhile
                     worker.unload(name)
                 worker.end_load()
+            case "convert":
+                hub.spawn(self._convert, worker, worker.network(message["folder"]))
             case "failed":
                 name = message["model"]
                 if name in self._wanted:
@@ -150,6 +160,9 @@ class Pool:
                     self._supervisor.failed(name, message["error"], served)
                 worker.end_load()
         self.wake()
+
+    def _convert(self, worker: SharedWorker, folder: Path) -> None:
+        worker.process.send({"op": "converted", "error": self._conversions.convert(folder)})
 
     def _answer(self, worker: SharedWorker, message: wire.Message) -> None:
         batch = worker.finish(message["id"])

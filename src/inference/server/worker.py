@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from imageserver.inference.server.arena import Arena
 from imageserver.inference.server.batching import Source, Work
 from imageserver.inference.server.child_process import ChildProcess
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
+from imageserver.jail.rules import Jail
 
 
 @dataclass(slots=True)
@@ -38,6 +40,7 @@ class SharedWorker:
         on_message: Callable[[SharedWorker, wire.Message], None],
         on_exit: Callable[[SharedWorker], None],
         clock: Callable[[], float],
+        jail: Jail,
     ) -> None:
         self.arena = Arena(wire.SLOTS, wire.SLOT_BYTES)
         self.loaded: set[str] = set()
@@ -56,6 +59,7 @@ class SharedWorker:
             arguments,
             lambda message: on_message(self, message),
             lambda: on_exit(self),
+            jail=jail,
             arena=self.arena,
         )
 
@@ -75,6 +79,14 @@ class SharedWorker:
         """What was being loaded has loaded or failed: go on with the next."""
         self.loading = None
         self.load_next()
+
+    def network(self, folder: str) -> Path:
+        """The folder that a request to convert names: of what is being loaded, or of a member of it. ValueError."""
+        if self.loading is not None:
+            own = self.loading.folder
+            if Path(folder) in (own, *(own.parent / member for member in self.loading.members)):
+                return Path(folder)
+        raise ValueError(f"it asked for the conversion of {folder[:200]!r}, which it was not told to load")
 
     def unload(self, name: str) -> None:
         """Forget a model."""

@@ -6,6 +6,7 @@ What is wrong is told in one `ManifestError` that names the file, and of each fa
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from dataclasses import dataclass
@@ -102,6 +103,19 @@ class State:
 
 
 @dataclass(frozen=True)
+class Permissions:
+    """What the model's code may do beyond what every model may: `[jail]`. A model with any has a worker of its own."""
+
+    read: tuple[str, ...] = ()  # files and folders, absolute
+    network: bool = False
+    processes: bool = False  # start programs
+    memory_gib: float | None = None  # in place of --worker-memory
+
+    def __bool__(self) -> bool:
+        return self != Permissions()
+
+
+@dataclass(frozen=True)
 class Manifest:
     """One model.toml."""
 
@@ -118,6 +132,7 @@ class Manifest:
     runtime: Runtime
     state: State | None  # None: stateless
     members: tuple[str, ...]  # names of the models that an ensemble averages; empty: no ensemble
+    permissions: Permissions
 
     @property
     def code(self) -> Path:
@@ -162,6 +177,7 @@ def read(folder: Path) -> Manifest:
         runtime=_runtime(root.table("runtime"), folder),
         state=_state(state) if "state" in data else None,
         members=_members(root.table("ensemble"), folder.name),
+        permissions=_permissions(root.table("jail")),
     )
     if not root.faults():
         _check_together(root, manifest)
@@ -295,6 +311,18 @@ def _members(table: CheckedTable, name: str) -> tuple[str, ...]:
     if name in members or len(set(members)) < len(members):
         table.wrong("members", "must name other models, each once")
     return members
+
+
+def _permissions(table: CheckedTable) -> Permissions:
+    read = table.texts("read")
+    if relative := [path for path in read if not os.path.isabs(path) or "\0" in path]:
+        table.wrong("read", f"must be absolute paths, not {relative[0][:100]!r}")
+    return Permissions(
+        read=tuple(map(os.path.normpath, read)),
+        network=table.boolean("network", False),
+        processes=table.boolean("processes", False),
+        memory_gib=table.number("memory_gib", 0.25, 4096.0, None),
+    )
 
 
 def _tcp_code(root: CheckedTable) -> str | None:

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imageserver.inference.shared import conversion_cache
+from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.worker.decode import PictureLimits
+
+
+def not_here(manifest: Manifest) -> str:
+    """A `LoadContext.convert` for whoever takes converted models only."""
+    return f"the model {manifest.name!r} has not been converted yet: run src/inference/prepare.py"
+
 
 Note = Callable[[str], None]
 """Takes one line for whoever reads the log."""
@@ -25,6 +32,7 @@ class LoadContext:
         cache: the folder of converted models.
         limits: of the pictures that are decoded.
         costly_bytes: what the pictures of a batch may cost together beside the others (decode.DecodingBudget).
+        convert: has a network converted that is not in the cache yet; returns a sentence when that failed, else "".
         pool: decodes the pictures of a batch, and runs the members of an ensemble, side by side; None: in turn.
     """
 
@@ -33,6 +41,7 @@ class LoadContext:
     cache: Path = field(default_factory=conversion_cache.cache_folder)
     limits: PictureLimits = field(default_factory=PictureLimits)
     costly_bytes: int = sys.maxsize
+    convert: Callable[[Manifest], str] = not_here
     pool: ThreadPoolExecutor | None = None
 
 

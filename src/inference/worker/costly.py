@@ -19,6 +19,7 @@ from imageserver.errors import BodyError, LimitExceeded, PictureError
 from imageserver.inference.shared import request_bodies, wire
 from imageserver.inference.worker import main as worker
 from imageserver.inference.worker.decode import PictureLimits, decode, shrink
+from imageserver.jail import entry
 
 NICENESS = 10
 MOST_PIXELS = 8 * 2**20
@@ -87,11 +88,12 @@ def main() -> None:
     parser = worker.parser()
     parser.add_argument("--decode-time", type=float, required=True, help="processor time of a picture, in seconds")
     options = parser.parse_args()
+    os.nice(NICENESS)
+    entry.enter(options.jail)
     control, arena = worker.open_wall(options, wire.SLOT_BYTES)
     options.threads = 1
     worker.set_environment(options.threads, options.max_pixels)
     context = worker.make_context(options)
-    os.nice(NICENESS)
     limit_memory(COPIES * options.max_decoded_bytes + SPARE_MEMORY)
     with contextlib.suppress(OSError):  # the server is gone: nobody is left to be told
         CostlyDecoder(control, arena, context.limits, options.decode_time).serve()

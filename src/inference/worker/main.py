@@ -3,7 +3,8 @@
 It reads batches from its socket and pictures from shared memory (wire.py), runs one batch at a time, answers, and
 loads models in a second thread meanwhile, so the former version of a model serves until the new one is warm.
 
-It never outlives the server: the kernel kills it when its parent dies, and its socket reads end-of-file. SIGINT is
+Its first act is to go into its jail. It never outlives
+the server: the kernel kills it when its parent dies, and its socket reads end-of-file. SIGINT is
 ignored, because Ctrl-C reaches the whole process group and the server has its own way to stop its workers.
 """
 
@@ -15,17 +16,22 @@ import ctypes
 import gc
 import mmap
 import os
+import queue
 import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imageserver.errors import ImageServerError, describe
 from imageserver.inference.shared import conversion_cache, lifetime, wire
+from imageserver.inference.shared.manifest import Manifest
+from imageserver.jail import entry
+from imageserver.jail.rules import Jail
 
 if TYPE_CHECKING:
     from imageserver.inference.worker.context import LoadContext
@@ -41,6 +47,7 @@ class Worker:
         self._models: dict[str, Serving] = {}
         self._to_load: dict[str, Path] = {}
         self._loads = threading.Condition()
+        self._converted: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def serve(self) -> None:
         threading.Thread(target=self._load_all, name="loader", daemon=True).start()
@@ -59,6 +66,8 @@ class Worker:
                         with self._loads:
                             self._to_load.pop(message["model"], None)
                         self._models.pop(message["model"], None)
+                    case "converted":
+                        self._converted.put(message["error"])
                     case "stop":
                         return
 
@@ -97,12 +106,17 @@ class Worker:
             except OSError:
                 return  # the socket is gone, and with it the server
 
+    def convert(self, manifest: Manifest) -> str:
+        """Have the server convert a model, which this process cannot do from its jail; a sentence when that failed."""
+        self._send({"op": "convert", "folder": str(manifest.folder)})
+        return self._converted.get()
+
     def _load(self, name: str, folder: Path) -> None:
         from imageserver.inference.worker import loader
 
         start = time.monotonic()
         try:
-            serving = loader.load(folder, self._context)
+            serving = loader.load(folder, replace(self._context, convert=self.convert))
         except ImageServerError as error:
             self._failed(name, str(error), error.__cause__)
             return
@@ -136,6 +150,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--control", type=int, required=True, help="file descriptor of the socket to the server")
     parser.add_argument("--arena", type=int, required=True, help="file descriptor of the shared memory")
+    parser.add_argument("--jail", type=Jail.from_text, required=True, help="what it may do (jail/rules.py)")
     parser.add_argument(
         "--models-cache", type=Path, default=conversion_cache.cache_folder(), help="folder of converted models"
     )
@@ -189,13 +204,14 @@ def make_context(options: argparse.Namespace) -> LoadContext:
         options.models_cache,
         PictureLimits(options.max_bytes, options.max_pixels, options.max_decoded_bytes),
         options.costly_bytes,
-        ThreadPoolExecutor(threads, "decoder") if threads > 1 else None,
+        pool=ThreadPoolExecutor(threads, "decoder") if threads > 1 else None,
     )
 
 
 def main() -> None:
     bind_life_to_parent()
     options = parser().parse_args()
+    entry.enter(options.jail)
     control, arena = open_wall(options, wire.SLOTS * wire.SLOT_BYTES)
     set_environment(options.threads, options.max_pixels)
     with contextlib.suppress(OSError):  # the server is gone: nobody is left to be told

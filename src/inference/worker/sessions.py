@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from imageserver.errors import ImageServerError, describe
 from imageserver.inference.shared import manifest, wire
 from imageserver.inference.worker import main as worker
+from imageserver.jail import entry
 
 if TYPE_CHECKING:
     from imageserver.inference.worker.context import LoadContext
@@ -152,6 +153,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, required=True, help="slots of the shared memory, one for each lane")
     parser.add_argument("--slot-bytes", type=int, required=True, help="bytes of a slot")
     options = parser.parse_args()
+    entry.enter(options.jail)
     control, arena = worker.open_wall(options, options.slots * options.slot_bytes)
     worker.set_environment(options.threads, options.max_pixels)
     context = worker.make_context(options)

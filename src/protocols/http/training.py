@@ -10,6 +10,7 @@ from typing import Any
 from imageserver import metrics
 from imageserver.config.table import Settings
 from imageserver.errors import Refused, TrainingError
+from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.protocols.http.models import RequestedModels
@@ -27,7 +28,9 @@ MAX_FOLLOWERS = 100
 _TAG = "Training"
 
 
-def trainings(settings: Settings, find: Callable[[str], Manifest], *, log: Callable[[str], None]) -> Trainings:
+def trainings(
+    settings: Settings, find: Callable[[str], Manifest], jails: Jails, *, log: Callable[[str], None]
+) -> Trainings:
     """The trainings that these settings allow; `find` gives a model's manifest."""
     sources = {"mnist": ["--mnist", str(settings.mnist)] if settings.mnist else []}
     if settings.training_data is not None:
@@ -35,7 +38,8 @@ def trainings(settings: Settings, find: Callable[[str], Manifest], *, log: Calla
     # One processor stays free for serving.
     threads = max(1, (os.cpu_count() or 1) - 1)
     arguments = ["--threads", str(threads), "--samples", str(settings.training_samples)]
-    return Trainings(settings.data, find, sources, arguments, log=log)
+    arguments += ["--models-cache", str(jails.cache)]
+    return Trainings(settings.data, find, sources, arguments, jails, log=log)
 
 
 class TrainingJobs:

@@ -13,6 +13,7 @@ from tests.running import PATIENCE, alive
 from imageserver.inference.server.arena import COPY_CHUNK, Arena
 from imageserver.inference.server.child_process import ChildProcess
 from imageserver.inference.shared import wire
+from imageserver.jail.rules import Jail
 from imageserver.transport import hub
 
 PROGRAM = """#!{python}
@@ -34,7 +35,7 @@ class Child:
         self.messages: list[wire.Message] = []
         self.ended = hub.Event()
         self.process = ChildProcess(
-            "child", "none", [], on_message or self.messages.append, self.ended.set, python=str(program)
+            "child", "none", [], on_message or self.messages.append, self.ended.set, jail=Jail(), python=str(program)
         )
 
     def end(self) -> str:
@@ -82,9 +83,9 @@ def test_one_is_asked_to_stop_before_it_is_killed(tmp_path: Path) -> None:
 
 
 def test_one_that_cannot_start_leaves_no_descriptor_behind(tmp_path: Path) -> None:
-    arena, ends = Arena(1, 10), []
+    arena, ends, python = Arena(1, 10), [], str(tmp_path / "none")
     with pytest.raises(FileNotFoundError):
-        ChildProcess("none", "none", [], ends.append, hub.sleep, arena=arena, python=str(tmp_path / "none"))
+        ChildProcess("none", "none", [], ends.append, hub.sleep, jail=Jail(), arena=arena, python=python)
     with pytest.raises(OSError, match="descriptor"):
         socket.socket(fileno=arena.descriptor)
 

@@ -17,6 +17,7 @@ from imageserver.inference.server.batching import Work
 from imageserver.inference.server.costly.put_off import LONGEST, MOST, PutOff
 from imageserver.inference.server.costly.queue import OWNERS, CostlyPicture, CostlyQueue
 from imageserver.inference.server.engine import Engine
+from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.restart_limit import RestartLimit
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.registry import Registry
@@ -101,6 +102,7 @@ class Running:
         self.engine = Engine(
             Registry(models),
             workers=1,
+            jails=Jails([models], models.parent / "cache"),
             worker_arguments=["--costly-bytes", str(LIMITS.costly_bytes), "--max-decoded-bytes", str(2**32)],
             time_limit=20.0,
             max_requests=100,

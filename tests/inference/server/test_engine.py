@@ -19,6 +19,7 @@ from imageserver.errors import LimitExceeded, ModelUnavailable, Stopping, Unknow
 from imageserver.inference.server import pool, restart_limit
 from imageserver.inference.server.batching import Work
 from imageserver.inference.server.engine import Engine
+from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.registry import Registry
 from imageserver.transport import hub
@@ -64,6 +65,7 @@ class Running:
             Registry(models),
             workers=workers,
             worker_arguments=[],
+            jails=Jails([models], models.parent / "cache"),
             time_limit=20.0,
             max_requests=max_requests,
             load_limit=load_limit,

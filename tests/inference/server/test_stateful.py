@@ -110,7 +110,7 @@ def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Pa
         models, "every", GATED.format(closed=str(closed)), "every_frame = true\nqueue = 4\ntime_limit_s = 100\n"
     )
     write_model(models, "newest", GATED.format(closed=str(closed)), "time_limit_s = 100\n")
-    arguments = ("--session-models", "diary,every,newest", "--session-bytes", "1M")
+    arguments = ("--session-models", "diary,every,newest", "--session-bytes", "1M", "--no-jail")  # they touch files
     with Server(*arguments, models=models, data=folder) as server:
         with Client(server.ready()) as client:
             client.start()

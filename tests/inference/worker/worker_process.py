@@ -4,26 +4,46 @@ import mmap
 import os
 import socket
 import subprocess
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from imageserver import bootstrap
 from imageserver.inference.shared import wire
+from imageserver.jail.rules import Jail
 
 ROOT = Path(__file__).resolve().parents[3]
 MODELS = ROOT / "models"
 TEST_MODELS = ROOT / "tests" / "models"
 
 
+def convert(folder, cache):
+    """What the server does when a worker asks for it: a sentence when it failed, else an empty text."""
+    ours, theirs = socket.socketpair()
+    with ours, tempfile.TemporaryDirectory() as scratch:
+        jail = Jail(scratch=scratch, read=(str(folder),), write=(str(cache),))
+        command = bootstrap.command("inference.convert.process", "--control", str(theirs.fileno()))
+        command += ["--jail", jail.to_text(), "--models-cache", str(cache), "--folder", str(folder)]
+        subprocess.run(command, pass_fds=(theirs.fileno(),), timeout=110, check=False)
+        theirs.close()
+        said = list(wire.Unpacker().feed(ours.recv(65536)))
+    return said[0]["error"] if said else ""
+
+
 class WorkerProcess:
     """`with WorkerProcess(tmp_path) as worker: worker.load(folder); worker.run("name", [bytes])`."""
 
-    def __init__(self, cache, *arguments):
+    def __init__(self, cache, *arguments, jail=None):
+        self._cache, self._folder = Path(cache), tempfile.TemporaryDirectory()
+        read = (str(MODELS), str(TEST_MODELS), tempfile.gettempdir())
+        jail = replace(jail or Jail(read=(*read, str(cache))), scratch=self._folder.name)
         self.socket, theirs = socket.socketpair()
         self.socket.settimeout(100)
         memory = os.memfd_create("arena")
         os.ftruncate(memory, wire.SLOTS * wire.SLOT_BYTES)
         self.arena = mmap.mmap(memory, wire.SLOTS * wire.SLOT_BYTES)
         command = bootstrap.command("inference.worker.main", "--control", str(theirs.fileno()), "--arena", str(memory))
+        command += ["--jail", jail.to_text()]
         self.process = subprocess.Popen(
             [*command, "--models-cache", str(cache), *arguments],
             pass_fds=(theirs.fileno(), memory),
@@ -44,18 +64,23 @@ class WorkerProcess:
         self.process.stderr.close()
         self.socket.close()
         self.arena.close()
+        self._folder.cleanup()
 
     def send(self, message):
         self.socket.sendall(wire.pack(message))
 
     def receive(self):
-        """The next message. EOFError when the worker is gone."""
+        """The next message; a model that it wants converted is. EOFError when the worker is gone."""
         while not self._messages:
             data = self.socket.recv(65536)
             if not data:
                 raise EOFError
             self._messages += self._unpacker.feed(data)
-        return self._messages.pop(0)
+        message = self._messages.pop(0)
+        if message["op"] != "convert":
+            return message
+        self.send({"op": "converted", "error": convert(Path(message["folder"]), self._cache)})
+        return self.receive()
 
     def load(self, folder):
         """The answer: op 'loaded' or 'failed'."""

@@ -10,8 +10,14 @@ import pytest
 
 from imageserver.errors import TrainingError
 from imageserver.inference.server.child_process import ChildProcess
+from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.training import run
 from imageserver.inference.server.training.trainings import Trainings
+
+
+def trainings_in(folder, manifest, log):
+    jails = Jails([], folder / "cache")
+    return Trainings(folder / "data", lambda _name: manifest, {"mnist": []}, [], jails, log=log)
 
 
 @pytest.fixture
@@ -22,7 +28,7 @@ def played(tmp_path, monkeypatch):
     class Job:
         pid = 1
 
-        def __init__(self, _name, _module, arguments, on_message, on_exit):
+        def __init__(self, _name, _module, arguments, on_message, on_exit, jail):
             found.job, self.tell, self._on_exit = self, on_message, on_exit
             self.version = Path(arguments[arguments.index("--version") + 1])
             on_message({"op": "prepared", "text": "the data was found"})
@@ -38,7 +44,7 @@ def played(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run, "ChildProcess", Job)
     manifest = SimpleNamespace(folder=tmp_path / "shipped")
-    found.trainings = Trainings(tmp_path / "data", lambda _name: manifest, {"mnist": []}, [], log=found.log.append)
+    found.trainings = trainings_in(tmp_path, manifest, found.log.append)
     found.link = tmp_path / "data" / "models" / "lenet"
     found.record = lambda: json.loads((tmp_path / "data" / "training" / "lenet.json").read_text())
     found.state = lambda: next(found.trainings.follow("lenet", 1))["state"]
@@ -98,7 +104,7 @@ def test_one_that_says_what_nobody_understands_ends_and_its_end_is_told(tmp_path
     program.chmod(0o755)
     monkeypatch.setattr(run, "ChildProcess", functools.partial(ChildProcess, python=str(program)))
     manifest = SimpleNamespace(folder=tmp_path / "shipped")
-    trainings = Trainings(tmp_path / "data", lambda _name: manifest, {"mnist": []}, [], log=lambda _line: None)
+    trainings = trainings_in(tmp_path, manifest, lambda _line: None)
     trainings.start("lenet", "mnist")
     last = [event for event in trainings.follow("lenet", 60) if event][-1]
     assert last["state"] == "failed"

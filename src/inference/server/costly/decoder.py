@@ -15,6 +15,7 @@ from imageserver.inference.server.child_process import ChildProcess
 from imageserver.inference.server.costly.put_off import PutOff
 from imageserver.inference.server.costly.queue import CostlyPicture, CostlyQueue
 from imageserver.inference.shared import wire
+from imageserver.jail.rules import Jail
 from imageserver.limits import Limits, hit, note
 from imageserver.transport import hub
 
@@ -29,13 +30,19 @@ START_TIME = 30.0
 class _Process:
     """One process and its memory; `ask` is one question at a time."""
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, arguments: list[str], jail: Jail) -> None:
         self._arena = Arena(1, wire.SLOT_BYTES)
         self._answered = hub.Event()
         self._answer: wire.Message | None = None
         self.ended = self.reads = False
         self.process = ChildProcess(
-            "costly pictures", "inference.worker.costly", arguments, self._on_message, self._on_exit, arena=self._arena
+            "costly pictures",
+            "inference.worker.costly",
+            arguments,
+            self._on_message,
+            self._on_exit,
+            jail=jail,
+            arena=self._arena,
         )
 
     def ask(self, picture: CostlyPicture, timeout: float) -> wire.Message | None:
@@ -72,6 +79,7 @@ class CostlyPictures:
     Args:
         arguments: for the process's command line, as a worker's.
         limits: those of pictures.
+        jail: the process's.
         decoded: called with each picture that was decoded, and what now is to be run.
         warn: takes a sentence for the log.
         clock: monotonic seconds.
@@ -81,11 +89,13 @@ class CostlyPictures:
         self,
         arguments: list[str],
         limits: Limits,
+        jail: Jail,
         *,
         decoded: Callable[[CostlyPicture, Work], None],
         warn: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
+        self._jail = jail
         self._arguments = [*arguments, "--decode-time", str(limits.decode_time)]
         self._time_limit = limits.decode_time * PATIENCE + START_TIME
         self._most = limits.costly_queue
@@ -129,7 +139,7 @@ class CostlyPictures:
 
     def _decode(self, picture: CostlyPicture) -> None:
         if self._process is None or self._process.ended:
-            self._process = _Process(self._arguments)
+            self._process = _Process(self._arguments, self._jail)
         process = self._process
         answer = process.ask(picture, self._time_limit)
         if answer is None:

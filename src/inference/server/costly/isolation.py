@@ -16,6 +16,7 @@ from imageserver.inference.server.costly.queue import CostlyPicture
 from imageserver.inference.server.model import SharedModel
 from imageserver.inference.server.worker import RunningBatch
 from imageserver.inference.shared import wire
+from imageserver.jail.rules import Jail
 from imageserver.limits import Limits
 
 MOST = 1000
@@ -29,6 +30,7 @@ class Isolation:
         models: the catalogue's own dictionary.
         arguments: for the command line of the process that decodes.
         limits: those of pictures.
+        jail: that of the same process.
         wake: called when a picture waits at its model that did not before.
         warn: takes a sentence for the log.
         clock: monotonic seconds.
@@ -39,12 +41,13 @@ class Isolation:
         models: Mapping[str, SharedModel],
         arguments: list[str],
         limits: Limits,
+        jail: Jail,
         *,
         wake: Callable[[], None],
         warn: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
-        self.costly = CostlyPictures(arguments, limits, decoded=self._decoded, warn=warn, clock=clock)
+        self.costly = CostlyPictures(arguments, limits, jail, decoded=self._decoded, warn=warn, clock=clock)
         self.active = False
         self._models, self._wake, self._clock = models, wake, clock
         self._costly_bytes = limits.costly_bytes

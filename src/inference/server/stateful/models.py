@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from imageserver.errors import ModelUnavailable
+from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.pool import Log
 from imageserver.inference.server.stateful.queues import FrameBudget, ModelQueue, QueueSubscriber
 from imageserver.inference.server.stateful.worker import StatefulWorker
@@ -29,6 +30,7 @@ class StatefulModels:
         find: Callable[[str], Manifest],
         *,
         arguments: list[str],
+        jails: Jails,
         slot_bytes: int,
         max_bytes: int,
         log: Log,
@@ -39,7 +41,7 @@ class StatefulModels:
 
         `max_bytes` bounds the pictures that wait, all together.
         """
-        self._find, self._arguments, self._slot_bytes = find, arguments, slot_bytes
+        self._find, self._arguments, self._jails, self._slot_bytes = find, arguments, jails, slot_bytes
         self._log, self._warn, self._clock = log, warn, clock
         self.budget = FrameBudget(max_bytes)
         self._workers: dict[str, StatefulWorker] = {}
@@ -99,6 +101,6 @@ class StatefulModels:
         if worker is not None:
             self._former.append(worker)
         worker = self._workers[name] = StatefulWorker(
-            manifest, self._arguments, self._slot_bytes, log=self._log, warn=self._warn, clock=self._clock
+            manifest, self._arguments, self._jails, self._slot_bytes, log=self._log, warn=self._warn, clock=self._clock
         )
         return worker

@@ -25,6 +25,7 @@ from imageserver.errors import ModelUnavailable
 from imageserver.inference.server import restart_limit
 from imageserver.inference.server.arena import Arena
 from imageserver.inference.server.child_process import ChildProcess
+from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.pool import LOAD_LIMIT, START_AGAIN_AFTER, Log
 from imageserver.inference.server.restart_limit import RestartLimit
 from imageserver.inference.server.stateful.lanes import Lanes, LaneSchedule
@@ -53,6 +54,7 @@ class StatefulWorker:
         self,
         manifest: Manifest,
         arguments: list[str],
+        jails: Jails,
         slot_bytes: int,
         *,
         log: Log,
@@ -62,7 +64,7 @@ class StatefulWorker:
         assert manifest.state is not None
         self.manifest, self.settings = manifest, manifest.state
         self.name = manifest.name
-        self._arguments, self._slot_bytes = arguments, slot_bytes
+        self._arguments, self._jails, self._slot_bytes = arguments, jails, slot_bytes
         self._log, self._warn, self._clock = log, warn, clock
         self.lanes = Lanes(self.settings, self, clock)
         self.error = ""
@@ -109,6 +111,7 @@ class StatefulWorker:
             [*self._arguments, "--folder", str(self.manifest.folder), *geometry],
             lambda message: self._on_message(process, message),
             lambda: self._on_exit(process),
+            jail=self._jails.own(self.manifest),
             arena=arena,
         )
         self._process, self._started_at = process, self._clock()

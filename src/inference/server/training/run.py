@@ -10,7 +10,9 @@ running, whatever is known of its outcome.
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +23,7 @@ from imageserver.inference.server.child_process import ChildProcess
 from imageserver.inference.server.training import versions
 from imageserver.inference.server.training.records import TrainingRecord, TrainingRecords
 from imageserver.inference.shared import wire
+from imageserver.jail.rules import Jail
 from imageserver.transport import hub
 
 WORSE = 0.01
@@ -77,15 +80,27 @@ class TrainingRun:
         """Whether its process has not ended yet."""
         return self._process is not None
 
-    def start(self, sample: str, arguments: Sequence[str]) -> None:
-        """Start the job; returns once its data was found. TrainingError: the data cannot be used."""
+    def start(self, sample: str, folder: Path, arguments: Sequence[str], jail: Callable[[Path], Jail]) -> None:
+        """Start the job that trains the model in `folder`; returns once its data was found.
+
+        `jail` gives its jail, where the folder is named in which it may write.
+
+        TrainingError: the data cannot be used, or a version cannot be kept.
+        """
         self.record.running_since = self._timestamp()
+        room = self._version.parent  # which is there before the job goes into its jail, or it could not write to it
+        try:
+            hub.in_thread(functools.partial(room.mkdir, parents=True, exist_ok=True))
+        except OSError as error:
+            self._log(f"training of {self.name}: {room} cannot be made ({error.strerror}): make it writable")
+            raise TrainingError(f"a trained model cannot be kept here ({error.strerror})") from error
         process = self._process = ChildProcess(
             f"training of {self.name}",
             "training.job",
-            ["--model", self.name, "--version", str(self._version), *arguments],
+            ["--model", self.name, "--folder", str(folder), "--version", str(self._version), *arguments],
             self._on_message,
             self._on_exit,
+            jail=jail(room),
         )
         self.tell(TrainingState.PREPARING, "reading the training data")
         self._records.write(self.name, self.record)
@@ -190,6 +205,8 @@ class TrainingRun:
             self._say(f": {note}")
             self._outcome = (state, note)
             self._end_record()
+        with contextlib.suppress(OSError):
+            self._version.parent.rmdir()  # where nothing came of it
         # In this order, so that whoever hears of the end and asks at once is not told that the training still runs.
         self._process = None
         self.tell(*self._outcome)

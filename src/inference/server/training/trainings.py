@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from imageserver.errors import TrainingError
+from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.training.records import TrainingRecord, TrainingRecords
 from imageserver.inference.server.training.run import Event, TrainingRun
 from imageserver.inference.shared.manifest import Manifest
@@ -23,6 +25,7 @@ class Trainings:
         find: gives a model's manifest. UnknownModel.
         sources: a job's arguments by training sample ("mnist", "other").
         arguments: for every job's command line.
+        jails: for every job.
     """
 
     def __init__(
@@ -31,12 +34,13 @@ class Trainings:
         find: Callable[[str], Manifest],
         sources: dict[str, list[str]],
         arguments: list[str],
+        jails: Jails,
         *,
         log: Callable[[str], None],
         now: Callable[[], float] = time.time,
     ) -> None:
         self._models, self._find = data / "models", find
-        self._sources, self._arguments = sources, arguments
+        self._sources, self._arguments, self._jails = sources, arguments, jails
         self._records = TrainingRecords(data / "training", lambda name: find(name).folder, log)
         self._log, self._now = log, now
         self._runs: dict[str, TrainingRun] = {}
@@ -70,7 +74,9 @@ class Trainings:
             reason = "put there by hand, which no training replaces: the operator can move it"
             raise TrainingError(f"the data folder holds a {name} {reason}")
         run = self._runs[name] = self._new_run(name, self.record(name))
-        run.start(sample, ["--folder", str(manifest.folder), *self._sources[sample], *self._arguments])
+        given = self._sources[sample]
+        read = [manifest.folder, *(Path(word) for word in given if os.path.isabs(word))]
+        run.start(sample, manifest.folder, [*given, *self._arguments], lambda room: self._jails.training(read, room))
 
     def cancel(self, name: str) -> bool:
         """Ask the training of `name` to end; False when none runs."""

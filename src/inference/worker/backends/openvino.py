@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from imageserver import bootstrap
 from imageserver.errors import ModelError
 from imageserver.inference.shared import conversion_cache
 from imageserver.inference.shared.conversion_cache import Entry
@@ -86,29 +83,14 @@ def _open(entry: Entry, manifest: Manifest, weights_digest: str, context: LoadCo
 
 
 def _entry(manifest: Manifest, weights_digest: str, context: LoadContext) -> Entry:
-    """From the cache, or made now, in a process of its own, so that TensorFlow never comes into this one."""
+    """From the cache, or made now, elsewhere, so that TensorFlow never comes into this process."""
     folder = conversion_cache.entry_folder(context.cache, manifest, weights_digest)
     entry = conversion_cache.find(folder)
     if entry is not None:
         return entry
     context.note(f"{manifest.name}: converting to OpenVINO, once")
-    command = bootstrap.command(
-        "inference.prepare", "--models-cache", str(context.cache), "--folder", str(manifest.folder)
-    )
-    command += ["--parent", str(os.getpid())]
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            timeout=conversion_cache.LIMIT,
-            check=False,
-            text=True,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ModelError(f"converting took longer than {conversion_cache.LIMIT:g} s") from error
+    said = context.convert(manifest)
     entry = conversion_cache.find(folder)
     if entry is None:
-        said = done.stdout.strip().splitlines()
-        raise ModelError(said[-1] if said else f"the conversion ended with exit code {done.returncode}")
+        raise ModelError(said or "the converted model is not in the cache")
     return entry

@@ -1,0 +1,98 @@
+"""Which jail each kind of process has: models and their cache are readable, a model's manifest may ask for more."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from imageserver.inference.shared.manifest import Manifest
+from imageserver.jail.rules import GIB, Jail
+
+WINDOWS = Jail(
+    enforced=False, variables=("DISPLAY", "XAUTHORITY", "WAYLAND_DISPLAY", "XDG_*", "QT_*", "LIBGL_*", "XKB_*")
+)
+"""The display process draws on a person's screen, which is more than any jail could hold back."""
+
+FETCHING = (
+    "http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "KERAS_HOME",
+)  # fmt: skip
+"""Variables for a process that fetches something before it goes into its jail."""
+
+
+class Jails:
+    """Makes them.
+
+    Args:
+        folders: those of the models; they are made where they are missing.
+        cache: the folder of converted models, made as well.
+        memory: bytes that a process may have of its own; 0 is no limit.
+        enforced: False: nothing is restricted.
+    """
+
+    def __init__(self, folders: Sequence[Path], cache: Path, *, memory: int = 0, enforced: bool = True) -> None:
+        self._folders, self.cache = folders, cache
+        self._memory, self._enforced = memory, enforced
+        for folder in (*folders, cache):
+            # What is not there when a process goes into its jail stays out of its reach when it comes.
+            with contextlib.suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def shared(self) -> Jail:
+        """Of a worker that runs the models that ask for nothing special."""
+        return Jail(enforced=self._enforced, read=self._readable(), memory=self._memory)
+
+    def pictures(self) -> Jail:
+        """Of a process that decodes pictures and runs no model."""
+        return Jail(enforced=self._enforced, memory=self._memory)
+
+    def own(self, manifest: Manifest) -> Jail:
+        """Of a worker for this one model."""
+        wishes = manifest.permissions
+        read = (*self._readable(), str(manifest.folder), *wishes.read)
+        memory = int(wishes.memory_gib * GIB) if wishes.memory_gib and self._memory else self._memory
+        return replace(self.shared(), read=read, memory=memory, network=wishes.network, processes=wishes.processes)
+
+    def conversion(self, folder: Path) -> Jail:
+        """Of the process that converts the model in `folder` for the cache."""
+        shared = self.shared()
+        return replace(shared, read=(*shared.read, str(folder)), write=(str(self.cache),), largest_file=0)
+
+    def training(self, read: Sequence[Path], write: Path) -> Jail:
+        """Of a training that reads its data, writes a version of a model, and converts it for the cache."""
+        shared = self.shared()
+        paths = (*shared.read, *map(str, read))
+        write_too = (str(write), str(self.cache))
+        return replace(shared, read=paths, write=write_too, largest_file=0, variables=FETCHING)
+
+    def reaches(self, jail: Jail, folder: Path) -> bool:
+        """Whether a worker in this jail can read a model's folder. Links were followed when the jail was made."""
+        real = folder.resolve()
+        return not jail.enforced or any(real.is_relative_to(path) for path in jail.read)
+
+    def _readable(self) -> tuple[str, ...]:
+        """The models' folders and the cache, and where links in them lead: a model's folder may lie elsewhere."""
+        found = []
+        for folder in self._folders:
+            found.append(folder.resolve())
+            with contextlib.suppress(OSError):
+                found += [Path(entry.path).resolve() for entry in os.scandir(folder) if entry.is_symlink()]
+        return (*dict.fromkeys(map(str, found)), str(self.cache))
+
+
+def granted(manifest: Manifest) -> str:
+    """What a model's manifest asks for beyond the usual, for the log: "may read /srv/faces and use the network"."""
+    wishes = manifest.permissions
+    parts = []
+    if wishes.read:
+        parts.append(f"read {', '.join(wishes.read)}")
+    if wishes.network:
+        parts.append("use the network")
+    if wishes.processes:
+        parts.append("start programs")
+    if wishes.memory_gib:
+        parts.append(f"take {wishes.memory_gib:g} GiB of memory")
+    return " and ".join(parts)

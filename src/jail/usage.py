@@ -1,0 +1,55 @@
+"""What a jailed process has taken, looked at from outside: where no limit of the kernel counts it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from imageserver.jail.rules import MIB, Jail
+
+MOST_THREADS = 2000
+MOST_FILES = 1000
+"""Files and folders in a scratch folder."""
+MOST_SCRATCH = 512 * MIB
+"""Bytes of all files in a scratch folder."""
+
+
+def excess(pid: int, jail: Jail, shared: int) -> str:
+    """What the process `pid` has taken more of than `jail` gives, as a sentence goes on: "it takes …"; "" if nothing.
+
+    `shared`: bytes of the memory that it shares with the server, which are not its own.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
+    except OSError:
+        return ""  # it has ended, and whoever waits for it is told
+    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    taken = 1024 * sum(int(fields.get(name, "0").split()[0]) for name in ("RssAnon", "RssShmem"))
+    if jail.memory and taken > jail.memory + shared:
+        return f"took {taken / MIB:.0f} MiB of memory"
+    if int(fields.get("Threads", "0")) > MOST_THREADS:
+        return f"began more than {MOST_THREADS} threads"
+    return _scratch(jail.scratch)
+
+
+def _scratch(folder: str) -> str:
+    files = size = 0
+    folders = [folder]
+    try:
+        while folders:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    files += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        size += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if files > MOST_FILES:
+                        return f"put more than {MOST_FILES} files into its scratch folder"
+                    if size > MOST_SCRATCH:
+                        return f"put more than {MOST_SCRATCH // MIB} MiB into its scratch folder"
+    except FileNotFoundError:
+        return ""  # it removes something just now; the next look sees the rest
+    except OSError as error:
+        return f"made a scratch folder that cannot be looked through ({error.strerror})"
+    return ""
