@@ -83,6 +83,7 @@ class ImageServer:
     def _start_models(self) -> None:
         """Start the workers and load what is named. SettingError: a model is not there, or of the other kind."""
         settings, engine = self._settings, self.inference.engine
+        engine.catalogue.read()
         try:
             named = {name: engine.check(name) for name in (settings.model, *settings.preload)}
         except UnknownModel as error:

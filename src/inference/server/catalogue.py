@@ -40,9 +40,13 @@ class ModelCatalogue:
         self._changed = hub.Event()
         self._stopping = False
 
+    def read(self) -> None:
+        """Read the registry: before this nothing is known. Blocks, so it is for the start alone."""
+        self._follow(self._registry.scan())
+
     def start(self, preload: Iterable[str]) -> None:
         """Read the registry and begin with the loading of `preload`. UnknownModel for a wrong name."""
-        self._follow(self._registry.scan())
+        self.read()
         for name in preload:
             self._want(self.find(name))
 
