@@ -23,6 +23,7 @@ _LOGINS = "Limits of logins"
 _CONNECTIONS = "Limits of connections"
 _MESSAGES = "Limits of messages"
 _MEMORY = "Limits of memory"
+_LISTS = "Limits of lists"
 _MODELS = "Models and streams"
 _SNAP = "Snap: pictures on demand"
 _SESSIONS = "Sessions of several models"
@@ -242,6 +243,10 @@ class Limits:
         _MEMORY, 64 * MIB, "bytes", 1024, 2**62,
         help="with --auth, what of it all those together may have who have not logged in; one address has half",
     )
+    list_rows: int = _limit(
+        _LISTS, 1000, "count", 1, 10_000,
+        help="rows in one answer of a list; a link leads to the next ones",
+    )
 
     model_timeout: float = _limit(
         _MODELS, 15.0, "seconds", 0.1, HOUR,
@@ -258,7 +263,12 @@ class Limits:
     )
     snippet_disk: int = _limit(
         _SNAP, 10 * GIB, "bytes", MIB, 2**50,
-        help="space for all pictures together; the oldest give way",
+        help="space on the disk for all pictures together, in whole blocks and with their database; "
+        "the oldest give way",
+    )
+    snippet_files: int = _limit(
+        _SNAP, 500_000, "count", 1, MANY,
+        help="pictures that are kept of all numbers together; the oldest give way",
     )
     session_idle: float = _limit(
         _SESSIONS, 60.0, "seconds", 0.1, DAY,

@@ -137,6 +137,9 @@ LOOP_LAG = Histogram(
 RESULTS_DROPPED = _counter(
     "imageserver_results_dropped_total", (), "Predictions that could not be written to the results file."
 )
+SNIPPETS_REFUSED = _counter(
+    "imageserver_snippets_refused_total", (), "Pictures of Snap that could not be kept, as on a full disk."
+)
 LOG_LINES_DROPPED = _counter(
     "imageserver_log_lines_dropped_total", (), "Lines of the log that were dropped because nobody read them."
 )

@@ -27,6 +27,7 @@ from imageserver.protocols.http.training import trainings
 from imageserver.protocols.sessions import SessionProtocol
 from imageserver.protocols.snap import relay as snap_relay
 from imageserver.protocols.snap.app import Snap
+from imageserver.protocols.snap.keeper import Keeper
 from imageserver.protocols.snap.relay import Relay
 from imageserver.protocols.snap.store import SnapStore
 from imageserver.sinks.results_file import ResultsFile
@@ -150,9 +151,8 @@ def doors(
     camstream = CamStream(models.streams, checks, socketio, model=settings.model, hz=settings.hz)
     Events(socketio, [camstream, SessionProtocol(models.sessions, checks, socketio, settings.session_key)], checks)
     relay = Relay(settings)
-    store = SnapStore(settings.data / "snippets", history=settings.snippet_history, max_bytes=settings.snippet_disk)
     jobs = trainings(settings, models.engine.check, models.jails, log=LOG.info)
-    snap = Snap(models.streams, store, relay, settings.model, log=LOG.warning)
+    snap = Snap(models.streams, pictures(settings), relay, settings.model, list_rows=settings.list_rows, log=LOG.warning)
     http.route("/socket.io/", socketio)
     http.route("/health/", health.application(not_ready, checks, log=LOG.warning))
     http.route(snap_relay.PREFIX, snap_relay.application(relay, checks, log=LOG.warning))

@@ -1,9 +1,9 @@
 """Snap: capture devices put pictures, people get them with what a model found (docs/protocols.md#snap).
 
 PUT /snippets/<id>/         a picture, raw, in JSON or in a form; `?model=` names the model, `?room=` who is told
-GET /snippets/<id>/         the newest picture's record; `?history=1` all that are kept, newest first
+GET /snippets/<id>/         the newest picture's record; `?history=1` those that are kept, newest first, in pages
 GET /snippets/<id>/image    the picture
-GET /snippets/              the newest record of every id
+GET /snippets/              the newest record of every id, in pages
 DELETE /snippets/<id>/      forget it (role admin)
 
 The relay that tells devices when to take a picture is relay.py.
@@ -12,38 +12,57 @@ The relay that tells devices when to take a picture is relay.py.
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 from werkzeug.routing import BaseConverter
 
-from imageserver import metrics
+from imageserver import limits, metrics
 from imageserver.accounts.login import Logins
 from imageserver.errors import ModelError, PictureError, Refused, Stopping
 from imageserver.inference.shared import image_header, request_bodies, wire
 from imageserver.inference.shared.request_bodies import Bytes
+from imageserver.protocols.snap import pages
+from imageserver.protocols.snap.keeper import Keeper
+from imageserver.protocols.snap.pages import ListPage
+from imageserver.protocols.snap.records import Row
 from imageserver.protocols.snap.relay import Relay
-from imageserver.protocols.snap.store import SnapStore, Snippet
+from imageserver.protocols.snap.store import LAST
 from imageserver.streams.stream import Streams
 from imageserver.transport import hub
-from imageserver.web import requests
+from imageserver.web import query, requests
 from imageserver.web.application import Application, Login, Route
 from imageserver.web.requests import Request, Response, answer
 
 PROTOCOL = "snap"
-MOST_ID = 2**63 - 1
 
 
 class Snap:
-    """The views of `/snippets/`. `model` is the one that runs when none is asked for."""
+    """The views of `/snippets/`.
+
+    Args:
+        streams: asked for what models find.
+        keeper: keeps the pictures.
+        relay: told of new ones.
+        model: the one that runs when none is asked for.
+        list_rows: rows in one answer of a list.
+        log: takes a line about what the operator can mend.
+    """
 
     def __init__(
-        self, streams: Streams, store: SnapStore, relay: Relay, model: str, *, log: Callable[[str], None]
+        self,
+        streams: Streams,
+        keeper: Keeper,
+        relay: Relay,
+        model: str,
+        *,
+        list_rows: int,
+        log: Callable[[str], None],
     ) -> None:
-        self._streams, self._store, self._relay, self._model, self._log = streams, store, relay, model, log
+        self._streams, self._keeper, self._relay, self._model, self._log = streams, keeper, relay, model, log
+        self._list_rows = list_rows
 
     def application(self, logins: Logins) -> Application:
         """The application of these views: with --auth all of them ask for a user, and deleting takes an admin."""
@@ -61,51 +80,65 @@ class Snap:
 
     def put(self, request: Request, identity: int) -> Response:
         """Run the model on a picture, keep both, and tell the room."""
-        model = request.args.get("model", self._model)
+        model, room = query.text(request, "model", self._model), query.text(request, "room", "")
         self._streams.engine.check(model)
         body = requests.body(request, min(requests.MAX_BODY, self._streams.max_frame_bytes), PROTOCOL)
         picture = self._picture(request, body)
         kind = image_header.read(picture).kind
-        self._store.check(len(picture))
+        self._keeper.check(len(picture))
         received = datetime.now(UTC).isoformat(timespec="milliseconds")
         prediction = self._predict(request, model, picture)
-        try:
-            hub.in_thread(self._store.put, identity, kind, picture, received, prediction)
-        except (OSError, sqlite3.Error) as error:
-            self._log(f"picture {identity} cannot be kept: {type(error).__name__}: {error}")
-            raise Refused(507, "the server cannot keep pictures now; its log says why") from error
+        self._keeper.put(identity, kind, picture, received, prediction)
         news = json.dumps({"snippet": identity, "prediction": prediction}, ensure_ascii=False)
-        self._relay.announce(request.args.get("room", ""), news)
+        self._relay.announce(room, news)
         return answer({"id": identity, "prediction": prediction, "received": received})
 
     def get(self, request: Request, identity: int) -> Response:
-        """The newest picture's record, or all that are kept."""
-        found = self._found(identity)
-        if request.args.get("history") in ("1", "yes", "true"):
-            return answer({"id": identity, "history": [_record(snippet) for snippet in found]})
-        return answer(_record(found[0]))
+        """The newest picture's record, or a page of those that are kept."""
+        if not query.flag(request, "history"):
+            return _json(pages.record(self._found(identity)).encode())
+        before = query.whole(request, "before", LAST, 0, LAST)
+        asked = self._rows(request)
+        page = self._keeper.history(identity, before, asked or self._list_rows)
+        if page is None:
+            raise _nothing(identity)
+        return _page(page, asked)
+
+    def newest(self, request: Request) -> Response:
+        """A page of the newest records of every number."""
+        after = query.whole(request, "after", -1, -1, LAST)
+        asked = self._rows(request)
+        return _page(self._keeper.newest(after, asked or self._list_rows), asked)
 
     def image(self, _request: Request, identity: int) -> Response:
         """The newest picture itself."""
         for _once_more in range(3):  # a newer picture may take this one's place between the two looks
-            snippet = self._found(identity)[0]
+            row = self._found(identity)
             try:
-                data = hub.in_thread(snippet.path.read_bytes)
+                file, first = self._keeper.open(row)
             except FileNotFoundError:
                 continue
             headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-            return Response(data, mimetype=f"image/{snippet.kind}", headers=headers)
+            response = Response(self._pieces(file, first), mimetype=f"image/{row.kind}", headers=headers)
+            response.content_length = row.size
+            response.call_on_close(file.close)
+            return response
         raise _nothing(identity)
-
-    def newest(self, _request: Request) -> Response:
-        """The newest record of every number."""
-        return answer({"snippets": [_record(snippet) for snippet in hub.in_thread(self._store.newest)]})
 
     def delete(self, _request: Request, identity: int) -> Response:
         """Forget a number."""
-        if not hub.in_thread(self._store.delete, identity):
+        if not self._keeper.delete(identity):
             raise _nothing(identity)
         return answer({"id": identity, "deleted": True})
+
+    def _rows(self, request: Request) -> int:
+        """How many rows of a list the request wants at most; 0: as many as there may be."""
+        return query.whole(request, "limit", 0, 1, self._list_rows)
+
+    def _pieces(self, file: BinaryIO, piece: bytes) -> Iterator[bytes]:
+        while piece:
+            yield piece
+            piece = self._keeper.read(file)
 
     def _picture(self, request: Request, body: bytearray) -> Bytes:
         """The picture file in the body, which may be that file."""
@@ -125,9 +158,9 @@ class Snap:
         result.pop("reason", None)
         return {"model": model, **result, "timestamp": now, "age_ms": round((time.monotonic() - begun) * 1000, 1)}
 
-    def _found(self, identity: int) -> list[Snippet]:
-        found = hub.in_thread(self._store.get, identity)
-        if not found:
+    def _found(self, identity: int) -> Row:
+        found = self._keeper.find(identity)
+        if found is None:
             raise _nothing(identity)
         return found
 
@@ -138,9 +171,9 @@ class Number(BaseConverter):
     regex = "[0-9]+"
 
     def to_python(self, value: str) -> int:
-        if len(value) > len(str(MOST_ID)) or int(value) > MOST_ID:
+        if len(value) > len(str(LAST)) or int(value) > LAST:
             metrics.LIMITS_HIT.inc("snippet-id")
-            raise Refused(404, f"numbers go to {MOST_ID}")
+            raise Refused(404, f"numbers go to {LAST}")
         return int(value)
 
 
@@ -148,6 +181,15 @@ def _nothing(identity: int) -> Refused:
     return Refused(404, f"there is no picture {identity}; PUT one to this address")
 
 
-def _record(snippet: Snippet) -> dict[str, Any]:
-    record = {"id": snippet.id, "prediction": snippet.prediction, "received": snippet.received}
-    return {**record, "type": f"image/{snippet.kind}", "size": snippet.size, "image": f"/snippets/{snippet.id}/image"}
+def _json(text: bytes) -> Response:
+    return Response(text, mimetype="application/json", headers={"Cache-Control": "no-store"})
+
+
+def _page(page: ListPage, asked: int) -> Response:
+    """A page of a list; who did not ask for a number of rows and gets fewer than there are hits a limit."""
+    response = _json(page.body)
+    if page.next:
+        response.headers["Link"] = f'<{page.next}>; rel="next"'
+        if not asked:
+            limits.hit("list_rows")
+    return response

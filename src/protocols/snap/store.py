@@ -2,66 +2,84 @@
 
 A picture is there, whole, once `put` has returned, whatever happens then: its file is written under another
 name, flushed to the disk and renamed before its record is committed. What a crash leaves between the two (a
-file without a record) is removed at the next start.
+file without a record, or a record without a file) is removed by `repair` after the next start.
+
+No method takes long: what may concern many pictures is done in pieces of `PIECE`, and says whether there is more.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import sqlite3
-import threading
 import uuid
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from imageserver import limits
 from imageserver.errors import SettingError, TooLarge
+from imageserver.protocols.snap.records import Records, Row, Usage
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS snippets (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, id INTEGER NOT NULL, file TEXT NOT NULL, kind TEXT NOT NULL,
-    size INTEGER NOT NULL, received TEXT NOT NULL, prediction TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS by_id ON snippets (id, number);
-"""
+PIECE = 64
+"""Pictures that are removed or looked at before anybody else has a turn."""
 
-_FIELDS = "SELECT id, kind, size, received, prediction, file FROM snippets"
+TEMPORARY = ".tmp"
+"""The suffix of a picture's file until it is whole."""
+
+BUCKETS = 256
+"""Sets that the names of all files are divided over, so that none takes milliseconds to grow."""
+
+LAST = 2**63 - 1
+"""The highest number that the database can hold."""
 
 
 @dataclass(frozen=True)
-class Snippet:
-    """One stored picture."""
+class Repaired:
+    """What `repair` found: files without a record and records without a file, which are gone now."""
 
-    id: int
-    kind: str
-    """jpeg, png, bmp, tiff or webp."""
-    size: int
-    """Bytes."""
-    received: str
-    """ISO 8601, UTC."""
-    prediction: dict[str, Any]
-    path: Path
+    files: int = 0
+    records: int = 0
+
+
+@dataclass(frozen=True)
+class Room:
+    """What gave way: bytes that were freed by a limit (the name of a field of `Limits`); and whether there is more."""
+
+    more: bool
+    freed: int = 0
+    limit: str = ""
 
 
 class SnapStore:
-    """The pictures in `folder`: the newest `history` of each id, `max_bytes` of them all (the oldest go first)."""
+    """The pictures in `folder`.
 
-    def __init__(self, folder: Path, *, history: int, max_bytes: int) -> None:
-        """SettingError when the folder cannot be used."""
-        self._folder, self._history, self._max_bytes = folder, history, max_bytes
-        self._lock = threading.Lock()
+    Args:
+        folder: where they are.
+        history: pictures of each id that are kept, the newest.
+        max_bytes: what all of them may take of the disk, in whole blocks and with the database; the oldest go first.
+        max_files: how many there may be.
+
+    Raises:
+        SettingError: the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path, *, history: int, max_bytes: int, max_files: int) -> None:
+        self._pictures, self._history = folder / "pictures", history
+        self._max_bytes, self._max_files = max_bytes, max_files
+        self._made: set[str] | None = set()  # names of files since the start, until `repair` is done
         try:
-            (folder / "pictures").mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(folder / "snippets.db", check_same_thread=False, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = FULL")
-            self._database.executescript(_SCHEMA)
-            self._repair()
+            self._pictures.mkdir(parents=True, exist_ok=True)
+            log_pages = max(32, min(1000, max_bytes // 2**20))
+            self._records = Records(folder / "snippets.db", log_pages)
         except (OSError, sqlite3.Error) as error:
-            why = f"pictures cannot be kept there ({error}): give a folder that can be written"
+            why = f"pictures cannot be kept there ({error}): give a folder that can be written, with room"
             raise SettingError(f"--data {folder.parent}: {why}") from error
+
+    # ---- one picture ------------------------------------------------------------------------------------------
 
     def put(
         self,
@@ -70,36 +88,35 @@ class SnapStore:
         picture: bytes | bytearray | memoryview,
         received: str,
         prediction: dict[str, Any],
-    ) -> None:
-        """Keep a picture, in place of the oldest ones where space is short.
+    ) -> Room:
+        """Keep a picture. Where space is short as much gives way as it takes itself.
+
+        Returns:
+            What gave way. Where there is more to remove, `tidy` does so.
 
         Raises:
             TooLarge: it alone is larger than all may be together.
             OSError, sqlite3.Error: it is not kept, and nothing half of it.
         """
         self.check(len(picture))
-        name = f"{uuid.uuid4().hex}.{kind}"
-        path = self._folder / "pictures" / name
-        temporary = path.with_suffix(".tmp")
+        text = json.dumps(prediction, ensure_ascii=False, separators=(",", ":"))
+        path = self._pictures / f"{uuid.uuid4().hex}.{kind}"
+        made = self._made
+        if made is not None:
+            made.update((path.name, path.with_suffix(TEMPORARY).name))
         try:
-            with temporary.open("wb") as file:
-                file.write(picture)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
-            _sync_folder(path.parent)
-            with self._lock, self._database as database:
-                database.execute("BEGIN IMMEDIATE")
-                database.execute(
-                    "INSERT INTO snippets (id, file, kind, size, received, prediction) VALUES (?, ?, ?, ?, ?, ?)",
-                    (identity, name, kind, len(picture), received, json.dumps(prediction, ensure_ascii=False)),
-                )
-                gone = self._evict(database, identity)
+            disk = _write(path, picture)
+            self._records.add(identity, path.name, kind, len(picture), disk, received, text)
         except BaseException:
-            for left in (temporary, path):
-                left.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             raise
-        self._unlink(gone)
+        freed, room, long = 0, Room(more=True), True
+        with contextlib.suppress(OSError, sqlite3.Error):  # it is kept all the same; `tidy` tells what is wrong
+            long = self._shorten(identity)
+            while room.more and freed < disk:
+                room = self._make_room()
+                freed += room.freed
+        return replace(room, more=room.more or long)
 
     def check(self, size: int) -> None:
         """TooLarge for a picture of `size` bytes that could not be kept, whatever gave way to it."""
@@ -108,60 +125,126 @@ class SnapStore:
             option = limits.option("snippet_disk")
             raise TooLarge(f"the picture has {size} bytes; {option} allows {self._max_bytes} for all of them")
 
-    def get(self, identity: int) -> list[Snippet]:
-        """The pictures of an id, newest first; none: an empty list."""
-        return self._select("WHERE id = ? ORDER BY number DESC", identity)
+    def path(self, row: Row) -> Path:
+        """Where the picture of a record is; another may have taken its place."""
+        return self._pictures / row.file
 
-    def newest(self) -> list[Snippet]:
-        """The newest picture of every id, by id."""
-        return self._select("WHERE number IN (SELECT MAX(number) FROM snippets GROUP BY id) ORDER BY id")
+    # ---- lists ------------------------------------------------------------------------------------------------
 
-    def delete(self, identity: int) -> bool:
-        """Forget an id; returns whether there was one."""
-        with self._lock, self._database as database:
-            database.execute("BEGIN IMMEDIATE")
-            gone = [row[0] for row in database.execute("DELETE FROM snippets WHERE id = ? RETURNING file", (identity,))]
-        self._unlink(gone)
-        return bool(gone)
+    def newest(self, after: int = -1, most: int = PIECE) -> tuple[list[Row], bool]:
+        """The newest picture of each id above `after`, by id, at most `most`; and whether there are more of them."""
+        return self._records.newest(after, most)
+
+    def history(self, identity: int, before: int = LAST, most: int = 1) -> tuple[list[Row], bool]:
+        """The pictures of an id below the number `before`, newest first, as `newest`; none: an empty list."""
+        return self._records.history(identity, before, most)
+
+    def usage(self) -> Usage:
+        """What all pictures take now."""
+        return self._records.usage()
+
+    # ---- removing, a piece at a time --------------------------------------------------------------------------
+
+    def delete(self, identity: int, newest: int) -> bool:
+        """Forget a piece of an id's pictures up to the number `newest`; returns whether there is more of it."""
+        rows = self._records.of(identity, newest, PIECE)
+        self._forget(rows)
+        return len(rows) == PIECE or self._records.give_back()
+
+    def tidy(self, identity: int) -> bool:
+        """Remove a piece of what is over the limits, and give its space back; returns whether there is more of it."""
+        long = self._shorten(identity)
+        return self._make_room().more or long or self._records.give_back()
+
+    def repair(self) -> Iterator[Repaired]:
+        """Remove what a crash left, and measure what files take; one step for each piece, each of them blocks."""
+        known: list[set[int]] = [set() for _ in range(BUCKETS)]  # hashes: enough, and a fifth of the names' memory
+        number = 0
+        while rows := self._records.after(number, PIECE):
+            number = rows[-1][0]
+            for _number, file in rows:
+                known[hash(file) % BUCKETS].add(hash(file))
+            yield self._measure(rows)
+        with os.scandir(self._pictures) as entries:
+            while piece := list(itertools.islice(entries, PIECE)):
+                files = [entry.name for entry in piece if not entry.is_dir(follow_symlinks=False)]
+                yield self._remove([file for file in files if hash(file) not in known[hash(file) % BUCKETS]])
+        self._made = None
 
     def close(self) -> None:
-        with self._lock:
-            self._database.close()
+        """Close the database."""
+        self._records.close()
 
-    def _select(self, condition: str, *values: int) -> list[Snippet]:
-        with self._lock:
-            rows = self._database.execute(f"{_FIELDS} {condition}", values).fetchall()
-        folder = self._folder / "pictures"
-        return [Snippet(row[0], row[1], row[2], row[3], json.loads(row[4]), folder / row[5]) for row in rows]
+    def _shorten(self, identity: int) -> bool:
+        """Forget a piece of an id's history that is longer than it may be; returns whether there is more of it."""
+        old = self._records.old(identity, self._history, PIECE)
+        self._forget(old)
+        return len(old) == PIECE
 
-    def _evict(self, database: sqlite3.Connection, identity: int) -> list[str]:
-        """Forget what is over the limits; returns the files to remove."""
-        kept = "SELECT number FROM snippets WHERE id = ?1 ORDER BY number DESC LIMIT ?2"
-        old = f"DELETE FROM snippets WHERE id = ?1 AND number NOT IN ({kept})"  # noqa: S608 - our own text
-        gone = [row[0] for row in database.execute(f"{old} RETURNING file", (identity, self._history))]
-        (total,) = database.execute("SELECT COALESCE(SUM(size), 0) FROM snippets").fetchone()
-        while total > self._max_bytes:
-            number, file, size = database.execute(
-                "SELECT number, file, size FROM snippets ORDER BY number LIMIT 1"
-            ).fetchone()
-            database.execute("DELETE FROM snippets WHERE number = ?", (number,))
-            gone.append(file)
-            total -= size
-        return gone
+    def _make_room(self) -> Room:
+        """Forget a piece of what is over the limits of space and files."""
+        usage = self._records.usage()
+        files, disk = usage.files - self._max_files, usage.disk - self._max_bytes
+        gone: list[tuple[int, str]] = []
+        freed = 0
+        if files > 0 or disk > 0:
+            for number, file, size in self._records.oldest(PIECE):
+                if len(gone) >= files and freed >= disk:
+                    break
+                gone.append((number, file))
+                freed += size
+            self._forget(gone)
+        limit = "" if not gone else "snippet_files" if files > 0 else "snippet_disk"
+        return Room(len(gone) == PIECE, freed, limit)
 
-    def _repair(self) -> None:
-        """Remove what a crash left: files without a record, records without a file."""
-        pictures = self._folder / "pictures"
-        known = dict(self._database.execute("SELECT file, number FROM snippets").fetchall())
-        for path in pictures.iterdir():
-            if path.name not in known:
-                path.unlink(missing_ok=True)
-        missing = [(number,) for file, number in known.items() if not (pictures / file).is_file()]
-        self._database.executemany("DELETE FROM snippets WHERE number = ?", missing)
+    def _forget(self, found: Sequence[tuple[int, str]]) -> None:
+        """Remove pictures: the files first, since a full disk has no room for the news either."""
+        for _number, file in found:
+            (self._pictures / file).unlink(missing_ok=True)
+        if found:
+            self._records.remove(number for number, _file in found)
 
-    def _unlink(self, names: list[str]) -> None:
-        for name in names:
-            (self._folder / "pictures" / name).unlink(missing_ok=True)
+    def _measure(self, rows: Sequence[tuple[int, str]]) -> Repaired:
+        found, missing = [], []
+        for number, file in rows:
+            try:
+                found.append((_blocks(os.stat(self._pictures / file)), number))
+            except FileNotFoundError:
+                missing.append(number)
+        self._records.measured(found)
+        if missing:
+            self._records.remove(missing)
+        return Repaired(records=len(missing))
+
+    def _remove(self, unknown: Iterable[str]) -> Repaired:
+        """Remove files of which no record is known, but not those that were made since the start."""
+        made = self._made or ()
+        left = [file for file in unknown if file not in made]
+        for file in left:
+            (self._pictures / file).unlink(missing_ok=True)
+        return Repaired(files=len(left))
+
+
+def _write(path: Path, data: bytes | bytearray | memoryview) -> int:
+    """Write a file, whole or not at all, and have it on the disk; returns what it takes there, in bytes."""
+    temporary = path.with_suffix(TEMPORARY)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            blocks = _blocks(os.fstat(file.fileno()))
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+    return blocks
+
+
+def _blocks(status: os.stat_result) -> int:
+    """What a file takes on the disk: st_blocks counts 512 bytes, whatever the blocks of the file system are."""
+    return status.st_blocks * 512
 
 
 def _sync_folder(folder: Path) -> None:

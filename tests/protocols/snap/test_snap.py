@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -211,6 +212,86 @@ def test_deleting_and_what_is_not_there(server: Server) -> None:
     for path in ("/snippets/5/", "/snippets/5/image", "/snippets/nix/", "/snippets/5/other", f"/snippets/{digits}/"):
         assert (get(server, path).status_code, list(get(server, path).json())) == (404, ["error"])
     assert requests.patch(server.url + "/snippets/5/", timeout=PATIENCE).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sentence"),
+    [
+        ("GET", "/snippets/?limit=0", "limit is a whole number from 1 to 1000, not '0'"),
+        ("GET", "/snippets/?limit=1001", "limit is a whole number from 1 to 1000, not '1001'"),
+        ("GET", "/snippets/?limit=-5", "limit is a whole number from 1 to 1000, not '-5'"),
+        ("GET", f"/snippets/?after={'9' * 4000}", "after is a whole number from -1 to 9223372036854775807, not '999"),
+        ("GET", "/snippets/?after=%D9%A1", "after is a whole number"),
+        ("GET", "/snippets/5/?history=2", "history is yes or no, not '2'"),
+        ("GET", "/snippets/5/?history=1&before=x", "before is a whole number from 0 to"),
+        ("PUT", f"/snippets/5/?model={'x' * 65}", "model has 65 characters; at most 64 are taken"),
+        ("PUT", f"/snippets/5/?room={'x' * 65}", "room has 65 characters; at most 64 are taken"),
+        ("GET", f"/snippets/?{'&'.join('a' * 33)}", "the query has more than 32 fields"),
+        ("GET", f"/snippets/?x={'y' * 4095}", "the query has 4097 bytes; at most 4096 are taken"),
+    ],
+)
+def test_what_a_query_cannot_ask_is_refused_with_a_sentence(
+    server: Server, method: str, path: str, sentence: str
+) -> None:
+    refused = requests.request(method, server.url + path, data=picture(), timeout=PATIENCE)
+    assert (refused.status_code, refused.json()["error"][: len(sentence)]) == (400, sentence)
+    assert len(refused.json()["error"]) < 250
+
+
+def test_lists_come_in_pages_that_lead_to_the_next(tmp_path: Path) -> None:
+    with Server("--list-rows", "2", "--snippet-history", "3", data=tmp_path) as server:
+        server.ready()
+        for number in (3, 1, 4, 1, 5, 1):
+            put(server, number, picture(number))
+        found, path = [], "/snippets/"
+        while path:
+            answer = get(server, path)
+            assert answer.headers["Content-Type"] == "application/json"
+            assert len(answer.json()["snippets"]) <= 2
+            found += [snippet["id"] for snippet in answer.json()["snippets"]]
+            path = answer.links.get("next", {}).get("url", "")
+        assert found == [1, 3, 4, 5]
+        first = get(server, "/snippets/1/?history=1")
+        rest = get(server, first.links["next"]["url"])
+        assert [len(page.json()["history"]) for page in (first, rest)] == [2, 1]
+        assert "next" not in rest.links
+        assert get(server, "/snippets/1/?history=1&before=0").json() == {"id": 1, "history": []}
+        assert 'imageserver_limits_hit_total{limit="list-rows"} 2.0' in get(server, "/metrics").text
+
+
+def test_a_large_picture_comes_back_whole(server: Server) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (700, 800, 3), np.uint8)
+    large = cv2.imencode(".png", noise)[1].tobytes()
+    assert put(server, 6, large).status_code == 200
+    answer = get(server, "/snippets/6/image")
+    assert (answer.content, answer.headers["Content-Length"]) == (large, str(len(large)))
+    assert requests.head(server.url + "/snippets/6/image", timeout=PATIENCE).headers["Content-Length"] == str(
+        len(large)
+    )
+
+
+def test_on_a_full_disk_the_server_says_so_and_goes_on(small_disk: Path) -> None:
+    with Server(data=small_disk) as server:
+        server.ready()
+        assert put(server, 1, picture(80)).status_code == 200
+        ballast = small_disk / "ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        for _ in range(3):
+            refused = put(server, 2, picture(90))
+            assert (refused.status_code, refused.headers["Retry-After"]) == (507, "60")
+            assert refused.json() == {
+                "error": "the server cannot keep pictures now, its disk may be full; its log says why"
+            }
+        assert get(server, "/snippets/2/").status_code == 404
+        assert get(server, "/snippets/1/image").content == picture(80)
+        assert len(list((small_disk / "snippets" / "pictures").iterdir())) == 1
+        assert sum("pictures cannot be kept: " in line for line in server.lines) == 1
+        assert "imageserver_snippets_refused_total 3.0" in get(server, "/metrics").text
+        ballast.unlink()
+        assert put(server, 2, picture(90)).status_code == 200
+        server.wait_for("pictures can be kept again; 3 could not be")
 
 
 def test_with_auth_everything_asks_and_deleting_takes_an_admin(tmp_path: Path) -> None:

@@ -1,0 +1,131 @@
+"""Keeps pictures without holding the loop: every look at the disk is a short job in a thread, and few run at once."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any, BinaryIO, TypeVar
+
+from imageserver import limits, metrics
+from imageserver.errors import Refused, describe
+from imageserver.inference.shared.request_bodies import Bytes
+from imageserver.protocols.snap import pages
+from imageserver.protocols.snap.pages import ListPage
+from imageserver.protocols.snap.records import Row
+from imageserver.protocols.snap.store import SnapStore
+from imageserver.transport import hub
+
+DISK_JOBS = 4
+"""Threads that may be at the disk at the same time: a slow one must not keep logins from theirs."""
+
+IMAGE_PIECE = 256 * 2**10
+"""Bytes of a picture that are read at once, and so what a slow reader of it holds."""
+
+T = TypeVar("T")
+
+
+class Keeper:
+    """The pictures of `store`. `log` takes a line about what the operator can mend."""
+
+    def __init__(self, store: SnapStore, log: Callable[[str], None]) -> None:
+        self._store, self._log = store, log
+        self._turn = hub.Semaphore(DISK_JOBS)
+        self._tidying = False
+        self._refused = 0  # pictures that could not be kept since the last one that could
+
+    def begin(self) -> None:
+        """Remove what a crash left and what is over the limits, a piece at a time; spawn it at the start."""
+        files = records = 0
+        steps = self._store.repair()
+        try:
+            while found := self._in_turn(next, steps, None):
+                files, records = files + found.files, records + found.records
+        except (OSError, sqlite3.Error) as error:
+            self._log(f"what a crash left of pictures cannot be removed: {describe(error)}")
+        if files or records:
+            self._log(f"a crash left {files} pictures without a record and {records} records without one: removed")
+        self._tidy()
+
+    def check(self, size: int) -> None:
+        """TooLarge for a picture of `size` bytes that could never be kept."""
+        self._store.check(size)
+
+    def put(self, identity: int, kind: str, picture: Bytes, received: str, prediction: dict[str, Any]) -> None:
+        """Keep a picture. Refused: 507 when it cannot be; the log tells of the first one, and when they can again."""
+        try:
+            room = self._in_turn(self._store.put, identity, kind, picture, received, prediction)
+        except (OSError, sqlite3.Error) as error:
+            self._refused += 1
+            metrics.SNIPPETS_REFUSED.inc()
+            if self._refused == 1:
+                self._log(f"pictures cannot be kept: {describe(error)}")
+            sentence = "the server cannot keep pictures now, its disk may be full; its log says why"
+            raise Refused(507, sentence, Retry_After="60") from error
+        if self._refused:
+            self._log(f"pictures can be kept again; {self._refused} could not be")
+            self._refused = 0
+        if room.limit:
+            limits.hit(room.limit)
+        if room.more:
+            hub.spawn(self._tidy, identity)
+
+    def delete(self, identity: int) -> bool:
+        """Forget an id; returns whether there was one. Refused: 507 when the disk does not let it."""
+        newest = self.find(identity)
+        if newest is None:
+            return False
+        try:
+            while self._in_turn(self._store.delete, identity, newest.number):
+                pass
+        except (OSError, sqlite3.Error) as error:
+            self._log(f"pictures of {identity} cannot be removed: {describe(error)}")
+            raise Refused(507, "the server cannot remove pictures now; its log says why", Retry_After="60") from error
+        return True
+
+    def find(self, identity: int) -> Row | None:
+        """The newest picture of an id."""
+        rows, _more = self._in_turn(self._store.history, identity)
+        return rows[0] if rows else None
+
+    def open(self, row: Row) -> tuple[BinaryIO, bytes]:
+        """A picture's file, and the first piece of it. FileNotFoundError: another took its place."""
+        return self._in_turn(_open, self._store, row)
+
+    def read(self, file: BinaryIO) -> bytes:
+        """The next piece of a file; b"" at its end."""
+        return self._in_turn(file.read, IMAGE_PIECE)
+
+    def newest(self, after: int, most: int) -> ListPage:
+        """As pages.newest."""
+        return self._in_turn(pages.newest, self._store, after, most)
+
+    def history(self, identity: int, before: int, most: int) -> ListPage | None:
+        """As pages.history."""
+        return self._in_turn(pages.history, self._store, identity, before, most)
+
+    def _tidy(self, identity: int = -1) -> None:
+        """Remove what is over the limits, a piece at a time; one green thread does so."""
+        if self._tidying:
+            return
+        self._tidying = True
+        try:
+            while self._in_turn(self._store.tidy, identity):
+                pass
+        except (OSError, sqlite3.Error) as error:
+            self._log(f"pictures over the limits cannot be removed: {describe(error)}")
+        finally:
+            self._tidying = False
+
+    def _in_turn(self, function: Callable[..., T], *args: Any) -> T:
+        """Call `function` in a thread, of which few at a time are at the disk."""
+        with self._turn:
+            return hub.in_thread(function, *args)
+
+
+def _open(store: SnapStore, row: Row) -> tuple[BinaryIO, bytes]:
+    file = store.path(row).open("rb")
+    try:
+        return file, file.read(IMAGE_PIECE)
+    except BaseException:
+        file.close()
+        raise
