@@ -162,6 +162,15 @@ def doors(
     return Doors(http, https, socketio, relay, jobs)
 
 
+def pictures(settings: Settings) -> Keeper:
+    """The pictures of Snap on disk; what a crash left of them is removed beside the rest. SettingError."""
+    bounds = {"max_bytes": settings.snippet_disk, "max_files": settings.snippet_files}
+    store = SnapStore(settings.data / "snippets", history=settings.snippet_history, **bounds)
+    keeper = Keeper(store, LOG.warning)
+    hub.spawn(keeper.begin)
+    return keeper
+
+
 def refresh_gauges(models: Inference, memory: Budget) -> None:
     """Write the figures that are counted only when somebody reads them."""
     for kind, size in memory.used_for.items():
