@@ -60,6 +60,8 @@ class ModelCatalogue:
 
     def find(self, name: str) -> SharedModel:
         """A model that exists. UnknownModel."""
+        if not self._models:
+            self._follow(self._registry.scan())  # the start asks for models before it starts them
         try:
             return self._models[name]
         except KeyError:
