@@ -81,7 +81,7 @@ class Limits:
         help="processor time that such a picture may take to decode",
     )
     costly_queue: int = _limit(
-        _PICTURES, 4, "count", 1, MANY,
+        _PICTURES, 64, "count", 1, MANY,
         help="such pictures of one user or address that may wait; of all together 16 times as many",
     )
     put_off_time: float = _limit(

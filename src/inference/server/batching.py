@@ -108,6 +108,14 @@ class Waiting:
         """Return it to the front: it did not fit into the batch."""
         self._queue.appendleft(turn)
 
+    def add_taken(self, source: Source, work: Work, now: float, *, first: bool = False) -> None:
+        """Queue a source whose picture was taken already; `first`: before all others."""
+        turn = QueuedSource(source, now, work)
+        if first:
+            self._queue.appendleft(turn)
+        else:
+            self._queue.append(turn)
+
     def take_over(self, others: Waiting) -> None:
         """Queue all who wait in `others` behind those who wait here."""
         self._queue.extend(others.drain())

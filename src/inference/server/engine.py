@@ -73,6 +73,7 @@ class Engine:
         self.wait_ready = self.catalogue.wait_ready
         self.worker_pids = self._pool.pids
         self._requests = 0
+        self._requests_of: dict[str, int] = {}
 
     def start(self, preload: Iterable[str]) -> None:
         """Read the registry, start the workers and the loading of `preload`. UnknownModel for a wrong name."""
@@ -117,23 +118,35 @@ class Engine:
             ModelUnavailable: it is disabled, does not load, or the deadline has passed.
             WorkerLost: the worker died, and the next one as well.
         """
-        if self._requests >= self._max_requests:
+        own = self._requests_of.get(owner, 0)
+        if self._requests >= self._max_requests or self._crowds(owner, own):
             hit("max_requests")
-            raise LimitExceeded(f"{self._requests} requests wait already; try again in a moment")
+            whose = " of yours" if self._requests < self._max_requests else ""
+            raise LimitExceeded(
+                f"{own if whose else self._requests} requests{whose} wait already; try again in a moment"
+            )
         request = _Request(self, name, Work(data, content, rotate, owner=owner))
         self._requests += 1
+        self._requests_of[owner] = own + 1
         try:
             self.submit(request, name)
             if not request.finished.wait(deadline):
                 raise ModelUnavailable(f"the model {name!r} did not answer within {deadline:g} s")
         finally:
             self._requests -= 1
+            self._requests_of[owner] -= 1
+            if not self._requests_of[owner]:
+                del self._requests_of[owner]
             request.finished.set()
             if request.result is None and name in self.models:
                 self.models[name].waiting.discard(request)
         if request.result is None:
             raise request.failure or WorkerLost(f"the model {name!r} gave no answer")
         return request.result
+
+    def _crowds(self, owner: str, own: int) -> bool:
+        """Whether the requests of one owner leave too little room for others, once half of the room is taken."""
+        return bool(owner) and own * 4 >= self._max_requests and self._requests * 2 >= self._max_requests
 
 
 class _Request:

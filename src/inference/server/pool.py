@@ -176,6 +176,8 @@ class Pool:
             source.answered(work, result)
         if self._isolation.active:
             self._isolation.clear(works)
+        if "costs" in message:
+            self._isolation.charge(batch, message["costs"])
         for name in message.get("limits", ()):
             hit(name)
 

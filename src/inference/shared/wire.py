@@ -28,6 +28,7 @@ worker to server
     {"op": "failed", "model": str, "error": str}           one sentence; the former version, if any, still serves
     {"op": "done", "id": int, "results": [Result, …]}      one for each item, in their order
         "aside": [[index, cost], …]   if there: items that were not decoded, since they cost more than a batch may
+        "costs": [[index, cost], …]   if there: items whose decoding cost NOTABLE_COST and more
         "limits": [name, …]           if there: settings that items ran into
     {"op": "decoded", "id": int, "form": str, "size": int}  the pixels, from the slot's first byte on; or
     {"op": "decoded", "id": int, "error": str, "limit": str}
@@ -59,6 +60,9 @@ SLOT_BYTES = 32 * 2**20
 """Bytes of a slot; also the largest batch. A single picture is limited to 16 MiB by default and to this at most."""
 
 MAX_MESSAGE = 64 * 2**20
+
+NOTABLE_COST = 2**20
+"""Bytes of a decoded picture from which on the server is told of them: a frame of a phone has less."""
 
 CONTENT_IMAGE = "image"
 """The bytes of a JPEG, PNG, BMP, TIFF or WebP file."""

@@ -60,6 +60,13 @@ def _outcome(results: list[wire.Result], jobs: dict[int, PictureJob]) -> wire.Me
     aside = [(index, job.cost) for index, job in jobs.items() if job.cost]
     if aside:
         outcome["aside"] = aside
+    costs = [
+        (index, job.picture.cost)
+        for index, job in jobs.items()
+        if job.picture is not None and job.picture.cost >= wire.NOTABLE_COST
+    ]
+    if costs:
+        outcome["costs"] = costs
     hits = [job.limit for job in jobs.values() if job.limit]
     if hits:
         outcome["limits"] = hits

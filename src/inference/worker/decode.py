@@ -88,11 +88,12 @@ UNLIMITED = DecodingBudget(sys.maxsize)
 class Picture:
     """`pixels`: uint8, (height, width) or (height, width, 3) RGB, upright.
 
-    `size`: width and height that it has undiminished.
+    `size`: width and height that it has undiminished. `cost`: what decoding it took, in bytes (DecodingBudget).
     """
 
     pixels: Pixels
     size: tuple[int, int]
+    cost: int = 0
 
 
 def decode(
@@ -116,7 +117,8 @@ def decode(
     header, beside = _checked(data, limits)
     scale = _scale(header, least)
     # A progressive JPEG is taken apart as a whole before it becomes smaller.
-    budget.take(beside + header.decoded_bytes // (1 if header.many_scans else scale * scale))
+    cost = beside + header.decoded_bytes // (1 if header.many_scans else scale * scale)
+    budget.take(cost)
     flags = cv2.IMREAD_UNCHANGED if header.alpha else _FLAGS[channels, scale]
     try:
         pixels: Pixels | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -140,7 +142,7 @@ def decode(
     if orientation != 1 or rotate:
         pixels = turn(pixels, orientation, rotate)
     width, height = header.upright
-    return Picture(pixels, (height, width) if rotate % 180 else (width, height))
+    return Picture(pixels, (height, width) if rotate % 180 else (width, height), cost)
 
 
 def _checked(data: Data, limits: PictureLimits) -> tuple[Header, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import struct
 import time
@@ -13,7 +14,9 @@ import pytest
 from tests.running import PATIENCE, TEST_MODELS, alive, picture
 
 from imageserver import metrics
+from imageserver.errors import LimitExceeded
 from imageserver.inference.server.batching import Work
+from imageserver.inference.server.costly import load
 from imageserver.inference.server.costly.put_off import LONGEST, MOST, PutOff
 from imageserver.inference.server.costly.queue import OWNERS, CostlyPicture, CostlyQueue
 from imageserver.inference.server.engine import Engine
@@ -190,6 +193,40 @@ def test_a_batch_that_ended_a_worker_is_taken_apart_and_the_picture_found(runnin
     assert running.ask(picture(11), f"address {FATAL}", "fragile") == "11"
 
 
+def test_who_has_much_decoded_has_it_decoded_apart_and_others_have_the_worker(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures below the limit of costly ones, again and again."""
+    monkeypatch.setattr(load, "HEAVY", 2**20)
+    decoded = metrics.COSTLY_PICTURES.child("decoded").value
+    body = png(1024, 1024)  # just as much as a batch may decode
+    assert running.ask(body, "address 1.2.3.4") == "40"
+    assert running.ask(body, "address 1.2.3.4") == "40"
+    assert metrics.COSTLY_PICTURES.child("decoded").value == decoded, "one is not many"
+    assert running.ask(body, "address 1.2.3.4") == "40"
+    assert metrics.COSTLY_PICTURES.child("decoded").value == decoded + 1
+    assert running.ask(body, "address 5.6.7.8") == "40"
+    assert running.ask(picture(9), "address 1.2.3.4") == "9"
+    assert metrics.COSTLY_PICTURES.child("decoded").value == decoded + 1, "others, and what is small"
+
+
+def test_a_batch_decodes_so_much_and_the_rest_follows(running: Running) -> None:
+    sources = [running.submit(png(1000, 900, number), f"address {number}") for number in range(6)]
+    until(lambda: all(source.results for source in sources))
+    assert [source.said for source in sources] == [str(number) for number in range(6)]
+
+
+def test_requests_of_one_owner_leave_room_for_others(running: Running) -> None:
+    running.engine._max_requests = 8
+    ask = functools.partial(running.engine.ask, "echo", endless(), owner="address 1.2.3.4")
+    asked = [hub.spawn(ask) for _ in range(4)]
+    hub.sleep(0)
+    with pytest.raises(LimitExceeded, match="4 requests of yours wait"):
+        running.engine.ask("echo", picture(), owner="address 1.2.3.4")
+    assert running.engine.ask("echo", picture(6), owner="user anna")["label"] == "6"
+    assert all("error" in task.wait() for task in asked)
+
+
 # ---- without processes --------------------------------------------------------------------------------------------
 
 
@@ -211,6 +248,21 @@ def test_owners_take_turns() -> None:
     added = [queue.add(waiting(f"owner {number}")) for number in range(3 * OWNERS + 1)]
     assert added == [True] * 3 * OWNERS + [False]
     assert len(queue.drain()) == 3 * OWNERS
+
+
+def test_a_load_is_forgotten_with_time_and_bounded() -> None:
+    loads = load.DecodingLoad()
+    loads.charge("user anna", load.HEAVY + 1, 0.0)
+    assert loads.heavy("user anna", 0.0)
+    assert loads.any_heavy(0.0)
+    assert not loads.heavy("user anna", 0.1)
+    assert not loads.any_heavy(100.0)
+    for number in range(load.MOST + 1):
+        loads.charge(f"user {number}", load.HEAVY + 1, 100.0)
+    assert not loads.heavy("user 0", 100.0)
+    assert loads.heavy("user 1", 100.0)
+    loads.charge("", 2 * load.HEAVY, 100.0)
+    assert not loads.heavy("", 100.0)
 
 
 def test_a_picture_is_put_off_and_who_sends_several() -> None:

@@ -1,26 +1,34 @@
-"""Whose pictures are looked at more closely, since a worker ended or hung while it ran them.
+"""Whose pictures are looked at more closely: a worker ended or hung while it ran them, or they are many and large.
 
 A batch that ended a worker is taken apart: each of its sources is a *suspect*, and what it sends next is decoded in
 the process of the costly pictures and then runs alone. A picture that is answered so clears its source. One under
 which the worker ends again is found: it is put off, and after the second such its sender at that model.
+
+And who has so much decoded that others feel it (load.py) has all that is larger than a phone's frame decoded apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from imageserver.errors import PictureError
 from imageserver.inference.server.batching import QueuedSource, Source, Work
 from imageserver.inference.server.costly.decoder import CostlyPictures
+from imageserver.inference.server.costly.load import DecodingLoad
 from imageserver.inference.server.costly.put_off import PutOff
 from imageserver.inference.server.costly.queue import CostlyPicture
 from imageserver.inference.server.model import SharedModel
 from imageserver.inference.server.worker import RunningBatch
-from imageserver.inference.shared import wire
+from imageserver.inference.shared import image_header, wire
 from imageserver.jail.rules import Jail
 from imageserver.limits import Limits
 
 MOST = 1000
 """Sources that are remembered; the oldest are forgotten for newer ones."""
+SMALL_BODY = 64 * 2**10
+"""Bytes of a request's body that is not looked into here."""
+REDUCED = 16
+"""A JPEG is decoded at a quarter of its sides or less where that is much."""
 
 
 class Isolation:
@@ -52,6 +60,7 @@ class Isolation:
         self._models, self._wake, self._clock = models, wake, clock
         self._costly_bytes = limits.costly_bytes
         self._put_off = PutOff(limits.put_off_time)
+        self._load = DecodingLoad()
         self._suspects: dict[Source, None] = {}
 
     def set_aside(
@@ -71,7 +80,7 @@ class Isolation:
         for index, cost in aside.items():
             source, work = batch.works[index]
             if cost <= self._costly_bytes:
-                model.waiting.put_back(QueuedSource(source, self._clock(), work))
+                model.waiting.add_taken(source, work, self._clock())
             else:
                 self.costly.add(CostlyPicture(source, work, model.name, *model.decoded_as))
         stay = [index for index in range(len(results)) if index not in aside]
@@ -91,6 +100,14 @@ class Isolation:
             del self._suspects[next(iter(self._suspects))]
         return None
 
+    def charge(self, batch: RunningBatch, costs: Iterable[tuple[int, int]]) -> None:
+        """What decoding took, in bytes, by the index in the batch."""
+        now = self._clock()
+        for index, cost in costs:
+            owner = batch.works[index][1].owner
+            self._load.charge(owner, cost, now)
+            self.active |= self._load.heavy(owner, now)
+
     def clear(self, works: Iterable[tuple[Source, Work]]) -> None:
         """These were answered."""
         for source, _work in works:
@@ -102,7 +119,8 @@ class Isolation:
             self._put_off.prune(self._clock())
             for source in [source for source in self._suspects if not source.wanted]:
                 del self._suspects[source]
-            self.active = bool(self._suspects or self._put_off.pictures or self._put_off.owners)
+            trouble = self._suspects or self._put_off.pictures or self._put_off.owners
+            self.active = bool(trouble) or self._load.any_heavy(self._clock())
 
     def admits(self, model: SharedModel, turn: QueuedSource, work: Work) -> bool:
         """Whether the picture may run now, if need be alone; one that may not is answered or decoded apart first."""
@@ -113,10 +131,11 @@ class Isolation:
         if left := self._put_off.owner(_at(model.name, work.owner), now):
             sentence = f"the model {model.name!r} ended with several of your pictures; it takes more in {left:.0f} s"
             return _refuse(turn, work, sentence)
-        if turn.source not in self._suspects:
-            return True
+        suspect = turn.source in self._suspects
         if work.content.startswith((wire.CONTENT_PIXELS, wire.CONTENT_INFERENCE)):
-            turn.alone = True
+            turn.alone = suspect
+            return True
+        if not suspect and not (self._load.heavy(work.owner, now) and _notable(work)):
             return True
         self.costly.add(CostlyPicture(turn.source, work, model.name, *model.decoded_as))
         return False
@@ -128,12 +147,24 @@ class Isolation:
             error = model.trouble if model else f"the model {picture.model!r} was removed"
             picture.source.answered(work, {"error": error, "reason": "model"})
             return
-        model.waiting.put_back(QueuedSource(picture.source, self._clock(), work))
+        model.waiting.add_taken(picture.source, work, self._clock(), first=True)
         self._wake()
 
 
 def _at(model: str, owner: str) -> str:
     return f"{owner} at {model}" if owner else ""
+
+
+def _notable(work: Work) -> bool:
+    """Whether decoding it may cost a worker more than an ordinary frame does."""
+    if work.content != wire.CONTENT_IMAGE:
+        return len(work.data) > SMALL_BODY
+    try:
+        header = image_header.read(work.data)
+    except PictureError:
+        return False
+    reduced = REDUCED if header.kind == "jpeg" and not header.many_scans else 1
+    return header.decoded_bytes >= wire.NOTABLE_COST * reduced
 
 
 def _refuse(turn: QueuedSource, work: Work, sentence: str) -> bool:
