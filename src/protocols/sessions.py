@@ -72,7 +72,14 @@ class SessionProtocol:
             raise NotAllowed(
                 "authenticate first, or connect with the key of this server: strangers cannot start a session"
             )
-        session = self._sessions.open(sid, user.name, rotate=user.rotate, timestamp=timestamp, subscriber=self)
+        session = self._sessions.open(
+            sid,
+            user.name,
+            rotate=user.rotate,
+            timestamp=timestamp,
+            subscriber=self,
+            account=self._server.account(sid),
+        )
         self._by_connection.setdefault(sid, []).append(session)
 
     def _frame(self, sid: str, timestamp: int, picture: memoryview) -> None:

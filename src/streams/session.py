@@ -23,13 +23,14 @@ from typing import Any, Protocol
 from imageserver import metrics
 from imageserver.errors import LimitExceeded, ModelError, ModelUnavailable, PictureError, Stopping
 from imageserver.inference.server.stateful.models import StatefulModels
-from imageserver.inference.server.stateful.queues import Call, ModelQueue
+from imageserver.inference.server.stateful.queues import Call, FrameBudget, ModelQueue
 from imageserver.inference.shared import image_header
 from imageserver.inference.shared.wire import Picture
 from imageserver.limits import Limits, hit
 from imageserver.streams.merging import PROTOCOL, Merger, PendingPrediction, Prediction
 from imageserver.streams.stream import too_large
 from imageserver.transport import hub
+from imageserver.transport.budget import FULL, Account, Charge, unlimited
 
 LATEST = 2**64 - 1
 END_PATIENCE = 10.0
@@ -54,6 +55,22 @@ class SessionSubscriber(Protocol):
         """Nothing follows."""
 
 
+class SessionFrames(FrameBudget):
+    """The frames of one session that wait: some of those of all sessions, and of what its client may have waiting."""
+
+    def __init__(self, all_frames: FrameBudget, charge: Charge) -> None:
+        self._all_frames, self._charge = all_frames, charge
+
+    def check(self, more: int) -> None:
+        self._all_frames.check(more)
+        if not self._charge.fits(more):
+            raise LimitExceeded(FULL)
+
+    def add(self, size: int) -> None:
+        self._all_frames.add(size)
+        self._charge.set(self._charge.size + size)
+
+
 class Session:
     """One person in front of a camera, from start to end. Made by `Sessions.open`, which explains the arguments."""
 
@@ -67,6 +84,7 @@ class Session:
         rotate: int,
         timestamp: int,
         subscriber: SessionSubscriber,
+        account: Account,
     ) -> None:
         self.id, self.connection, self.user = session_id, connection, user
         self.state = SessionState.OPENING
@@ -74,11 +92,12 @@ class Session:
         self.last_heard = owner.clock()
         self._owner, self._subscriber, self._rotate = owner, subscriber, rotate
         self._timestamp = timestamp
+        self._frames = SessionFrames(owner.stateful.budget, account.charge("frames"))
         self._queues: dict[str, ModelQueue] = {}
         unavailable: dict[str, str] = {}
         for name in owner.models:
             try:
-                self._queues[name] = owner.stateful.open(name, session_id, timestamp, self)
+                self._queues[name] = owner.stateful.open(name, session_id, timestamp, self, self._frames)
             except ModelError as error:  # the others go on without it, and every prediction says so
                 unavailable[name] = str(error)
         if not self._queues:
@@ -177,7 +196,7 @@ class Session:
         """Give the frame to every model, or to none if a queue is full. A disabled model is an error in the answer."""
         for queue in self._queues.values():
             queue.check_room()
-        self._owner.stateful.budget.check(len(picture) * len(self._queues))
+        self._frames.check(len(picture) * len(self._queues))
         for name, queue in self._queues.items():
             if queue.closed:
                 continue  # it ended while a large picture was being copied to a worker
@@ -233,7 +252,14 @@ class Sessions:
         self.stopping = False
 
     def open(
-        self, connection: str, user: str, *, rotate: int, timestamp: int, subscriber: SessionSubscriber
+        self,
+        connection: str,
+        user: str,
+        *,
+        rotate: int,
+        timestamp: int,
+        subscriber: SessionSubscriber,
+        account: Account | None = None,
     ) -> Session:
         """Begin a session.
 
@@ -243,6 +269,7 @@ class Sessions:
             rotate: Clockwise degrees that make the frames upright.
             timestamp: When it began: milliseconds since the epoch, the client's.
             subscriber: Who is told of predictions and the end.
+            account: To which frames that wait are charged.
 
         Raises:
             Stopping: The server is stopping.
@@ -251,7 +278,14 @@ class Sessions:
         if self.stopping:
             raise Stopping("the server is stopping")
         session = Session(
-            self, self._new_id(), connection, user, rotate=rotate, timestamp=timestamp, subscriber=subscriber
+            self,
+            self._new_id(),
+            connection,
+            user,
+            rotate=rotate,
+            timestamp=timestamp,
+            subscriber=subscriber,
+            account=account or unlimited(),
         )
         self.open_sessions.add(session)
         return session

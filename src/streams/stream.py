@@ -36,8 +36,9 @@ from imageserver.inference.server.engine import Engine
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.wire import Picture
 from imageserver.limits import Limits, hit, option
+from imageserver.streams.room import FrameRoom
 from imageserver.transport import hub
-from imageserver.transport.budget import Account, unlimited
+from imageserver.transport.budget import FULL, Account, unlimited
 
 Prediction = dict[str, Any]
 """What goes out for a frame. `model`, what it found (`label`, `score`, `labels`, `boxes`, `size`, …), `timestamp`
@@ -92,10 +93,7 @@ def too_large(what: str, size: int, most: int) -> LimitExceeded:
 
 
 class Stream:
-    """One source of frames. At most one frame runs and one waits; a newer frame replaces the waiting one.
-
-    Made by `Streams.open`, which explains the arguments.
-    """
+    """One source of frames. At most one runs and one waits; a newer one replaces it. Made by `Streams.open`."""
 
     def __init__(
         self,
@@ -120,7 +118,7 @@ class Stream:
         self._state = _IDLE
         self._streams = streams
         self._subscriber = subscriber
-        self._account = account
+        self._account, self._room = account, FrameRoom(account)
         self._hz = hz
         self._next_due = 0.0
         self._waiting: Frame | None = None
@@ -146,7 +144,7 @@ class Stream:
 
         Raises:
             Stopping: The server is stopping.
-            LimitExceeded: More bytes than allowed.
+            LimitExceeded: More bytes than allowed, or than its client may have waiting now.
             ModelError: The model is disabled or gone.
         """
         self.received += 1
@@ -158,6 +156,9 @@ class Stream:
         if self._streams.stopping:
             self.refuse("stopping")
             raise Stopping("the server is stopping")
+        if len(data) > self._room.largest and not self._room.grow(len(data)):
+            self.refuse("memory")
+            raise LimitExceeded(FULL)
         if self._waiting is not None:
             self.dropped += 1
             self._metric_replaced.value += 1
@@ -201,6 +202,7 @@ class Stream:
             return
         self._enter(_CLOSED)
         self._waiting = None
+        self._room.give_back()
         if self._timer is not None:
             self._timer.cancel()
         self._streams.forget(self)
@@ -280,6 +282,7 @@ class Stream:
         """Queue again if a frame waits; one that the model cannot take is answered with its error."""
         self._enter(_IDLE)
         if self._waiting is None or self._state is _CLOSED:
+            self._room.give_back()
             return
         try:
             self._schedule()

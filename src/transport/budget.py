@@ -178,6 +178,10 @@ class Charge:
     def __init__(self, account: Account, kind: str) -> None:
         self._account, self._kind, self.size = account, kind, 0
 
+    def fits(self, more: int) -> bool:
+        """Whether there would be room for so many bytes more. Where there is none, that is counted."""
+        return self._account.fits(more)
+
     def set(self, size: int) -> bool:
         """The buffer has so many bytes now, or is about to. False when there is no room for them: the size stays."""
         if size != self.size:

@@ -66,7 +66,7 @@ class FakeModels:
     def check(self, _more: int) -> None:
         """There is room."""
 
-    def open(self, name: str, _sid: str, _timestamp: int, session: Session) -> FakeQueue:
+    def open(self, name: str, _sid: str, _timestamp: int, session: Session, _frames: object) -> FakeQueue:
         if name == "nix":
             raise UnknownModel("there is no model 'nix'")
         queue = self.queues[name] = FakeQueue(name, session)

@@ -66,12 +66,13 @@ class LegacyConnection:
         self._port, self._sock = port, sock
         # Whoever may speak here at all, by the port's own rules, is no stranger.
         self._memory = port.budget.account(host, admitted=True)
+        self._charge = self._memory.charge("files")
         self._buffered = 0
         self._low_water = 1
         self._turn = Turn(port.clock, port.shared_turn)
         self._conversation = Conversation(
             find_model=port.find_model,
-            accept_file=port.accept_file,
+            accept_file=lambda size: port.accept_file(size) and self._memory.fits(size),
             make_nonce=lambda: port.random_bytes(NONCE_BYTES),
             authenticated=not port.authenticates,
             times=port.times,
@@ -154,7 +155,7 @@ class LegacyConnection:
         if buffered == self._buffered:
             return True
         more, self._buffered = buffered - self._buffered, buffered
-        return self._port.add_buffered(more)
+        return self._port.add_buffered(more) and self._charge.set(buffered)
 
     def _perform(self, actions: list[Action]) -> str | None:
         """Do what the conversation says; the reason why it ends, if it does."""

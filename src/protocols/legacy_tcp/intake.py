@@ -16,6 +16,9 @@ from dataclasses import dataclass
 SMALL_FILE = 16 * 2**10
 """Up to here a file's memory is taken at once; above it page by page as bytes arrive."""
 
+WINDOW = 20_000
+"""Bytes of a file in which its client must keep up with the time that a file has."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolTimes:
@@ -97,13 +100,26 @@ class FileIntake(Intake):
     """Takes a file of `size` bytes, and hashes it as it comes."""
 
     def __init__(self, size: int, now: float, times: ProtocolTimes) -> None:
-        super().__init__(file_buffer(size), now, times.file + size * times.file_byte, times.silence)
+        seconds = times.file + size * times.file_byte
+        super().__init__(file_buffer(size), now, seconds, times.silence)
         self._hash = hashlib.sha256()
+        self._last, self._window = now + seconds, times.file + WINDOW * times.file_byte
+        self._in_window = 0
+        self._begin_window(now)
 
     def received(self, count: int, now: float) -> None:
         """`count` bytes (at least one) were written to `room()`."""
         self._hash.update(self.space[self.count : self.count + count])
+        self._in_window += count
+        if self._in_window >= WINDOW and now <= self.end:
+            self._begin_window(now)
         super().received(count, now)
+
+    def _begin_window(self, now: float) -> None:
+        """What came fast buys no pause: each `WINDOW` bytes have the time of a file of that size."""
+        self._in_window = 0
+        self.end = min(self._last, now + self._window)
+        self._wait_from(now)
 
     def has_digest(self, text: bytes) -> bool:
         """Whether `text` is the SHA-256 of what has come, in hex digits of either case."""

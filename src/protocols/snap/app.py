@@ -21,7 +21,7 @@ from werkzeug.routing import BaseConverter
 
 from imageserver import limits, metrics
 from imageserver.accounts.login import Logins
-from imageserver.errors import ModelError, PictureError, Refused, Stopping
+from imageserver.errors import LimitExceeded, ModelError, PictureError, Refused, Stopping
 from imageserver.inference.shared import image_header, request_bodies, wire
 from imageserver.inference.shared.request_bodies import Bytes
 from imageserver.protocols.snap import pages
@@ -32,6 +32,7 @@ from imageserver.protocols.snap.relay import Relay
 from imageserver.protocols.snap.store import LAST
 from imageserver.streams.stream import Streams
 from imageserver.transport import hub
+from imageserver.transport.budget import FULL
 from imageserver.web import query, requests
 from imageserver.web.application import Application, Login, Route
 from imageserver.web.requests import Request, Response, answer
@@ -143,8 +144,13 @@ class Snap:
     def _picture(self, request: Request, body: bytearray) -> Bytes:
         """The picture file in the body, which may be that file."""
         kind = requests.content_of(request, body)
-        # What holds it in base64 or in a form takes milliseconds to take apart, so not on the loop.
-        return body if kind == wire.CONTENT_IMAGE else hub.in_thread(request_bodies.picture, kind, body)
+        if kind == wire.CONTENT_IMAGE:
+            return body
+        # What holds it in base64 or in a form takes milliseconds to take apart, so not on the loop, and copies of it.
+        if not request.account.charge("bodies").set(2 * len(body)):
+            raise LimitExceeded(FULL)
+        picture: Bytes = hub.in_thread(request_bodies.picture, kind, body)
+        return picture
 
     def _predict(self, request: Request, model: str, picture: Bytes) -> dict[str, Any]:
         """What the model found, as in CamStream; a model that cannot answer does not keep the picture out."""

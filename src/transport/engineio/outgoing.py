@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from types import ModuleType
 
+from imageserver.transport.budget import SMALL, Charge
 from imageserver.transport.engineio.packet import EnginePacket
 from imageserver.transport.websocket.frames import BINARY, TEXT, frame
 
@@ -46,10 +47,11 @@ class Group:
 class SendQueue(deque[Group]):
     """The groups that wait for one client, in order; `size` in bytes."""
 
-    __slots__ = ("size",)
+    __slots__ = ("_charge", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, charge: Charge) -> None:
         super().__init__()
+        self._charge = charge
         self.size = 0
 
     def replace(self, group: Group) -> bool:
@@ -58,23 +60,27 @@ class SendQueue(deque[Group]):
             if waiting.key == group.key:
                 self.size += group.size - waiting.size
                 self[index] = group
+                self._count()
                 return True
         return False
 
-    def put(self, group: Group) -> None:
-        """Add a group at the end."""
+    def put(self, group: Group) -> bool:
+        """Add a group at the end; False when its client may not have so much waiting."""
         self.append(group)
         self.size += group.size
+        return self._count()
 
     def clear(self) -> None:
         """Give up all that waits."""
         super().clear()
         self.size = 0
+        self._count()
 
     def take(self) -> Group:
         """Remove the first group. IndexError when there is none."""
         group = self.popleft()
         self.size -= group.size
+        self._count()
         return group
 
     def take_answer(self) -> list[EnginePacket]:
@@ -92,3 +98,8 @@ class SendQueue(deque[Group]):
             encoded.append(self.take().frames(codec, base64))
             size += len(encoded[-1])
         return b"".join(encoded)
+
+    def _count(self) -> bool:
+        """Charge what waits to its client; False when there is no room for it."""
+        size = self.size if self.size > SMALL else 0
+        return size == self._charge.size or self._charge.set(size)

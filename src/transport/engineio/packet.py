@@ -63,7 +63,7 @@ def no_pause() -> None:
     """For decoding without a pause."""
 
 
-def decode_base64(text: str, pause: Pause = no_pause) -> bytes:
+def decode_base64(text: bytes | memoryview, pause: Pause = no_pause) -> bytes:
     """Bytes from base64, line breaks allowed: Java's encoder puts one after each 76 characters. Raises DecodeError."""
     parts: list[bytes] = []
     characters = b""
@@ -71,7 +71,7 @@ def decode_base64(text: str, pause: Pause = no_pause) -> bytes:
         for at in range(0, len(text), PIECE):
             if at:
                 pause()
-            characters += text[at : at + PIECE].encode("ascii").translate(None, b"\r\n")
+            characters += bytes(text[at : at + PIECE]).translate(None, b"\r\n")
             last = at + PIECE >= len(text)
             whole = len(characters) if last else max(0, len(characters) - 1) & ~3
             if not last and b"=" in characters[:whole]:

@@ -81,7 +81,7 @@ def _wait(request: EngineRequest, session: EngineSession) -> bool:
 def _receive(request: EngineRequest, session: EngineSession) -> None:
     """Raises DecodeError, OSError, Refusal."""
     limits = session.owner.limits
-    body = request.read(limits.max_payload_bytes)
+    body = request.read(limits.max_payload_bytes, session.account)
     session.alive()
     # Binary as text has a third more, and a line break after each 76 characters from some clients.
     longest = limits.max_message_bytes + limits.max_message_bytes // 2

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from imageserver.errors import DecodeError, EngineRefusal
+from imageserver.errors import DecodeError, EngineRefusal, Refusal
 from imageserver.transport import fairness, hub
+from imageserver.transport.budget import FULL, SMALL, Account
 from imageserver.transport.engineio import v3, v4
 from imageserver.transport.engineio.packet import NOOP, EnginePacket
 from imageserver.transport.http.cors import Origins
@@ -67,11 +68,16 @@ class EngineRequest:
         environ.clear()  # with its room for thousands of names
         environ.update(kept)
 
-    def read(self, most: int) -> bytes:
-        """The payload. Raises OSError, Refusal, and DecodeError for one of more than `most` bytes."""
+    def read(self, most: int, owner: Account) -> bytes:
+        """The payload, charged to `owner`'s share. Raises OSError, Refusal, and DecodeError above `most` bytes."""
+        account: Account = self.environ["transport.account"]
+        account.join(owner)
         body: bytes = self.environ["wsgi.input"].read(most + 1)
         if len(body) > most:
             raise DecodeError(f"a payload may have {most} bytes", "max_payload_bytes")
+        # What it is decoded to is about as much again, and that of JSONP twice; all goes with the request.
+        if len(body) > SMALL and not account.charge("bodies").set(len(body) * (1 if self.jsonp is None else 2)):
+            raise Refusal(503, FULL)
         return body if self.jsonp is None else v3.decode_jsonp(body, fairness.pause)
 
     def answer(self, body: bytes, content_type: str) -> list[bytes]:

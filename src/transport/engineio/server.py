@@ -67,6 +67,7 @@ class EngineServer:
         """Sessions that are closed, but for the poll that fetches their last packets."""
         self._origins = Origins(cors_origins)
         most = limits.max_message_bytes
+        self._max_text = limits.max_text_bytes + BESIDE_BYTES
         self._ws_limits = replace(limits, max_message_bytes=most + BESIDE_BYTES)
         self._base64_limits = replace(limits, max_message_bytes=most + most // 2)
 
@@ -160,7 +161,8 @@ class EngineServer:
         """Upgrade the request to a WebSocket, for a new session or for one that is on polling."""
         base64 = request.base64 if session is None else session.base64
         account = request.environ["transport.account"].another() if session is None else session.account
-        ws = accept(request.environ, self._base64_limits if base64 else self._ws_limits, account)
+        limits = self._base64_limits if base64 else self._ws_limits
+        ws = accept(request.environ, limits, account, max_text=None if base64 else self._max_text)
         if ws is None:
             raise EngineRefusal(BAD_REQUEST, headers=[("Sec-WebSocket-Version", "13")])
         request.forget_headers()

@@ -93,7 +93,7 @@ class EngineSession:
         self.anonymous = owner.login_required
         """Whether nobody has logged in on it, though that is asked for."""
         self.state = EngineState.OPENING
-        self.queue = SendQueue()
+        self.queue = SendQueue(account.charge("answers"))
         self.ws: WebSocket | None = None
         """What it is on, or is moving to."""
         self.poll: WaitingPoll | None = None
@@ -164,15 +164,15 @@ class EngineSession:
         if group.key is not None and self.queue.replace(group):
             return True
         waiting = self.queue.size + (0 if ws is None else ws.outgoing.size)
-        if waiting and waiting + group.size > self.owner.limits.max_outgoing_bytes:
-            why = note(f"{self.who} has {waiting} bytes waiting; it is disconnected", "max_outgoing_bytes")
-            self.owner.log(why)
-            self.queue.clear()
-            self.close("transport error")
-            return False
-        self.queue.put(group)
-        self.wake_poll()
-        return True
+        over = waiting and waiting + group.size > self.owner.limits.max_outgoing_bytes
+        if not over and self.queue.put(group):
+            self.wake_poll()
+            return True
+        limit = "max_outgoing_bytes" if over else ""  # else the budget has counted it
+        self.owner.log(note(f"{self.who} has {waiting} bytes waiting; it is disconnected", limit))
+        self.queue.clear()
+        self.close("transport error")
+        return False
 
     def send_packet(self, packet: EnginePacket) -> bool:
         """Send one packet; otherwise like `send`."""

@@ -55,15 +55,19 @@ def encode_packet(packet: EnginePacket, *, base64: bool) -> str | bytes:
     return bytes((packet.type,)) + packet.data
 
 
-def decode_packet(message: str | bytes, pause: Pause = no_pause) -> EnginePacket:
-    """The packet of one WebSocket message. Raises `DecodeError`."""
+def decode_packet(message: str | bytes) -> EnginePacket:
+    """The packet of one WebSocket message that is text or binary. Raises `DecodeError`."""
     if isinstance(message, bytes):
         if not message or message[0] > NOOP:
             raise DecodeError("a binary message must begin with the byte of a packet type")
         return EnginePacket(message[0], message[1:])
-    if message[:1] == "b":
-        return EnginePacket(packet_type(message[1:2]), decode_base64(message[2:], pause))
     return decode_text(message)
+
+
+def decode_binary(message: bytes | memoryview, pause: Pause = no_pause) -> EnginePacket:
+    """The packet of one message that begins with `b`: binary as text. Raises `DecodeError`."""
+    kind = packet_type(bytes(message[1:2]).decode("latin-1"))
+    return EnginePacket(kind, decode_base64(memoryview(message)[2:], pause))
 
 
 def encode_payload(packets: Sequence[EnginePacket], *, base64: bool) -> tuple[bytes, str]:
@@ -153,19 +157,11 @@ def _decode_framed(body: bytes, most: int, longest: int, text: int, pause: Pause
         at = colon + 1
         length = int("".join(map(str, digits)))
         check_length(length, longest)
-        if not kind and body[at : at + 1] != b"b":
-            check_text(length - 1, text)
-        content = body[at : at + length]
-        if len(content) < length:
+        end = at + length
+        if end > len(body):
             raise DecodeError("a payload that ends too early")
-        at += length
-        if kind:
-            packets.append(decode_packet(content))
-            continue
-        try:
-            packets.append(decode_packet(content.decode(), pause))
-        except UnicodeDecodeError:
-            raise DecodeError("a text packet that is not UTF-8") from None
+        packets.append(decode_packet(body[at:end]) if kind else _decode_one(body, at, end, text, pause))
+        at = end
     return _some(packets)
 
 
@@ -182,12 +178,20 @@ def _decode_text(body: bytes, most: int, longest: int, text: int, pause: Pause) 
         if body[at : at + 1] != b"b":
             check_text(int(digits) - 1, text)
         end = _end_of(body, at, int(digits), pause)
-        try:
-            packets.append(decode_packet(body[at:end].decode(), pause))
-        except UnicodeDecodeError:
-            raise DecodeError("a packet that is not UTF-8, or whose length cuts a character in two") from None
+        packets.append(_decode_one(body, at, end, len(body), pause))
         at = end
     return _some(packets)
+
+
+def _decode_one(body: bytes, at: int, end: int, text: int, pause: Pause) -> EnginePacket:
+    """The packet in a piece of a payload; of `text` bytes at most where it is no binary. Raises `DecodeError`."""
+    if body[at : at + 1] == b"b":
+        return decode_binary(memoryview(body)[at:end], pause)
+    check_text(end - at - 1, text)
+    try:
+        return decode_packet(body[at:end].decode())
+    except UnicodeDecodeError:
+        raise DecodeError("a packet that is not UTF-8, or whose length cuts a character in two") from None
 
 
 def _end_of(body: bytes, at: int, units: int, pause: Pause) -> int:

@@ -38,13 +38,14 @@ def encode_packet(packet: EnginePacket, *, base64: bool) -> str | bytes:
     return "b" + encode_base64(packet.data) if base64 else packet.data
 
 
-def decode_packet(message: str | bytes, pause: Pause = no_pause) -> EnginePacket:
-    """The packet of one WebSocket message. Raises `DecodeError`."""
-    if isinstance(message, bytes):
-        return EnginePacket(MESSAGE, message)
-    if message[:1] == "b":
-        return EnginePacket(MESSAGE, decode_base64(message[1:], pause))
-    return decode_text(message)
+def decode_packet(message: str | bytes) -> EnginePacket:
+    """The packet of one WebSocket message that is text or binary. Raises `DecodeError`."""
+    return EnginePacket(MESSAGE, message) if isinstance(message, bytes) else decode_text(message)
+
+
+def decode_binary(message: bytes | memoryview, pause: Pause = no_pause) -> EnginePacket:
+    """The packet of one message that begins with `b`: binary as text. Raises `DecodeError`."""
+    return EnginePacket(MESSAGE, decode_base64(memoryview(message)[1:], pause))
 
 
 def encode_payload(packets: Sequence[EnginePacket], *, base64: bool) -> tuple[bytes, str]:
@@ -57,17 +58,22 @@ def decode_payload(body: bytes, *, most: int, longest: int, text: int, pause: Pa
 
     At most `most`, of `longest` bytes at most, and of `text` bytes where they are no binary. Raises `DecodeError`.
     """
-    parts = body.split(_SEPARATOR, most)
-    check_count(len(parts), most)
-    packets = []
-    for part in parts:
-        check_length(len(part), longest)
-        if not part.startswith(b"b"):
-            check_text(len(part) - 1, text)
-        try:
-            packets.append(decode_packet(part.decode(), pause))
-        except UnicodeDecodeError:
-            raise DecodeError("a payload that is not UTF-8") from None
-        if len(part) >= PIECE:
+    packets: list[EnginePacket] = []
+    at, view = 0, memoryview(body)
+    while at <= len(body):
+        check_count(len(packets) + 1, most)
+        end = body.find(_SEPARATOR, at)
+        end = len(body) if end < 0 else end
+        check_length(end - at, longest)
+        if body[at : at + 1] == b"b":
+            packets.append(decode_binary(view[at:end], pause))
+        else:
+            check_text(end - at - 1, text)
+            try:
+                packets.append(decode_packet(body[at:end].decode()))
+            except UnicodeDecodeError:
+                raise DecodeError("a payload that is not UTF-8") from None
+        if end - at >= PIECE:
             pause()
+        at = end + 1
     return packets

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from imageserver.errors import DecodeError, ProtocolError
 from imageserver.limits import note
 from imageserver.transport import fairness, hub
-from imageserver.transport.engineio.packet import PING, check_text
+from imageserver.transport.budget import FULL, SMALL
+from imageserver.transport.engineio.packet import PING, EnginePacket, check_text
 from imageserver.transport.engineio.session import EngineSession, EngineState
 from imageserver.transport.websocket.connection import WebSocket
 from imageserver.transport.websocket.frames import BINARY, TEXT, CloseCode
@@ -77,9 +78,7 @@ def _read(session: EngineSession, ws: WebSocket, messages: Messages) -> None:
                 else:
                     session.receive(decode(payload))
             elif not offer(sid, payload):
-                if payload[:1] != b"b":  # binary as text has the limit of messages
-                    check_text(len(payload) - 1, session.max_text)
-                packet = decode(payload.decode(), fairness.pause)
+                packet = _decode_text(session, payload)
                 if packet.type == PING:
                     ws.count_ping()
                 session.receive(packet)
@@ -96,6 +95,23 @@ def _read(session: EngineSession, ws: WebSocket, messages: Messages) -> None:
         session.close("transport error")
     session.close("transport close")
     _wait_for_end(messages)
+
+
+def _decode_text(session: EngineSession, payload: bytes) -> EnginePacket:
+    """The packet of a text message. Raises DecodeError, ProtocolError, UnicodeDecodeError."""
+    if payload[:1] != b"b":
+        check_text(len(payload) - 1, session.max_text)
+        text: EnginePacket = session.codec.decode_packet(payload.decode())
+        return text
+    # Binary as text has the limit of messages, and is there twice while it is decoded, which lets others have turns.
+    charge = session.account.charge("messages")
+    if len(payload) > SMALL and not charge.set(2 * len(payload)):
+        raise ProtocolError(CloseCode.TRY_AGAIN_LATER, FULL)
+    try:
+        packet: EnginePacket = session.codec.decode_binary(payload, fairness.pause)
+    finally:
+        charge.set(0)
+    return packet
 
 
 def _wait_for_end(messages: Messages) -> None:

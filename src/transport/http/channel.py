@@ -22,6 +22,7 @@ from imageserver.limits import Limits, note
 from imageserver.transport import hub
 from imageserver.transport.fairness import Turn
 from imageserver.transport.http import strictness
+from imageserver.transport.http.sending import send_all
 
 READ_BYTES = 64 * 1024
 
@@ -112,17 +113,15 @@ class HttpChannel:
             self.send(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
 
     def send(self, *events: h11.Event) -> None:
-        """Send events to the client. Raises OSError (TimeoutError when it takes nothing for `send_seconds`)."""
-        data = b"".join(self._events.send(event) or b"" for event in events)
-        if data:
-            seconds = self._limits.send_time
-            self.sock.settimeout(seconds)
-            try:
-                self.sock.sendall(data)
-            except TimeoutError:
-                why = f"{self.peer} took nothing of its answer for {seconds:g} seconds; it is given up"
-                self.log(note(why, "send_time"))
-                raise
+        """Send events to the client. Raises OSError (TimeoutError when it takes too little in `send_time`)."""
+        parts = [part for event in events for part in self._events.send_with_data_passthrough(event) or ()]
+        if sum(map(len, parts)) <= READ_BYTES:  # one packet where possible; what is large is not copied for that
+            parts = [b"".join(parts)]
+        try:
+            send_all(self.sock, parts, self._limits, self._clock, self._turn)
+        except TimeoutError as error:
+            self.log(note(f"{self.peer} {error}; it is given up", "send_time"))
+            raise
 
     def give_up(self) -> None:
         """Note that the answer cannot be completed, so that nothing follows it."""

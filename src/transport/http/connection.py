@@ -120,6 +120,7 @@ class HttpConnection:
             self._refuse(Refusal(429, "Too many connections from this address.", log=False))
             return channel.finish(drain=True)
         account = environ["transport.account"] = body.account = self._site.budget.account(address)
+        body.expected = int(environ.get("CONTENT_LENGTH") or 0)
         try:
             self._call(environ, body)
         finally:

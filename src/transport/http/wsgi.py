@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from typing import Any
@@ -13,7 +12,8 @@ import h11
 
 from imageserver.errors import Refusal
 from imageserver.limits import Limits, note
-from imageserver.transport.budget import Account, unlimited
+from imageserver.transport import pace
+from imageserver.transport.budget import FULL, SMALL, Account, Charge
 from imageserver.transport.http.channel import ChannelState, HttpChannel
 
 Headers = list[tuple[str, str]]
@@ -80,6 +80,7 @@ class Response:
             self._body.failure = None  # it is being answered
         body = json.dumps({"error": refusal.sentence}).encode()
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
+        headers += [("Retry-After", "5")] if refusal.status == 503 else []
         try:
             self.start_response(f"{refusal.status} {_REASONS.get(refusal.status, 'Refused')}", headers)
             self._send(body, last=True)
@@ -95,32 +96,48 @@ class Response:
             self._head = h11.Response(status_code=head.status_code, headers=headers, reason=head.reason)
 
     def _send(self, data: bytes, last: bool = False) -> None:
-        head = self._head
+        head, waiting = self._head, None
         events: list[h11.Event] = []
         if head is None:
             raise RuntimeError("the application answered without start_response")
         if not self._started:
             if self._body is not None and self._body.failure is not None:
                 raise self._body.failure  # whatever the application made of the failed read, this is what happened
-            self._started = True
             events.append(head)
+        if len(data) > SMALL and self._body is not None:
+            waiting = self._body.account.charge("answers")
+            if not waiting.set(len(data)):
+                raise Refusal(503, FULL)
+        self._started = True
         if data and self._method != "HEAD" and head.status_code not in (204, 304):
             events.append(h11.Data(data=data))
         if last:
             events.append(h11.EndOfMessage())
-        self._channel.send(*events)
+        try:
+            self._channel.send(*events)
+        finally:
+            if waiting is not None:
+                waiting.set(0)
 
 
 class Body(io.RawIOBase):
-    """`wsgi.input`, unbuffered: the body's bytes, however they are framed, and its limits."""
+    """`wsgi.input`, unbuffered: the body's bytes, however they are framed, and its limits.
+
+    They count as the client's from when they were read until the request ends, since whoever reads them keeps them.
+    """
+
+    account: Account
+    """Whose they are; known once the request's headers are."""
+    expected = 0
+    """Bytes by the Content-Length, 0 without one."""
 
     def __init__(self, channel: HttpChannel, limits: Limits, clock: Callable[[], float]) -> None:
         self._channel, self._limits, self._clock = channel, limits, clock
-        self._begun = clock()
         self._count = 0
+        self._pace: pace.Pace | None = None
+        self._charge: Charge | None = None
         self._left = memoryview(b"")
         self._ended = False
-        self.account: Account = unlimited()
         self.failure: Refusal | None = None
         self.slow = False
         """Whether it came so slowly that nobody waits for the rest."""
@@ -137,33 +154,44 @@ class Body(io.RawIOBase):
         return count
 
     def _fill(self) -> None:
+        """Wait for the next bytes. Raises OSError, Refusal."""
         limits = self._limits
+        if self._pace is None or self._charge is None:
+            self._charge = self.account.charge("bodies")
+            if not self.account.fits(self.expected):
+                raise self._fail(Refusal(503, FULL))
+            self._pace = pace.of_arrival(limits, self._clock)
         self._channel.continue_body()
         while True:
-            # The average is what counts: what came early may be followed by a pause.
-            allowed = self._count / limits.min_body_rate if limits.min_body_rate else math.inf
-            end = self._begun + limits.body_grace + allowed
+            left = self._pace.end - self._clock()
             try:
-                left = min(end - self._clock(), limits.keep_alive_time)
-                if left <= 0:
+                event = self._channel.next_event(min(max(left, 0.0), limits.keep_alive_time))
+                if isinstance(event, h11.Data):
+                    self._count += len(event.data)
+                    self._pace.reached(self._count)
+                if left <= 0 and self._pace.end <= self._clock():
                     raise TimeoutError
-                event = self._channel.next_event(left)
             except TimeoutError:
+                self.slow = True
                 sentence = f"The request's body came at less than {limits.min_body_rate} bytes a second."
-                self.slow, self.failure = True, Refusal(408, sentence, "min_body_rate")
-                raise self.failure from None
+                raise self._fail(Refusal(408, sentence, "min_body_rate")) from None
             except Refusal as refusal:
-                self.failure = refusal
-                raise
+                raise self._fail(refusal) from None
             if isinstance(event, h11.Data):
-                self._count += len(event.data)
                 if self._count > limits.max_body_bytes:
-                    self.failure = Refusal(
-                        413, f"A request body may have {limits.max_body_bytes} bytes.", "max_body_bytes"
-                    )
-                    raise self.failure
+                    sentence = f"A request body may have {limits.max_body_bytes} bytes."
+                    raise self._fail(Refusal(413, sentence, "max_body_bytes"))
+                if not self._charge.set(self._count):
+                    raise self._fail(Refusal(503, FULL))
                 self._left = memoryview(bytes(event.data))
                 return
             if event is not h11.NEED_DATA:
                 self._ended = True
                 return
+
+    def _fail(self, failure: Refusal) -> Refusal:
+        """Remember what is to be answered, whatever the application makes of it; gives everything back."""
+        self.failure = failure
+        if self._charge is not None:
+            self._charge.set(0)
+        return failure

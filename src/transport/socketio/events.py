@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from typing import Any
 
@@ -12,8 +11,8 @@ from socketio import packet as packets
 from imageserver import errors
 from imageserver.errors import describe
 from imageserver.limits import note
-from imageserver.transport import hub
 from imageserver.transport.engineio.server import EngineServer
+from imageserver.transport.socketio.attachments import AnnouncedPacket, Attachments
 from imageserver.transport.socketio.header_cache import EventHeader, HeaderCache
 from imageserver.transport.socketio.members import Handlers, Members
 from imageserver.transport.socketio.packets import SocketPacket, group_of
@@ -24,17 +23,6 @@ _RESERVED = {"connect", "connect_error", "disconnect", "disconnecting", "newList
 _NAMESPACE_QUERY = re.compile(r"0/[^,?]*\?([^,]*)")
 
 
-class _Incoming:
-    """A packet whose attachments are still to come."""
-
-    __slots__ = ("attachments", "header", "id", "kind", "since")
-
-    def __init__(self, header: EventHeader, id: int | None, kind: int = packets.BINARY_EVENT) -> None:  # noqa: A002
-        self.header, self.id, self.kind = header, id, kind
-        self.attachments: list[bytes] = []
-        self.since: float | None = None
-
-
 class EventReader:
     """Takes the messages of all connections, each in its order, and calls the handlers of events there and then."""
 
@@ -42,9 +30,8 @@ class EventReader:
         self._engine, self._handlers, self._members, self._joined = engine, handlers, members, members.joined
         self._limits, self._log = engine.limits, engine.log
         self._headers = HeaderCache()
-        self.waiting: dict[str, EventHeader | _Incoming] = {}
-        """Engine's id: the packet whose attachments come next."""
-        self._sweep: hub.Timer | None = None
+        self._attachments = Attachments(engine)
+        self.waiting = self._attachments.waiting
 
     def offer(self, eio_sid: str, raw: bytes) -> bool:
         """Take a text message if it is the header of a binary event that was seen before; whether it is."""
@@ -52,9 +39,10 @@ class EventReader:
         if found is None or eio_sid in self.waiting:
             return False
         header, number = found
-        self.waiting[eio_sid] = header if number is None and header.count == 1 else _Incoming(header, number)
-        if self._sweep is None:
-            self._sweep_later()
+        simple = number is None and header.count == 1
+        self.waiting[eio_sid] = header if simple else AnnouncedPacket(header, number)
+        if self._attachments.sweep is None:  # not `announce`: this is done for each frame
+            self._attachments.sweep_later()
         return True
 
     def message(self, eio_sid: str, data: str | bytes) -> None:
@@ -74,16 +62,14 @@ class EventReader:
 
     def forget(self, eio_sid: str) -> None:
         """A connection has ended."""
-        self.waiting.pop(eio_sid, None)
+        self._attachments.forget(eio_sid)
 
     def _attachment(self, eio_sid: str, incoming: Any, data: bytes) -> None:
         if incoming is None:
             raise ValueError("binary data that no packet announced")
-        incoming.attachments.append(data)
-        header = incoming.header
-        if len(incoming.attachments) < header.count:
-            self.waiting[eio_sid] = incoming
+        if not self._attachments.add(eio_sid, incoming, data):
             return
+        header = incoming.header
         arguments = header.fill(incoming.attachments)
         if incoming.kind == packets.BINARY_EVENT:  # nothing asks for an acknowledgement, so one is let pass
             self._event(eio_sid, header.namespace, incoming.id, header.event, arguments)
@@ -121,29 +107,7 @@ class EventReader:
         if not 1 <= header.count <= self._limits.max_attachments:
             why = f"{header.count} attachments; 1 to {self._limits.max_attachments} are allowed"
             raise ValueError(note(why, "max_attachments"))
-        self.waiting[eio_sid] = _Incoming(header, pkt.id, pkt.packet_type)
-        if self._sweep is None:
-            self._sweep_later()
-
-    def _sweep_later(self) -> None:
-        self._sweep = hub.call_later(self._limits.attachment_time / 2, self._sweep_waiting)
-
-    def _sweep_waiting(self) -> None:
-        """Disconnect whoever owes an attachment for too long. Twice in that time: nothing is timed for each event."""
-        now, most = self._engine.clock(), self._limits.attachment_time
-        for eio_sid, waiting in list(self.waiting.items()):
-            incoming = _Incoming(waiting, None) if isinstance(waiting, EventHeader) else waiting
-            if incoming.since is None:
-                incoming.since = now
-                self.waiting[eio_sid] = incoming
-            elif now - incoming.since >= most / 2:
-                why = f"{self._engine.who(eio_sid)} is disconnected: no attachment within {most:g} seconds"
-                self._log(note(why, "attachment_time"))
-                incoming.since = math.inf  # told once, though on a busy machine its end comes after the next look
-                self._engine.close(eio_sid)
-        self._sweep = None
-        if self.waiting:
-            self._sweep_later()
+        self._attachments.announce(eio_sid, AnnouncedPacket(header, pkt.id, pkt.packet_type))
 
     def _event(self, eio_sid: str, namespace: str, number: int | None, event: str, arguments: list[Any]) -> None:
         """Call the handler, here and now, and acknowledge, also when it raises."""

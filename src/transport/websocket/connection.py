@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from imageserver.errors import ProtocolError, TimedOut
 from imageserver.limits import Limits, note
 from imageserver.transport import hub
-from imageserver.transport.budget import Account
+from imageserver.transport.budget import FULL, Account, unlimited
 from imageserver.transport.websocket import frames
 from imageserver.transport.websocket.frames import BINARY, CLOSE, PING, TEXT, CloseCode
 from imageserver.transport.websocket.incoming import Incoming
@@ -56,7 +56,9 @@ class WebSocket:
         clock: Callable[[], float] = time.monotonic,
         log: Callable[[str], None] = lambda _line: None,
         account: Account | None = None,
+        max_text: int | None = None,
     ) -> None:
+        account = account or unlimited()
         sock.setblocking(False)
         self._sock, self._limits, self._clock, self._log = sock, limits, clock, log
         self._pings, self._pings_since = 0, 0.0
@@ -66,7 +68,8 @@ class WebSocket:
         self.close_code: int | None = None
         """Why it ends: the code of the close frame, ours or theirs; None while it is open."""
         self.close_reason = ""
-        self.incoming, self.outgoing = Incoming(sock, rest, limits, clock), Outgoing(sock)
+        self.incoming = Incoming(sock, rest, limits, clock, account.charge("messages"), max_text)
+        self.outgoing = Outgoing(sock, account.charge("answers"))
 
     @property
     def untaken(self) -> int:
@@ -121,12 +124,8 @@ class WebSocket:
             return False
         outgoing = self.outgoing
         if outgoing.size and outgoing.size + len(data) > self._limits.max_outgoing_bytes:
-            outgoing.clear()
-            self.fail(ProtocolError(CloseCode.POLICY_VIOLATION, "reads too slowly", "max_outgoing_bytes"))
-            hub.shut(self._sock)
-            return False
-        outgoing.write(data)
-        return True
+            return self._give_up(ProtocolError(CloseCode.POLICY_VIOLATION, "reads too slowly", "max_outgoing_bytes"))
+        return outgoing.write(data) or self._give_up(ProtocolError(CloseCode.TRY_AGAIN_LATER, FULL))
 
     def send(self, data: str | bytes) -> bool:
         """Send a message; otherwise like `write`."""
@@ -175,6 +174,13 @@ class WebSocket:
         self._pings += 1
         if self._pings > self._limits.max_pings:
             raise ProtocolError(CloseCode.POLICY_VIOLATION, "too many pings", "max_pings")
+
+    def _give_up(self, error: ProtocolError) -> bool:
+        """End it at once, and let go of what it does not read; False."""
+        self.outgoing.clear()
+        self.fail(error)
+        hub.shut(self._sock)
+        return False
 
     def _enter(self, state: WebSocketState, code: int, reason: str = "") -> None:
         """Change the state, which only ever goes on; why it ends is what was said first."""
@@ -228,10 +234,13 @@ def encode_text(text: str) -> bytes:
     return frames.frame(TEXT, text.encode())
 
 
-def accept(environ: WSGIEnvironment, limits: Limits, account: Account | None = None) -> WebSocket | None:
+def accept(
+    environ: WSGIEnvironment, limits: Limits, account: Account | None = None, max_text: int | None = None
+) -> WebSocket | None:
     """Upgrade this request to a WebSocket; None when it does not ask for one properly (then answer 400 or 426).
 
-    `account`: to which its buffers are charged; the request's, if there is no other.
+    `account`: to which its buffers are charged; the request's, if there is no other. `max_text`: bytes of a text, as
+    many as of any message by default.
     """
     if environ["REQUEST_METHOD"] != "GET" or environ.get("transport.upgrade", "").lower() != "websocket":
         return None
@@ -244,7 +253,11 @@ def accept(environ: WSGIEnvironment, limits: Limits, account: Account | None = N
     sock, rest = environ["transport.connection"].take_over()
     peer, log = environ["REMOTE_ADDR"], environ["transport.connection"].log
     account = account or environ["transport.account"]
-    ws = WebSocket(sock, rest, limits, log=lambda line: log(f"a WebSocket of {peer} {line}"), account=account)
+
+    def say(line: str) -> None:
+        log(f"a WebSocket of {peer} {line}")
+
+    ws = WebSocket(sock, rest, limits, log=say, account=account, max_text=max_text)
     head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade"
     ws.write(f"{head}\r\nSec-WebSocket-Accept: {key}\r\n\r\n".encode())
     return ws

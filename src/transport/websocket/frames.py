@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 import numpy
 
 from imageserver.errors import ProtocolError
+from imageserver.transport.budget import FULL
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
@@ -54,6 +55,8 @@ class CloseCode(enum.IntEnum):
     INVALID_FRAME_PAYLOAD_DATA = 1007
     POLICY_VIOLATION = 1008
     MESSAGE_TOO_BIG = 1009
+    TRY_AGAIN_LATER = 1013
+    """Of the registry that the RFC began."""
 
 
 class Chunk:
@@ -92,13 +95,30 @@ def unmask_short(payload: memoryview, key: int) -> bytes:
 class Receiver:
     """Bytes from a client to messages. One for each connection; between reads it holds only what is incomplete.
 
-    `limit` bounds a message in bytes, over all its fragments. `clock` (seconds) dates an incomplete message.
+    Args:
+        limit: Bytes of a message, over all its fragments.
+        clock: Monotonic seconds, to date an incomplete message.
+        text_limit: Bytes of a text, refused before more of it is kept; a text that came with one read is as long as
+            `limit` allows.
+        reserve: Is asked whether so many bytes may be kept in all, before they are when they are many.
     """
 
-    __slots__ = ("_clock", "_fragments", "_limit", "_long", "_long_at", "_long_frame", "_opcode", "_rest", "since")
+    __slots__ = (
+        "_clock", "_fragments", "_limit", "_long", "_long_at", "_long_frame", "_opcode", "_reserve", "_rest",
+        "_text_limit", "most_kept", "since",
+    )  # fmt: skip
 
-    def __init__(self, limit: int, clock: Callable[[], float]) -> None:
-        self._limit, self._clock = limit, clock
+    def __init__(
+        self,
+        limit: int,
+        clock: Callable[[], float],
+        text_limit: int | None = None,
+        reserve: Callable[[int], bool] = lambda _size: True,
+    ) -> None:
+        self._limit, self._clock, self._reserve = limit, clock, reserve
+        self._text_limit = limit if text_limit is None else text_limit
+        self.most_kept: int | None = None
+        """Bytes that may be kept of the next message, when these are fewer than `limit`."""
         self._rest = b""  # the beginning of a frame that is not complete yet
         self._opcode = 0  # of a fragmented message under way, 0: none
         self._fragments = bytearray()
@@ -107,6 +127,16 @@ class Receiver:
         self._long_frame = (0, 0, 0)  # that frame's first byte, length in bytes, masking key
         self.since: float | None = None
         """When the incomplete message began to arrive; None while nothing is incomplete."""
+
+    @property
+    def arrived(self) -> int:
+        """Bytes of the incomplete message that are here."""
+        return len(self._rest) + len(self._fragments) + self._long_at
+
+    @property
+    def size(self) -> int:
+        """Bytes that are kept of it, or will be soon."""
+        return len(self._rest) + len(self._fragments) + (0 if self._long is None else self._long.size)
 
     def room(self, chunk: Chunk) -> memoryview:
         """Where the next bytes belong. Read into it, then call `parse` with the same chunk and the count."""
@@ -175,6 +205,7 @@ class Receiver:
             self.since = self._clock()
 
     def _begin_long(self, first: int, length: int, key: int, beginning: memoryview) -> None:
+        self._keep_more(first & 15, length)
         self._long = Chunk(length)
         self._long_at = len(beginning)
         self._long.view[: self._long_at] = beginning
@@ -184,9 +215,25 @@ class Receiver:
         self._long_at += count
         first, length, key = self._long_frame
         if self._long_at == length:
-            self._long = None
+            self._long, self._long_at = None, 0
             long.unmask(0, length, key)
-            yield from self._frame(first, bytes(long.view[:length]))
+            payload = bytes(long.view[:length])
+            del long
+            self._reserve(self.size)
+            yield from self._frame(first, payload)
+
+    def _keep_more(self, opcode: int, more: int) -> None:
+        """Before `more` bytes of a message are kept. Raises `ProtocolError`."""
+        size = len(self._fragments) + more
+        if size > self._text_limit and TEXT in (opcode, self._opcode):
+            raise ProtocolError(
+                CloseCode.MESSAGE_TOO_BIG, f"a text may have {self._text_limit} bytes", "max_text_bytes"
+            )
+        if self.most_kept is not None and size > self.most_kept:
+            sentence = f"the attachments of a packet may have {self._limit} bytes together"
+            raise ProtocolError(CloseCode.MESSAGE_TOO_BIG, sentence, "max_message_bytes")
+        if not self._reserve(size):
+            raise ProtocolError(CloseCode.TRY_AGAIN_LATER, FULL)
 
     def _check(self, first: int, length: int) -> None:
         opcode = first & 15
@@ -226,6 +273,7 @@ class Receiver:
                 self._fragments = bytearray()
             yield opcode, payload
         else:
+            self._keep_more(opcode, len(payload))
             self._fragments += payload
 
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from imageserver.transport import hub
+from imageserver.transport.budget import Charge
 
 _NOTHING: deque[bytes | memoryview] = deque()  # one for all that wait for nothing: an empty deque has 600 bytes
 
@@ -14,10 +15,10 @@ _NOTHING: deque[bytes | memoryview] = deque()  # one for all that wait for nothi
 class Outgoing:
     """What waits for one client. `sock` must be in non-blocking mode."""
 
-    __slots__ = ("_parts", "_sock", "_writer", "drained", "size")
+    __slots__ = ("_charge", "_parts", "_sock", "_writer", "drained", "size")
 
-    def __init__(self, sock: hub.Socket) -> None:
-        self._sock = sock
+    def __init__(self, sock: hub.Socket, charge: Charge) -> None:
+        self._sock, self._charge = sock, charge
         self._parts = _NOTHING
         self._writer: hub.Task | None = None
         self.size = 0
@@ -25,8 +26,11 @@ class Outgoing:
         self.drained: Callable[[], None] | None = None
         """Called whenever `size` has come down to 0; must not block."""
 
-    def write(self, data: bytes) -> None:
-        """Give `data` to the kernel, or keep what it does not take and have it written when there is room."""
+    def write(self, data: bytes) -> bool:
+        """Give `data` to the kernel, or keep what it does not take and have it written when there is room.
+
+        False when so much cannot be kept: then `clear`.
+        """
         if self.size:
             self._parts.append(data)
             self.size += len(data)
@@ -34,18 +38,20 @@ class Outgoing:
             try:
                 sent = hub.send_nowait(self._sock, data)
             except OSError:
-                return  # the reader sees the end of the stream and does what is to be done
+                return True  # the reader sees the end of the stream and does what is to be done
             if sent == len(data):
-                return
+                return True
             self._parts = deque((memoryview(data)[sent:],))
             self.size = len(data) - sent
         if self._writer is None:
             self._writer = hub.spawn(self._write_parts)
+        return self._charge.set(self.size)
 
     def clear(self) -> None:
         """Give up what waits."""
         self._parts.clear()
         self.size = 0
+        self._charge.set(0)
 
     def wait(self, seconds: float) -> bool:
         """Wait until everything has gone to the kernel, at most so long; whether it has."""
@@ -68,6 +74,7 @@ class Outgoing:
                         self._parts[0] = memoryview(data)[sent:]
                         break
                     self._parts.popleft()
+                self._charge.set(self.size)
         except (OSError, EOFError):
             self.clear()
         finally:

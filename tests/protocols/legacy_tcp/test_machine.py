@@ -304,9 +304,22 @@ def test_a_file_has_twenty_seconds_and_one_for_each_thousand_bytes() -> None:
 
 
 def test_a_file_never_pauses_for_twenty_seconds() -> None:
-    talk = Talk(largest=500_000).feed(b"FILE" + padded(500_000)).wait(19.9).feed(b"x").wait(19.9).feed(b"x")
+    piece = b"x" * 20_000
+    talk = Talk(largest=500_000).feed(b"FILE" + padded(500_000)).wait(19.9).feed(piece).wait(19.9).feed(piece)
     assert not talk.closed
     assert talk.wait(20.1).closed == "silent"
+
+
+def test_what_came_fast_at_first_buys_no_pauses() -> None:
+    """At 1,000 bytes a second, and with 20 s to spare, the file would have minutes; but the rest comes by the byte."""
+    talk = Talk(largest=500_000).feed(b"FILE" + padded(500_000) + b"x" * 400_000)
+    talk.wait(19).feed(b"x").wait(19).feed(b"x")
+    assert not talk.closed
+    assert talk.wait(2.1).closed == "slow"
+    slow = Talk(largest=500_000).feed(b"FILE" + padded(500_000) + b"x" * 400_000)
+    for _ in range(50):
+        slow.wait(1.9).feed(b"x" * 1000)
+    assert not slow.closed, "half of what is demanded on average is made up for by the 20 s of each window"
 
 
 def test_the_clock_begins_anew_after_a_file() -> None:

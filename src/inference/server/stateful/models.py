@@ -66,14 +66,16 @@ class StatefulModels:
         self._worker(name).start()
         self._kept.add(name)
 
-    def open(self, name: str, sid: str, timestamp: int, subscriber: QueueSubscriber) -> ModelQueue:
-        """A session `sid` at model `name`, begun at `timestamp` ms.
+    def open(
+        self, name: str, sid: str, timestamp: int, subscriber: QueueSubscriber, frames: FrameBudget | None = None
+    ) -> ModelQueue:
+        """A session `sid` at model `name`, begun at `timestamp` ms; `frames` counts its frames, else `budget` does.
 
         UnknownModel; ModelUnavailable: it is not stateful, or disabled.
         """
         worker = self._worker(name)
         worker.check()
-        queue = ModelQueue(worker, sid, timestamp, subscriber, self.budget)
+        queue = ModelQueue(worker, sid, timestamp, subscriber, frames or self.budget)
         worker.open(queue)
         return queue
 
