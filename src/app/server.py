@@ -129,7 +129,8 @@ class ImageServer:
         if model is not None and model.state == "ready":
             return None
         state = model.state if model else "gone: its folder was removed"
-        return f"the default model {self._settings.model!r} is {state}"
+        why = f": {model.error}" if model and model.error else ""
+        return f"the default model {self._settings.model!r} is {state}{why}"
 
     def _is_loading(self) -> bool:
         model = self.inference.engine.models.get(self._settings.model)

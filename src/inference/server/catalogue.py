@@ -1,7 +1,7 @@
 """The models that the shared workers run, from the registry's folder: what becomes of each, and what has to follow.
 
 Loaded at the start or on first use, loaded anew when their folder changes, disabled when their worker dies too often
-(until their folder changes). `model.py` draws the states.
+by their own fault; then they are tried, with growing pauses (trial.py). `model.py` draws the states.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class ModelCatalogue:
             look = hub.in_thread(self._registry.look)
             if not self._stopping:
                 self._follow(self._registry.adopt(look))
+                self.begin_trials()
 
     def find(self, name: str) -> SharedModel:
         """A model that exists. UnknownModel."""
@@ -123,10 +124,34 @@ class ModelCatalogue:
     def died(self, name: str, owner: str) -> None:
         model = self._models.get(name)
         if model is not None and model.restart_limit.add(self._clock(), owner):
-            text = restart_limit.TEXT
-            self._warn_once(model, f"model {name} is disabled: {text}; change its folder to try again")
             self._pool.unload(name)
-            self._change(model, ModelState.DISABLED, text)
+            self._disable(model, restart_limit.TEXT)
+
+    def begin_trials(self) -> None:
+        """Begin with the trials that are due; to be called now and then."""
+        now = self._clock()
+        for model in self._models.values():
+            if model.state is ModelState.DISABLED and model.trial_pause.over(now):
+                self._change(model, ModelState.TRIAL, model.error.partition(";")[0])
+                hub.spawn(self._try, model)
+
+    def _try(self, model: SharedModel) -> None:
+        manifest = model.manifest
+        error = self._pool.trials.run(manifest)
+        if self._stopping or model.manifest is not manifest or model.state is not ModelState.TRIAL:
+            return  # changed, removed or stopped meanwhile
+        if error:
+            self._disable(model, f"at its trial {error}")
+        else:
+            self._log(f"model {model.name} has answered at its trial and is loaded again")
+            model.restart_limit.forget()
+            self._want(model)
+
+    def _disable(self, model: SharedModel, reason: str) -> None:
+        pause = model.trial_pause.next(self._clock())
+        again = f"it is tried again after {pause:g} s"
+        self._warn(f"model {model.name} is disabled: {reason}; {again}, or when its folder changes")
+        self._change(model, ModelState.DISABLED, f"{reason}; {again}")
 
     def _warn_once(self, model: SharedModel, warning: str) -> None:
         """Every worker tells of the same trouble: once for each time that the model was to be loaded is enough."""
@@ -157,6 +182,7 @@ class ModelCatalogue:
         waiting.take_over(model.waiting)
         model.manifest, model.waiting = manifest, waiting
         model.restart_limit.forget()
+        model.trial_pause.forget()
         model.warned.clear()
         if model.unusable:
             self._change(model, ModelState.ABSENT)

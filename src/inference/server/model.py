@@ -3,11 +3,14 @@
                     ┌───────── asked for again, 10 s later ─────────┐
                     ▼                                               │
     ABSENT ─────▶ LOADING ─────── does not load, or hangs ──────▶ FAILED
-      ▲  asked for  │  │                                            │
-      │             │  └── died too often ──▶ DISABLED ─────────────┤
-      │      loaded │                             ▲                 │
-      │             ▼                             │                 │
-      │           READY ────── died too often ────┘                 │
+      ▲  asked for  │  │ ▲                                          │
+      │             │  │ └─ answered ── TRIAL ◀── after a pause ─┐  │
+      │             │  │                  └─ did not ─┐          │  │
+      │             │  │                              ▼          │  │
+      │             │  └── died too often ────────▶ DISABLED ────┴──┤
+      │      loaded │                                 ▲             │
+      │             ▼                                 │             │
+      │           READY ────── died too often ────────┘             │
       └──────────────────────── its folder changed ─────────────────┘
 
 A READY model whose folder changes stays READY: the former version serves until the new one is loaded. One that no
@@ -20,7 +23,7 @@ import enum
 from dataclasses import dataclass, field
 
 from imageserver.inference.server.batching import Waiting
-from imageserver.inference.server.restart_limit import RestartLimit
+from imageserver.inference.server.restart_limit import RestartLimit, TrialPause
 from imageserver.inference.shared.manifest import Manifest
 
 
@@ -33,6 +36,8 @@ class ModelState(enum.StrEnum):
     READY = "ready"
     FAILED = "failed"
     DISABLED = "disabled"
+    TRIAL = "on trial"
+    """a worker of its own finds out whether it works again (trial.py)"""
 
 
 @dataclass(slots=True)
@@ -43,11 +48,12 @@ class SharedModel:
     waiting: Waiting
     state: ModelState = ModelState.ABSENT
     error: str = ""
-    """Why it is failed or disabled."""
+    """Why it is failed, disabled or on trial."""
     runtime: str = ""
     decoded_as: tuple[int, int] = (3, 0)
     """The channels, and the pixels of the shortest side, that its pictures are decoded to."""
     restart_limit: RestartLimit = field(default_factory=RestartLimit)
+    trial_pause: TrialPause = field(default_factory=TrialPause)
     failed_at: float = 0.0
     warned: set[str] = field(default_factory=set)
     """The warnings that were given since it was to be loaded."""
@@ -58,13 +64,13 @@ class SharedModel:
 
     @property
     def unusable(self) -> bool:
-        """Whether it failed or was disabled."""
-        return self.state in (ModelState.FAILED, ModelState.DISABLED)
+        """Whether it failed or was disabled, and has not come back."""
+        return self.state in (ModelState.FAILED, ModelState.DISABLED, ModelState.TRIAL)
 
     @property
     def trouble(self) -> str:
         """Why a failed or disabled model cannot be used."""
         if repr(self.name) in self.error:
             return self.error
-        verdict = "does not load" if self.state is ModelState.FAILED else "is disabled"
+        verdict = "does not load" if self.state is ModelState.FAILED else f"is {self.state}"
         return f"the model {self.name!r} {verdict}: {self.error}"

@@ -21,6 +21,7 @@ from imageserver.inference.server.dispatcher import Dispatcher, lose
 from imageserver.inference.server.jails.conversions import Conversions
 from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.model import SharedModel
+from imageserver.inference.server.trial import Trials
 from imageserver.inference.server.worker import SharedWorker
 from imageserver.inference.shared import conversion_cache, wire
 from imageserver.inference.shared.manifest import Manifest
@@ -79,6 +80,7 @@ class Pool:
         self._time_limit, self._load_limit = time_limit, load_limit
         self._warn, self._clock = warn, clock
         self._jails, self._conversions = jails, Conversions(jails, warn)
+        self.trials = Trials(arguments, jails, self._conversions, self._limit_of, clock)
         self._workers: list[SharedWorker] = []
         self._wanted: dict[str, Manifest] = {}
         self._isolation = Isolation(models, arguments, limits, jails.pictures(), wake=self.wake, warn=warn, clock=clock)
@@ -98,6 +100,7 @@ class Pool:
         """Let what runs finish for at most `timeout` seconds, then end the workers (about a second more at most)."""
         self._stopping = True
         self._conversions.stop()
+        self.trials.stop()
         end = self._clock() + timeout
         while any(worker.batches for worker in self._workers) and self._clock() < end:
             hub.sleep(0.01)
@@ -218,8 +221,11 @@ class Pool:
                 elif worker.loading is not None:
                     self._enforce_load_limit(worker, worker.loading)
 
+    def _limit_of(self, manifest: Manifest) -> float:
+        return self._load_limit + conversion_cache.LIMIT * conversions(manifest)
+
     def _enforce_load_limit(self, worker: SharedWorker, manifest: Manifest) -> None:
-        limit = self._load_limit + conversion_cache.LIMIT * conversions(manifest)
+        limit = self._limit_of(manifest)
         if self._clock() - worker.loading_since > limit:
             metrics.LIMITS_HIT.inc("load-limit")
             worker.loading = None  # what it hangs in is told now and is no death of the model's worker

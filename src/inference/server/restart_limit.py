@@ -1,4 +1,4 @@
-"""When a model's worker died too often, by the model's own fault, to be started again."""
+"""When a model's worker died too often, by the model's own fault, to be started again; and when it is tried again."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import deque
 MOST = 5
 WINDOW = 60.0
 OWNERS = 3
+FIRST, LONGEST = 30.0, 3600.0
 TEXT = f"its worker died {MOST} times within {WINDOW:.0f} s"
 
 
@@ -31,3 +32,25 @@ class RestartLimit:
     def forget(self) -> None:
         """Begin anew: the model was changed, or has another trial."""
         self._deaths.clear()
+
+
+class TrialPause:
+    """How long a disabled model waits for its next trial: `FIRST` seconds, then twice as long each time. Pure."""
+
+    def __init__(self) -> None:
+        self._pause, self._until = 0.0, 0.0
+
+    def next(self, now: float) -> float:
+        """The next pause, in seconds; the first again where the last one ended `LONGEST` seconds ago."""
+        quiet = now - self._until > LONGEST
+        self._pause = FIRST if quiet or not self._pause else min(self._pause * 2, LONGEST)
+        self._until = now + self._pause
+        return self._pause
+
+    def over(self, now: float) -> bool:
+        """Whether the pause has passed."""
+        return now >= self._until
+
+    def forget(self) -> None:
+        """Begin anew: the model was changed."""
+        self._pause = 0.0

@@ -31,7 +31,7 @@ class RequestedModels:
         """Whether a model takes single pictures and would answer now: it has its weights, and has not failed."""
         model = self.engine.models[name]
         weights = model.manifest.runtime.weights
-        usable = model.state not in ("failed", "disabled") and (weights is None or weights.exists())
+        usable = not model.unusable and (weights is None or weights.exists())
         return usable and not model.manifest.stateful
 
     def refuse_while_training(self, name: str) -> None:

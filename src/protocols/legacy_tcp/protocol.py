@@ -135,7 +135,7 @@ class LegacyTcp(Listener):
         name = min((name for name, model in models.items() if model.manifest.tcp_code == code), default=None)
         if name is None:
             return None
-        serving = models[name].state not in ("failed", "disabled")
+        serving = not models[name].unusable
         try:
             self.streams.engine.prepare(name)  # one that failed some time ago is tried again, for whoever asks next
         except ImageServerError:

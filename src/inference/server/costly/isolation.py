@@ -76,10 +76,12 @@ class Isolation:
         Returns:
             The works and results that stay.
         """
-        model = self._models[batch.model]
+        model = self._models.get(batch.model)
         for index, cost in aside.items():
             source, work = batch.works[index]
-            if cost <= self._costly_bytes:
+            if model is None:
+                source.answered(work, {"error": f"the model {batch.model!r} was removed", "reason": "model"})
+            elif cost <= self._costly_bytes:
                 model.waiting.add_taken(source, work, self._clock())
             else:
                 self.costly.add(CostlyPicture(source, work, model.name, *model.decoded_as))
