@@ -24,6 +24,7 @@ _CONNECTIONS = "Limits of connections"
 _MESSAGES = "Limits of messages"
 _MEMORY = "Limits of memory"
 _LISTS = "Limits of lists"
+_FILES = "Files and output"
 _MODELS = "Models and streams"
 _SNAP = "Snap: pictures on demand"
 _SESSIONS = "Sessions of several models"
@@ -273,6 +274,14 @@ class Limits:
     session_idle: float = _limit(
         _SESSIONS, 60.0, "seconds", 0.1, DAY,
         help="time without a frame after which a session ends",
+    )
+    status_lines: int = _limit(
+        _FILES, 100, "count", 1, MANY,
+        help="streams of which the log has a line every five seconds; of further ones it has the sums",
+    )
+    results_bytes: int = _limit(
+        _FILES, 0, "bytes", 0, 2**62,
+        help="size at which the file of --results is renamed, with .1 behind its name, and begun anew; 0 is no limit",
     )
     tcp_max_per_host: int = _limit(
         _TCP, 16, "count", 0, MANY,

@@ -29,6 +29,7 @@ from pathlib import Path
 
 import argon2
 
+from imageserver import files
 from imageserver.errors import SettingError
 
 ROLES = ("camera", "viewer", "admin")
@@ -186,6 +187,8 @@ class UserDB:
                 _create_private(self.path)
             source = self.path if self.path.exists() else ":memory:"  # looking must not make a file
             with contextlib.closing(sqlite3.connect(source, timeout=5, isolation_level=None)) as connection:
+                # A user who was removed must not come back with the power.
+                connection.execute("PRAGMA synchronous = EXTRA")
                 if create or source == ":memory:":
                     connection.execute(_SCHEMA)
                 yield connection
@@ -318,3 +321,4 @@ def _create_private(path: Path) -> None:
         if os.geteuid() == 0:
             folder = path.parent.stat()
             os.chown(path, folder.st_uid, folder.st_gid)
+        files.sync(path.parent)

@@ -101,7 +101,7 @@ def inference(settings: Settings) -> Inference:
         warn=LOG.warning,
     )
     sessions = Sessions(stateful, settings.session_models, settings, deadline=settings.merge_deadline)
-    results = ResultsFile(str(settings.results)) if settings.results else None
+    results = ResultsFile(str(settings.results), settings.results_bytes, LOG.warning) if settings.results else None
     if results:
         streams.watch(results)
     return Inference(jails, engine, streams, stateful, sessions, results)

@@ -74,7 +74,7 @@ class ImageServer:
         hub.spawn(self._await_default)
         hub.spawn(prometheus.measure_lag)
         hub.spawn(self.service.run)
-        hub.spawn(StatusLines(self.inference.streams, LOG.info).run)
+        hub.spawn(StatusLines(self.inference.streams, self._settings.status_lines, LOG.info).run)
         self._stopping.wait()
         return self._stop()
 

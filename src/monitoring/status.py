@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from imageserver import limits
 from imageserver.streams.stream import Stream, Streams
-from imageserver.transport import hub
+from imageserver.transport import fairness, hub
 
 EVERY = 5.0
+PIECE = 200
+"""Streams that are looked at before the loop has its turn."""
 
 
 @dataclass(slots=True)
@@ -19,10 +22,13 @@ class _Counts:
 
 
 class StatusLines:
-    """While frames come, a line for each stream every `EVERY` seconds: user, rates, size, last label, age."""
+    """While frames come, a line for each stream every `EVERY` seconds: user, rates, size, last label, age.
 
-    def __init__(self, streams: Streams, log: Callable[[str], None]) -> None:
-        self._streams, self._log = streams, log
+    Of the streams over `most` only the sums are told, in one line: nobody reads thousands, and the log is not for them.
+    """
+
+    def __init__(self, streams: Streams, most: int, log: Callable[[str], None]) -> None:
+        self._streams, self._most, self._log = streams, most, log
         self._before: dict[str, _Counts] = {}
 
     def run(self) -> None:
@@ -35,20 +41,27 @@ class StatusLines:
                 self._log(line)
             at = now
 
-    def lines(self, seconds: float) -> list[str]:
+    def lines(self, seconds: float) -> Iterator[str]:
         """The lines for the `seconds` since the last call; none for a stream that got no frame in them."""
-        counts = {
-            key: _Counts(stream.received, stream.answered_count) for key, stream in self._streams.open_streams.items()
-        }
-        found = []
-        for key, stream in self._streams.open_streams.items():
-            before = self._before.get(key, _Counts())
-            if counts[key].received > before.received:
-                rate_in = (counts[key].received - before.received) / seconds
-                rate_out = (counts[key].answered - before.answered) / seconds
-                found.append(describe(stream, rate_in, rate_out))
-        self._before = counts
-        return found
+        before, self._before = self._before, {}
+        told, others, received, answered = 0, 0, 0, 0
+        for number, (key, stream) in enumerate(list(self._streams.open_streams.items()), 1):
+            if number % PIECE == 0:
+                fairness.pause()
+            counts = self._before[key] = _Counts(stream.received, stream.answered_count)
+            former = before.get(key) or _Counts()
+            frames_in, frames_out = counts.received - former.received, counts.answered - former.answered
+            if frames_in <= 0:
+                continue
+            if told < self._most:
+                told += 1
+                yield describe(stream, frames_in / seconds, frames_out / seconds)
+            else:
+                others, received, answered = others + 1, received + frames_in, answered + frames_out
+        if others:
+            limits.hit("status_lines")
+            rates = f"{received / seconds:.1f} frames/s in, {answered / seconds:.1f} answered"
+            yield f"{others} further streams: {rates} ({limits.option('status_lines')})"
 
 
 def describe(stream: Stream, rate_in: float, rate_out: float) -> str:

@@ -386,3 +386,11 @@ def test_the_command_and_the_server_agree_on_the_file():
 
     assert table.read([], {}).users == ROOT / "data" / "users.db"
     assert database.__file__ == str(ROOT / "src/accounts/database.py")
+
+
+def test_what_is_changed_is_on_the_disk_when_the_call_returns(tmp_path):
+    users = UserDB(tmp_path / "users.db")
+    users.add("alice", "secret")
+    with users._connection() as connection:
+        extra = 3  # SQLite's own number: the folder is synchronised too
+        assert connection.execute("PRAGMA synchronous").fetchone() == (extra,)

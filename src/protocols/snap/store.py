@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from imageserver import limits
+from imageserver import files, limits
 from imageserver.errors import SettingError, TooLarge
 from imageserver.protocols.snap.records import Records, Row, Usage
 
@@ -167,8 +167,8 @@ class SnapStore:
             yield self._measure(rows)
         with os.scandir(self._pictures) as entries:
             while piece := list(itertools.islice(entries, PIECE)):
-                files = [entry.name for entry in piece if not entry.is_dir(follow_symlinks=False)]
-                yield self._remove([file for file in files if hash(file) not in known[hash(file) % BUCKETS]])
+                names = [entry.name for entry in piece if not entry.is_dir(follow_symlinks=False)]
+                yield self._remove([name for name in names if hash(name) not in known[hash(name) % BUCKETS]])
         self._made = None
 
     def close(self) -> None:
@@ -184,17 +184,17 @@ class SnapStore:
     def _make_room(self) -> Room:
         """Forget a piece of what is over the limits of space and files."""
         usage = self._records.usage()
-        files, disk = usage.files - self._max_files, usage.disk - self._max_bytes
+        surplus, excess = usage.files - self._max_files, usage.disk - self._max_bytes  # files, bytes
         gone: list[tuple[int, str]] = []
         freed = 0
-        if files > 0 or disk > 0:
+        if surplus > 0 or excess > 0:
             for number, file, size in self._records.oldest(PIECE):
-                if len(gone) >= files and freed >= disk:
+                if len(gone) >= surplus and freed >= excess:
                     break
                 gone.append((number, file))
                 freed += size
             self._forget(gone)
-        limit = "" if not gone else "snippet_files" if files > 0 else "snippet_disk"
+        limit = "" if not gone else "snippet_files" if surplus > 0 else "snippet_disk"
         return Room(len(gone) == PIECE, freed, limit)
 
     def _forget(self, found: Sequence[tuple[int, str]]) -> None:
@@ -238,18 +238,10 @@ def _write(path: Path, data: bytes | bytearray | memoryview) -> int:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    files.sync(path.parent)
     return blocks
 
 
 def _blocks(status: os.stat_result) -> int:
     """What a file takes on the disk: st_blocks counts 512 bytes, whatever the blocks of the file system are."""
     return status.st_blocks * 512
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
