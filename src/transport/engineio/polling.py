@@ -89,7 +89,9 @@ def _receive(request: EngineRequest, session: EngineSession) -> None:
     packets = session.codec.decode_payload(body, most=most, longest=longest, text=text, pause=fairness.pause)
     if any(len(packet.data) > limits.max_message_bytes for packet in packets):
         raise DecodeError(f"a message may have {limits.max_message_bytes} bytes", "max_message_bytes")
+    turn = fairness.Turn(session.owner.clock)  # 256 packets of 64 KiB would hold the loop for a second
     for packet in packets:
         if not session.is_open:
             break
         session.receive(packet)
+        turn.share()

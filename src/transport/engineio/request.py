@@ -68,7 +68,7 @@ class EngineRequest:
         environ.clear()  # with its room for thousands of names
         environ.update(kept)
 
-    def read(self, most: int, owner: Account) -> bytes:
+    def read(self, most: int, owner: Account) -> bytes | bytearray:
         """The payload, charged to `owner`'s share. Raises OSError, Refusal, and DecodeError above `most` bytes."""
         account: Account = self.environ["transport.account"]
         account.join(owner)

@@ -36,6 +36,8 @@ VERSION = 3
 _MOST_DIGITS = 10
 """Decimal digits of a length: enough for every body that is let in."""
 
+Payload = bytes | bytearray
+
 PIECE = 2**16
 """Bytes of a payload looked at before others have their turn: at most 5 ms, whatever they are."""
 
@@ -55,13 +57,13 @@ def encode_packet(packet: EnginePacket, *, base64: bool) -> str | bytes:
     return bytes((packet.type,)) + packet.data
 
 
-def decode_packet(message: str | bytes) -> EnginePacket:
+def decode_packet(message: str | bytes | memoryview) -> EnginePacket:
     """The packet of one WebSocket message that is text or binary. Raises `DecodeError`."""
-    if isinstance(message, bytes):
-        if not message or message[0] > NOOP:
-            raise DecodeError("a binary message must begin with the byte of a packet type")
-        return EnginePacket(message[0], message[1:])
-    return decode_text(message)
+    if isinstance(message, str):
+        return decode_text(message)
+    if not message or message[0] > NOOP:
+        raise DecodeError("a binary message must begin with the byte of a packet type")
+    return EnginePacket(message[0], bytes(message[1:]))
 
 
 def decode_binary(message: bytes | memoryview, pause: Pause = no_pause) -> EnginePacket:
@@ -78,7 +80,7 @@ def encode_payload(packets: Sequence[EnginePacket], *, base64: bool) -> tuple[by
     return "".join(f"{_utf16_length(text)}:{text}" for text in texts).encode(), TEXT_TYPE
 
 
-def decode_payload(body: bytes, *, most: int, longest: int, text: int, pause: Pause = no_pause) -> list[EnginePacket]:
+def decode_payload(body: Payload, *, most: int, longest: int, text: int, pause: Pause = no_pause) -> list[EnginePacket]:
     """The packets of a polling POST's body.
 
     The body's first byte tells the framing, whatever the session or the content type says. It is gone through in
@@ -107,14 +109,14 @@ def encode_jsonp(body: bytes, index: str) -> tuple[bytes, str]:
     return f"___eio[{number}]({text});".encode(), SCRIPT_TYPE
 
 
-def decode_jsonp(body: bytes, pause: Pause = no_pause) -> bytes:
+def decode_jsonp(body: bytes, pause: Pause = no_pause) -> bytearray:
     """The payload in a JSONP client's form post: field `d`, whose line breaks are escaped. Raises `DecodeError`."""
     at = 2 if body.startswith(b"d=") else body.find(b"&d=", 0, PIECE) + 3
     if at < 2 or not body.startswith(b"d=", at - 2):
         raise DecodeError("a JSONP post without its field d")
     last = body.find(b"&", at)
     last = len(body) if last < 0 else last
-    parts, rest = [], b""
+    payload, rest = bytearray(), b""  # it grows without being copied, which parts that are joined would be at once
     while at < last:
         end = min(at + PIECE, last)
         escape = body.rfind(b"%", end - 2, end) if end < last else -1  # a piece ends before an escape that it would cut
@@ -127,9 +129,9 @@ def decode_jsonp(body: bytes, pause: Pause = no_pause) -> bytes:
         kept = min(2, len(piece) - len(piece.rstrip(b"\\"))) if at < last else 0
         piece, rest = piece[: len(piece) - kept], piece[len(piece) - kept :]
         # A form cannot carry "\n" unchanged: the client sends it as backslash and n, and a backslash before n doubled.
-        parts.append(piece.replace(b"\\\\n", b"\xff").replace(b"\\n", b"\n").replace(b"\xff", b"\\n"))
+        payload += piece.replace(b"\\\\n", b"\xff").replace(b"\\n", b"\n").replace(b"\xff", b"\\n")
         pause()
-    return b"".join(parts)
+    return payload
 
 
 def _utf16_length(text: str) -> int:
@@ -144,9 +146,9 @@ def _encode_framed(packet: EnginePacket) -> bytes:
     return kind + bytes(int(digit) for digit in str(len(content))) + b"\xff" + content
 
 
-def _decode_framed(body: bytes, most: int, longest: int, text: int, pause: Pause) -> list[EnginePacket]:
+def _decode_framed(body: Payload, most: int, longest: int, text: int, pause: Pause) -> list[EnginePacket]:
     packets: list[EnginePacket] = []
-    at = 0
+    at, view = 0, memoryview(body)
     while at < len(body):
         check_count(len(packets) + 1, most)
         kind = body[at]
@@ -160,12 +162,14 @@ def _decode_framed(body: bytes, most: int, longest: int, text: int, pause: Pause
         end = at + length
         if end > len(body):
             raise DecodeError("a payload that ends too early")
-        packets.append(decode_packet(body[at:end]) if kind else _decode_one(body, at, end, text, pause))
+        packets.append(decode_packet(view[at:end]) if kind else _decode_one(body, at, end, text, pause))
+        if length >= PIECE:
+            pause()
         at = end
     return _some(packets)
 
 
-def _decode_text(body: bytes, most: int, longest: int, text: int, pause: Pause) -> list[EnginePacket]:
+def _decode_text(body: Payload, most: int, longest: int, text: int, pause: Pause) -> list[EnginePacket]:
     packets: list[EnginePacket] = []
     at = 0
     while at < len(body):
@@ -183,7 +187,7 @@ def _decode_text(body: bytes, most: int, longest: int, text: int, pause: Pause) 
     return _some(packets)
 
 
-def _decode_one(body: bytes, at: int, end: int, text: int, pause: Pause) -> EnginePacket:
+def _decode_one(body: Payload, at: int, end: int, text: int, pause: Pause) -> EnginePacket:
     """The packet in a piece of a payload; of `text` bytes at most where it is no binary. Raises `DecodeError`."""
     if body[at : at + 1] == b"b":
         return decode_binary(memoryview(body)[at:end], pause)
@@ -194,7 +198,7 @@ def _decode_one(body: bytes, at: int, end: int, text: int, pause: Pause) -> Engi
         raise DecodeError("a packet that is not UTF-8, or whose length cuts a character in two") from None
 
 
-def _end_of(body: bytes, at: int, units: int, pause: Pause) -> int:
+def _end_of(body: Payload, at: int, units: int, pause: Pause) -> int:
     """Where the characters end that begin at `at` and count `units` in UTF-16. DecodeError: there are not so many."""
     last = at + 3 * units  # a unit has three bytes at most
     while units > 0:

@@ -193,3 +193,17 @@ def test_a_packet_that_is_too_long(codec: ModuleType, body: bytes) -> None:
     with pytest.raises(DecodeError) as refused:
         codec.decode_payload(body, most=1, longest=10, text=11)
     assert refused.value.limit == "max_message_bytes"
+
+
+def test_large_frames_of_a_binary_payload_have_a_pause_after_each() -> None:
+    pauses: list[None] = []
+    body = (b"\x01" + bytes(map(int, str(v3.PIECE))) + b"\xff\4" + bytes(v3.PIECE - 1)) * 3
+    packets = v3.decode_payload(body, most=3, longest=2**20, text=0, pause=lambda: pauses.append(None))
+    assert [(type(packet.data), len(packet.data)) for packet in packets] == [(bytes, v3.PIECE - 1)] * 3
+    assert len(pauses) == 3
+
+
+@pytest.mark.parametrize("body", [b"d=%00%01%FF4", b"d=1:4"])
+def test_a_payload_of_jsonp_may_have_either_framing(body: bytes) -> None:
+    with contextlib.suppress(DecodeError):
+        assert v3.decode_payload(v3.decode_jsonp(body), most=1, longest=9, text=9) == [EnginePacket(MESSAGE, "")]

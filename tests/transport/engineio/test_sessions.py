@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +15,9 @@ import websocket
 from tests.conformance.peer import Polling, fetch, framed
 from tests.transport.sio import PATH
 
-from imageserver.transport.engineio import polling
+from imageserver.limits import Limits
+from imageserver.transport import fairness
+from imageserver.transport.engineio import polling, v4
 
 Serve = Callable[..., Any]
 
@@ -110,3 +114,16 @@ def test_no_headers_are_kept(serve: Serve, version: int) -> None:
     ws.close()
     fetch(f"{url}&sid={sid}", framed(version, "1").encode())
     polling_thread.join()
+
+
+def test_many_packets_in_one_post_let_others_have_their_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that says that each packet took longer than a turn."""
+    pauses, received, ticks = [], [], itertools.count()
+    monkeypatch.setattr(fairness, "pause", lambda: pauses.append(len(received)))
+    owner = SimpleNamespace(limits=Limits(), clock=lambda: next(ticks))
+    session: Any = SimpleNamespace(
+        owner=owner, codec=v4, max_text=100, is_open=True, account=None, alive=lambda: None, receive=received.append
+    )
+    request: Any = SimpleNamespace(read=lambda _most, _account: framed(4, "4a", "4b", "4c").encode())
+    polling._receive(request, session)
+    assert (len(received), pauses) == (3, [1, 2, 3])
