@@ -242,8 +242,8 @@ class Limits:
     )
     memory_strangers: int = _limit(
         _MEMORY, 96 * MIB, "bytes", 1024, 2**62,
-        help="with --auth, what of it all those together may have who have not logged in; one address has half, which "
-        "a picture of 16M as base64 and decoded takes",
+        help="with --auth, what of it all those together may have who have not logged in; one address has half "
+        "(a picture of 16M, as text)",
     )
     list_rows: int = _limit(
         _LISTS, 1000, "count", 1, 10_000,
