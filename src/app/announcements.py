@@ -11,6 +11,8 @@ from imageserver.app.parts import Doors
 from imageserver.config import addresses
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
+from imageserver.jail import system
+from imageserver.jail.rules import Jail
 from imageserver.protocols.legacy_tcp.protocol import LegacyTcp
 from imageserver.protocols.snap.relay import PREFIX as RELAY
 
@@ -39,6 +41,18 @@ def announce(
         if path is not None and not path.exists():
             LOG.warning("%s: there is no %s, so trainings that need it are refused until it is there", option, path)
     _announce_who_may_come_in(settings, users, open_to_network=not addresses.is_loopback(host))
+
+
+def not_held(settings: Settings, jail: Jail) -> list[str]:
+    """A sentence on what the jail of models does not hold back here; none where it holds everything."""
+    if not settings.jail:
+        return ["the code of models can do what the server can: --no-jail"]
+    found = system.lacking()
+    secrets = (settings.users, settings.data / "snippets", settings.key, settings.config)
+    if exposed := system.exposed(jail, [secret for secret in secrets if secret is not None]):
+        readable = ", ".join(map(str, exposed))
+        found.append(f"it can read {readable}, which a folder of code or models holds: keep it elsewhere")
+    return [f"the code of models is not held in everything: {'; '.join(found)}"] if found else []
 
 
 def _announce_who_may_come_in(settings: Settings, users: UserDB, *, open_to_network: bool) -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 
 from imageserver.app import logs, parts, systemd
-from imageserver.app.announcements import announce
+from imageserver.app.announcements import announce, not_held
 from imageserver.config import table
 from imageserver.config.kinds import STANDARD_OUTPUT
 from imageserver.config.table import Settings
@@ -51,6 +51,7 @@ class ImageServer:
         checks = parts.logins(settings, self.users)
         self.doors = parts.doors(settings, self.inference, checks, memory, self._not_ready)
         self.legacy_tcp = legacy_tcp.build(settings, self.inference.streams, memory, log=LOG.info, warn=warnings.append)
+        warnings += not_held(settings, self.inference.jails.shared())
         self.windows: Windows | None = None
         self.service = systemd.Service(
             systemd.Notifier.from_environment(os.environ),

@@ -116,16 +116,17 @@ def _limit(jail: Jail) -> None:
 
 
 def _drop_capabilities() -> None:
-    """What root can do beyond other users."""
-    number = {"x86_64": 126, "aarch64": 91}.get(kernel.MACHINE)
-    if number is None or os.geteuid() != 0:
+    """What root can do beyond other users, or whoever was given some of it."""
+    number, held = {"x86_64": 126, "aarch64": 91}.get(kernel.MACHINE), _capabilities()
+    if number is None or not held:
         return
-    kept = _effective_capabilities() & 1 << CAP_DAC_READ_SEARCH
+    kept = held & 1 << CAP_DAC_READ_SEARCH
     header = struct.pack("=Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this thread
     sets = struct.pack("=6I", kept, kept, 0, 0, 0, 0)  # effective, permitted, inheritable; lower and upper words
     kernel.call(number, header, sets)
 
 
-def _effective_capabilities() -> int:
+def _capabilities() -> int:
+    """Those that this process has or could take up, a bit for each."""
     status = Path("/proc/self/status").read_text("ascii", "replace")
-    return int(status.partition("CapEff:")[2].split()[0], 16)
+    return int(status.partition("CapPrm:")[2].split()[0], 16)

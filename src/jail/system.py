@@ -13,9 +13,9 @@ def lacking() -> list[str]:
     """What jails do not hold here, and why; empty where all is held."""
     found = []
     if not landlock.version():
-        found.append("its code can read and write what the server can (no Landlock: Linux 5.13 has it)")
+        found.append("it can read and write the files of the server's user (no Landlock here: Linux 5.13 has it)")
     if not seccomp.available():
-        found.append("it can open connections, start programs and signal others (no seccomp on this kernel or machine)")
+        found.append("it can open connections, start programs and signal others (no seccomp here)")
     return found
 
 

@@ -12,6 +12,7 @@ from imageserver import metrics
 from imageserver.errors import ModelUnavailable, Stopping, UnknownModel
 from imageserver.inference.server import restart_limit
 from imageserver.inference.server.batching import Waiting
+from imageserver.inference.server.jails.rights import granted
 from imageserver.inference.server.model import ModelState, SharedModel
 from imageserver.inference.server.pool import Log, Pool
 from imageserver.inference.shared.manifest import Manifest
@@ -108,7 +109,7 @@ class ModelCatalogue:
         if model.state is not ModelState.READY:
             for warning in warnings:
                 self._warn(f"model {name}: {warning}")
-            self._log(f"model {name} is ready ({runtime}, {seconds:.1f} s)")
+            self._log(f"model {name} is ready ({runtime}, {seconds:.1f} s){granted(model.manifest)}")
         metrics.MODEL_WARNINGS.child(name).value = len(warnings)
         model.runtime = runtime
         self._change(model, ModelState.READY)

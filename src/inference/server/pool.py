@@ -6,6 +6,7 @@
   against the model, for its sender. A picture that costs more than a batch may is decoded apart (costly/decoder.py).
 - A load that takes longer than `load_limit` says is given up, on every worker, until somebody asks for the model again;
   the worker that hangs in it is killed, and the new one loads the others.
+- A model that asks for more than the others' jail gives has a worker of its own (jails/own_workers.py).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from imageserver import metrics
 from imageserver.inference.server.costly.isolation import Isolation
 from imageserver.inference.server.dispatcher import Dispatcher, lose
 from imageserver.inference.server.jails.conversions import Conversions
+from imageserver.inference.server.jails.own_workers import OwnWorkers
 from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.model import SharedModel
 from imageserver.inference.server.trial import Trials
@@ -81,17 +83,22 @@ class Pool:
         self._warn, self._clock = warn, clock
         self._jails, self._conversions = jails, Conversions(jails, warn)
         self.trials = Trials(arguments, jails, self._conversions, self._limit_of, clock)
+        self._own = OwnWorkers(jails)
         self._workers: list[SharedWorker] = []
         self._wanted: dict[str, Manifest] = {}
         self._isolation = Isolation(models, arguments, limits, jails.pictures(), wake=self.wake, warn=warn, clock=clock)
         self._dispatcher = Dispatcher(models, self._workers, self._isolation, clock)
-        self._stopping = False
+        self._started = self._stopping = False
 
     def start(self, supervisor: Supervisor) -> None:
         """Start the workers; `supervisor` is told what becomes of the models."""
         self._supervisor = supervisor
         for number in range(self._count):
             self._start_worker(f"worker {number + 1}")
+        for name in list(self._wanted):
+            if self._own.alone(name):
+                self._start_worker(f"worker of {name}", name)
+        self._started = True
         hub.spawn(self._dispatcher.run)
         hub.spawn(self._enforce_limits)
         hub.spawn(self._isolation.costly.run)
@@ -110,16 +117,25 @@ class Pool:
             ending.wait()
 
     def load(self, manifest: Manifest) -> None:
-        """Load a model on every worker, now and in those that replace them; one that has it loads it anew."""
+        """Load a model on every worker, now and in those that replace them; one that has it loads it anew.
+
+        One that has a worker of its own is loaded in a new one.
+        """
         self._wanted[manifest.name] = manifest
-        for worker in self._workers:
-            worker.load(manifest)
+        if not self._own.choose(manifest, self._workers):
+            for worker in self._workers:
+                if not worker.own:
+                    worker.load(manifest)
+        elif self._started:
+            self._start_worker(f"worker of {manifest.name}", manifest.name)
 
     def unload(self, name: str) -> None:
         """Forget a model on every worker."""
         self._wanted.pop(name, None)
         for worker in self._workers:
             worker.unload(name)
+            if worker.own == name:
+                worker.retire()
 
     def wake(self) -> None:
         """Something waits that did not before."""
@@ -131,10 +147,11 @@ class Pool:
 
     # ---- workers ----------------------------------------------------------------------------------------------
 
-    def _start_worker(self, name: str) -> None:
-        if not self._stopping:
-            jail = self._jails.shared()
-            worker = SharedWorker(name, self._arguments, self._on_message, self._on_exit, self._clock, jail)
+    def _start_worker(self, name: str, own: str = "") -> None:
+        """`own`: the model that it is for; "": for all that have none of their own."""
+        if not self._stopping and (not own or (own in self._wanted and self._own.alone(own))):
+            jail = self._jails.own(self._wanted[own]) if own else self._jails.shared()
+            worker = SharedWorker(name, self._arguments, self._on_message, self._on_exit, self._clock, jail, own)
             self._workers.append(worker)
 
     def _on_message(self, worker: SharedWorker, message: wire.Message) -> None:
@@ -144,11 +161,13 @@ class Pool:
             case "hello":
                 worker.reads = True
                 for manifest in self._wanted.values():
-                    worker.load(manifest)
+                    if self._own.takes(worker, manifest.name):
+                        worker.load(manifest)
             case "loaded":
                 name = message["model"]
-                if name in self._wanted:
+                if name in self._wanted and self._own.takes(worker, name):
                     worker.loaded.add(name)
+                    self._leave_former(worker, name)
                     self._models[name].decoded_as = tuple(message["decoded_as"])
                     self._supervisor.loaded(name, message["runtime"], message["seconds"], message["warnings"])
                 else:  # removed or disabled meanwhile
@@ -162,7 +181,17 @@ class Pool:
                     served = any(name in other.loaded for other in self._workers)
                     self._supervisor.failed(name, message["error"], served)
                 worker.end_load()
+                if worker.own:
+                    worker.retire()  # when it is asked for again it gets another
         self.wake()
+
+    def _leave_former(self, worker: SharedWorker, name: str) -> None:
+        """The model serves from `worker` now: not any more from where it had a worker of its own, or had none yet."""
+        for other in self._workers:
+            if other is not worker and other.own == name:
+                other.retire()
+            elif worker.own and not other.own:
+                other.unload(name)
 
     def _convert(self, worker: SharedWorker, folder: Path) -> None:
         worker.process.send({"op": "converted", "error": self._conversions.convert(folder)})
@@ -186,10 +215,11 @@ class Pool:
 
     def _on_exit(self, worker: SharedWorker) -> None:
         self._workers.remove(worker)
-        if not self._stopping:
+        if not self._stopping and not worker.retired:
             metrics.WORKER_RESTARTS.inc()
             self._find_culprit(worker)
-            hub.spawn_later(0.0 if worker.reads else START_AGAIN_AFTER, self._start_worker, worker.process.name)
+            wait = 0.0 if worker.reads else START_AGAIN_AFTER
+            hub.spawn_later(wait, self._start_worker, worker.process.name, worker.own)
         for batch in worker.batches.values():
             lose(batch)
         worker.batches.clear()

@@ -63,7 +63,7 @@ class Trials:
             trial.on_message,
             trial.on_exit,
             self._clock,
-            self._jails.shared(),
+            self._jails.own(manifest),
         )
         self._running.add(trial)
         limit = self._time_limit(manifest)

@@ -16,6 +16,10 @@ from imageserver.inference.server.child_process import ChildProcess
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.jail.rules import Jail
+from imageserver.transport import hub
+
+RETIRE_WITHIN = 15.0
+"""Seconds that a batch may still run on a worker that is to end."""
 
 
 @dataclass(slots=True)
@@ -31,7 +35,10 @@ class RunningBatch:
 
 
 class SharedWorker:
-    """Starts on construction; `on_message(worker, message)` and `on_exit(worker)` as ChildProcess calls them."""
+    """Starts on construction; `on_message(worker, message)` and `on_exit(worker)` as ChildProcess calls them.
+
+    `own` is the one model that it is for, "" where it is for all that have no worker of their own.
+    """
 
     def __init__(
         self,
@@ -41,7 +48,11 @@ class SharedWorker:
         on_exit: Callable[[SharedWorker], None],
         clock: Callable[[], float],
         jail: Jail,
+        own: str = "",
     ) -> None:
+        self.jail, self.own = jail, own
+        self.retired = False
+        """Its model runs elsewhere now, or not at all: its end is wanted."""
         self.arena = Arena(wire.SLOTS, wire.SLOT_BYTES)
         self.loaded: set[str] = set()
         self.batches: dict[int, RunningBatch] = {}
@@ -79,6 +90,18 @@ class SharedWorker:
         """What was being loaded has loaded or failed: go on with the next."""
         self.loading = None
         self.load_next()
+
+    def retire(self) -> None:
+        """End it, once what it runs is answered."""
+        if not self.retired:
+            self.retired = True
+            self.loaded.clear()
+            hub.spawn(self._end)
+
+    def _end(self) -> None:
+        while self.batches and not self.overdue(RETIRE_WITHIN):
+            hub.sleep(0.05)
+        self.process.end()
 
     def network(self, folder: str) -> Path:
         """The folder that a request to convert names: of what is being loaded, or of a member of it. ValueError."""

@@ -104,15 +104,12 @@ class State:
 
 @dataclass(frozen=True)
 class Permissions:
-    """What the model's code may do beyond what every model may: `[jail]`. A model with any has a worker of its own."""
+    """What the model's code may do beyond what every model may: `[jail]`."""
 
     read: tuple[str, ...] = ()  # files and folders, absolute
     network: bool = False
     processes: bool = False  # start programs
     memory_gib: float | None = None  # in place of --worker-memory
-
-    def __bool__(self) -> bool:
-        return self != Permissions()
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,7 @@ class Manifest:
     runtime: Runtime
     state: State | None  # None: stateless
     members: tuple[str, ...]  # names of the models that an ensemble averages; empty: no ensemble
-    permissions: Permissions
+    permissions: Permissions | None  # None: no [jail]; with one, empty or not, it has a worker of its own
 
     @property
     def code(self) -> Path:
@@ -162,7 +159,7 @@ def read(folder: Path) -> Manifest:
         raise ManifestError(f"{file}: not valid TOML: {error}") from error
     check_name(file, folder.name)
     root = CheckedTable("", data)
-    state = root.table("state")
+    state, jail = root.table("state"), root.table("jail")
     manifest = Manifest(
         folder=folder,
         name=folder.name,
@@ -177,7 +174,7 @@ def read(folder: Path) -> Manifest:
         runtime=_runtime(root.table("runtime"), folder),
         state=_state(state) if "state" in data else None,
         members=_members(root.table("ensemble"), folder.name),
-        permissions=_permissions(root.table("jail")),
+        permissions=_permissions(jail) if "jail" in data else None,
     )
     if not root.faults():
         _check_together(root, manifest)

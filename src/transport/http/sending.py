@@ -14,9 +14,7 @@ PIECE = 64 * 1024
 """Bytes given to the kernel at once."""
 
 
-def send_all(
-    sock: hub.Socket, parts: Iterable[bytes], limits: Limits, clock: Callable[[], float], turn: Turn
-) -> None:
+def send_all(sock: hub.Socket, parts: Iterable[bytes], limits: Limits, clock: Callable[[], float], turn: Turn) -> None:
     """Give all parts to the kernel, as fast as the client takes them.
 
     Raises:

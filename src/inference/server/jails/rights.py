@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from imageserver.inference.shared.manifest import Manifest
+from imageserver.inference.shared.manifest import Manifest, Permissions
 from imageserver.jail.rules import GIB, Jail
 
 WINDOWS = Jail(
@@ -51,7 +51,7 @@ class Jails:
 
     def own(self, manifest: Manifest) -> Jail:
         """Of a worker for this one model."""
-        wishes = manifest.permissions
+        wishes = manifest.permissions or Permissions()
         read = (*self._readable(), str(manifest.folder), *wishes.read)
         memory = int(wishes.memory_gib * GIB) if wishes.memory_gib and self._memory else self._memory
         return replace(self.shared(), read=read, memory=memory, network=wishes.network, processes=wishes.processes)
@@ -84,8 +84,8 @@ class Jails:
 
 
 def granted(manifest: Manifest) -> str:
-    """What a model's manifest asks for beyond the usual, for the log: "may read /srv/faces and use the network"."""
-    wishes = manifest.permissions
+    """What a model's manifest asks for, as a log line goes on: "; its code may read /srv/faces"; "" for nothing."""
+    wishes = manifest.permissions or Permissions()
     parts = []
     if wishes.read:
         parts.append(f"read {', '.join(wishes.read)}")
@@ -95,4 +95,4 @@ def granted(manifest: Manifest) -> str:
         parts.append("start programs")
     if wishes.memory_gib:
         parts.append(f"take {wishes.memory_gib:g} GiB of memory")
-    return " and ".join(parts)
+    return "; its code may " + " and ".join(parts) if parts else ""

@@ -25,7 +25,7 @@ from imageserver.errors import ModelUnavailable
 from imageserver.inference.server import restart_limit
 from imageserver.inference.server.arena import Arena
 from imageserver.inference.server.child_process import ChildProcess
-from imageserver.inference.server.jails.rights import Jails
+from imageserver.inference.server.jails.rights import Jails, granted
 from imageserver.inference.server.pool import LOAD_LIMIT, START_AGAIN_AFTER, Log
 from imageserver.inference.server.restart_limit import RestartLimit
 from imageserver.inference.server.stateful.lanes import Lanes, LaneSchedule
@@ -166,7 +166,8 @@ class StatefulWorker:
             return
         match message["op"]:
             case "loaded" if self._state is WorkerState.LOADING:
-                self._log(f"model {self.name} is ready for sessions ({message['seconds']:.1f} s)")
+                ready = f"model {self.name} is ready for sessions ({message['seconds']:.1f} s)"
+                self._log(ready + granted(self.manifest))
                 self._change(WorkerState.READY)
                 self.lanes.made(0)
                 self.lanes.advance()

@@ -1,0 +1,41 @@
+"""Which models have a worker of their own: those with a `[jail]` in their manifest, and those out of the others' reach.
+
+What a model asks for would widen the jail of every model beside it; so none is beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from imageserver.inference.server.jails.rights import Jails
+from imageserver.inference.server.worker import SharedWorker
+from imageserver.inference.shared.manifest import Manifest
+
+
+class OwnWorkers:
+    """Decides for each model when it is to be loaded, and stays with that until it is to be loaded anew."""
+
+    def __init__(self, jails: Jails) -> None:
+        self._jails = jails
+        self._names: set[str] = set()
+
+    def choose(self, manifest: Manifest, workers: Iterable[SharedWorker]) -> bool:
+        """Whether it is to have one, as the jails of `workers` now stand."""
+        folders = [manifest.folder, *(manifest.folder.parent / member for member in manifest.members)]
+        shared = [worker.jail for worker in workers if not worker.own]
+        # A folder that was linked to after they had started: a jail cannot be widened.
+        reached = all(self._jails.reaches(jail, folder) for jail in shared for folder in folders)
+        alone = manifest.permissions is not None or not reached
+        if alone:
+            self._names.add(manifest.name)
+        else:
+            self._names.discard(manifest.name)
+        return alone
+
+    def alone(self, name: str) -> bool:
+        """What was decided of the model `name`."""
+        return name in self._names
+
+    def takes(self, worker: SharedWorker, name: str) -> bool:
+        """Whether `worker` is where the model `name` runs."""
+        return worker.own == (name if name in self._names else "")

@@ -1,0 +1,36 @@
+"""What is asked of which version of Landlock; what is refused is seen by the models that attack their jail."""
+
+from __future__ import annotations
+
+import pytest
+
+from imageserver.jail import landlock
+
+
+@pytest.mark.parametrize(
+    ("version", "files", "tcp", "scoped"),
+    [
+        (1, 0x1FFF, 0, 0),
+        (2, 0x3FFF, 0, 0),
+        (3, 0x7FFF, 0, 0),
+        (4, 0x7FFF, 3, 0),
+        (5, 0xFFFF, 3, 0),
+        (6, 0xFFFF, 3, 3),
+        (7, 0xFFFF, 3, 3),
+        (99, 0xFFFF, 3, 3),
+    ],
+)
+def test_nothing_is_asked_that_a_kernel_does_not_know(version: int, files: int, tcp: int, scoped: int) -> None:
+    assert landlock.handled(version) == (files, tcp, scoped)
+
+
+def test_writing_makes_no_devices_and_no_sockets() -> None:
+    made = {"character device": 6, "socket": 9, "block device": 11}
+    assert not [name for name, bit in made.items() if landlock.WRITE & 1 << bit]
+    assert not landlock.WRITE & landlock.EXECUTE
+    assert not landlock.READ & (landlock.WRITE_FILE | landlock.EXECUTE)
+
+
+def test_a_rule_on_a_file_holds_rights_to_files_only() -> None:
+    assert landlock.READ & landlock.OF_A_FILE == landlock.READ_FILE
+    assert landlock.WRITE & landlock.OF_A_FILE == landlock.READ_FILE | landlock.WRITE_FILE | landlock.TRUNCATE
