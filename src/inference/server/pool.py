@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Protocol
 
 from imageserver import metrics
@@ -95,9 +94,8 @@ class Pool:
         self._supervisor = supervisor
         for number in range(self._count):
             self._start_worker(f"worker {number + 1}")
-        for name in list(self._wanted):
-            if self._own.alone(name):
-                self._start_worker(f"worker of {name}", name)
+        for name in filter(self._own.alone, self._wanted):
+            self._start_worker(f"worker of {name}", name)
         self._started = True
         hub.spawn(self._dispatcher.run)
         hub.spawn(self._enforce_limits)
@@ -117,10 +115,7 @@ class Pool:
             ending.wait()
 
     def load(self, manifest: Manifest) -> None:
-        """Load a model on every worker, now and in those that replace them; one that has it loads it anew.
-
-        One that has a worker of its own is loaded in a new one.
-        """
+        """Load a model, anew where it runs: on every worker and those that replace them, or in one of its own."""
         self._wanted[manifest.name] = manifest
         if not self._own.choose(manifest, self._workers):
             for worker in self._workers:
@@ -167,14 +162,14 @@ class Pool:
                 name = message["model"]
                 if name in self._wanted and self._own.takes(worker, name):
                     worker.loaded.add(name)
-                    self._leave_former(worker, name)
+                    self._own.leave_former(name, worker, self._workers)
                     self._models[name].decoded_as = tuple(message["decoded_as"])
                     self._supervisor.loaded(name, message["runtime"], message["seconds"], message["warnings"])
                 else:  # removed or disabled meanwhile
                     worker.unload(name)
                 worker.end_load()
             case "convert":
-                hub.spawn(self._convert, worker, worker.network(message["folder"]))
+                hub.spawn(self._conversions.answer, worker.process, worker.network(message["folder"]))
             case "failed":
                 name = message["model"]
                 if name in self._wanted:
@@ -184,17 +179,6 @@ class Pool:
                 if worker.own:
                     worker.retire()  # when it is asked for again it gets another
         self.wake()
-
-    def _leave_former(self, worker: SharedWorker, name: str) -> None:
-        """The model serves from `worker` now: not any more from where it had a worker of its own, or had none yet."""
-        for other in self._workers:
-            if other is not worker and other.own == name:
-                other.retire()
-            elif worker.own and not other.own:
-                other.unload(name)
-
-    def _convert(self, worker: SharedWorker, folder: Path) -> None:
-        worker.process.send({"op": "converted", "error": self._conversions.convert(folder)})
 
     def _answer(self, worker: SharedWorker, message: wire.Message) -> None:
         batch = worker.finish(message["id"])

@@ -102,7 +102,7 @@ class _Trial:
                 worker.reads = True
                 worker.load(self._manifest)
             case "convert":
-                hub.spawn(self._convert, worker, message["folder"])
+                hub.spawn(self._conversions.answer, worker.process, worker.network(message["folder"]))
             case "failed":
                 self.end(message["error"])
             case "loaded":
@@ -120,7 +120,3 @@ class _Trial:
         worker.arena.write(batch.slot, 0, work.data)
         item: wire.Item = {"at": 0, "size": len(work.data), "form": work.content, "rotate": 0}
         worker.process.send({"op": "run", "id": 0, "model": self._manifest.name, "slot": batch.slot, "items": [item]})
-
-    def _convert(self, worker: SharedWorker, folder: str) -> None:
-        error = self._conversions.convert(worker.network(folder))
-        worker.process.send({"op": "converted", "error": error})

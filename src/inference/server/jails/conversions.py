@@ -52,6 +52,10 @@ class Conversions:
         conversion.ended.wait()
         return conversion.error
 
+    def answer(self, process: ChildProcess, folder: Path) -> None:
+        """Convert for a worker that asks for it, and tell it."""
+        process.send({"op": "converted", "error": self.convert(folder)})
+
     def stop(self) -> None:
         """End the one that runs, and begin none."""
         self._stopping = True

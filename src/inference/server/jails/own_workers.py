@@ -36,6 +36,14 @@ class OwnWorkers:
         """What was decided of the model `name`."""
         return name in self._names
 
+    def leave_former(self, name: str, worker: SharedWorker, workers: Iterable[SharedWorker]) -> None:
+        """The model serves from `worker` now: not any more from an earlier one of its own, or from those of all."""
+        for other in workers:
+            if other is not worker and other.own == name:
+                other.retire()
+            elif worker.own and not other.own:
+                other.unload(name)
+
     def takes(self, worker: SharedWorker, name: str) -> bool:
         """Whether `worker` is where the model `name` runs."""
         return worker.own == (name if name in self._names else "")
