@@ -135,6 +135,14 @@ class Limits:
         _CONNECTIONS, 100, "count", 8, 10_000, label="headers",
         help="headers of a request, and of what follows a body in chunks",
     )
+    max_header_value: int = _limit(
+        _CONNECTIONS, 2 * KIB, "bytes", 256, 32 * KIB, label="header_value_bytes",
+        help="value of a header that is taken apart: Accept, Authorization, Content-Type, X-Forwarded-For",
+    )
+    max_query_fields: int = _limit(
+        _CONNECTIONS, 100, "count", 10, 10_000, label="query_fields",
+        help="fields in the query of a request",
+    )
     max_chunk_line: int = _limit(
         _CONNECTIONS, 256, "bytes", 32, 16 * KIB, label="chunk_line_bytes",
         help="line before each chunk of a body: its size and extensions",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import werkzeug
@@ -49,6 +50,9 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
 )
 """The status code for an error of the project that a view lets through."""
 
+_NEVER = re.compile(r"(?:^|;)\s*q\s*=\s*0(?:\.0*)?\s*(?:;|$)")
+"""The weight of what is not wanted (RFC 9110, section 12.4.2)."""
+
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -65,7 +69,11 @@ class Request(werkzeug.Request):
     @property
     def wants_page(self) -> bool:
         """Whether HTML is asked for, as browsers do; programs that take anything do not."""
-        return "text/html" in self.headers.get("Accept", "") and self.accept_mimetypes.quality("text/html") > 0
+        for kind in self.headers.get("Accept", "").lower().split(","):
+            name, _, parameters = kind.partition(";")
+            if name.strip() == "text/html":
+                return not _NEVER.search(parameters)
+        return False
 
 
 def refusal(error: Exception) -> Refused:

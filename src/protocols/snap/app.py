@@ -33,6 +33,7 @@ from imageserver.protocols.snap.store import LAST
 from imageserver.streams.stream import Streams
 from imageserver.transport import hub
 from imageserver.transport.budget import FULL
+from imageserver.transport.fairness import Turn
 from imageserver.web import query, requests
 from imageserver.web.application import Application, Login, Route
 from imageserver.web.requests import Request, Response, answer
@@ -146,11 +147,10 @@ class Snap:
         kind = requests.content_of(request, body)
         if kind == wire.CONTENT_IMAGE:
             return body
-        # What holds it in base64 or in a form takes milliseconds to take apart, so not on the loop, and copies of it.
-        if not request.account.charge("bodies").set(2 * len(body)):
+        if not request.account.charge("bodies").set(2 * len(body)):  # what is taken out of it is a copy
             raise LimitExceeded(FULL)
-        picture: Bytes = hub.in_thread(request_bodies.picture, kind, body)
-        return picture
+        # Not in a thread: it would hold up the loop as much, since both take turns with Python's lock.
+        return request_bodies.picture(kind, body, Turn(time.monotonic).share)
 
     def _predict(self, request: Request, model: str, picture: Bytes) -> dict[str, Any]:
         """What the model found, as in CamStream; a model that cannot answer does not keep the picture out."""

@@ -9,6 +9,9 @@ from imageserver.limits import note
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+MOST_PROXIES = 32
+"""Proxies behind one another that are believed; each address costs microseconds."""
+
 
 class ClientAddresses:
     """The addresses that connections come from, at most `most` of each at once (0: no limit).
@@ -34,7 +37,7 @@ class ClientAddresses:
     def behind(self, peer: str, forwarded: str) -> str:
         """Who is asking: `peer`, or behind trusted proxies the last address of X-Forwarded-For that is none."""
         address = peer
-        for hop in reversed(forwarded.split(",")):
+        for hop in reversed(forwarded.rsplit(",", MOST_PROXIES)):
             hop = hop.strip()
             if not hop or not self.trusted(address):
                 break

@@ -90,6 +90,8 @@ def check_request(request: h11.Request, values: dict[bytes, bytes], limits: Limi
         b"100-continue"
     ]:
         raise doubt("it expects something other than 100-continue")
+    if request.target.count(b"&") >= limits.max_query_fields:
+        raise Refusal(400, f"The query has more than {limits.max_query_fields} fields.", "max_query_fields")
     _check_body(request, values, limits)
 
 

@@ -53,7 +53,7 @@ def test_a_picture_comes_out_as_it_went_in(form_, body, type_):
         (wire.CONTENT_JSON, b"", BodyError, "no valid JSON"),
         (wire.CONTENT_JSON, b"{", BodyError, "line 1, column 2"),
         (wire.CONTENT_JSON, b'{"image": "\xff"}', BodyError, "UTF-8"),
-        (wire.CONTENT_JSON, b"[" * 100_000, BodyError, "nested"),
+        (wire.CONTENT_JSON, b"[" * 50_000, BodyError, "nested"),
         (wire.CONTENT_JSON, b"[1]", PictureError, "holds no picture"),
         (wire.CONTENT_JSON, b'{"picture": "abcd"}', PictureError, "holds no picture"),
         (wire.CONTENT_JSON, b'{"image": 5}', PictureError, "holds no picture"),
@@ -102,3 +102,69 @@ def test_the_content_type_counts_where_the_content_is_nothing_known():
     for boundary in ("", "x" * 71, "ä"):
         with pytest.raises(BodyError, match="boundary"):
             request_bodies.content_of(request_bodies.MULTIPART, boundary, b"--")
+
+
+LARGE = bytes(range(256)) * 40
+ENCODED = base64.b64encode(LARGE)
+ESCAPES = {
+    "plain": ENCODED,
+    "URL-safe": base64.urlsafe_b64encode(LARGE).rstrip(b"="),
+    "lines": b"\\r\\n".join(ENCODED[at : at + 76] for at in range(0, len(ENCODED), 76)),
+    "slashes": ENCODED.replace(b"/", b"\\/").replace(b"A", b"\\u0041"),
+    "all escaped": b"".join(b"\\u%04x" % code for code in ENCODED),
+    "data URL": b"data:image\\/png;base64," + ENCODED.replace(b"A", b" A"),
+}
+
+
+@pytest.mark.parametrize("name", ESCAPES)
+@pytest.mark.parametrize("piece", [8, 9, 10, 11, 12, 13, 100, 2**17])
+def test_a_large_picture_comes_out_however_it_is_cut(monkeypatch, name, piece):
+    monkeypatch.setattr(request_bodies, "PIECE", piece)
+    pauses = []
+    body = b'{"note": "say \\"hi\\" \\\\", "image": "%s", "more": {"long": "%s"}}' % (ESCAPES[name], b'x\\"' * 2000)
+    found = request_bodies.picture(wire.CONTENT_JSON, bytearray(body), lambda: pauses.append(1))
+    assert bytes(found) == LARGE
+    assert len(pauses) >= len(ENCODED) / piece
+
+
+@pytest.mark.parametrize("newline", [b"\r\n", b"\n"])
+@pytest.mark.parametrize("piece", [1, 2, 3, 7, 2**17])
+def test_a_form_is_read_however_it_is_cut(monkeypatch, newline, piece):
+    monkeypatch.setattr(request_bodies, "PIECE", piece)
+    file = b'content-disposition: form-data; filename="a"' + newline * 2 + b"\r\n--xx\n--y\r\n-" + PICTURE
+    body = b"preamble --x" + newline + b"--x  " + newline + FIELD.replace(b"\r\n", newline)
+    body += newline + b"--x" + newline + file + newline + b"--x--"
+    found = request_bodies.picture("multipart;x", bytearray(body), lambda: None)
+    assert bytes(found) == b"\r\n--xx\n--y\r\n-" + PICTURE
+
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("form_", "body", "error", "sentence"),
+    [
+        (wire.CONTENT_JSON, b"[[]" + b",[]" * (MIB // 3) + b"]", BodyError, "beside the picture"),
+        (wire.CONTENT_JSON, b'["a"' + b',"a"' * 9000 + b"]", BodyError, "beside the picture"),
+        (wire.CONTENT_JSON, b'{"note": "' + b'\\"' * MIB + b'"}', BodyError, "beside the picture"),
+        (wire.CONTENT_JSON, b'{"image": "' + b"A" * MIB, BodyError, "no end"),
+        (wire.CONTENT_JSON, b'{"image": "' + b"\\u00e9" * MIB + b'"}', PictureError, "base64"),
+        (wire.CONTENT_JSON, b'{"image": "' + b"A" * MIB + b"=A" + b'"}', PictureError, "base64"),
+        (wire.CONTENT_JSON, b'{"image": "' + b"A" * MIB + b"==" + b" " * MIB + b'AAAA"}', PictureError, "base64"),
+        (wire.CONTENT_JSON, b'{"image": "' + b"A" * MIB + b'\\"}', BodyError, "no end"),
+        ("multipart;x", b"--x\r\n" + b"a: b\r\n" * MIB, BodyError, "8192 bytes of headers"),
+        ("multipart;x", b"\n--x-" * MIB, BodyError, "no complete multipart form"),
+        ("multipart;x", b"--xy\r\n" + FILE + b"\r\n--xy--", BodyError, "no complete multipart form"),
+    ],
+)
+def test_large_bodies_are_measured_before_they_are_read(form_, body, error, sentence):
+    with pytest.raises(error, match=sentence):
+        request_bodies.picture(form_, body)
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" + b"[]," * 1_500_000 + b"1]", b"[" + b"{}," * 10_001 + b"1]", b"[" + b'"",' * 100_001 + b"1]"]
+)
+def test_json_as_a_whole_has_a_measure(body):
+    with pytest.raises(BodyError, match="too many"):
+        request_bodies.parse_json(body)

@@ -2,9 +2,11 @@
 
 import base64
 import json
+import os
 import re
 import struct
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -220,7 +222,14 @@ def test_schemathesis_finds_nothing(server, tmp_path):
     ]
     options = ["-a", "test_nn:lenet", "-n", "5", "--generation-deterministic", "--no-color"]
     which = ["--phases", "examples,coverage,fuzzing", "--exclude-path-regex", "train$"]
-    done = subprocess.run([*command, *options, *which], capture_output=True, text=True, timeout=110, cwd=tmp_path)
+    done = subprocess.run(
+        [*command, *options, *which],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        cwd=tmp_path,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": str(Path(__file__).with_name("schemathesis_hooks.py"))},
+    )
     assert done.returncode == 0, done.stdout[-6000:]
 
 

@@ -190,6 +190,29 @@ def test_bodies_are_told_apart_as_everywhere(server: Server) -> None:
         assert put(server, 4, picture(91), headers={"Content-Type": kind}).status_code == 200
 
 
+FORM = "multipart/form-data; boundary=x"
+SIZE = 15 * 2**20
+HOSTILE = {
+    "lists": ("application/json", lambda: b"[[]," + b"[]," * (SIZE // 3) + b"1]"),
+    "digits": ("application/json", lambda: b"[" + (b"9" * 4299 + b",") * 3500 + b"1]"),
+    "base64": ("application/json", lambda: b'{"image":"' + b"A" * SIZE + b'"}'),
+    "escapes": ("application/json", lambda: b'{"image":"' + b"\\u0041" * (SIZE // 6) + b'"}'),
+    "headers of a part": (FORM, lambda: b"--x\r\n" + b"a: b\r\n" * (SIZE // 6)),
+    "line ends": (
+        FORM,
+        lambda: b'--x\r\nContent-Disposition: form-data; filename="a"\r\n\r\n' + b"\r\n--" * (SIZE // 4),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_large_body_without_a_picture_holds_up_nobody(server: Server, name: str) -> None:
+    """A loop probe stands beside this test, as beside all that send something large: one of these held it for 6 s."""
+    kind, body = HOSTILE[name]
+    answer = put(server, 5, body(), headers={"Content-Type": kind})
+    assert answer.status_code in (400, 415) and set(answer.json()) == {"error"}
+
+
 def test_a_picture_larger_than_the_space_for_all_is_refused_and_nothing_gives_way(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (700, 800, 3), np.uint8)
     large = cv2.imencode(".png", noise)[1].tobytes()
