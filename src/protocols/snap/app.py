@@ -31,7 +31,6 @@ from imageserver.protocols.snap.records import Row
 from imageserver.protocols.snap.relay import Relay
 from imageserver.protocols.snap.store import LAST
 from imageserver.streams.stream import Streams
-from imageserver.transport import hub
 from imageserver.transport.budget import FULL
 from imageserver.transport.fairness import Turn
 from imageserver.web import query, requests
