@@ -43,6 +43,12 @@ class LargeSends:
         self._problems: list[str] = []
         count_sends(self)
 
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Start the probe where tests run that start servers: in the workers of xdist, or here without them."""
+        option = session.config.option
+        if "not slow" not in option.markexpr and getattr(option, "dist", "no") == "no":
+            self._probe.start()
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
         """Run the test, and fail it when it made a server hold its loop for too long."""
@@ -61,7 +67,7 @@ class LargeSends:
         for pid, report in reports.items():
             item.user_properties.append(("loop_held", report.held))
             if report.unanswered:
-                self._problems.append(report.unanswered)
+                self._problems.append(f"the loop probe has no answer: {report.unanswered} (see the mark no_loop_probe)")
             if report.too_long:
                 self._problems.append(f"process {pid} is a server, and {report.too_long}")
         if self._problems:
@@ -106,19 +112,13 @@ class LargeSends:
             servers = listeners()
             owner = [pid for pid, ports in servers.items() if port in ports]
             for pid in owner or (servers if port in listening() else ()):
-                self._begin(pid, sorted(servers[pid], key=lambda one: one != port))
+                self._probe.watch(pid, sorted(servers[pid], key=lambda one: one != port))
 
     def _watch_all(self) -> None:
         with self._lock:
             for pid, ports in listeners().items():
                 self._seen.update(ports)
-                self._begin(pid, sorted(ports))
-
-    def _begin(self, pid: int, ports: list[int]) -> None:
-        try:
-            self._probe.watch(pid, ports)
-        except RuntimeError as error:
-            self._problems.append(f"the loop probe cannot watch: {error}; a test may be marked no_loop_probe")
+                self._probe.watch(pid, sorted(ports))
 
 
 def count_sends(large: LargeSends) -> None:

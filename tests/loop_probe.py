@@ -35,6 +35,8 @@ SHORTAGE = 0.01
 KEPT = 20
 """Answers that are reported."""
 PATIENCE = 60.0
+BEGIN = 0.05
+"""Seconds that a test waits for the first answer; some of its clients may have to hurry."""
 REQUEST = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -102,27 +104,35 @@ class LoopProbe:
     """The probe's process, for one server after the other; started when it is first needed."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owed = 0  # answers to commands
 
-    def watch(self, pid: int, ports: list[int]) -> None:
-        """Begin to ask the server with this process number, and return after its first answer.
+    def start(self) -> None:
+        """Start the process, so that the first server need not wait for that."""
+        if self._process is None:
+            command = [sys.executable, "-I", __file__]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+
+    def watch(self, pid: int, ports: list[int], patience: float = BEGIN) -> None:
+        """Begin to ask a server; returns after its first answer, or after `patience` seconds without one.
 
         Args:
             pid: of the process whose main thread runs the loop.
             ports: where it listens; the probe finds the one that speaks HTTP, or HTTPS.
-
-        Raises:
-            RuntimeError: It answers on none of them.
         """
-        said = self._ask({"watch": pid, "ports": ports})
-        if "error" in said:
-            raise RuntimeError(said["error"])
+        self._tell({"watch": pid, "ports": ports})
+        assert self._process is not None
+        if select.select([self._process.stdout], [], [], patience)[0]:
+            self._hear()
 
     def report(self) -> dict[int, Report]:
         """End asking; what was found, by process number."""
+        self._tell({"report": True})
+        while self._owed > 1:
+            self._hear()
         return {
             int(pid): Report(one["answers"], [Answer(**answer) for answer in one["longest"]], one["unanswered"])
-            for pid, one in self._ask({"report": True}).items()
+            for pid, one in self._hear().items()
         }
 
     def close(self) -> None:
@@ -134,16 +144,18 @@ class LoopProbe:
             self._process.stdout.close()
             self._process = None
 
-    def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
-        if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
+    def _tell(self, command: dict[str, Any]) -> None:
+        self.start()
+        assert self._process is not None
         assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(command).encode() + b"\n")
+        self._owed += 1
+
+    def _hear(self) -> dict[str, Any]:
+        assert self._process is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
         said: dict[str, Any] = json.loads(self._process.stdout.readline())
+        self._owed -= 1
         return said
 
 
@@ -180,8 +192,13 @@ class Watched:
         self.longest: list[Answer] = []
         self.unanswered = ""
         self.kernel = Kernel(pid)
-        self.sock = self._connect()
-        self.ask()
+        before, begun = self.kernel.waits(), time.monotonic()
+        try:
+            self.sock = self._connect()
+        except OSError:
+            self.kernel.close()
+            raise
+        self._note(begun, before)
 
     def _connect(self) -> socket.socket:
         """A connection over which the server answers HTTP."""
@@ -209,16 +226,16 @@ class Watched:
                 self.unanswered = f"process {self.pid} did not answer within {PATIENCE:g} s"
                 raise
             kept = False  # as servers may, between two requests
-        took = time.monotonic() - begun
-        waits = (after - then for after, then in zip(self.kernel.waits(), before, strict=True))
-        self.count += 1
-        self._note(Answer(begun - self.begun, took, *waits))
+        self._note(begun, before)
         if not kept:
             self.sock.close()
             self.sock = self._connect()
 
-    def _note(self, answer: Answer) -> None:
-        self.longest.append(answer)
+    def _note(self, begun: float, before: tuple[float, ...]) -> None:
+        took = time.monotonic() - begun
+        waits = (after - then for after, then in zip(self.kernel.waits(), before, strict=True))
+        self.longest.append(Answer(begun - self.begun, took, *waits))
+        self.count += 1
         if len(self.longest) > 2 * KEPT:
             self._sort()
 
@@ -304,10 +321,14 @@ def serve() -> None:
                     one.close()
             continue
         if "watch" in command:
+            pid = command["watch"]
             try:
-                watched.setdefault(command["watch"], Watched(command["watch"], command["ports"]))
+                if pid not in watched:
+                    watched[pid] = Watched(pid, command["ports"])
+            except (FileNotFoundError, ProcessLookupError):
+                pass  # it has ended
             except OSError as error:
-                answer = {"error": str(error)}
+                ended[pid] = {"answers": 0, "longest": [], "unanswered": str(error)}
         else:
             answer = {str(pid): one.report() for pid, one in watched.items()}
             answer |= {str(pid): report for pid, report in ended.items()}

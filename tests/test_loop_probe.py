@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.large_sends import listeners
-from tests.loop_probe import Answer, LoopProbe, Report
+from tests.loop_probe import BOUND, PATIENCE, Answer, LoopProbe, Report
 from tests.running import ROOT
 from tests.transport.conftest import Served
 
@@ -32,10 +32,8 @@ def test_what_of_an_answer_is_the_servers_fault(more: dict[str, float], held: in
     answer = Answer(**(QUIET | more))
     assert (round(answer.held * 1e3), round(answer.bound * 1e3)) == (held, bound)
     assert Report(1, [answer]).too_long is (answer if held > bound else None)
-    machine = "quiet" if bound == 50 else "busy"
-    assert f"held for {held} ms, 1.00 s after the probe began (at most {bound} ms on a {machine} machine)" in str(
-        answer
-    )
+    machine = "a quiet machine" if bound == 50 else "a busy machine"
+    assert f"held for {held} ms, 1.00 s after the probe began (at most {bound} ms on {machine})" in str(answer)
 
 
 @pytest.fixture
@@ -56,39 +54,37 @@ def served() -> Iterator[Served]:
 def test_a_held_loop_is_found(probe: LoopProbe, served: Served, how: str) -> None:
     """Whether the loop sleeps, computes, or waits for a thread that keeps the GIL."""
     for milliseconds in (120, 10):
-        probe.watch(served.process.pid, [served.port])
+        probe.watch(served.process.pid, [served.port], PATIENCE)
         served.request("GET", "/hold", how=how, milliseconds=milliseconds)
         report = probe.report()[served.process.pid]
         assert not report.unanswered
-        assert (report.held > 0.1) == (milliseconds > 100), report.longest[0]
+        assert (report.held > BOUND) == (milliseconds > 100), report.longest[0]
 
 
 def test_a_server_without_http(probe: LoopProbe, served: Served) -> None:
     assert listeners()[served.process.pid] == {served.port, served.tls_port}
     with socket.create_server(("127.0.0.1", 0)) as sock:
         free = sock.getsockname()[1]
-    with pytest.raises(RuntimeError, match=f"no HTTP on any of the ports .{free}. of process"):
-        probe.watch(served.process.pid, [free])
-    probe.watch(served.process.pid, [free, served.port])
+    probe.watch(served.process.pid, [free])
+    assert probe.report()[served.process.pid].unanswered.startswith(f"no HTTP on any of the ports [{free}] of process")
+    probe.watch(served.process.pid, [free, served.port], PATIENCE)
     assert probe.report()[served.process.pid].answers > 0
 
 
 def test_a_server_that_ends_is_no_failure(probe: LoopProbe) -> None:
     served = Served({})
-    probe.watch(served.process.pid, [served.port])
+    probe.watch(served.process.pid, [served.port], PATIENCE)
     served.end()
-    assert not probe.report()[served.process.pid].unanswered
+    report = probe.report()[served.process.pid]
+    assert (report.answers > 0, report.unanswered) == (True, "")
 
 
 def test_large_sends_bring_the_probe() -> None:
     """Tests that send much are watched without a mark: one fails that makes a server hold its loop, two do not."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "tests/transport/holding.py"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"COLUMNS": "300"})
-    failed = re.findall(
-        r"(?m)^FAILED \S*::(\S+) - Failed: process \d+ is a server, and its loop was held for", ended.stdout
-    )
-    assert failed == ["test_large[400]"], ended.stdout
-    assert "2 passed" in ended.stdout
-    assert re.search(
-        r"loop probe: beside 2 tests; a server's loop was held for at most [34]\d\d ms, in tests", ended.stdout
-    )
+    said = ended.stdout
+    failed = re.findall(r"(?m)^FAILED \S*::(\S+) - Failed: process \d+ is a server, and its loop was held for", said)
+    assert failed == ["test_large[400]"], said
+    assert "2 passed" in said
+    assert re.search(r"loop probe: beside 2 tests; a server's loop was held for at most [34]\d\d ms, in tests", said)

@@ -161,7 +161,7 @@ class Target:
         limits, said = self.limits(), self._said.stat().st_size
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")  # the peak begins anew
         before = self.memory("VmRSS")
-        self._probe.watch(self.process.pid, [self.port])
+        self._probe.watch(self.process.pid, [self.port], PATIENCE)
         begun = time.monotonic()
         attack.run(self)
         seconds = time.monotonic() - begun
