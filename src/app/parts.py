@@ -97,6 +97,7 @@ def inference(settings: Settings) -> Inference:
         jails=jails,
         slot_bytes=settings.max_frame_bytes,
         max_bytes=settings.session_bytes,
+        put_off_time=settings.put_off_time,
         log=LOG.info,
         warn=LOG.warning,
     )

@@ -97,7 +97,7 @@ class Session:
         unavailable: dict[str, str] = {}
         for name in owner.models:
             try:
-                self._queues[name] = owner.stateful.open(name, session_id, timestamp, self, self._frames)
+                self._queues[name] = owner.stateful.open(name, session_id, timestamp, self, self._frames, account.owner)
             except ModelError as error:  # the others go on without it, and every prediction says so
                 unavailable[name] = str(error)
         if not self._queues:
@@ -144,7 +144,14 @@ class Session:
         try:
             if len(picture) > self._owner.max_frame_bytes:
                 raise too_large("a frame", len(picture), self._owner.max_frame_bytes)
-            size = image_header.read(picture).upright
+            header = image_header.read(picture)
+            if header.decoded_bytes > self._owner.costly_bytes:
+                hit("costly_bytes")
+                raise LimitExceeded(
+                    f"the frame takes {header.decoded_bytes} bytes once it is decoded; at most "
+                    f"{self._owner.costly_bytes} are taken in a session: send it smaller"
+                )
+            size = header.upright
             if self._rotate in (90, 270):
                 size = (size[1], size[0])
             due = self.last_heard + self._owner.deadline
@@ -240,13 +247,14 @@ class Sessions:
         Args:
             stateful: Where the models are.
             models: The names of those that take part; of equal keys the later model's counts.
-            limits: `max_frame_bytes` bounds a frame's file, `session_idle` the time without one.
+            limits: `max_frame_bytes` and `costly_bytes` bound a frame, `session_idle` the time without one.
             deadline: Seconds that a frame's prediction waits for slow models.
             clock: Monotonic seconds.
         """
         self.stateful, self.models = stateful, tuple(models)
         self.deadline, self.clock = deadline, clock
         self.max_frame_bytes, self._idle = limits.max_frame_bytes, limits.session_idle
+        self.costly_bytes = limits.costly_bytes
         self._new_id = hub.numbered("session-")
         self.open_sessions: set[Session] = set()
         self.stopping = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from imageserver.streams.session import END_PATIENCE, LATEST, Session, Sessions,
 
 DEADLINE = 0.25
 FRAME = picture(suffix=".png")
+LARGE = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 2500, 4000, 8, 2, 0, 0, 0, 0)
 
 
 @dataclass
@@ -66,7 +68,7 @@ class FakeModels:
     def check(self, _more: int) -> None:
         """There is room."""
 
-    def open(self, name: str, _sid: str, _timestamp: int, session: Session, _frames: object) -> FakeQueue:
+    def open(self, name: str, _sid: str, _timestamp: int, session: Session, *_more: object) -> FakeQueue:
         if name == "nix":
             raise UnknownModel("there is no model 'nix'")
         queue = self.queues[name] = FakeQueue(name, session)
@@ -255,10 +257,14 @@ def test_refused_frames_count_and_change_nothing(later: Later) -> None:
         session.append(b"no picture", 1)
     with pytest.raises(LimitExceeded, match="10001 bytes"):
         session.append(bytes(10_001), 1)
+    with pytest.raises(
+        LimitExceeded, match="takes 30000000 bytes once it is decoded; at most 25165824 are"
+    ):
+        session.append(LARGE, 1)
     blink.full = True
     with pytest.raises(LimitExceeded, match="full"):
         session.append(FRAME, 1)
-    assert (pulse.calls, blink.calls, session.received) == ([], [], 3)
+    assert (pulse.calls, blink.calls, session.received) == ([], [], 4)
 
 
 def test_silent_sessions_end_and_a_stop_ends_all(later: Later) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from imageserver.errors import LimitExceeded
-from imageserver.inference.server.stateful.lanes import Lanes
+from imageserver.inference.server.stateful.lanes import CAUTIOUS, Lanes
 from imageserver.inference.server.stateful.queues import Call, FrameBudget, ModelQueue, QueueState
 
 
@@ -28,7 +28,7 @@ class Worker:
         self.number = 0
         self.lanes.made(0)
 
-    def check(self) -> None: ...
+    def check(self, owner: str = "", picture: Any = b"") -> None: ...
 
     def run(self, _lane: int, number: int, queue: ModelQueue, call: Call) -> None:
         self.number = number
@@ -49,6 +49,8 @@ class Worker:
 
     def die(self) -> None:
         self.ready = False
+        if len(self.lanes.running) > 1:
+            self.lanes.suspect()
         self.lanes.forget()
         self.lanes.lose("it died", None)
         self.ready = True
@@ -189,3 +191,38 @@ def test_a_full_queue_refuses_and_a_newer_frame_replaces_where_the_model_wants_t
     assert queue.append(b"one", 1, 0, "first") is None
     assert queue.append(b"two!", 2, 0, "second") == "first"
     assert newest.budget.bytes == 4
+
+
+def test_after_an_end_under_several_calls_one_runs_at_a_time() -> None:
+    """Until each session that ran has had an answer: the next end tells whose it is."""
+    worker = Worker(parallel=2)
+    queues = [worker.open("a"), worker.open("b")]
+    worker.lanes.made(1)
+    worker.lanes.outcome({"op": "outcome", "id": 1, "output": None})
+    worker.lanes.outcome({"op": "outcome", "id": 2, "output": None})
+    for queue in queues:
+        frame(queue)
+        frame(queue)
+    assert len(worker.lanes.running) == 2
+    worker.die()
+    worker.lanes.made(1)
+    assert [running.queue.sid for running in worker.lanes.running] == ["a"]
+    worker.answer()
+    assert [running.queue.sid for running in worker.lanes.running] == ["a"], "its frame, after its start"
+    worker.answer()
+    assert [running.queue.sid for running in worker.lanes.running] == ["b"]
+    frame(queues[0])
+    assert len(worker.lanes.running) == 1
+    worker.answer()
+    assert len(worker.lanes.running) == 2, "all were answered"
+
+
+def test_one_at_a_time_has_an_end() -> None:
+    worker = Worker(parallel=2)
+    queues = [worker.open("a"), worker.open("b")]
+    worker.die()
+    assert len(worker.lanes.running) == 1
+    worker.now += CAUTIOUS
+    frame(queues[0])
+    frame(queues[1])
+    assert len(worker.lanes.running) == 2

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.running import PATIENCE, TEST_MODELS, picture
@@ -15,6 +16,9 @@ from imageserver.inference.server.engine import Engine
 from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.model import ModelState
 from imageserver.inference.server.restart_limit import FIRST, LONGEST, MOST, TrialPause
+from imageserver.inference.server.stateful.models import StatefulModels
+from imageserver.inference.server.stateful.queues import Call, ModelQueue
+from imageserver.inference.shared import manifest as manifests
 from imageserver.inference.shared.registry import Registry
 from imageserver.transport import hub
 
@@ -61,10 +65,7 @@ class Running:
         return self.engine.models["moody"].state
 
     def until(self, state: ModelState) -> None:
-        end = time.monotonic() + PATIENCE
-        while self.state is not state:
-            assert time.monotonic() < end, f"{self.state}: {self.lines}"
-            hub.sleep(0.01)
+        until(lambda: self.state is state)
 
     def disable(self) -> None:
         for number in range(MOST):
@@ -108,6 +109,56 @@ def test_a_disabled_model_comes_back_when_it_answers_at_its_trial(running: Runni
     running.until(ModelState.READY)
     assert running.engine.ask("moody", picture(), deadline=PATIENCE)["label"] == "well"
     assert any(line == "model moody has answered at its trial and is loaded again" for line in running.lines)
+
+
+def test_a_model_for_sessions_is_tried_again_and_its_sessions_go_on(tmp_path: Path) -> None:
+    models, lines, ahead = tmp_path / "models", [], 0.0
+    shutil.copytree(TEST_MODELS / "sleeper", models / "sleeper")
+    code = models / "sleeper" / "model.py"
+    good = code.read_text()
+    code.write_text("this is no Python")
+    found = manifests.read(models / "sleeper")
+    stateful = StatefulModels(
+        lambda _name: found,
+        arguments=[],
+        jails=Jails([models], tmp_path / "cache"),
+        slot_bytes=2**20,
+        max_bytes=2**20,
+        put_off_time=30.0,
+        log=lines.append,
+        warn=lines.append,
+        clock=lambda: time.monotonic() + ahead,
+    )
+    session = Session()
+    queue = stateful.open("sleeper", "a", 0, session)
+    until(lambda: lines)
+    assert "sleeper is disabled for sessions" in lines[0]
+    assert "it is tried again after 30 s, or when its folder changes" in lines[0]
+    with pytest.raises(ModelUnavailable, match="cannot be used: .* after 30 s"):
+        queue.append(picture(7), 1, 0, None)
+    code.write_text(good)
+    ahead = FIRST
+    queue.append(picture(7), 1, 0, None)
+    until(lambda: session.outputs)
+    assert session.outputs == [{"sleeper_number": 7, "common": "sleeper"}]
+    stateful.stop()
+
+
+class Session:
+    """Keeps what its model returned."""
+
+    def __init__(self) -> None:
+        self.outputs: list[Any] = []
+
+    def outcome(self, queue: ModelQueue, call: Call, output: dict[str, Any] | None, error: str) -> None:
+        self.outputs.append(output or error)
+
+
+def until(condition: Callable[[], Any]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        hub.sleep(0.01)
 
 
 def test_pauses_grow_and_are_forgotten_after_a_good_while() -> None:

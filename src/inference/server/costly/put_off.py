@@ -33,8 +33,9 @@ class PutOff:
         """How often within the window, and when last."""
 
     def blame(self, owner: str, data: Picture, now: float) -> None:
-        """This picture ended a process."""
-        _remember(self.pictures, digest(data), now + self._pause)
+        """This picture ended a process; without one, what its owner asked for did."""
+        if data:
+            _remember(self.pictures, digest(data), now + self._pause)
         if not owner:
             return
         times, last = self._blamed.pop(owner, (0, 0.0))
@@ -45,7 +46,7 @@ class PutOff:
 
     def picture(self, data: Picture, now: float) -> float:
         """For how many seconds more this picture is put off; 0.0: it is not."""
-        return _left(self.pictures, digest(data), now) if self.pictures else 0.0
+        return _left(self.pictures, digest(data), now) if self.pictures and data else 0.0
 
     def owner(self, owner: str, now: float) -> float:
         """The same for the costly pictures of an owner."""

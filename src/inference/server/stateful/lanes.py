@@ -15,6 +15,9 @@ from imageserver.inference.server.stateful.queues import Call, ModelQueue, Queue
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import State
 
+CAUTIOUS = 10.0
+"""Seconds at most for which calls run one at a time."""
+
 
 class Runner(Protocol):
     """What lanes need of their worker."""
@@ -65,6 +68,11 @@ class Lanes:
         self._settings, self._runner, self._clock = settings, runner, clock
         self._lanes = [LaneSchedule(0)]
         self._lane_of: dict[ModelQueue, LaneSchedule] = {}
+        self._suspects: set[ModelQueue] = set()
+        """Sessions that ran when the worker ended: until each has had an answer, one call runs at a time."""
+        self._cautious_until = 0.0
+        self._held_back = False
+        """A lane waits for that."""
         self._numbers = 0
         self._idle_since = clock()
 
@@ -118,6 +126,7 @@ class Lanes:
                 continue
             queue, call, error = running.queue, running.call, message.get("error", "")
             lane.running = None
+            self._suspects.discard(queue)
             if call.op != "start":
                 self._finish(lane, queue, call, message.get("output"), error)
             elif not error:
@@ -127,6 +136,19 @@ class Lanes:
             if queue.next_op:
                 lane.enqueue(queue)
             self._advance(lane)
+        if self._held_back:
+            self._held_back = False
+            self.advance()
+
+    @property
+    def running(self) -> list[RunningCall]:
+        """What runs now."""
+        return [lane.running for lane in self._lanes if lane.running is not None]
+
+    def suspect(self) -> None:
+        """The worker ended, and each of the calls that ran may be why."""
+        self._suspects = {running.queue for running in self.running}
+        self._cautious_until = self._clock() + CAUTIOUS
 
     def too_slow(self, loading_limit: float) -> tuple[LaneSchedule, float] | None:
         """A lane whose call takes longer than it may, and how long that is in seconds."""
@@ -166,6 +188,9 @@ class Lanes:
 
     def _advance(self, lane: LaneSchedule) -> None:
         while self._runner.ready and lane.running is None and lane.ready:
+            if self._suspects and self.running and self._clock() < self._cautious_until:
+                self._held_back = True
+                return  # one at a time, until it is known whose call ends the worker
             queue = next(iter(lane.ready))
             del lane.ready[queue]
             if queue not in self._lane_of:
@@ -202,6 +227,7 @@ class Lanes:
             queue.change(QueueState.ENDED)
             lane.queues.discard(queue)
             self._lane_of.pop(queue, None)
+            self._suspects.discard(queue)
             self._idle_since = self._clock()
         queue.subscriber.outcome(queue, call, output, error)
 

@@ -33,17 +33,19 @@ class StatefulModels:
         jails: Jails,
         slot_bytes: int,
         max_bytes: int,
+        put_off_time: float,
         log: Log,
         warn: Log,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`find` gives a model's present manifest, or raises UnknownModel; `slot_bytes` is the largest picture.
 
-        `max_bytes` bounds the pictures that wait, all together.
+        `max_bytes` bounds the pictures that wait, all together; `put_off_time` as in costly/put_off.py.
         """
         self._find, self._arguments, self._jails, self._slot_bytes = find, arguments, jails, slot_bytes
         self._log, self._warn, self._clock = log, warn, clock
         self.budget = FrameBudget(max_bytes)
+        self._put_off_time = put_off_time
         self._workers: dict[str, StatefulWorker] = {}
         self._former: list[StatefulWorker] = []  # of models whose folder changed, until their last session has ended
         self._kept: set[str] = set()
@@ -67,15 +69,23 @@ class StatefulModels:
         self._kept.add(name)
 
     def open(
-        self, name: str, sid: str, timestamp: int, subscriber: QueueSubscriber, frames: FrameBudget | None = None
+        self,
+        name: str,
+        sid: str,
+        timestamp: int,
+        subscriber: QueueSubscriber,
+        frames: FrameBudget | None = None,
+        owner: str = "",
     ) -> ModelQueue:
         """A session `sid` at model `name`, begun at `timestamp` ms; `frames` counts its frames, else `budget` does.
+
+        `owner`: whose it is, as in batching.Work.
 
         UnknownModel; ModelUnavailable: it is not stateful, or disabled.
         """
         worker = self._worker(name)
-        worker.check()
-        queue = ModelQueue(worker, sid, timestamp, subscriber, frames or self.budget)
+        worker.check(owner)
+        queue = ModelQueue(worker, sid, timestamp, subscriber, frames or self.budget, owner)
         worker.open(queue)
         return queue
 
@@ -103,6 +113,13 @@ class StatefulModels:
         if worker is not None:
             self._former.append(worker)
         worker = self._workers[name] = StatefulWorker(
-            manifest, self._arguments, self._jails, self._slot_bytes, log=self._log, warn=self._warn, clock=self._clock
+            manifest,
+            self._arguments,
+            self._jails,
+            self._slot_bytes,
+            put_off_time=self._put_off_time,
+            log=self._log,
+            warn=self._warn,
+            clock=self._clock,
         )
         return worker

@@ -72,8 +72,8 @@ class QueueOwner(Protocol):
     @property
     def settings(self) -> State: ...
 
-    def check(self) -> None:
-        """ModelUnavailable when it cannot be used."""
+    def check(self, owner: str = "", picture: Picture = b"") -> None:
+        """ModelUnavailable when it cannot be used, or not by this owner or for this picture."""
 
     def wants(self, queue: ModelQueue) -> None:
         """The queue has a call to run."""
@@ -104,9 +104,15 @@ class ModelQueue:
     """One session at one model; made by `StatefulModels.open`."""
 
     def __init__(
-        self, model: QueueOwner, sid: str, timestamp: int, subscriber: QueueSubscriber, budget: FrameBudget
+        self,
+        model: QueueOwner,
+        sid: str,
+        timestamp: int,
+        subscriber: QueueSubscriber,
+        budget: FrameBudget,
+        owner: str = "",
     ) -> None:
-        self.model, self.sid, self.subscriber = model, sid, subscriber
+        self.model, self.sid, self.subscriber, self.owner = model, sid, subscriber, owner
         self.first_timestamp = timestamp
         self.state = QueueState.NEW
         """Changed by `change` alone."""
@@ -147,7 +153,7 @@ class ModelQueue:
 
         LimitExceeded when the model wants every frame and its queue is full; ModelUnavailable when it is disabled.
         """
-        self.model.check()
+        self.model.check(self.owner, picture)
         self.check_room()
         replaced = self.pop().ticket if self._calls and not self.model.settings.every_frame else None
         self._budget.add(len(picture))

@@ -8,11 +8,14 @@
       │                                │   └──▶ KILLED ◀──┘ │
       └─ the process ended ────────────┴─────────┴──────────┘
 
-    DISABLED: it does not load, or its worker died too often. CLOSED: its folder changed, or the server stops.
-    Both are entered from anywhere and for good.
+    DISABLED: it does not load, or its worker died too often by its own fault. RESTING again after a pause, when
+    somebody asks; pauses grow. CLOSED: its folder changed, or the server stops. Both are entered from anywhere, and
+    CLOSED for good.
 
 A call over the model's time limit, or a worker that dies, costs the calls that ran; a new worker starts and each
-session there begins anew with a fresh `start` before its next frame.
+session there begins anew with a fresh `start` before its next frame. When several calls ran, one runs at a time then,
+until it is known whose it was. What ended the worker is put off, and who sends several such, before it is the model's
+fault: see restart_limit.py.
 """
 
 from __future__ import annotations
@@ -25,13 +28,15 @@ from imageserver.errors import ModelUnavailable
 from imageserver.inference.server import restart_limit
 from imageserver.inference.server.arena import Arena
 from imageserver.inference.server.child_process import ChildProcess
+from imageserver.inference.server.costly.put_off import PutOff
 from imageserver.inference.server.jails.rights import Jails, granted
 from imageserver.inference.server.pool import LOAD_LIMIT, START_AGAIN_AFTER, Log
-from imageserver.inference.server.restart_limit import RestartLimit
+from imageserver.inference.server.restart_limit import RestartLimit, TrialPause
 from imageserver.inference.server.stateful.lanes import Lanes, LaneSchedule
 from imageserver.inference.server.stateful.queues import Call, ModelQueue
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
+from imageserver.inference.shared.wire import Picture
 from imageserver.transport import hub
 
 
@@ -57,6 +62,7 @@ class StatefulWorker:
         jails: Jails,
         slot_bytes: int,
         *,
+        put_off_time: float,
         log: Log,
         warn: Log,
         clock: Callable[[], float],
@@ -72,7 +78,8 @@ class StatefulWorker:
         self._process: ChildProcess | None = None
         self._arena: Arena | None = None
         self._started_at = 0.0
-        self._restart_limit = RestartLimit()
+        self._restart_limit, self._trial_pause = RestartLimit(), TrialPause()
+        self._put_off = PutOff(put_off_time)
         self._overrun: tuple[str, LaneSchedule | None] | None = None
         """Why it was killed, and the lane whose call took too long."""
 
@@ -84,10 +91,20 @@ class StatefulWorker:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
-    def check(self) -> None:
-        """ModelUnavailable when the model was disabled or does not load."""
+    def check(self, owner: str = "", picture: Picture = b"") -> None:
+        """ModelUnavailable when the model was disabled or does not load, or ended of what `owner` sends."""
+        now = self._clock()
+        if self.error and self._state is WorkerState.DISABLED and self._trial_pause.over(now):
+            self._log(f"model {self.name} is tried again for sessions")
+            self.error = ""
+            self._change(WorkerState.RESTING)
+            self.start()
         if self.error:
             raise ModelUnavailable(f"the model {self.name!r} cannot be used: {self.error}")
+        left = max(self._put_off.picture(picture, now), self._put_off.owner(owner, now))
+        if left:
+            sentence = f"the model {self.name!r} ended with what you sent; it takes this again in {left:.0f} s"
+            raise ModelUnavailable(sentence)
 
     def open(self, queue: ModelQueue) -> None:
         """Take a new session, and call its `start`; starts the worker when there is none."""
@@ -187,14 +204,30 @@ class StatefulWorker:
         metrics.WORKER_RESTARTS.inc()
         self._warn(f"{process.name} (process {process.pid}) ended by {process.exit_text}: {self.name} {reason}")
         self._change(WorkerState.RESTING)
+        at_fault = self._find_fault(culprit)
         self.lanes.lose(reason, culprit)
-        if self._restart_limit.add(self._clock()):
+        if at_fault:
             self._disable(restart_limit.TEXT)
         if not self.lanes.idle:
             hub.spawn_later(wait, self.start)
 
+    def _find_fault(self, culprit: LaneSchedule | None) -> bool:
+        """Put off what the worker ended of, where that is known; returns whether it is the model's own fault."""
+        running, now = self.lanes.running, self._clock()
+        if culprit is not None and culprit.running is not None:
+            running = [culprit.running]
+        if len(running) > 1:
+            self.lanes.suspect()
+            return False
+        owner = running[0].queue.owner if running else ""
+        if running:
+            self._put_off.blame(owner, running[0].call.picture, now)
+        return self._restart_limit.add(now, owner)
+
     def _disable(self, error: str) -> None:
-        self.error = error
-        self._warn(f"model {self.name} is disabled for sessions: {error}; change its folder to try again")
+        pause = self._trial_pause.next(self._clock())
+        self._restart_limit.forget()
+        self.error = f"{error}; it is tried again after {pause:g} s"
+        self._warn(f"model {self.name} is disabled for sessions: {self.error}, or when its folder changes")
         self._change(WorkerState.DISABLED)
         self.lanes.advance()
