@@ -2,7 +2,6 @@
 
 import errno
 import os
-import random
 import subprocess
 import sys
 import time
@@ -94,15 +93,15 @@ def test_what_a_killed_process_left_is_removed_and_what_is_held_is_not(tmp_path)
 
 
 PROGRAM = """
-import sys, os
+import itertools, os, signal, sys
 from pathlib import Path
 import bootstrap; bootstrap.provide_package()
 from imageserver import files
-root, number = Path(sys.argv[1]), int(sys.argv[2])
 files.ABANDONED_AFTER = -1
-print("begin", flush=True)
-while True:
-    number += 1
+root = Path(sys.argv[1])
+STEPS = ("open", "ctypes.dlsym", "shutil.rmtree", "tempfile.mkdtemp")
+
+def write(number):
     with files.making(root, ".making-") as made:
         (made / "net").mkdir()
         for name in "abc":
@@ -110,28 +109,45 @@ while True:
         files.publish(made / "net", root / "net")
     files.replace(root / "record", str(number).encode())
     files.link(root / "link", Path(str(number)))
+
+def kill_before(step):
+    steps = itertools.count(1)
+    def hook(event, arguments):
+        if (event in STEPS or event.startswith("os.")) and next(steps) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(hook)
+
+write(0)
+for step in itertools.count(1):
+    child = os.fork()
+    if child == 0:
+        kill_before(step)
+        write(step)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    found = [(root / "net" / name).read_text() for name in "abc"]
+    found += [(root / "record").read_text(), (root / "link").readlink().name]
+    print(step, *found, *os.listdir(root / "net"), flush=True)
+    write(0)
+    if status == 0:
+        break
+print(*sorted(os.listdir(root)))
 """
 
 
-def test_killed_at_any_moment_it_is_the_old_one_or_the_new_one(tmp_path):
-    """A real process, killed twenty times at random."""
-    moments, number = random.Random(7), 0
-    for _ in range(20):
-        program = [sys.executable, "-c", PROGRAM, str(tmp_path), str(number)]
-        with subprocess.Popen(program, env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, stdout=-1) as process:
-            assert process.stdout.readline() == b"begin\n"
-            until = time.monotonic() + moments.uniform(0, 0.03)
-            while time.monotonic() < until:
-                pass
-            process.kill()
-        if not (tmp_path / "net").exists():
-            assert number == 0
-            continue
-        found = {(tmp_path / "net" / name).read_text() for name in "abc"}
-        assert len(found) == 1
-        assert int(found.copy().pop()) >= number
-        number = int(found.pop())
-        if (tmp_path / "record").exists():
-            assert int((tmp_path / "record").read_text()) <= number
-        assert len([name for name in os.listdir(tmp_path) if name.startswith((".making-", ".record"))]) <= 3
-    assert number > 0
+def test_killed_before_any_step_it_is_the_old_one_or_the_new_one(tmp_path):
+    """A real process, killed before each of its steps in turn: no mixture, and what it leaves goes with the next."""
+    program = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    *lines, last = done.stdout.splitlines()
+    assert len(lines) > 25
+    for line in lines:
+        step, *values = line.split()
+        assert sorted(values[5:]) == ["a", "b", "c"]
+        assert values[0] == values[1] == values[2]
+        assert set(values[:5]) <= {"0", step}
+        assert values[:5] == sorted(values[:5], key=lambda value: value == "0"), "what is written first is new first"
+    assert lines[-1].split()[1:6] == [lines[-1].split()[0]] * 5
+    assert last == "link net record"
