@@ -32,7 +32,8 @@ def prepare(manifest: Manifest, cache: Path) -> str:
     if manifest.runtime.runtime not in ("auto", "openvino") or manifest.runtime.weights is None:
         return ""
     digest = weights.check(manifest)
-    if conversion_cache.find(conversion_cache.entry_folder(cache, manifest, digest)) is not None:
+    note = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
+    if conversion_cache.find(conversion_cache.entry_folder(cache, manifest, digest), note) is not None:
         return ""
     start = time.monotonic()
     from imageserver.inference.convert.convert import convert

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,12 @@ def convert(manifest: Manifest, weights_digest: str, cache: Path) -> Entry:
     ModelError when the model does not load; OSError when the cache cannot be written.
     """
     folder = conversion_cache.entry_folder(cache, manifest, weights_digest)
+    note = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (cache / f".{folder.name}.lock").open("w") as lock:
         # Several workers start at once and want the same model: one converts, the others find it done.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        entry = conversion_cache.find(folder) or _convert(manifest, folder)
+        entry = conversion_cache.find(folder, note) or _convert(manifest, folder)
         conversion_cache.prune(cache, manifest.name)
         Path(lock.name).unlink(missing_ok=True)
     return entry

@@ -1,7 +1,9 @@
 """The cache of converted models: where a model is as OpenVINO takes it, if it has been made. Standard library only.
 
 An entry is a folder `<model>-<key>` with model.xml, model.bin and report.json. The key is a hash of everything that
-the conversion depends on, so an entry is never wrong, only unused. Entries appear by a rename: whole or not at all.
+the conversion depends on, and the report holds it with the hashes of the other files: an entry that somebody or
+something has changed is found when it is to be loaded, thrown away and made anew. Entries appear by a rename, when
+the disk holds them: whole or not at all.
 """
 
 from __future__ import annotations
@@ -11,17 +13,18 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from imageserver import files
 from imageserver.errors import ModelError
 from imageserver.inference.shared import weights
 from imageserver.inference.shared.manifest import Manifest
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the conversion itself changes."""
 
 LIMIT = 900.0
@@ -33,7 +36,11 @@ KEPT = 4
 MOST_CODE_FILES = 1000
 """Python files in a model's folder; one that holds more holds something else than a model's code."""
 
-MODEL, REPORT = "model.xml", "report.json"
+MODEL, WEIGHTS, REPORT = "model.xml", "model.bin", "report.json"
+REPORT_BYTES = 2**16
+
+Note = Callable[[str], None]
+"""Takes a sentence for whoever reads the log."""
 
 
 @dataclass(frozen=True)
@@ -107,14 +114,54 @@ def entry_folder(cache: Path, manifest: Manifest, weights_digest: str) -> Path:
     return cache / f"{manifest.name}-{key(manifest, weights_digest)}"
 
 
-def find(folder: Path) -> Entry | None:
-    """The entry in `folder`; None when there is none, or it cannot be read."""
-    try:
-        report = Report(**json.loads((folder / REPORT).read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+def find(folder: Path, note: Note) -> Entry | None:
+    """The entry in `folder`, as it was made; None when there is none.
+
+    One that is damaged, or not of this key, is thrown away, and `note` is told.
+
+    Raises:
+        ModelError: the cache belongs to somebody else, or everybody may write into it.
+    """
+    _check_owner(folder.parent)
+    if not os.path.lexists(folder):
         return None
-    entry = Entry(folder, report)
-    return entry if entry.model.is_file() or not report.good else None
+    try:
+        return _read(folder)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        note(f"the converted model {folder.name} in the cache is damaged and thrown away: {str(reason)[:200]}")
+        remove(folder)
+        return None
+
+
+def _check_owner(cache: Path) -> None:
+    """Whoever can write there says what the server runs; root reads what it likes from anybody, as in a container."""
+    try:
+        about = cache.stat()
+    except OSError:
+        return  # there is none yet
+    mine = os.geteuid()
+    if about.st_mode & stat.S_IWOTH or (mine != 0 and about.st_uid not in (0, mine)):
+        raise ModelError(
+            "the cache of converted models can be written by other users: take that right away from them, "
+            "or name another folder by --models-cache"
+        )
+
+
+def _read(folder: Path) -> Entry:
+    """ValueError, KeyError, TypeError or OSError for what is not as it was made."""
+    names = {entry.name for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)}
+    about = json.loads(files.read(folder / REPORT, REPORT_BYTES))
+    made_from, digests = about.pop("key"), about.pop("files")
+    report = Report(**about)
+    if folder.is_symlink() or not folder.name.endswith(f"-{made_from}"):
+        raise ValueError("it is another model's")
+    if names != {REPORT, *digests} or (report.good and MODEL not in names):
+        raise ValueError(f"it holds {', '.join(sorted(names))[:100]}")
+    for name, digest in digests.items():
+        if weights.digest(folder / name) != digest:
+            raise ValueError(f"{name} is not what was written")
+    return Entry(folder, report)
 
 
 @contextlib.contextmanager
@@ -124,22 +171,25 @@ def making(folder: Path) -> Iterator[Path]:
     OSError: the cache cannot be written.
     """
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    made = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
-    try:
+    with files.making(folder.parent, ".making-") as parent:
+        made = parent / folder.name
+        made.mkdir()
         yield made
-        remove(folder)
-        made.rename(folder)
-    except BaseException:
-        remove(made)
-        raise
+        files.publish(made, folder)
 
 
 def write_report(folder: Path, report: Report) -> None:
-    (folder / REPORT).write_text(json.dumps(asdict(report)), "utf-8")
+    """Seal the folder of `making`, with the hashes of what is in it."""
+    digests = {name: weights.digest(folder / name) for name in (MODEL, WEIGHTS) if (folder / name).is_file()}
+    about = {"key": folder.name.rpartition("-")[2], "files": digests, **asdict(report)}
+    (folder / REPORT).write_text(json.dumps(about), "utf-8")
 
 
 def remove(folder: Path) -> None:
-    """Take an entry away. A worker that has it open keeps it."""
+    """Take an entry away, as far as this process may. A worker that has it open keeps it."""
+    if folder.is_symlink():
+        with contextlib.suppress(OSError):
+            folder.unlink()
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -180,7 +180,7 @@ def test_cold_cache_damaged_cache_and_fallback(root, tmp_path):
 
         (entry / conversion_cache.MODEL).write_text("no model")
         assert worker.load(models / "tiny")["runtime"] == "openvino float32"
-        assert conversion_cache.find(entry).report.good
+        assert conversion_cache.find(entry, print).report.good
         assert not any("libtensorflow" in name for name in libraries(worker))
 
         conversion_cache.write_report(
@@ -258,14 +258,14 @@ def test_entries_appear_whole_or_not_at_all(tmp_path):
         (made / conversion_cache.MODEL).write_text("x")
         raise RuntimeError
     assert list((tmp_path / "cache").iterdir()) == []
-    assert conversion_cache.find(entry) is None
+    assert conversion_cache.find(entry, print) is None
     for text in ("first", "second"):
         with conversion_cache.making(entry) as made:
             (made / conversion_cache.MODEL).write_text(text)
             conversion_cache.write_report(made, conversion_cache.Report(True, "", 0.0))
-        assert conversion_cache.find(entry).model.read_text() == text
+        assert conversion_cache.find(entry, print).model.read_text() == text
     (entry / conversion_cache.REPORT).write_text(json.dumps({"good": True}))
-    assert conversion_cache.find(entry) is None
+    assert conversion_cache.find(entry, print) is None
 
 
 def test_old_entries_of_a_model_go_and_others_stay(tmp_path):

@@ -58,7 +58,7 @@ def load(manifest: Manifest, weights_digest: str, context: LoadContext, warnings
     try:
         entry = _entry(manifest, weights_digest, context)
         if entry.report.good:
-            return _open(entry, manifest, weights_digest, context)
+            return OpenVINO(entry.model, manifest.runtime.precision, context.threads)
         reason = entry.report.reason
     except (RuntimeError, OSError, ModelError) as error:  # OpenVINO's own errors are RuntimeErrors
         context.note(f"{manifest.name}: {type(error).__name__}: {error}")
@@ -72,25 +72,16 @@ def load(manifest: Manifest, weights_digest: str, context: LoadContext, warnings
     return backend
 
 
-def _open(entry: Entry, manifest: Manifest, weights_digest: str, context: LoadContext) -> OpenVINO:
-    try:
-        return OpenVINO(entry.model, manifest.runtime.precision, context.threads)
-    except RuntimeError as error:
-        # Somebody or something has damaged the cache; a new conversion mends it.
-        context.note(f"{manifest.name}: the converted model in the cache is unreadable, converting again: {error}")
-        conversion_cache.remove(entry.folder)
-        return OpenVINO(_entry(manifest, weights_digest, context).model, manifest.runtime.precision, context.threads)
-
-
 def _entry(manifest: Manifest, weights_digest: str, context: LoadContext) -> Entry:
     """From the cache, or made now, elsewhere, so that TensorFlow never comes into this process."""
     folder = conversion_cache.entry_folder(context.cache, manifest, weights_digest)
-    entry = conversion_cache.find(folder)
+    note = lambda text: context.note(f"{manifest.name}: {text}")  # noqa: E731
+    entry = conversion_cache.find(folder, note)
     if entry is not None:
         return entry
     context.note(f"{manifest.name}: converting to OpenVINO, once")
     said = context.convert(manifest)
-    entry = conversion_cache.find(folder)
+    entry = conversion_cache.find(folder, note)
     if entry is None:
         raise ModelError(said or "the converted model is not in the cache")
     return entry
