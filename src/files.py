@@ -32,10 +32,13 @@ def read(path: Path, most: int) -> bytes:
         OSError: as usual, and where it is larger, or no regular file: opening a FIFO would wait for a writer.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as stream:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is no regular file")
-        content = stream.read(most + 1)
+        with open(descriptor, "rb", closefd=False) as stream:
+            content = stream.read(most + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most} bytes")
     return content

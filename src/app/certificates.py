@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import ipaddress
-import os
 import re
 import socket
 import ssl
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from imageserver import files
 from imageserver.config import addresses
 from imageserver.errors import SettingError
 
@@ -175,15 +175,5 @@ def _make(cert: Path, key: Path, names: list[str], now: datetime.datetime) -> No
     )
     cert.parent.mkdir(parents=True, exist_ok=True)
     pem, none = serialization.Encoding.PEM, serialization.NoEncryption()
-    _write(key, private.private_bytes(pem, serialization.PrivateFormat.PKCS8, none), 0o600)
-    _write(cert, made.public_bytes(pem), 0o644)
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        new.unlink()
-    descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
-    with open(descriptor, "wb") as stream:
-        stream.write(data)
-    new.replace(path)
+    files.replace(key, private.private_bytes(pem, serialization.PrivateFormat.PKCS8, none), 0o600)
+    files.replace(cert, made.public_bytes(pem), 0o644)

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,13 @@ if not __package__:
 
     bootstrap.start(("tensorflow", "openvino", "cv2"))
 
+from imageserver import files
 from imageserver.errors import ImageServerError, ModelError
 from imageserver.inference import prepare
 from imageserver.inference.convert import process
 from imageserver.inference.shared import conversion_cache, manifest, weights
 from imageserver.inference.shared import labels as label_files
+from imageserver.inference.shared.registry import ADDING
 
 SURER = 1.5
 """By what factor another reading of a picture has to be surer to be worth a line."""
@@ -117,17 +118,12 @@ def add(options: argparse.Namespace) -> None:
     manifest.check_name(target / manifest.FILE, name)
     if target.exists() and not options.replace:
         raise ModelError(f"there is a model {name!r} already: choose another --name, or say --replace")
-    making = Path(tempfile.mkdtemp(prefix=".adding-", dir=options.models))
-    try:
-        folder = making / name
+    with files.making(options.models, ADDING) as parent:
+        folder = parent / name
         folder.mkdir()
         _build(options, folder)
         found = _load(options, folder)
-        if target.exists():
-            target.rename(making / "former")
-        folder.rename(target)
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
+        files.publish(folder, target)
     print(f"The model {name!r} is in {target} ({found.runtime}). A running server finds it within two seconds.")
     print("Check model.toml there: what could only be guessed is what the warnings above are about.")
     if options.picture is not None:

@@ -28,9 +28,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imageserver import files
 from imageserver.errors import ImageServerError, TrainingError
 from imageserver.inference import prepare
 from imageserver.inference.shared import conversion_cache, wire
+from imageserver.inference.shared.registry import MAKING
 from imageserver.inference.worker.main import bind_life_to_parent, set_environment
 from imageserver.jail import entry
 from imageserver.jail.rules import Jail
@@ -110,9 +112,7 @@ def download(file: Path) -> None:
     if hashlib.sha256(data).hexdigest() != MNIST_SHA256:
         raise ValueError("what was downloaded is not MNIST")
     file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f".{file.name}.{os.getpid()}")
-    new.write_bytes(data)
-    new.replace(file)
+    files.replace(file, data)
 
 
 def read_data(options: argparse.Namespace) -> tuple[Data, str]:
@@ -187,11 +187,6 @@ def run(options: argparse.Namespace, job: TrainingJob) -> None:
     trained = training.train(data, plan(options.samples, options.threads), job.progress, job.cancelled)
     job.tell("evaluating")
     version: Path = options.version
-    version.mkdir(parents=True)
-    for file in options.folder.iterdir():  # the manifest, the architecture; the weights are the new ones
-        if file.is_file() and file.name not in (weights.WEIGHTS, training.RECORD) and not file.name.startswith("."):
-            shutil.copyfile(file, version / file.name)
-    training.save(trained, version)
     context = LoadContext(
         note_to_stderr(os.getpid()),
         options.threads,
@@ -199,7 +194,15 @@ def run(options: argparse.Namespace, job: TrainingJob) -> None:
         # Here, since TensorFlow runs already; so the workers find it in the cache.
         convert=lambda found: prepare.prepare(found, options.models_cache),
     )
-    new = accuracy(version, data, context)
+    with files.making(version.parent, MAKING) as made:
+        folder = made / version.name
+        folder.mkdir()
+        for file in options.folder.iterdir():  # the manifest, the architecture; the weights are the new ones
+            if file.is_file() and file.name not in (weights.WEIGHTS, training.RECORD) and not file.name.startswith("."):
+                shutil.copyfile(file, folder / file.name)
+        training.save(trained, folder)
+        new = accuracy(folder, data, context)
+        files.publish(folder, version)
     try:
         former: float | None = accuracy(options.folder, data, context)
     except ImageServerError as error:

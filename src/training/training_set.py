@@ -21,6 +21,7 @@ if not __package__:
 
     bootstrap.start(("cv2", "numpy"))
 
+from imageserver import files
 from imageserver.errors import TrainingError
 
 
@@ -63,7 +64,7 @@ def make(options: argparse.Namespace) -> None:
     print(f"  all  {len(data.y_train):11}  {len(data.y_test):8}    skipped: {len(found.skipped)}")
     if options.output is not None:
         try:
-            weights.replace(options.output, weights.npz(vars(data)))
+            files.replace(options.output, weights.npz(vars(data)))
         except OSError as error:
             raise TrainingError(
                 f"{options.output} cannot be written: {error.strerror}; name another file by -o"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
 import zipfile
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from imageserver import files
 from imageserver.errors import TrainingError
 from imageserver.inference.shared.manifest import FILE as MANIFEST
 
@@ -27,11 +27,11 @@ def save(folder: Path, arrays: Sequence[Any]) -> str:
     """
     data = npz({f"{index:04d}": array for index, array in enumerate(arrays)})
     digest = hashlib.sha256(data).hexdigest()
-    replace(folder / WEIGHTS, data)
+    files.replace(folder / WEIGHTS, data)
     manifest = folder / MANIFEST
     if manifest.is_file():
         text = re.sub(r'(?m)^sha256 = ".*"$', f'sha256 = "{digest}"', manifest.read_text("utf-8"))
-        replace(manifest, text.encode())
+        files.replace(manifest, text.encode())
     return digest
 
 
@@ -49,13 +49,3 @@ def npz(arrays: dict[str, Any]) -> bytes:
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
     return stream.getvalue()
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Write a file at once or not at all. OSError."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -53,6 +53,7 @@ class ModelCatalogue:
 
     def watch(self) -> None:
         """Follow the changes of the registry's folders until `stop`; spawn it."""
+        hub.in_thread(self._registry.clean)
         while not self._stopping:
             hub.sleep(SCAN_EVERY)
             look = hub.in_thread(self._registry.look)

@@ -13,9 +13,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from imageserver import files
 from imageserver.errors import ManifestError, SettingError
 from imageserver.inference.shared import manifest
 from imageserver.inference.shared.manifest import Manifest
+
+ADDING, MAKING = ".adding-", ".making-"
+"""What folders in the models folder, and versions of a training, are called until they are complete."""
+
+VERSIONS = ".versions"
+"""In the preferred folder: a folder for each model with the versions that trainings wrote."""
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 
@@ -78,6 +85,15 @@ class Registry:
         self.errors: dict[str, str] = {}
         """What is wrong with a folder now, by name; its former manifest, if any, still counts."""
         self._seen: dict[str, Fingerprint] = {}
+
+    def clean(self) -> None:
+        """Remove what a command or a training left behind that was killed."""
+        files.clean(self.folder, ADDING)
+        if self._preferred is not None:
+            for version in (self._preferred / VERSIONS).glob("*/*"):
+                files.clean(version, MAKING)
+                with contextlib.suppress(OSError):  # there is a version in it
+                    version.rmdir()
 
     def scan(self) -> Changes:
         """Look for new, changed and removed models."""

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from imageserver import files
 from imageserver.errors import TrainingCancelled, TrainingError
 from imageserver.training import weights as stored
 from imageserver.training.lenet import data as lenet_data
@@ -280,7 +281,7 @@ def save(trained: Trained, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     digest = stored.save(folder, trained.weights)
     record = {"accuracy": f"{trained.accuracy * 100:.2f}", "datetime": time.strftime("%Y-%m-%d %H:%M:%S")}
-    (folder / RECORD).write_text(json.dumps(record) + "\n", "utf-8")
+    files.replace(folder / RECORD, (json.dumps(record) + "\n").encode())
     return digest
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imageserver import files
 from imageserver.errors import ImageServerError
 from imageserver.inference.toolkit.xray import NETWORKS
 from imageserver.training import weights as stored
@@ -78,7 +79,7 @@ def train(job: FoldTraining) -> Path:
     arrays: dict[str, NDArray[Any]] = {f"{index:04d}": weight for index, weight in enumerate(weights)}
     arrays["seen"] = fit.logits(network, own)
     arrays["otherwise"] = fit.logits(network, fit.otherwise(data.images, SEED)[inside])
-    stored.replace(result, stored.npz(arrays))
+    files.replace(result, stored.npz(arrays))
     return result
 
 

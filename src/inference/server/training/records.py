@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from imageserver import files
 from imageserver.transport import hub
 
 
@@ -51,6 +52,4 @@ class TrainingRecords:
 
     def _write(self, name: str, text: str) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        new = self._folder / f".{name}.json"
-        new.write_text(text, "utf-8")
-        new.replace(self._folder / f"{name}.json")
+        files.replace(self._folder / f"{name}.json", text.encode())

@@ -7,30 +7,27 @@ brings the shipped model back. These functions block: call them in a thread.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 import time
 from pathlib import Path
 
+from imageserver import files
+from imageserver.inference.shared.registry import VERSIONS
+
 
 def folder_for(link: Path, now: float) -> Path:
     """Where a training that begins `now` (seconds since the epoch) writes its version."""
-    return link.parent / ".versions" / link.name / time.strftime("%Y%m%d-%H%M%S", time.localtime(now)) / link.name
+    return link.parent / VERSIONS / link.name / time.strftime("%Y%m%d-%H%M%S", time.localtime(now)) / link.name
 
 
 def serve(link: Path, version: Path) -> None:
     """Make `link` point to `version`, at once. OSError."""
-    new = link.parent / f".{link.name}.link"
-    with contextlib.suppress(FileNotFoundError):
-        new.unlink()
-    new.symlink_to(version.relative_to(link.parent))
-    os.replace(new, link)
+    files.link(link, version.relative_to(link.parent))
 
 
 def prune(link: Path) -> None:
     """Remove all but the serving one and the newest other: kept aside, or one that a worker may still be loading."""
-    folder = link.parent / ".versions" / link.name
+    folder = link.parent / VERSIONS / link.name
     serving = link.resolve().parent
     others = sorted((entry for entry in folder.iterdir() if entry.resolve() != serving), key=lambda entry: entry.name)
     for entry in others[:-1]:
