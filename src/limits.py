@@ -24,6 +24,7 @@ _CONNECTIONS = "Limits of connections"
 _MESSAGES = "Limits of messages"
 _MEMORY = "Limits of memory"
 _LISTS = "Limits of lists"
+_TRAINING = "Training over REST"
 _FILES = "Files and output"
 _MODELS = "Models and streams"
 _SNAP = "Snap: pictures on demand"
@@ -283,6 +284,14 @@ class Limits:
     session_idle: float = _limit(
         _SESSIONS, 60.0, "seconds", 0.1, DAY,
         help="time without a frame after which a session ends",
+    )
+    training_pictures: int = _limit(
+        _TRAINING, 300_000, "count", 1, 10_000_000,
+        help="pictures that a training may learn from, and files in the folder of --training-data",
+    )
+    training_followers: int = _limit(
+        _TRAINING, 100, "count", 1, MANY,
+        help="clients that may follow trainings at the same time; one address may have a quarter of them",
     )
     status_lines: int = _limit(
         _FILES, 100, "count", 1, MANY,

@@ -160,7 +160,11 @@ def doors(
     http.route(snap_relay.PREFIX, snap_relay.application(relay, checks, log=LOG.warning))
     http.route("/snippets", snap.application(checks))
     http.route("/metrics", prometheus.application(lambda: refresh_gauges(models, memory), checks, log=LOG.warning))
-    http.route("", rest.application(models.streams, checks, jobs, not_ready=not_ready, log=LOG.warning))
+    followers = settings.training_followers
+    networks = rest.application(
+        models.streams, checks, jobs, not_ready=not_ready, log=LOG.warning, most_followers=followers
+    )
+    http.route("", networks)
     return Doors(http, https, socketio, relay, jobs)
 
 

@@ -14,17 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from imageserver import files
 from imageserver.errors import ImageServerError, TrainingError
 from imageserver.inference.worker import decode
 from imageserver.inference.worker.decode import PictureLimits
 from imageserver.inference.worker.preprocessing.digit import PREPROCESSING, SIDE, digit
-from imageserver.training.lenet.data import Data
+from imageserver.training.lenet.data import MOST, Data
 
 LEAST_OF_EACH = 10
 """Pictures of each digit below which a folder is not used: a network that never sees a 4 takes it for a 9."""
-
-MOST = 200_000
-"""Files that are looked at."""
 
 HELD_OUT = 5
 """Every fifth picture of a digit is held out, chosen by content, so the same folder is always divided alike."""
@@ -47,8 +45,10 @@ class _Labelled(NamedTuple):
     picture: np.ndarray
 
 
-def read(folder: Path, limits: PictureLimits | None = None) -> Found:
+def read(folder: Path, limits: PictureLimits | None = None, most: int = MOST) -> Found:
     """Every usable picture in `folder` and the folders below it, preprocessed as those that are served.
+
+    `most`: files and folders that are looked at.
 
     Raises:
         OSError: a folder cannot be read; the callers know what to advise.
@@ -57,7 +57,7 @@ def read(folder: Path, limits: PictureLimits | None = None) -> Found:
     limits = limits or PictureLimits()
     skipped: list[tuple[str, str]] = []
     known: dict[bytes, _Labelled] = {}
-    for path in _files(folder):
+    for path in _files(folder, most):
         name = path.relative_to(folder).as_posix()
         picture, reason = _picture(path, limits)
         if picture is not None:
@@ -71,13 +71,15 @@ def read(folder: Path, limits: PictureLimits | None = None) -> Found:
     return Found(_divide(known, len(skipped)), skipped)
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path, most: int) -> list[Path]:
     found: list[Path] = []
-    for parent, folders, names in os.walk(folder, onerror=_raise):
+    for count, (parent, folders, names) in enumerate(os.walk(folder, onerror=_raise), 1):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
-        if len(found) > MOST:
-            raise TrainingError(f"the folder of labelled pictures holds over {MOST} files: divide it")
+        if len(found) > most or count > most:
+            raise TrainingError(
+                f"the folder of labelled pictures holds over {most} files or folders (--training-pictures): divide it"
+            )
     return found
 
 
@@ -92,9 +94,9 @@ def _picture(path: Path, limits: PictureLimits) -> tuple[np.ndarray | None, str]
     if path.suffix.lower() not in _TYPES:
         return None, f"it is not one of {', '.join(_TYPES)}"
     try:
-        if path.stat().st_size > limits.max_bytes:
-            return None, f"it is larger than {limits.max_bytes} bytes"
-        picture = decode.decode(path.read_bytes(), channels=1, least=PREPROCESSING.least, limits=limits)
+        picture = decode.decode(
+            files.read(path, limits.max_bytes), channels=1, least=PREPROCESSING.least, limits=limits
+        )
     except OSError as error:
         return None, f"it cannot be read: {error.strerror}"
     except ImageServerError as error:

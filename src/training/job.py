@@ -122,7 +122,7 @@ def read_data(options: argparse.Namespace) -> tuple[Data, str]:
 
     if options.pictures is not None:
         try:
-            found = digit_folder.read(options.pictures)
+            found = digit_folder.read(options.pictures, most=options.most_pictures)
         except OSError as error:
             raise TrainingError(
                 f"the folder of labelled pictures named by --training-data cannot be read: {error.strerror}"
@@ -134,7 +134,7 @@ def read_data(options: argparse.Namespace) -> tuple[Data, str]:
     else:
         path = mnist(options.mnist)
         try:
-            data = lenet_data.load(path)
+            data = lenet_data.load(path, options.most_pictures)
         except TrainingError as error:
             # Clients read it, so it names the file and not where it lies.
             raise TrainingError(str(error).replace(str(path), path.name)) from error
@@ -225,6 +225,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--mnist", type=Path, help="mnist.npz")
     parser.add_argument("--pictures", type=Path, help="folder of labelled pictures, in place of MNIST")
     parser.add_argument("--samples", type=int, default=0, help="pictures shown in training; 0: as many as is good")
+    parser.add_argument("--most-pictures", type=int, required=True, help="pictures that may be learnt from")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--models-cache", type=Path, default=conversion_cache.cache_folder())
     return parser.parse_args(argv)
@@ -244,9 +245,10 @@ def main() -> None:
         entry.enter(options.jail)
         set_environment(options.threads, 50_000_000)
         run(options, TrainingJob(control))
-    except TrainingError as error:
+    except (TrainingError, MemoryError) as error:
+        text = str(error) if isinstance(error, TrainingError) else "it took more memory than --worker-memory allows"
         with contextlib.suppress(OSError):
-            control.sendall(wire.pack({"op": "failed", "error": " ".join(str(error).split())}))
+            control.sendall(wire.pack({"op": "failed", "error": " ".join(text.split())}))
         code = 1
     except ImageServerError as error:
         print(f"the trained model cannot be used: {error}", file=sys.stderr, flush=True)

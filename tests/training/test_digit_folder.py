@@ -1,5 +1,6 @@
 """A training set from a folder of labelled pictures, and the command that reports what it skipped and why."""
 
+import os
 import subprocess
 import sys
 
@@ -66,6 +67,20 @@ def test_pictures_are_read_and_divided(folder):
     assert np.array_equal(again.x_test, data.x_test)
     held_out, learnt = ({picture.tobytes() for picture in part} for part in (data.x_test, data.x_train))
     assert not held_out & learnt
+
+
+def test_what_is_no_file_is_not_waited_for_and_too_many_files_are_refused(folder):
+    os.mkfifo(folder / "7_pipe.png")
+    (folder / "7_large.png").write_bytes(bytes(20_000_000))
+    skipped = dict(digit_folder.read(folder).skipped)
+    assert skipped["7_pipe.png"] == "it cannot be read: it is no regular file"
+    assert "larger than" in skipped["7_large.png"]
+    with pytest.raises(TrainingError, match=r"holds over 100 files or folders \(--training-pictures\): divide it"):
+        digit_folder.read(folder, most=100)
+    for number in range(101):
+        (folder / "deep" / str(number)).mkdir(parents=True)
+    with pytest.raises(TrainingError, match="holds over 100 files or folders"):
+        digit_folder.read(folder / "deep", most=100)
 
 
 def test_too_few_pictures_or_none_are_refused(folder, tmp_path):

@@ -22,7 +22,9 @@ from imageserver.training import job
 )
 def test_data_that_cannot_be_read(tmp_path, pictures, mnist, sentence):
     (tmp_path / "broken.npz").write_bytes(b"PK no archive")
-    options = argparse.Namespace(pictures=pictures and tmp_path / pictures, mnist=mnist and tmp_path / mnist)
+    options = argparse.Namespace(
+        pictures=pictures and tmp_path / pictures, mnist=mnist and tmp_path / mnist, most_pictures=9
+    )
     with pytest.raises(TrainingError) as caught:
         job.read_data(options)
     assert str(caught.value).startswith(sentence)

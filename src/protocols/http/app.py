@@ -69,6 +69,7 @@ def application(
     *,
     not_ready: Callable[[], str | None],
     log: Callable[[str], None],
+    most_followers: int,
     home: str = "/docs",
 ) -> Application:
     """The application that takes every path that no other one does.
@@ -79,10 +80,15 @@ def application(
         trainings: What is being trained.
         not_ready: Returns None when the server is ready, else one sentence.
         log: Takes a line about what went wrong.
+        most_followers: Clients that may follow trainings.
         home: Where browsers that ask for `/` are sent.
     """
     models = RequestedModels(streams, trainings)
-    parts: list[object] = [Networks(models, home), TrainingJobs(models), OpenInference(models, not_ready)]
+    parts: list[object] = [
+        Networks(models, home),
+        TrainingJobs(models, most_followers),
+        OpenInference(models, not_ready),
+    ]
     parts.append(Documents(models, *parts))
     nothing = "there is nothing at this path; /list_nn names the networks, /docs shows what can be asked"
     routes = [route for part in parts for route in openapi.routes(part)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from imageserver import metrics
+from imageserver import limits
 from imageserver.config.table import Settings
 from imageserver.errors import Refused, TrainingError
 from imageserver.inference.server.jails.rights import Jails
@@ -15,6 +16,7 @@ from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.protocols.http.models import RequestedModels
 from imageserver.protocols.http.openapi import operation
+from imageserver.web import query
 from imageserver.web.requests import Request, Response, answer
 
 SAMPLES = ("mnist", "other")
@@ -24,7 +26,6 @@ HEARTBEAT = 15.0
 RETRY = 10
 """Seconds after which a browser asks again when the stream has ended."""
 
-MAX_FOLLOWERS = 100
 _TAG = "Training"
 
 
@@ -38,6 +39,7 @@ def trainings(
     # One processor stays free for serving.
     threads = max(1, (os.cpu_count() or 1) - 1)
     arguments = ["--threads", str(threads), "--samples", str(settings.training_samples)]
+    arguments += ["--most-pictures", str(settings.training_pictures)]
     arguments += ["--models-cache", str(jails.cache)]
     return Trainings(settings.data, find, sources, arguments, jails, log=log)
 
@@ -45,9 +47,10 @@ def trainings(
 class TrainingJobs:
     """The views under `/<name>/train`."""
 
-    def __init__(self, models: RequestedModels) -> None:
+    def __init__(self, models: RequestedModels, most_followers: int) -> None:
         self._models, self._trainings = models, models.trainings
-        self._followers = 0
+        self._most_followers = most_followers
+        self._followers: Counter[str] = Counter()  # by address
 
     @operation(
         "GET",
@@ -65,9 +68,7 @@ class TrainingJobs:
         pictures.
         """
         self._trainable(name)
-        sample = request.args.get("training_sample", "mnist")
-        if sample not in SAMPLES:
-            raise Refused(400, f"training_sample is mnist or other, not {sample[:64]!r}")
+        sample = query.choice(request, "training_sample", SAMPLES)
         try:
             self._trainings.start(name, sample)
         except TrainingError as error:
@@ -96,7 +97,7 @@ class TrainingJobs:
         answers={200: "Events", 405: "Error"},
         models="trainable",
     )
-    def events(self, _request: Request, name: str) -> Response:
+    def events(self, request: Request, name: str) -> Response:
         """What happens in the training, as server-sent events, until it ends.
 
         The first event tells how things stand; when no training runs it is the only one. Each is a JSON
@@ -105,23 +106,30 @@ class TrainingJobs:
         accuracy (0 to 1) and seconds_left as well.
         """
         self._trainable(name)
-        if self._followers >= MAX_FOLLOWERS:
-            metrics.LIMITS_HIT.inc("training-followers")
-            raise Refused(503, f"{MAX_FOLLOWERS} clients follow trainings already; try again later", Retry_After="60")
+        address = request.environ.get("REMOTE_ADDR", "")
+        self._count_follower(address)
         response = Response(self._events(name), mimetype="text/event-stream")
+        response.call_on_close(lambda: self._followers.subtract([address]))
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"  # nginx would hold the events back
         return response
 
+    def _count_follower(self, address: str) -> None:
+        """Count who follows from an address, which may take a quarter of the places. Refused: 503."""
+        self._followers += Counter()  # drops those that are down to nobody
+        most, share = self._most_followers, max(1, self._most_followers // 4)
+        if self._followers.total() >= most or self._followers[address] >= share:
+            limits.hit("training_followers")
+            where = "your address" if self._followers.total() < most else "the server"
+            sentence = f"as many clients as may follow trainings from {where} already; try again later"
+            raise Refused(503, sentence, Retry_After="60")
+        self._followers[address] += 1
+
     def _events(self, name: str) -> Iterator[bytes]:
-        self._followers += 1
-        try:
-            yield f"retry: {RETRY * 1000}\n\n".encode()
-            for event in self._trainings.follow(name, HEARTBEAT):
-                line = ": still there" if event is None else f"data: {json.dumps(_rounded(event), ensure_ascii=False)}"
-                yield f"{line}\n\n".encode()
-        finally:
-            self._followers -= 1
+        yield f"retry: {RETRY * 1000}\n\n".encode()
+        for event in self._trainings.follow(name, HEARTBEAT):
+            line = ": still there" if event is None else f"data: {json.dumps(_rounded(event), ensure_ascii=False)}"
+            yield f"{line}\n\n".encode()
 
     @operation(
         "POST",

@@ -8,12 +8,16 @@ for Convolutional Neural Networks" (2003).
 
 from __future__ import annotations
 
+import math
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.lib import format as npy
 
 from imageserver.errors import TrainingError
 from imageserver.inference.worker.preprocessing.digit import BOX, SIDE, centre, digit
@@ -22,6 +26,9 @@ from imageserver.training.lenet.strokes import draw
 Pictures = np.ndarray[Any, np.dtype[np.uint8]]
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
+
+MOST = 300_000
+"""Pictures that are taken, where nothing else is said."""
 
 _CANVAS = 80
 """Pixels a side of the canvas on which digits are bent: about 2.9 for each pixel of MNIST."""
@@ -55,29 +62,47 @@ class Mix:
     drawn: float = 0.14
 
 
-def load(path: Path) -> Data:
+def load(path: Path, most: int = MOST) -> Data:
     """Data from an .npz with x_train, y_train, x_test, y_test, as Keras's mnist.npz.
 
-    TrainingError when it is not such.
+    It is measured before anything is unpacked: an archive of a few KB can hold gigabytes.
+
+    TrainingError when it is not such, or holds more than `most` pictures.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            parts = [file[name] for name in ("x_train", "y_train", "x_test", "y_test")]
-    except (OSError, ValueError, KeyError) as error:
+        with zipfile.ZipFile(path) as archive:
+            parts = [_array(archive, name, most) for name in ("x_train", "y_train", "x_test", "y_test")]
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise TrainingError(f"{path} is no .npz file with x_train, y_train, x_test and y_test: {error}") from error
+    except TrainingError as error:
+        raise TrainingError(f"{path}: {error}") from error
     for pictures, labels in (parts[:2], parts[2:]):
-        if (
-            pictures.dtype != np.uint8
-            or pictures.shape[1:] != (SIDE, SIDE)
-            or labels.shape != pictures.shape[:1]
-            or not len(labels)
-        ):
+        if labels.shape != pictures.shape[:1] or not len(labels):
             raise TrainingError(
                 f"{path}: pictures must be uint8 (n, 28, 28) with n labels, not {pictures.dtype} {pictures.shape}"
             )
         if labels.min() < 0 or labels.max() > 9:
             raise TrainingError(f"{path}: labels must be 0 to 9, not {labels.min()} to {labels.max()}")
     return Data(parts[0], parts[1].astype(np.int64), parts[2], parts[3].astype(np.int64))
+
+
+def _array(archive: zipfile.ZipFile, name: str, most: int) -> np.ndarray[Any, Any]:
+    """An array of an .npz: pictures for a name with x, else labels. TrainingError, ValueError, KeyError, OSError."""
+    with archive.open(f"{name}.npy") as stream:
+        version = npy.read_magic(stream)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran, kind = read(stream)
+        if kind.kind not in "iufb" or kind.itemsize > 8:
+            raise ValueError(f"{name} holds no numbers")
+        if name.startswith("x") and (kind != np.uint8 or shape[1:] != (SIDE, SIDE) or fortran):
+            raise TrainingError(f"pictures must be uint8 (n, 28, 28) with n labels, not {kind} {str(shape)[:100]}")
+        if len(shape) not in (1, 3) or not 0 <= shape[0] <= most:
+            raise TrainingError(f"it holds {str(shape)[:100]} pictures; --training-pictures allows {most}")
+        size = math.prod(shape) * kind.itemsize
+        content = stream.read(size)
+    if len(content) != size:
+        raise ValueError(f"{name} is cut short")
+    return np.frombuffer(content, kind).reshape(shape)
 
 
 def epoch(pictures: Pictures, labels: Labels, rng: np.random.Generator, mix: Mix) -> tuple[Pictures, Labels]:

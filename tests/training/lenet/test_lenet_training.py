@@ -1,8 +1,10 @@
 """Training LeNet: its data, its pictures, and a short run in a process of its own, as it is meant to run."""
 
+import io
 import json
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -52,6 +54,25 @@ def test_data_that_is_wrong_is_named(tmp_path, changes, named):
         lenet_data.load(path)
     assert named in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_data_is_measured_before_it_is_unpacked(tmp_path):
+    path = write(tmp_path / "digits.npz")
+    with pytest.raises(TrainingError, match="--training-pictures allows 39"):
+        lenet_data.load(path, 39)
+    header = io.BytesIO()
+    shape = {"descr": "|u1", "fortran_order": False, "shape": (10**6, 28, 28)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x_train.npy", "w") as stream:
+        stream.write(header.getvalue())
+        for _ in range(784):  # MB, in as many KB
+            stream.write(bytes(10**6))
+    with pytest.raises(TrainingError, match="--training-pictures allows 300000"):
+        lenet_data.load(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x_train.npy", header.getvalue())  # says a million, and holds none
+    with pytest.raises(TrainingError, match="x_train is cut short"):
+        lenet_data.load(path, 10**6)
 
 
 def test_a_file_that_is_no_npz_ends_the_command_with_2(tmp_path, capsys):

@@ -44,7 +44,7 @@ class Trainings:
         self._records = TrainingRecords(data / "training", lambda name: find(name).folder, log)
         self._log, self._now = log, now
         self._runs: dict[str, TrainingRun] = {}
-        self._stopping = False
+        self._starting = self._stopping = False
 
     def trainable(self, name: str) -> bool:
         """Whether there is a training for a model of this name."""
@@ -62,6 +62,8 @@ class Trainings:
         for other in TRAINERS:
             if self.running(other):
                 raise TrainingError(f"{other} is being trained; one training at a time")
+        if self._starting:
+            raise TrainingError("a training is about to begin; one training at a time")
         if self._stopping:
             raise TrainingError("the server is stopping")
         if sample not in self._sources:
@@ -76,7 +78,13 @@ class Trainings:
         run = self._runs[name] = self._new_run(name, self.record(name))
         given = self._sources[sample]
         read = [manifest.folder, *(Path(word) for word in given if os.path.isabs(word))]
-        run.start(sample, manifest.folder, [*given, *self._arguments], lambda room: self._jails.training(read, room))
+        self._starting = True  # until its process counts: others have the loop meanwhile
+        try:
+            run.start(
+                sample, manifest.folder, [*given, *self._arguments], lambda room: self._jails.training(read, room)
+            )
+        finally:
+            self._starting = False
 
     def cancel(self, name: str) -> bool:
         """Ask the training of `name` to end; False when none runs."""
