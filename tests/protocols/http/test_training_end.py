@@ -121,5 +121,6 @@ def test_a_cancelled_training_is_told_as_such(played):
     played.job.tell({"op": "failed", "error": "the training was cancelled"})
     played.job.end("exit code 1")
     assert played.state() == "cancelled"
+    assert not played.job.version.parent.exists(), "trainings that come to nothing do not fill the disk"
     assert played.record()["running_since"] == ""
     assert not played.trainings.cancel("lenet")

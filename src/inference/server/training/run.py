@@ -73,6 +73,7 @@ class TrainingRun:
         self._prepared = hub.Event()
         self._cancelled = False
         self._failure = ""
+        self._trained = False  # whether there is a version to keep, whatever becomes of it
         self._outcome: tuple[TrainingState, str] | None = None
 
     @property
@@ -159,6 +160,7 @@ class TrainingRun:
 
     def _finish(self, accuracy: float, former: float | None) -> None:
         """Swap, or keep aside what is clearly worse. `former`: the serving model's accuracy on the same pictures."""
+        self._trained = True
         record, percent = self.record, f"{accuracy * 100:.2f}"
         compared = f"{percent} % of the held-out pictures"
         if former is not None:
@@ -205,6 +207,8 @@ class TrainingRun:
             self._say(f": {note}")
             self._outcome = (state, note)
             self._end_record()
+            if not self._trained:
+                hub.in_thread(versions.discard, self._version)
         with contextlib.suppress(OSError):
             self._version.parent.rmdir()  # where nothing came of it
         # In this order, so that whoever hears of the end and asks at once is not told that the training still runs.

@@ -32,3 +32,8 @@ def prune(link: Path) -> None:
     others = sorted((entry for entry in folder.iterdir() if entry.resolve() != serving), key=lambda entry: entry.name)
     for entry in others[:-1]:
         shutil.rmtree(entry, ignore_errors=True)
+
+
+def discard(version: Path) -> None:
+    """Remove what a training that came to nothing has left, with the folder of its time."""
+    shutil.rmtree(version.parent, ignore_errors=True)
