@@ -250,9 +250,9 @@ class Limits:
         help="what of it one address or user may have; 0 is a quarter",
     )
     memory_strangers: int = _limit(
-        _MEMORY, 96 * MIB, "bytes", 1024, 2**62,
-        help="with --auth, what of it all those together may have who have not logged in; one address has half "
-        "(a picture of 16M, as text)",
+        _MEMORY, 64 * MIB, "bytes", 1024, 2**62,
+        help="with --auth, what of it all those together may have who have not logged in; one address has three "
+        "quarters (a picture of 16M, as text)",
     )
     list_rows: int = _limit(
         _LISTS, 1000, "count", 1, 10_000,

@@ -18,7 +18,7 @@ from imageserver.errors import ImageServerError, SettingError, UnknownModel
 from imageserver.monitoring import prometheus
 from imageserver.monitoring.status import StatusLines
 from imageserver.protocols.legacy_tcp import port as legacy_tcp
-from imageserver.transport import hub
+from imageserver.transport import hub, memory
 
 LOG = logs.LOGGER
 SESSION_MODELS = ("pulse", "blink")
@@ -47,10 +47,10 @@ class ImageServer:
         self._serving: list[hub.Task] = []
         self.users = parts.users(settings)
         self.inference = parts.inference(settings)
-        memory = parts.budget(settings)
+        budget = parts.budget(settings)
         checks = parts.logins(settings, self.users)
-        self.doors = parts.doors(settings, self.inference, checks, memory, self._not_ready)
-        self.legacy_tcp = legacy_tcp.build(settings, self.inference.streams, memory, log=LOG.info, warn=warnings.append)
+        self.doors = parts.doors(settings, self.inference, checks, budget, self._not_ready)
+        self.legacy_tcp = legacy_tcp.build(settings, self.inference.streams, budget, log=LOG.info, warn=warnings.append)
         warnings += not_held(settings, self.inference.jails.shared())
         self.windows: Windows | None = None
         self.service = systemd.Service(
@@ -63,6 +63,7 @@ class ImageServer:
     def run(self) -> int:
         """Serve until a signal says stop; returns the exit code."""
         hub.raise_descriptor_limit()
+        memory.give_back_large()
         hub.on_signals((signal.SIGTERM, signal.SIGINT), self._on_signal)
         self._start_models()
         hub.spawn(self.inference.stateful.run)

@@ -1,9 +1,28 @@
-"""How much memory there is: the machine's, or what its container or service may have of it (cgroups 1 and 2)."""
+"""How much memory there is (the machine's, or what its container or service may have), and how it is given back."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 from pathlib import Path
+
+LARGE = 4 * 2**20
+"""Bytes from which memory is the system's again as soon as it is freed."""
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
+
+
+def give_back_large() -> None:
+    """Have what is large returned to the system when it is freed; where the C library is another, nothing happens.
+
+    glibc left to itself takes what was freed once for what comes often, and keeps up to 32 MiB of each in its heap:
+    after a crowd of large pictures the process would stay as large as it ever was.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, LARGE)
+        library.mallopt(_M_TRIM_THRESHOLD, 2 * LARGE)  # what is smaller stays at hand: frames come all the time
 
 
 def memory_of_machine(proc: Path = Path("/proc/self/cgroup"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:

@@ -77,7 +77,7 @@ class EngineRequest:
             raise DecodeError(f"a payload may have {most} bytes", "max_payload_bytes")
         # What it is decoded to is about as much again, and that of JSONP twice; all goes with the request.
         if len(body) > SMALL and not account.charge("bodies").set(len(body) * (1 if self.jsonp is None else 2)):
-            raise Refusal(503, FULL)
+            raise Refusal(503, FULL, log=False)
         return body if self.jsonp is None else v3.decode_jsonp(body, fairness.pause)
 
     def answer(self, body: bytes, content_type: str) -> list[bytes]:

@@ -184,8 +184,10 @@ class HttpConnection:
                     close()
         except Refusal as refusal:
             response.refuse(refusal)
-        except (OSError, EOFError):
+            _let_go(refusal)
+        except (OSError, EOFError) as error:
             channel.give_up()  # the client went away, or did not take its answer in time
+            _let_go(error)
         except Exception as error:  # noqa: BLE001
             # Whatever an application forgot to catch: this request fails, the server goes on.
             self._site.log(f"{method} {environ['PATH_INFO']} failed: {describe(error)}")
@@ -193,6 +195,11 @@ class HttpConnection:
 
     def _refuse(self, refusal: Refusal) -> None:
         Response(self._channel, self._channel.method).refuse(refusal)
+
+
+def _let_go(error: Exception) -> None:
+    """Free what was read of the request: it hangs on the traceback, which refers to itself through the body."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
 
 
 def _add_headers(environ: WSGIEnvironment, request: h11.Request, limits: Limits) -> None:

@@ -107,7 +107,7 @@ class Response:
         if len(data) > SMALL and self._body is not None:
             waiting = self._body.account.charge("answers")
             if not waiting.set(len(data)):
-                raise Refusal(503, FULL)
+                raise Refusal(503, FULL, log=False)
         self._started = True
         if data and self._method != "HEAD" and head.status_code not in (204, 304):
             events.append(h11.Data(data=data))
@@ -159,7 +159,7 @@ class Body(io.RawIOBase):
         if self._pace is None or self._charge is None:
             self._charge = self.account.charge("bodies")
             if not self.account.fits(self.expected):
-                raise self._fail(Refusal(503, FULL))
+                raise self._fail(Refusal(503, FULL, log=False))
             self._pace = pace.of_arrival(limits, self._clock)
         self._channel.continue_body()
         while True:
@@ -182,7 +182,7 @@ class Body(io.RawIOBase):
                     sentence = f"A request body may have {limits.max_body_bytes} bytes."
                     raise self._fail(Refusal(413, sentence, "max_body_bytes"))
                 if not self._charge.set(self._count):
-                    raise self._fail(Refusal(503, FULL))
+                    raise self._fail(Refusal(503, FULL, log=False))
                 self._left = memoryview(bytes(event.data))
                 return
             if event is not h11.NEED_DATA:

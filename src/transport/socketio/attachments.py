@@ -6,6 +6,7 @@ import math
 
 from socketio import packet as packets
 
+from imageserver.errors import LimitExceeded
 from imageserver.limits import note
 from imageserver.transport import hub, pace
 from imageserver.transport.budget import FULL, Charge
@@ -48,7 +49,10 @@ class Attachments:
             self.sweep_later()
 
     def add(self, eio_sid: str, packet: AnnouncedPacket, data: bytes) -> bool:
-        """Take an attachment; whether it is the last. ValueError: all together are too large."""
+        """Take an attachment; whether it is the last.
+
+        ValueError: all together are too large. LimitExceeded: its client may not have so much waiting now.
+        """
         packet.attachments.append(data)
         packet.size += len(data)
         most = self._limits.max_message_bytes
@@ -62,7 +66,7 @@ class Attachments:
             packet.charge = self._engine.sessions[eio_sid].account.charge("attachments")
             packet.pace = pace.of_arrival(self._limits, self._engine.clock)
         if not packet.charge.set(packet.size):
-            raise ValueError(FULL)
+            raise LimitExceeded(FULL)
         self._allow(eio_sid, most - packet.size)
         self.waiting[eio_sid] = packet
         return False

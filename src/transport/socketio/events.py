@@ -56,6 +56,8 @@ class EventReader:
                     self._attachment(eio_sid, waiting, data)
             else:
                 self._packet(eio_sid, data)
+        except errors.LimitExceeded:  # the budget has told
+            self._engine.close(eio_sid)
         except (ValueError, TypeError, IndexError, KeyError, RecursionError) as error:
             self._log(f"{self._engine.who(eio_sid)} is disconnected: its packet is no Socket.IO ({error})")
             self._engine.close(eio_sid)

@@ -38,6 +38,7 @@ class WebSocketState(enum.Enum):
 
 
 _OPEN = WebSocketState.OPEN
+_WASTE = memoryview(bytearray(65536))  # what nobody looks at, of all connections
 
 
 class WebSocket:
@@ -111,10 +112,12 @@ class WebSocket:
                 if clock() >= turn.ends:  # many bytes may make no message
                     turn.pass_on()
         except ProtocolError as error:
+            self.incoming.end()
             self.fail(error)
             self._finish_sending()
         finally:
             self._enter(WebSocketState.CLOSED, CloseCode.ABNORMAL_CLOSURE)
+            self.incoming.end()
 
     def write(self, data: bytes) -> bool:
         """Send frames that are encoded already. Never blocks: what the kernel does not take waits, up to the limit;
@@ -140,7 +143,7 @@ class WebSocket:
     def fail(self, error: ProtocolError) -> None:
         """Close it for what the client did, which is counted and logged."""
         reason = note(error.reason, error.limit)
-        if self.state is _OPEN:
+        if self.state is _OPEN and error.code != CloseCode.TRY_AGAIN_LATER:  # the budget tells of that now and then
             self._log(f"is closed with {error.code}: {reason}")
         self.close(error.code, error.reason)
 
@@ -214,13 +217,12 @@ class WebSocket:
 
     def _finish_sending(self) -> None:
         """Give the close frame a chance to arrive: read and drop what the client still sends, for a moment."""
-        waste = memoryview(bytearray(65536))
         end = self._clock() + self._limits.close_time
         if not self.outgoing.size:
             self._shut_writing()
         try:
             while self._clock() < end:
-                count = hub.receive_nowait(self._sock, waste)
+                count = hub.receive_nowait(self._sock, _WASTE)
                 if count == 0:
                     return
                 if count is None:

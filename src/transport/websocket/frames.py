@@ -196,6 +196,10 @@ class Receiver:
                 yield from self._frame(first, payload)
         self._keep(view[at:end])
 
+    def forget(self) -> None:
+        """Let go of what is incomplete; nothing may follow."""
+        self._rest, self._fragments, self._long = b"", bytearray(), None
+
     def _keep(self, rest: memoryview) -> None:
         """Keep what is incomplete until more has come. Raises `ProtocolError`."""
         self._rest = bytes(rest)

@@ -72,6 +72,11 @@ class Incoming:
                 return
             del chunk
 
+    def end(self) -> None:
+        """Let go of what is incomplete: nothing more is read."""
+        self.receiver.forget()
+        self._charge.set(0)
+
     def _wait(self) -> None:
         end = None
         if self.receiver.since is not None or self._charge.size:
