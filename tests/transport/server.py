@@ -218,6 +218,7 @@ def main() -> None:
             "descriptors": len(os.listdir("/proc/self/fd")),
             "greenlets": sum(isinstance(thing, greenlet.greenlet) and not thing.dead for thing in gc.get_objects()),
             "resident": resident,
+            "memory": {kind: size for kind, size in server.budget.used_for.items() if size},
             "headers": sum(isinstance(thing, dict) and "HTTP_X_KEPT" in thing for thing in gc.get_objects()),
             "requests": sum(isinstance(thing, h11.Request) for thing in gc.get_objects()),
         })  # fmt: skip
