@@ -33,6 +33,9 @@ LEAST, MOST = 256 * MIB, 4 * GIB
 FULL = "too much of what you sent, or have to fetch, waits in the server; try again in a few seconds"
 """What a client is told."""
 
+ONE_STRANGER = 0.75
+"""What one address may have of the pool of those who have not logged in."""
+
 _LOG_SECONDS = 10.0
 """At most one line in that time says who was refused."""
 
@@ -82,7 +85,7 @@ class Budget:
             return self._refuse(owner, mine, "memory_budget")
         if admitted:
             return mine <= self.share or self._refuse(owner, mine, "memory_share")
-        if mine > self._strangers / 2 or self.used_by_strangers + more > self._strangers:
+        if mine > self._strangers * ONE_STRANGER or self.used_by_strangers + more > self._strangers:
             return self._refuse(owner, mine, "memory_strangers")
         return True
 

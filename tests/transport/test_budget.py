@@ -68,24 +68,24 @@ def test_less_is_always_possible_and_close_gives_everything_back() -> None:
     assert run.budget.used == 0
 
 
-def test_strangers_have_a_pool_together_and_each_address_half_of_it() -> None:
+def test_strangers_have_a_pool_together_and_each_address_three_quarters_of_it() -> None:
     run = Run(login_required=True)
-    one = run.account("10.0.0.1", 100)
+    one = run.account("10.0.0.1", 150)
     assert not one.fits(1)
-    run.account("10.0.0.2", 100)
+    run.account("10.0.0.2", 50)
     assert not run.budget.account("10.0.0.3").fits(1)
     assert run.budget.account("10.0.0.3", admitted=True).fits(400)
 
 
 def test_who_logs_in_takes_along_what_it_has_and_has_a_share() -> None:
     run = Run(login_required=True)
-    stranger = run.account("10.0.0.1", 100)
+    stranger = run.account("10.0.0.1", 150)
     charge = stranger.charge("frames")
     assert not charge.set(1)
     stranger.belongs_to("anna")
     assert (stranger.owner, run.budget.used_by_strangers) == ("user anna", 0)
-    assert charge.set(300)
-    assert not charge.set(301)
+    assert charge.set(250)
+    assert not charge.set(251)
     other = run.account("10.0.0.2", 50)
     other.belongs_to("anna")
     assert not other.fits(1), "the share is the user's, from wherever"
