@@ -2,11 +2,12 @@
 
 The loop never waits for a terminal or a pipe that nobody reads; when `MOST_WAITING` lines wait, further ones are
 dropped and counted. What clients send reaches a line only in parts (a name, a path), and cannot begin another line or
-steer a terminal.
+steer a terminal. Warnings of one kind from one address are summed up each minute (repeats.py).
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import logging
@@ -14,15 +15,49 @@ import logging.handlers
 import queue
 import re
 import sys
+import time
+from collections.abc import Callable
 
 from imageserver import metrics
+from imageserver.app.repeats import Repeats, shortened
 
 MOST_WAITING = 10_000
+LOOK_EVERY = 5.0
+"""Seconds between two looks at what is to be summed up, when nothing else is logged."""
 LOGGER = logging.getLogger("imageserver")
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class _Handler(logging.handlers.QueueHandler):
+    """Hands lines to the thread that writes them, but for repeated warnings."""
+
+    def __init__(self, waiting: queue.Queue[logging.LogRecord], clock: Callable[[], float]) -> None:
+        super().__init__(waiting)
+        self._repeats = Repeats(clock)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno != logging.WARNING:
+            super().emit(record)
+            return
+        self._sum_up()
+        if self._repeats.passes(record.getMessage()):
+            super().emit(record)
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        made: logging.LogRecord = super().prepare(record)
+        if made.levelno < logging.ERROR:  # those have a traceback
+            made.msg = made.message = shortened(made.message)
+        return made
+
+    def sum_up(self, *, all_of_them: bool = False) -> None:
+        """Log what there is to say of lines that did not pass; from any thread."""
+        with self.lock or contextlib.nullcontext():
+            self._sum_up(all_of_them)
+
+    def _sum_up(self, all_of_them: bool = False) -> None:
+        for line in self._repeats.sums(all_of_them=all_of_them):
+            super().emit(logging.LogRecord(LOGGER.name, logging.WARNING, "", 0, line, (), None))
+
     def enqueue(self, record: logging.LogRecord) -> None:
         try:
             self.queue.put_nowait(record)
@@ -52,14 +87,36 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
-def start(level: str, *, to_stderr: bool, as_json: bool = False) -> logging.handlers.QueueListener:
+class _Listener(logging.handlers.QueueListener):
+    """The thread that writes the lines, and sees to it that repeated ones are told though nothing else is logged."""
+
+    def __init__(self, waiting: queue.Queue[logging.LogRecord], output: logging.Handler, summing: _Handler) -> None:
+        super().__init__(waiting, output)
+        self._waiting, self._summing = waiting, summing
+
+    def dequeue(self, block: bool) -> logging.LogRecord:
+        while True:
+            try:
+                return self._waiting.get(block, LOOK_EVERY)
+            except queue.Empty:
+                self._summing.sum_up()
+
+    def stop(self) -> None:
+        self._summing.sum_up(all_of_them=True)
+        super().stop()
+
+
+def start(
+    level: str, *, to_stderr: bool, as_json: bool = False, clock: Callable[[], float] = time.monotonic
+) -> logging.handlers.QueueListener:
     """Begin to write lines from `level` on: debug, info, warning or error. `stop` what is returned at the end."""
     output = logging.StreamHandler(sys.stderr if to_stderr else sys.stdout)
     output.setFormatter(JsonLines() if as_json else Sentences())
     waiting: queue.Queue[logging.LogRecord] = queue.Queue(MOST_WAITING)
     LOGGER.setLevel(level.upper())
     LOGGER.propagate = False
-    LOGGER.handlers[:] = [_Handler(waiting)]
-    listener = logging.handlers.QueueListener(waiting, output)
+    handler = _Handler(waiting, clock)
+    LOGGER.handlers[:] = [handler]
+    listener = _Listener(waiting, output, handler)
     listener.start()
     return listener

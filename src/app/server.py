@@ -50,7 +50,9 @@ class ImageServer:
         budget = parts.budget(settings)
         checks = parts.logins(settings, self.users)
         self.doors = parts.doors(settings, self.inference, checks, budget, self._not_ready)
-        self.legacy_tcp = legacy_tcp.build(settings, self.inference.streams, budget, log=LOG.info, warn=warnings.append)
+        self.legacy_tcp = legacy_tcp.build(
+            settings, self.inference.streams, budget, log=LOG.warning, warn=warnings.append
+        )
         warnings += not_held(settings, self.inference.jails.shared())
         self.windows: Windows | None = None
         self.service = systemd.Service(

@@ -70,12 +70,13 @@ class HttpServer(Listener):
     def admit(self, sock: hub.Socket, host: str, port: int) -> HttpConnection | None:
         """A connection, unless there are too many."""
         if len(self.connections) >= self.limits.max_connections:
-            self._refuse(sock)
+            self._refuse(sock, host)
             return None
         return HttpConnection(self, sock, host, port)
 
-    def _refuse(self, sock: hub.Socket) -> None:
-        self.log(note(f"{len(self.connections)} connections are open; one more was refused", "max_connections"))
+    def _refuse(self, sock: hub.Socket, host: str) -> None:
+        sentence = f"{len(self.connections)} connections are open; one more, of {host}, was refused"
+        self.log(note(sentence, "max_connections"))
         if self.ssl_context is None:
             sock.setblocking(False)
             with contextlib.suppress(OSError):  # it may have gone already
