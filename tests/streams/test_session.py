@@ -257,9 +257,7 @@ def test_refused_frames_count_and_change_nothing(later: Later) -> None:
         session.append(b"no picture", 1)
     with pytest.raises(LimitExceeded, match="10001 bytes"):
         session.append(bytes(10_001), 1)
-    with pytest.raises(
-        LimitExceeded, match="takes 30000000 bytes once it is decoded; at most 25165824 are"
-    ):
+    with pytest.raises(LimitExceeded, match="takes 30000000 bytes once it is decoded; at most 25165824 are"):
         session.append(LARGE, 1)
     blink.full = True
     with pytest.raises(LimitExceeded, match="full"):

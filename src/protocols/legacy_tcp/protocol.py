@@ -31,12 +31,22 @@ NAMESPACE = "imageserver"
 
 PREDICTIONS_AT_ONCE = 24
 """Questions to one model at the same time, so that this port leaves room in the engine to others; further ones wait."""
+OF_ONE_OWNER = 6
+"""Of these, so that one host, or one user, with pictures that take long does not keep the others waiting."""
 ASK_AGAIN = 0.25
 """Seconds until the next try when the engine has no room."""
 GO_ON_AT_ONCE = 16
 """Connections that go on in one turn of the loop, for a millisecond in all, or for one read of 64 KiB each."""
 SEND_BUFFER, RECEIVE_BUFFER = 16 * 2**10, 256 * 2**10
 """Bytes a connection may keep in the kernel. Left to itself that grows to megabytes for a client that floods."""
+
+
+class _Own:
+    """The questions of one owner to one model: the turns that they take, and how many there are."""
+
+    def __init__(self) -> None:
+        self.turn = hub.Semaphore(OF_ONE_OWNER)
+        self.count = 0
 
 
 class _Engine(Protocol):
@@ -106,6 +116,7 @@ class LegacyTcp(Listener):
             listener.setsockopt(socket.SOL_SOCKET, option, count)  # inherited by what it accepts
         self._by_host: dict[str, int] = {}
         self._asking: dict[str, hub.Semaphore] = {}
+        self._asking_of: dict[tuple[str, str], _Own] = {}
         self._checks = hub.Semaphore(2)
 
     def admit(self, sock: hub.Socket, host: str, _port: int) -> LegacyConnection | None:
@@ -172,15 +183,20 @@ class LegacyTcp(Listener):
         """The reply to PRED. Waits green for at most the time that a model has to answer."""
         end = self.clock() + self.times.answer
         turn = self._asking.setdefault(question.model, hub.Semaphore(PREDICTIONS_AT_ONCE))
+        own = self._asking_of.setdefault((question.model, account.owner), _Own())
+        own.count += 1
         try:
-            with hub.Timeout(self.times.answer):
-                turn.acquire()
+            with contextlib.ExitStack() as turns:
+                with hub.Timeout(self.times.answer):
+                    turns.enter_context(own.turn)
+                    turns.enter_context(turn)
+                return self._ask(question, account, end)
         except TimedOut:
             return codes.NO_MODEL
-        try:
-            return self._ask(question, account, end)
         finally:
-            turn.release()
+            own.count -= 1
+            if not own.count:
+                del self._asking_of[question.model, account.owner]
 
     def _ask(self, question: Predict, account: Account, end: float) -> bytes:
         while True:

@@ -21,7 +21,7 @@ from imageserver import metrics
 from imageserver.errors import LimitExceeded, ModelUnavailable, NotAllowed, Stopping, UnknownModel
 from imageserver.limits import Limits
 from imageserver.protocols.legacy_tcp.intake import ProtocolTimes
-from imageserver.protocols.legacy_tcp.protocol import LegacyTcp
+from imageserver.protocols.legacy_tcp.protocol import OF_ONE_OWNER, LegacyTcp
 from imageserver.transport import hub
 from imageserver.transport.budget import Account
 
@@ -29,7 +29,8 @@ PATIENCE = 60.0
 
 
 def model(code: str | None, state: str = "ready", members: tuple[str, ...] = ()) -> SimpleNamespace:
-    return SimpleNamespace(manifest=SimpleNamespace(tcp_code=code, members=members), state=state)
+    manifest = SimpleNamespace(tcp_code=code, members=members)
+    return SimpleNamespace(manifest=manifest, state=state, unusable=state != "ready")
 
 
 class Streams:
@@ -232,7 +233,7 @@ def test_where_it_never_has_room_the_reply_is_3_in_time() -> None:
         assert len(running.streams.asked) <= 4
 
 
-def test_one_model_that_hangs_takes_no_turns_of_another() -> None:
+def test_one_model_that_hangs_takes_no_turns_of_another_and_one_host_few() -> None:
     release = hub.Event()
 
     def hang() -> Mapping[str, Any]:
@@ -246,7 +247,7 @@ def test_one_model_that_hangs_takes_no_turns_of_another() -> None:
             assert client.read(1) == b"?"
             client.send(file(b"P") + b"MODEVGG!" + b"PRED")
             assert client.read(4) == b"0000"
-        until(lambda: len(running.streams.asked) == 24)
+        until(lambda: len(running.streams.asked) == OF_ONE_OWNER)
         hanging, running.streams.answers = running.streams.answers, []
         with running.connect() as other:
             assert other.file(b"P") + other.command(b"MODE", b"INCE") + other.predict() == b"00000P"
@@ -258,7 +259,7 @@ def test_one_model_that_hangs_takes_no_turns_of_another() -> None:
 
 
 def test_a_model_that_is_disabled_or_gone_is_none(running: Running) -> None:
-    running.streams.models["inception"].state = "disabled"
+    running.streams.models["inception"] = model("INCE", "disabled")
     del running.streams.models["vgg"]
     with running.connect() as client:
         assert client.command(b"MODE", b"INCE", b"MODE", b"VGG!", b"MODE", b"NONE") == b"030303"
