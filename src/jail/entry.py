@@ -90,7 +90,7 @@ def paths(jail: Jail) -> list[tuple[str | Path, int]]:
     return [
         *((path, read) for path in readable),
         *((path, landlock.DEVICE) for path in _expanded(DEVICES)),
-        *((path, landlock.WRITE | read) for path in (jail.scratch, *jail.write)),
+        *((path, landlock.WRITE | read) for path in filter(None, (jail.scratch, *jail.write))),
     ]
 
 
@@ -123,7 +123,8 @@ def _drop_capabilities() -> None:
     kept = held & 1 << CAP_DAC_READ_SEARCH
     header = struct.pack("=Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this thread
     sets = struct.pack("=6I", kept, kept, 0, 0, 0, 0)  # effective, permitted, inheritable; lower and upper words
-    kernel.call(number, header, sets)
+    with contextlib.suppress(PermissionError):  # who runs the server may have forbidden the call; the rest holds
+        kernel.call(number, header, sets)
 
 
 def _capabilities() -> int:

@@ -7,9 +7,9 @@
 - `def build() -> keras.Model`: an architecture in code, whose weights are a file beside it (runtimes "auto",
   "openvino", "tensorflow").
 
-model.py runs in a worker process, with that process's rights: install only what you trust. It is loaded under a
-module name of its own, as a package, so `from . import helper` finds helper.py in the same folder.
-What it prints goes to standard error. docs/models.md has examples.
+model.py runs in a worker process, in a jail (docs/models.md): it reads its folder, writes $TMPDIR, and has no network
+unless its manifest asks for more. It is loaded under a module name of its own, as a package, so `from . import helper`
+finds helper.py in the same folder. What it prints goes to standard error. docs/models.md has examples.
 """
 
 from __future__ import annotations

@@ -345,7 +345,7 @@ class Model:
             "other": lambda: open({other!r}).read(),
             "network": lambda: socket.create_connection(("localhost", {port}), 5).close(),
             "processes": lambda: subprocess.run(["/bin/sh", "-c", "true"], check=True),
-            "memory": lambda: len(bytearray(3 * 2**30)),
+            "memory": lambda: len(bytearray(1300 * 2**20)),
         }}
     def predict(self, batch):
         got = []
@@ -371,7 +371,7 @@ class Asking:
             file.write_text("names")
         self.port = self.ground.port
         self.write("")
-        self.engine = engine_over(self.models, self.ground.cache, self.lines, memory=2**31)
+        self.engine = engine_over(self.models, self.ground.cache, self.lines, memory=2**30)
 
     def write(self, more: str, name: str = "asking") -> None:
         folder = self.models / name
@@ -402,7 +402,7 @@ def asking(tmp_path: Path) -> Iterator[Asking]:
 
 def test_what_a_manifest_asks_for_is_granted_to_that_model_alone_and_told(asking: Asking) -> None:
     asking.write(
-        f"[jail]\nread = [{json.dumps(str(asking.wished.parent))}]\nnetwork = true\nprocesses = true\nmemory_gib = 6\n"
+        f"[jail]\nread = [{json.dumps(str(asking.wished.parent))}]\nnetwork = true\nprocesses = true\nmemory_gib = 2\n"
     )
     asking.write("", "modest")
     asking.engine.start(["echo", "asking", "modest"])
@@ -412,7 +412,7 @@ def test_what_a_manifest_asks_for_is_granted_to_that_model_alone_and_told(asking
     assert answer["got"] == ["read", "network", "processes", "memory"]
     assert modest["got"] == []
     assert answer["label"] != modest["label"], "in a worker of its own"
-    wishes = f"read {asking.wished.parent} and use the network and start programs and take 6 GiB of memory"
+    wishes = f"read {asking.wished.parent} and use the network and start programs and take 2 GiB of memory"
     assert [line for line in asking.lines if line.endswith(f"; its code may {wishes}")], asking.lines
     assert not [line for line in asking.lines if "modest" in line and "may" in line]
     assert asking.answer("echo")["label"] == "128"
