@@ -7,6 +7,7 @@ A worker asks for it, which can neither start programs nor write into the cache.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import socket
@@ -31,6 +32,9 @@ def main() -> None:
     entry.enter(options.jail)
     os.set_inheritable(options.control, False)
     control = socket.socket(fileno=options.control)
+    with contextlib.suppress(BlockingIOError):
+        if not control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+            os._exit(1)  # the server ended before the kernel was asked to tell
     set_environment()
     from imageserver.inference.convert.convert import convert
 

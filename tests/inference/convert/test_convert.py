@@ -207,13 +207,24 @@ def test_cold_cache_damaged_cache_and_fallback(root, tmp_path):
         assert worker.load(folder)["warnings"] == []
 
 
-def test_a_conversion_ends_with_its_worker(root, tmp_path):
-    with WorkerProcess(tmp_path / "cache") as worker:
-        worker.send({"op": "load", "model": "tiny", "folder": str(root / "models" / "tiny")})
-        process = psutil.Process(worker.process.pid)
+CONVERT = """
+import sys
+import bootstrap; bootstrap.provide_package()
+from pathlib import Path
+from tests.inference.worker.worker_process import convert
+convert(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_a_conversion_ends_with_who_started_it(root, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    program = [sys.executable, "-c", CONVERT, str(root / "models" / "tiny"), str(tmp_path / "cache")]
+    with subprocess.Popen(program, env=environment, cwd=tmp_path) as starter:
+        process = psutil.Process(starter.pid)
         while not (children := process.children()):
+            assert starter.poll() is None
             time.sleep(0.005)
-        worker.process.kill()
+        starter.kill()
         assert psutil.wait_procs(children, timeout=60)[1] == []
     assert not list((tmp_path / "cache").glob("tiny-*"))
 

@@ -19,6 +19,7 @@ TEST_MODELS = ROOT / "tests" / "models"
 
 def convert(folder, cache):
     """What the server does when a worker asks for it: a sentence when it failed, else an empty text."""
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)  # or it would stay out of the jail's reach
     ours, theirs = socket.socketpair()
     with ours, tempfile.TemporaryDirectory() as scratch:
         jail = Jail(scratch=scratch, read=(str(folder),), write=(str(cache),))
@@ -35,6 +36,7 @@ class WorkerProcess:
 
     def __init__(self, cache, *arguments, jail=None):
         self._cache, self._folder = Path(cache), tempfile.TemporaryDirectory()
+        self._cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         read = (str(MODELS), str(TEST_MODELS), tempfile.gettempdir())
         jail = replace(jail or Jail(read=(*read, str(cache))), scratch=self._folder.name)
         self.socket, theirs = socket.socketpair()
