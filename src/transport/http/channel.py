@@ -89,7 +89,8 @@ class HttpChannel:
             raise
         self._enter(ChannelState.ANSWERING)
         # h11 keeps no connection of HTTP/1.0.
-        self.keep_alive_asked = event.http_version == b"1.0" and b"keep-alive" in values.get(b"connection", b"").lower()
+        asked = event.http_version == b"1.0" and values.get(b"connection", b"").lower().split(b",")
+        self.keep_alive_asked = bool(asked) and b"keep-alive" in [option.strip() for option in asked]
         if self.keep_alive_asked:
             self._take_as_1_1(event)
         return event

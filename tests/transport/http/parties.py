@@ -28,7 +28,10 @@ REFUSED = "refused"
 AT_ONCE = 64
 """Connections to one party at the same time."""
 
-_ANSWER = re.compile(rb"HTTP/[0-9.]+ (\d\d\d)(?: |\r)|\r\nX-Seen: (\S+) ([^\r]*)", re.IGNORECASE)
+_ANSWER = re.compile(
+    rb"HTTP/[0-9.]+ (\d\d\d)(?: |\r)|\r\nX-Seen: (\S+) ([^\r]*)|(?:^|(?<=\n))[a-z]\d{4} ([^\r\n]*)\n", re.IGNORECASE
+)
+"""A status, what was seen in a header, and the same in a body."""
 
 _NGINX = """
 daemon off;
@@ -126,11 +129,13 @@ class Party:
                 pass
             finally:
                 writer.close()
-        if said.startswith(tag.encode()):  # HTTP/0.9: a body and nothing else
-            answer.seen.append(said.decode().partition(" ")[2])
-        for status, name, words in _ANSWER.findall(said):
-            if not status:
-                answer.seen[-1] = words.decode()
+        in_header = b""
+        for status, name, words, body in _ANSWER.findall(said):
+            if body:
+                answer.seen += [body.decode()] if body != in_header else []  # HTTP/0.9 has a body and nothing else
+                in_header = b""
+            elif name:
+                answer.seen[-1], in_header = words.decode(), words
                 answer.foreign += [] if name.decode() in (tag, "none") else [f"{name} {words}"]
             elif status[:1] != b"1":
                 answer.statuses.append(int(status))
@@ -152,7 +157,7 @@ def gunicorn(folder: Path) -> Party:
         "bind": "127.0.0.1:0",
         "worker-class": "gthread",
         "threads": "64",
-        "keep-alive": "1",
+        "keep-alive": "30",
         "graceful-timeout": "1",
         "chdir": str(HERE),
         "log-file": str(said),
@@ -166,7 +171,7 @@ def gunicorn(folder: Path) -> Party:
         return int(found[1]) if found and "Booting worker" in text else 0
 
     _wait_for(port, process)
-    return Party("g", port(), process, quiet=1.0)
+    return Party("g", port(), process, quiet=3.0)
 
 
 def nginx(folder: Path, behind: int) -> Party:

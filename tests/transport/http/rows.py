@@ -42,7 +42,9 @@ class Row:
 
 
 TAKEN = -1
-_KEPT = "h11 keeps no connection of HTTP/1.0, the server does where it is asked to"
+KEPT = (
+    "h11 keeps no connection of HTTP/1.0, gunicorn not each; nginx, HAProxy and the server do where they are asked to"
+)
 
 
 def _post(headers: bytes, body: bytes, version: bytes = b"HTTP/1.1") -> bytes:
@@ -332,7 +334,7 @@ def targets() -> Iterator[Row]:
         data = b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, HOST)
         yield Row(f"{method.decode()} {target[:50]!r}", data, TAKEN if taken else 0)
     yield Row("a whole address without Host in HTTP/1.0",
-              b"GET http://localhost/@@@@@/first HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", TAKEN, _KEPT)  # fmt: skip
+              b"GET http://localhost/@@@@@/first HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", TAKEN, KEPT)  # fmt: skip
 
 
 def request_lines() -> Iterator[Row]:
@@ -407,6 +409,9 @@ def bodies() -> Iterator[Row]:
     yield Row("a request behind Connection: close", _get(b"Connection: close\r\n") + HIDDEN, 1)
     yield Row("a request behind HTTP/1.0", _get().replace(b"HTTP/1.1", b"HTTP/1.0") + HIDDEN, 1)
     yield Row("a request behind HTTP/1.0 with a body", _post(length, HIDDEN, b"HTTP/1.0") + HIDDEN, 1)
+    for value in (b"keep-alive2", b"xkeep-alive", b"close", b"keep-alive, close", b"keep alive"):
+        data = _get(b"Connection: %b\r\n" % value).replace(b"HTTP/1.1", b"HTTP/1.0") + HIDDEN
+        yield Row(f"a request behind HTTP/1.0 with Connection: {value!r}", data, 1)
     yield Row("a request behind a refused one", _get(b"X : y\r\n") + HIDDEN)
     yield Row("a request behind a refused length", _post(b"Content-Length: 5, 6\r\n", b"hello") + HIDDEN)
     yield Row("a request behind a refused coding", _post(b"Transfer-Encoding: x\r\n", HELLO + END) + HIDDEN)
@@ -444,6 +449,6 @@ def table() -> list[Row]:
              targets, request_lines, bodies)  # fmt: skip
     rows = [row for kind in kinds for row in kind()]
     return rows + [
-        Row(name, data, 1 if name in field.CLOSING else TAKEN, _KEPT if name == "ab" else "")
+        Row(name, data, 1 if name in field.CLOSING else TAKEN, KEPT if name == "ab" else "")
         for name, data in field.requests().items()
     ]

@@ -18,7 +18,7 @@ _RECORDS: dict[str, list[str]] = {}
 
 def describe(method: str, target: str, body: bytes) -> str:
     """A request in a few words, the same whoever read it."""
-    body = re.sub(rb"/[a-z][0-9]{4}/", b"/tag/", body)
+    body = re.sub(rb"/[a-z][0-9]{0,4}(?=/|\Z)", b"/tag", body)
     which = next((name for name in ("first", "hidden", "probe") if f"/{name}" in target), "other")
     return f"{method} {which} {len(body)} {zlib.crc32(body)}"
 
@@ -33,7 +33,7 @@ def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     name = tag[0] if tag else "none"
     _RECORDS.setdefault(name, []).append(seen)
     start_response("200 OK", [("Content-Type", "text/plain"), ("X-Seen", f"{name} {seen}")])
-    return [f"{name} {seen}".encode()]  # HTTP/0.9, which nginx still answers, has no headers
+    return [f"{name} {seen}\n".encode()]  # HTTP/0.9, which nginx still answers, has no headers
 
 
 def main() -> None:
