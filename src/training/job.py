@@ -231,6 +231,17 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def reason(error: TrainingError | MemoryError | OSError) -> str:
+    """Why it came to nothing, in one line for clients, without a path."""
+    match error:
+        case MemoryError():
+            return "it took more memory than --worker-memory allows"
+        case OSError():
+            return f"a file could not be read or written ({error.strerror or type(error).__name__})"
+        case _:
+            return " ".join(str(error).split())
+
+
 def main() -> None:
     bind_life_to_parent()
     os.nice(NICE)
@@ -245,10 +256,9 @@ def main() -> None:
         entry.enter(options.jail)
         set_environment(options.threads, 50_000_000)
         run(options, TrainingJob(control))
-    except (TrainingError, MemoryError) as error:
-        text = str(error) if isinstance(error, TrainingError) else "it took more memory than --worker-memory allows"
+    except (TrainingError, MemoryError, OSError) as error:
         with contextlib.suppress(OSError):
-            control.sendall(wire.pack({"op": "failed", "error": " ".join(text.split())}))
+            control.sendall(wire.pack({"op": "failed", "error": reason(error)}))
         code = 1
     except ImageServerError as error:
         print(f"the trained model cannot be used: {error}", file=sys.stderr, flush=True)

@@ -1,6 +1,8 @@
 """What the training job says of data that it cannot read: clients read it, so it names the setting and no path."""
 
 import argparse
+import errno
+import os
 
 import pytest
 
@@ -29,3 +31,10 @@ def test_data_that_cannot_be_read(tmp_path, pictures, mnist, sentence):
         job.read_data(options)
     assert str(caught.value).startswith(sentence)
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_what_ends_a_training_is_told_in_a_line_without_a_path(tmp_path):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "weights.npz"))
+    assert job.reason(full) == "a file could not be read or written (No space left on device)"
+    assert job.reason(MemoryError()) == "it took more memory than --worker-memory allows"
+    assert job.reason(TrainingError("too\nfew")) == "too few"

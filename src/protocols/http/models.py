@@ -29,7 +29,9 @@ class RequestedModels:
 
     def answering(self, name: str) -> bool:
         """Whether a model takes single pictures and would answer now: it has its weights, and has not failed."""
-        model = self.engine.models[name]
+        model = self.engine.models.get(name)
+        if model is None:
+            return False
         weights = model.manifest.runtime.weights
         usable = not model.unusable and (weights is None or weights.exists())
         return usable and not model.manifest.stateful

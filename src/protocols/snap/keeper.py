@@ -21,6 +21,9 @@ DISK_JOBS = 4
 IMAGE_PIECE = 256 * 2**10
 """Bytes of a picture that are read at once, and so what a slow reader of it holds."""
 
+RETRY = 60.0
+"""Seconds after which a disk that could not be used is tried again."""
+
 T = TypeVar("T")
 
 
@@ -31,17 +34,21 @@ class Keeper:
         self._store, self._log = store, log
         self._turn = hub.Semaphore(DISK_JOBS)
         self._tidying = False
-        self._refused = 0  # pictures that could not be kept since the last one that could
+        self._failing = False  # whether the log was told that pictures cannot be kept
+        self._refused = 0  # how many were refused since then
 
     def begin(self) -> None:
         """Remove what a crash left and what is over the limits, a piece at a time; spawn it at the start."""
         files = records = 0
-        steps = self._store.repair()
-        try:
-            while found := self._in_turn(next, steps, None):
-                files, records = files + found.files, records + found.records
-        except (OSError, sqlite3.Error) as error:
-            self._log(f"what a crash left of pictures cannot be removed: {describe(error)}")
+        while True:
+            steps = self._store.repair()
+            try:
+                while found := self._in_turn(next, steps, None):
+                    files, records = files + found.files, records + found.records
+                break
+            except (OSError, sqlite3.Error) as error:
+                self._failed(error)
+                hub.sleep(RETRY)
         if files or records:
             self._log(f"a crash left {files} pictures without a record and {records} records without one: removed")
         self._tidy()
@@ -55,15 +62,13 @@ class Keeper:
         try:
             room = self._in_turn(self._store.put, identity, kind, picture, received, prediction)
         except (OSError, sqlite3.Error) as error:
+            self._failed(error)
             self._refused += 1
             metrics.SNIPPETS_REFUSED.inc()
-            if self._refused == 1:
-                self._log(f"pictures cannot be kept: {describe(error)}")
-            sentence = "the server cannot keep pictures now, its disk may be full; its log says why"
-            raise Refused(507, sentence, Retry_After="60") from error
-        if self._refused:
+            raise _no_room() from error
+        if self._failing:
             self._log(f"pictures can be kept again; {self._refused} could not be")
-            self._refused = 0
+            self._failing, self._refused = False, 0
         if room.limit:
             limits.hit(room.limit)
         if room.more:
@@ -79,12 +84,12 @@ class Keeper:
                 pass
         except (OSError, sqlite3.Error) as error:
             self._log(f"pictures of {identity} cannot be removed: {describe(error)}")
-            raise Refused(507, "the server cannot remove pictures now; its log says why", Retry_After="60") from error
+            raise _no_room() from error
         return True
 
     def find(self, identity: int) -> Row | None:
         """The newest picture of an id."""
-        rows, _more = self._in_turn(self._store.history, identity)
+        rows, _more = self._looking(self._store.history, identity)
         return rows[0] if rows else None
 
     def open(self, row: Row) -> tuple[BinaryIO, bytes]:
@@ -97,11 +102,11 @@ class Keeper:
 
     def newest(self, after: int, most: int) -> ListPage:
         """As pages.newest."""
-        return self._in_turn(pages.newest, self._store, after, most)
+        return self._looking(pages.newest, self._store, after, most)
 
     def history(self, identity: int, before: int, most: int) -> ListPage | None:
         """As pages.history."""
-        return self._in_turn(pages.history, self._store, identity, before, most)
+        return self._looking(pages.history, self._store, identity, before, most)
 
     def _tidy(self, identity: int = -1) -> None:
         """Remove what is over the limits, a piece at a time; one green thread does so."""
@@ -116,10 +121,29 @@ class Keeper:
         finally:
             self._tidying = False
 
+    def _failed(self, error: Exception) -> None:
+        """Tell the log once, until pictures can be kept again."""
+        if not self._failing:
+            self._failing = True
+            self._log(f"pictures cannot be kept: {describe(error)}")
+
+    def _looking(self, function: Callable[..., T], *args: Any) -> T:
+        """As `_in_turn`, for records. Refused: 507 when they cannot be read, as when the disk was full at the start."""
+        try:
+            return self._in_turn(function, *args)
+        except sqlite3.Error as error:
+            self._failed(error)
+            raise _no_room() from error
+
     def _in_turn(self, function: Callable[..., T], *args: Any) -> T:
         """Call `function` in a thread, of which few at a time are at the disk."""
         with self._turn:
             return hub.in_thread(function, *args)
+
+
+def _no_room() -> Refused:
+    sentence = "the server cannot keep pictures now, its disk may be full; its log says why"
+    return Refused(507, sentence, Retry_After="60")
 
 
 def _open(store: SnapStore, row: Row) -> tuple[BinaryIO, bytes]:

@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import sqlite3
+import threading
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,9 @@ TEMPORARY = ".tmp"
 
 BUCKETS = 256
 """Sets that the names of all files are divided over, so that none takes milliseconds to grow."""
+
+ROOM = 256 * 2**10
+"""Bytes below which a disk counts as full."""
 
 LAST = 2**63 - 1
 """The highest number that the database can hold."""
@@ -64,20 +68,22 @@ class SnapStore:
         max_files: how many there may be.
 
     Raises:
-        SettingError: the folder cannot be used.
+        SettingError: the folder cannot be used, and not for want of room.
     """
 
     def __init__(self, folder: Path, *, history: int, max_bytes: int, max_files: int) -> None:
         self._pictures, self._history = folder / "pictures", history
         self._max_bytes, self._max_files = max_bytes, max_files
         self._made: set[str] | None = set()  # names of files since the start, until `repair` is done
+        self._opened: Records | None = None
+        self._opening = threading.Lock()
         try:
-            self._pictures.mkdir(parents=True, exist_ok=True)
-            log_pages = max(32, min(1000, max_bytes // 2**20))
-            self._records = Records(folder / "snippets.db", log_pages)
+            self._open()
         except (OSError, sqlite3.Error) as error:
-            why = f"pictures cannot be kept there ({error}): give a folder that can be written, with room"
-            raise SettingError(f"--data {folder.parent}: {why}") from error
+            if _has_room(folder):
+                why = f"pictures cannot be kept there ({error}): give a folder that can be written"
+                raise SettingError(f"--data {folder.parent}: {why}") from error
+            # Everything else can start on a full disk; each method opens it as soon as there is room.
 
     # ---- one picture ------------------------------------------------------------------------------------------
 
@@ -173,7 +179,21 @@ class SnapStore:
 
     def close(self) -> None:
         """Close the database."""
-        self._records.close()
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def _records(self) -> Records:
+        """The records. OSError, sqlite3.Error: there is no room to open them."""
+        return self._opened or self._open()
+
+    def _open(self) -> Records:
+        with self._opening:
+            if self._opened is None:
+                self._pictures.mkdir(parents=True, exist_ok=True)
+                log_pages = max(32, min(1000, self._max_bytes // 2**20))
+                self._opened = Records(self._pictures.parent / "snippets.db", log_pages)
+            return self._opened
 
     def _shorten(self, identity: int) -> bool:
         """Forget a piece of an id's history that is longer than it may be; returns whether there is more of it."""
@@ -240,6 +260,14 @@ def _write(path: Path, data: bytes | bytearray | memoryview) -> int:
         raise
     files.sync(path.parent)
     return blocks
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether the disk has room for anything at all."""
+    while not folder.exists():
+        folder = folder.parent
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize >= ROOM and (status.f_favail > 0 or not status.f_files)
 
 
 def _blocks(status: os.stat_result) -> int:

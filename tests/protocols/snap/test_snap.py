@@ -318,6 +318,28 @@ def test_on_a_full_disk_the_server_says_so_and_goes_on(small_disk: Path) -> None
         server.wait_for("pictures can be kept again; 3 could not be")
 
 
+def test_the_server_starts_on_a_full_disk_and_keeps_pictures_once_there_is_room(small_disk: Path) -> None:
+    with Server(data=small_disk) as server:
+        server.ready()
+        assert put(server, 1, picture(80)).status_code == 200
+        server.process.kill()
+        server.process.wait()
+    ballast = small_disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    with Server(data=small_disk) as server:
+        server.ready()
+        for path in ("/snippets/", "/snippets/1/", "/snippets/1/image", "/snippets/1/?history=1"):
+            assert get(server, path).status_code == 507
+        assert put(server, 2, picture(90)).status_code == 507
+        ballast.unlink()
+        assert put(server, 2, picture(90)).status_code == 200
+        assert [snippet["id"] for snippet in get(server, "/snippets/").json()["snippets"]] == [1, 2]
+        assert get(server, "/snippets/1/image").content == picture(80)
+        assert sum("pictures cannot be kept: " in line for line in server.lines) == 1
+
+
 def test_with_auth_everything_asks_and_deleting_takes_an_admin(tmp_path: Path) -> None:
     from imageserver.accounts.database import UserDB
 
