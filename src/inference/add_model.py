@@ -147,7 +147,7 @@ def _build(options: argparse.Namespace, folder: Path) -> None:
         findings.values["order"] = options.order
     if options.model.suffix in (".h5", ".hdf5"):
         findings.warnings.append(
-            "an .h5 file can hold code, which this conversion leaves out; what is served is the converted .keras file"
+            "an .h5 file can hold code; none was found in this one, and what is served is the .keras file made of it"
         )
     if not model.is_keras:
         shutil.copytree(options.model, folder / "saved_model")
