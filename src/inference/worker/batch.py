@@ -52,7 +52,20 @@ def run(serving: Serving, slot: memoryview, items: Sequence[wire.Item]) -> wire.
         slot[at : at + len(answer)] = answer
         results[index] = {"answer": {"at": at, "size": len(answer), "head": head_size}}
         at += len(answer)
-    return _outcome([result for result in results if result is not None], jobs)
+    outcome = _outcome([result for result in results if result is not None], jobs)
+    if len(jobs) < len(items):
+        outcome["costs"] = outcome.get("costs", []) + _costs_of_json(items)
+    return outcome
+
+
+def _costs_of_json(items: Sequence[wire.Item]) -> list[tuple[int, int]]:
+    costs = []
+    for index, item in enumerate(items):
+        content, _, head = item["form"].partition(";")
+        cost = (int(head or 0) or item["size"]) * wire.JSON_COST if content == wire.CONTENT_INFERENCE else 0
+        if cost >= wire.NOTABLE_COST:
+            costs.append((index, cost))
+    return costs
 
 
 def _outcome(results: list[wire.Result], jobs: dict[int, PictureJob]) -> wire.Message:

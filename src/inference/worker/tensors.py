@@ -273,6 +273,14 @@ def _run(serving: Serving, given: TensorInput) -> dict[str, Array]:
         return {"result": _texts([_encode(result) for result in found])}
     serving.decode(jobs)
     for job in jobs:
+        if job.cost:
+            raise _Failed(
+                {
+                    "error": "the pictures of this request take too much to decode at once: send fewer of them, or "
+                    f"smaller ones, or each to /{serving.manifest.name}/classify",
+                    "reason": "picture",
+                }
+            )
         if job.picture is None:
             raise _Failed({"error": job.error, "reason": "picture"})
     return _of_scores(serving, lambda: serving.scores([job.picture for job in jobs if job.picture is not None]))

@@ -210,6 +210,20 @@ def test_who_has_much_decoded_has_it_decoded_apart_and_others_have_the_worker(
     assert metrics.COSTLY_PICTURES.child("decoded").value == decoded + 1, "others, and what is small"
 
 
+def test_large_requests_of_json_count_as_what_is_decoded(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "HEAVY", 2**20)
+    head = b'{"inputs":[{"name":"image","datatype":"UINT8","shape":[1,600,1000,1],"data":['
+    body = head + b",".join([b"7"] * 600_000) + b"]}]}"
+
+    def infer(owner: str) -> wire.Result:
+        return running.engine.ask("echo", body, content=f"{wire.CONTENT_INFERENCE};0", owner=owner, deadline=PATIENCE)
+
+    assert "body" in infer("address 1.2.3.4")
+    assert "send fewer a second" in infer("address 1.2.3.4")["error"]
+    assert "body" in infer("address 5.6.7.8")
+    assert running.ask(picture(9), "address 1.2.3.4") == "9"
+
+
 def test_a_batch_decodes_so_much_and_the_rest_follows(running: Running) -> None:
     sources = [running.submit(png(1000, 900, number), f"address {number}") for number in range(6)]
     until(lambda: all(source.results for source in sources))

@@ -134,10 +134,13 @@ class Isolation:
             sentence = f"the model {model.name!r} ended with several of your pictures; it takes more in {left:.0f} s"
             return _refuse(turn, work, sentence)
         suspect = turn.source in self._suspects
+        heavy = self._load.heavy(work.owner, now)
+        if heavy and work.content.startswith(wire.CONTENT_INFERENCE) and len(work.data) >= wire.NOTABLE_COST:
+            return _refuse(turn, work, "requests as large as this take too much of the server: send fewer a second")
         if work.content.startswith((wire.CONTENT_PIXELS, wire.CONTENT_INFERENCE)):
             turn.alone = suspect
             return True
-        if not suspect and not (self._load.heavy(work.owner, now) and _notable(work)):
+        if not suspect and not (heavy and _notable(work)):
             return True
         self.costly.add(CostlyPicture(turn.source, work, model.name, *model.decoded_as))
         return False
