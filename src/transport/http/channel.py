@@ -58,7 +58,7 @@ class HttpChannel:
         """Of the body that is being read, if that comes in chunks."""
         self.state = ChannelState.IDLE
         self.method = "GET"
-        """Of the request that is being answered."""
+        """Of the request that is being answered, as far as it was read."""
         self.keep_alive_asked = False
         """Whether a client of HTTP/1.0 wants the connection kept, and so has to be told that it is."""
 
@@ -70,6 +70,7 @@ class HttpChannel:
     def read_head(self) -> h11.Request | None:
         """Wait for the next request; None when there is none. Raises OSError, Refusal."""
         event: Any = h11.NEED_DATA
+        self.method = "GET"  # what is refused before it is read gets a body
         self._turn.share()
         try:
             if self._events.trailing_data[0]:  # it may have come with the one before
@@ -89,8 +90,7 @@ class HttpChannel:
             raise
         self._enter(ChannelState.ANSWERING)
         # h11 keeps no connection of HTTP/1.0.
-        asked = event.http_version == b"1.0" and values.get(b"connection", b"").lower().split(b",")
-        self.keep_alive_asked = bool(asked) and b"keep-alive" in [option.strip() for option in asked]
+        self.keep_alive_asked = event.http_version == b"1.0" and strictness.asks_to_keep(values)
         if self.keep_alive_asked:
             self._take_as_1_1(event)
         return event

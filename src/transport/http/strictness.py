@@ -24,7 +24,7 @@ _HOST = re.compile(rb"(?:[0-9A-Za-z._~%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _ABSOLUTE = re.compile(rb"(https?)://([^/?#]*)(/?[^#]*)", re.IGNORECASE)
 _LENGTH_LINE = re.compile(rb"\ncontent-length:([^\r]*)", re.IGNORECASE)
 _LENGTH = re.compile(rb"[ \t]*[0-9]{1,19}[ \t]*")
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;%b(?:=(?:%b|%b))?)*\r\n" % (_TOKEN, _TOKEN, _QUOTED))
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;%b(?:=(?:%b|%b))?)*\r\n" % (_TOKEN, _TOKEN, _QUOTED))
 _TRAILER_LINE = re.compile(rb"(%b):[\t \x21-\x7e\x80-\xff]*\r\n" % _TOKEN)
 
 _NO_BODY = (b"GET", b"HEAD")
@@ -105,7 +105,7 @@ def _check_body(request: h11.Request, values: dict[bytes, bytes], limits: Limits
     elif length is None or not (size := int(length)):
         return
     elif size > limits.max_body_bytes:
-        raise too_large(limits)
+        raise Refusal(413, f"A request body may have {limits.max_body_bytes} bytes.", "max_body_bytes")
     if request.method in _NO_BODY:
         raise doubt("a GET or HEAD has a body: what it asks for belongs into the path and the query")
 
@@ -120,6 +120,12 @@ def _check_target(method: bytes, target: bytes, host: bytes | None) -> None:
     default = b":443" if address[1].lower() == b"https" else b":80"
     if host is not None and address[2].lower().removesuffix(default) != host.lower().removesuffix(default):
         raise doubt("what it asks for is of another host than its Host header says")
+
+
+def asks_to_keep(values: dict[bytes, bytes]) -> bool:
+    """Whether a request of HTTP/1.0 with these headers asks for the connection to be kept."""
+    options = values.get(b"connection", b"").lower().split(b",")
+    return b"keep-alive" in [option.strip() for option in options]
 
 
 def path_of(target: str) -> str:
@@ -141,11 +147,6 @@ def long_headers(limits: Limits) -> Refusal:
     return Refusal(431, f"The headers are longer than {limits.max_header_bytes} bytes.", "max_header_bytes")
 
 
-def too_large(limits: Limits) -> Refusal:
-    """The refusal of a body over its limit."""
-    return Refusal(413, f"A request body may have {limits.max_body_bytes} bytes.", "max_body_bytes")
-
-
 class ChunkedFraming:
     """The framing of one chunked body, followed through its bytes as they come and before h11 reads them.
 
@@ -153,14 +154,12 @@ class ChunkedFraming:
     h11 looks at the line ends behind chunks; here it is the lines.
     """
 
-    __slots__ = ("_begun", "_data_left", "_ended", "_limits", "_size", "_trailer_bytes", "_trailers", "_wrong")
+    __slots__ = ("_begun", "_data_left", "_ended", "_limits", "_trailer_bytes", "_trailers", "_wrong")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._begun = b""
         """A line of which the end has not come yet."""
-        self._size = 0
-        """Of the body, as far as it has been said."""
         self._data_left = 0
         """Bytes to the next line: what remains of a chunk and of the line end behind it."""
         self._trailers = -1
@@ -211,9 +210,6 @@ class ChunkedFraming:
         if found is None:
             raise doubt("a chunk of its body begins with something other than its size")
         size = int(found[1], 16)
-        self._size += size
-        if self._size > self._limits.max_body_bytes:
-            raise too_large(self._limits)
         if size:
             self._data_left = size + 2
         else:

@@ -149,11 +149,11 @@ def lengths() -> Iterator[Row]:
 def chunk_sizes() -> Iterator[Row]:
     """The line before a chunk, before the first, behind one, and before the last."""
     for size, taken in [
-        (b"5", 1), (b"05", 1), (b"0000000000000005", 1), (b"00000000000000005", 0), (b"0x5", 0), (b"0X5", 0), (b"+5", 0), (b"-5", 0), (b"5_0", 0),
+        (b"5", 1), (b"05", 1), (b"00000005", 1), (b"000000005", 0), (b"0x5", 0), (b"0X5", 0), (b"+5", 0), (b"-5", 0), (b"5_0", 0),
         (b"0_5", 0), (b"_5", 0), (b"5_", 0), (b" 5", 0), (b"5 ", 0), (b"\t5", 0), (b"5\t", 0), (b"5 5", 0), (b"", 0), (b"g", 0), (b"5g", 0),
         (b"5h", 0), (b"5.0", 0), (b"5,", 0), (b"5,5", 0), (b"5\x00", 0), (b"\x005", 0), (b"5\x0b", 0), (b"\x0c5", 0), (b"5\xa0", 0),
         (b"5\x7f", 0), (b"\xef\xbc\x95", 0), (b"'5'", 0), (b'"5"', 0), (b"#5", 0), (b"%35", 0), (b"5:", 0), (b"5=", 0), (b"(5)", 0), (b"--5", 0),
-        (b"10000000000000005", 0), (b"100000005\x00", 0), (b"5\r", 0), (b"\r5", 0), (b"\n5", 0), (b"\r\n5", 0), (b"5\n", 0), (b"5\r\r", 0), (b"\\5", 0),
+        (b"10000000000000005", 0), (b"0000000000000005", 0), (b"100000005", 0), (b"100000005\x00", 0), (b"5\r", 0), (b"\r5", 0), (b"\n5", 0), (b"\r\n5", 0), (b"5\n", 0), (b"5\r\r", 0), (b"\\5", 0),
     ]:  # fmt: skip
         result = TAKEN if taken else 0
         yield Row(f"chunk size {size!r}", _chunks(size + b"\r\nhello\r\n" + END), result)
@@ -162,8 +162,8 @@ def chunk_sizes() -> Iterator[Row]:
         yield Row(f"last chunk {last!r}", _chunks(HELLO + last + b"\r\n\r\n"), result)
     for line in (b"5\nhello\r\n", b"5\rhello\r\n", b"5\n\rhello\r\n", b"5\r\n\nhello\r\n", b"5hello\r\n"):
         yield Row(f"a chunk as {line!r}", _chunks(line + END))
-    huge = b"FFFFFFFFFFFFFFFF\r\n" + HIDDEN
-    yield Row("a chunk of 2**64 bytes", _chunks(huge))
+    for size in (b"FFFFFFFFFFFFFFFF", b"FFFFFFFFF", b"100000000"):
+        yield Row(f"a chunk of {size!r} bytes", _chunks(size + b"\r\n" + HIDDEN))
 
 
 def chunk_extensions() -> Iterator[Row]:

@@ -77,8 +77,7 @@ def test_a_proper_body_passes_however_it_is_cut() -> None:
 
 @pytest.mark.parametrize(("body", "status"), [
     (b"0x5\r\n", 400), (b"5\nhello", 400), (b"\r\n", 400), (b"5\r\nhello\r\n+0\r\n", 400), (b"0\r\nHost: a\r\n", 400), (b"0\r\nX: b\n", 400),
-    (b"5;" + b"a" * 300, 400), (b"0\r\n" + b"X: b\r\n" * 101, 431), (b"0\r\nX: " + b"b" * 40_000, 431), (b"4000001\r\n", 413),
-    (b"4000000\r\n" + bytes(2**26) + b"\r\n1\r\n", 413),
+    (b"5;" + b"a" * 300, 400), (b"0\r\n" + b"X: b\r\n" * 101, 431), (b"0\r\nX: " + b"b" * 40_000, 431), (b"000000005\r\n", 400),
 ])  # fmt: skip
 def test_bodies_are_refused_from_then_on(body: bytes, status: int) -> None:
     for size in (1, 7, 2**26) if len(body) < 2**16 else (2**16,):
