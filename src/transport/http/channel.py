@@ -115,7 +115,10 @@ class HttpChannel:
 
     def send(self, *events: h11.Event) -> None:
         """Send events to the client. Raises OSError (TimeoutError when it takes too little in `send_time`)."""
-        parts = [part for event in events for part in self._events.send_with_data_passthrough(event) or ()]
+        parts: list[bytes] = []
+        for event in events:
+            pieces = self._events.send_with_data_passthrough(event) or []
+            parts += pieces if isinstance(event, h11.Data) else [b"".join(pieces)]
         if sum(map(len, parts)) <= READ_BYTES:  # one packet where possible; what is large is not copied for that
             parts = [b"".join(parts)]
         try:

@@ -21,20 +21,23 @@ def send_all(sock: hub.Socket, parts: Iterable[bytes], limits: Limits, clock: Ca
         TimeoutError: The client takes less than `min_body_rate` in each `send_time`; its text says how much.
         OSError: The connection broke.
     """
-    sock.setblocking(False)
     sent, patience = 0, None
-    for part in parts:
-        left = memoryview(part)
-        while left:
-            count = hub.send_nowait(sock, left[:PIECE])
-            left = left[count:]
-            sent += count
-            if count:
-                turn.share()
-                continue
-            patience = patience or _Patience(sock, sent, limits, clock)
-            patience.wait(sent)
-            turn.begin()
+    sock.setblocking(False)
+    try:
+        for part in parts:
+            left = memoryview(part)
+            while left:
+                count = hub.send_nowait(sock, left[:PIECE])
+                left = left[count:]
+                sent += count
+                if count:
+                    turn.share()
+                    continue
+                patience = patience or _Patience(sock, sent, limits, clock)
+                patience.wait(sent)
+                turn.begin()
+    finally:
+        sock.setblocking(True)  # over TLS a timeout alone does not make it wait again
 
 
 class _Patience:
