@@ -162,15 +162,16 @@ class Limits:
     )
     min_body_rate: int = _limit(
         _CONNECTIONS, 1024, "bytes", 0, GIB, label="body_rate",
-        help="bytes a second that a request's body must keep up on average",
+        help="bytes a second at which bodies and messages must come in each --body-grace, and answers be taken in "
+        "each --send-time",
     )
     body_grace: float = _limit(
         _CONNECTIONS, 10.0, "seconds", SHORTEST, HOUR, label="body_grace_seconds",
-        help="time before --min-body-rate is demanded",
+        help="time in each of which --min-body-rate is demanded",
     )
     send_time: float = _limit(
         _CONNECTIONS, 60.0, "seconds", SHORTEST, HOUR, label="send_seconds",
-        help="time for which a client may take nothing of an answer before it is given up",
+        help="time in each of which a client must take --min-body-rate of an answer, or is given up",
     )
     drain_bytes: int = _limit(
         _CONNECTIONS, 64 * MIB, "bytes", 0, GIB,
