@@ -30,7 +30,8 @@ worker to server
         "aside": [[index, cost], …]   if there: items that were not decoded, since they cost more than a batch may
         "costs": [[index, cost], …]   if there: items whose decoding cost NOTABLE_COST and more
         "limits": [name, …]           if there: settings that items ran into
-    {"op": "decoded", "id": int, "form": str, "size": int}  the pixels, from the slot's first byte on; or
+    {"op": "decoded", "id": int, "form": str, "size": int, "cost": int}
+                                      the pixels, from the slot's first byte on, and what they cost; or
     {"op": "decoded", "id": int, "error": str, "limit": str}
     {"op": "made", "lane": int}       a further lane has its model object; the first has it with "loaded"
     {"op": "outcome", "id": int, "output": {…} or null}     what the stateful model returned

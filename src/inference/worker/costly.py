@@ -61,7 +61,7 @@ class CostlyDecoder:
             return {"error": "decoding the picture takes too much memory: send it smaller", "limit": ""}
         pixels = picture.pixels
         self._arena[: pixels.nbytes] = pixels.reshape(-1).data
-        return {"form": wire.pixels_form(pixels.shape, picture.size), "size": pixels.nbytes}
+        return {"form": wire.pixels_form(pixels.shape, picture.size), "size": pixels.nbytes, "cost": picture.cost}
 
     def _send(self, message: wire.Message) -> None:
         self._control.sendall(wire.pack(message))

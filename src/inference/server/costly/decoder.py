@@ -80,7 +80,7 @@ class CostlyPictures:
         arguments: for the process's command line, as a worker's.
         limits: those of pictures.
         jail: the process's.
-        decoded: called with each picture that was decoded, and what now is to be run.
+        decoded: called with each picture that was decoded, what now is to be run, and what it cost in bytes.
         warn: takes a sentence for the log.
         clock: monotonic seconds.
     """
@@ -91,7 +91,7 @@ class CostlyPictures:
         limits: Limits,
         jail: Jail,
         *,
-        decoded: Callable[[CostlyPicture, Work], None],
+        decoded: Callable[[CostlyPicture, Work, int], None],
         warn: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
@@ -154,9 +154,8 @@ class CostlyPictures:
             metrics.COSTLY_PICTURES.inc("decoded")
             work = picture.work
             pixels = process.pixels(answer["size"])
-            self._decoded(
-                picture, Work(pixels, answer["form"], ticket=work.ticket, owner=work.owner, original=work.data)
-            )
+            pixels_work = Work(pixels, answer["form"], ticket=work.ticket, owner=work.owner, original=work.data)
+            self._decoded(picture, pixels_work, answer["cost"])
 
     def _blame(self, picture: CostlyPicture, process: _Process) -> None:
         """The process ended under this picture."""

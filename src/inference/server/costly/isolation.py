@@ -104,11 +104,8 @@ class Isolation:
 
     def charge(self, batch: RunningBatch, costs: Iterable[tuple[int, int]]) -> None:
         """What decoding took, in bytes, by the index in the batch."""
-        now = self._clock()
         for index, cost in costs:
-            owner = batch.works[index][1].owner
-            self._load.charge(owner, cost, now)
-            self.active |= self._load.heavy(owner, now)
+            self._charge(batch.works[index][1].owner, cost)
 
     def clear(self, works: Iterable[tuple[Source, Work]]) -> None:
         """These were answered."""
@@ -145,8 +142,14 @@ class Isolation:
         self.costly.add(CostlyPicture(turn.source, work, model.name, *model.decoded_as))
         return False
 
-    def _decoded(self, picture: CostlyPicture, work: Work) -> None:
+    def _charge(self, owner: str, cost: int) -> None:
+        now = self._clock()
+        self._load.charge(owner, cost, now)
+        self.active |= self._load.heavy(owner, now)
+
+    def _decoded(self, picture: CostlyPicture, work: Work, cost: int) -> None:
         """A costly picture has become pixels: they run as the next."""
+        self._charge(work.owner, cost)
         model = self._models.get(picture.model)
         if model is None or model.unusable:
             error = model.trouble if model else f"the model {picture.model!r} was removed"
