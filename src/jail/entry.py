@@ -15,10 +15,13 @@ import tempfile
 from pathlib import Path
 
 from imageserver.jail import kernel, landlock, seccomp
-from imageserver.jail.rules import GIB, Jail
+from imageserver.jail.rules import GIB, MIB, Jail
 
 LIBRARIES = 3 * GIB
 """Address space beside a process's own memory: the libraries of the runtimes, memory shared with the server."""
+
+STACKS = 16 * MIB
+"""For the runtimes' threads, of which each processor has two: stacks count as taken, touched or not."""
 
 SYSTEM = (
     "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64", "/lib", "/lib64", "/usr/share",
@@ -106,9 +109,9 @@ def _limit(jail: Jail) -> None:
         resource.RLIMIT_MSGQUEUE: 0,
     }
     if jail.memory:
-        limits[resource.RLIMIT_DATA] = jail.memory
+        limits[resource.RLIMIT_DATA] = jail.memory + STACKS * (os.cpu_count() or 1)
         if not _expanded(GRAPHICS_CARDS):
-            limits[resource.RLIMIT_AS] = jail.memory + LIBRARIES
+            limits[resource.RLIMIT_AS] = limits[resource.RLIMIT_DATA] + LIBRARIES
     for limit, most in limits.items():
         _, hard = resource.getrlimit(limit)
         least = most if hard == resource.RLIM_INFINITY else hard if most == resource.RLIM_INFINITY else min(most, hard)

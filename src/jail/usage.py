@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from imageserver.jail.rules import MIB, Jail
 
@@ -14,22 +15,32 @@ MOST_SCRATCH = 512 * MIB
 """Bytes of all files in a scratch folder."""
 
 
-def excess(pid: int, jail: Jail, shared: int) -> str:
-    """What the process `pid` has taken more of than `jail` gives, as a sentence goes on: "it takes …"; "" if nothing.
+class Excess(NamedTuple):
+    """What was taken too much of, as a sentence goes on, "" for nothing, and the label of the limit."""
+
+    text: str
+    limit: str
+
+
+def excess(pid: int, jail: Jail, shared: int) -> Excess:
+    """What the process `pid` has taken more of than `jail` gives.
 
     `shared`: bytes of the memory that it shares with the server, which are not its own.
     """
     try:
         status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
     except OSError:
-        return ""  # it has ended, and whoever waits for it is told
+        return NOTHING  # it has ended, and whoever waits for it is told
     fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
     taken = 1024 * sum(int(fields.get(name, "0").split()[0]) for name in ("RssAnon", "RssShmem"))
     if jail.memory and taken > jail.memory + shared:
-        return f"took {taken / MIB:.0f} MiB of memory"
+        return Excess(f"took {taken / MIB:.0f} MiB of memory", "worker_memory")
     if int(fields.get("Threads", "0")) > MOST_THREADS:
-        return f"began more than {MOST_THREADS} threads"
-    return _scratch(jail.scratch)
+        return Excess(f"began more than {MOST_THREADS} threads", "worker-threads")
+    return Excess(found, "worker-scratch") if (found := _scratch(jail.scratch)) else NOTHING
+
+
+NOTHING = Excess("", "")
 
 
 def _scratch(folder: str) -> str:

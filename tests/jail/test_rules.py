@@ -75,7 +75,9 @@ def test_a_folder_nested_by_the_thousand_is_removed(tmp_path: Path) -> None:
         here = inner
     os.mkdir("locked", 0o000, dir_fd=here)
     os.close(here)
-    assert "cannot be looked through" in usage.excess(os.getpid(), Jail(scratch=str(folder)), 0) or os.geteuid() == 0
+    assert (
+        "cannot be looked through" in usage.excess(os.getpid(), Jail(scratch=str(folder)), 0).text or os.geteuid() == 0
+    )
     scratch.remove(folder)
     assert not folder.exists()
 
@@ -83,15 +85,15 @@ def test_a_folder_nested_by_the_thousand_is_removed(tmp_path: Path) -> None:
 def test_what_is_within_its_bounds_is_not_told(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(bytes(MIB))
     jail = Jail(scratch=str(tmp_path), memory=2**40)
-    assert usage.excess(os.getpid(), jail, 0) == ""
-    assert usage.excess(2**22 + 1, jail, 0) == "", "a process that has ended"
-    assert usage.excess(os.getpid(), replace(jail, scratch=str(tmp_path / "gone")), 0) == ""
+    assert usage.excess(os.getpid(), jail, 0) == usage.NOTHING
+    assert usage.excess(2**22 + 1, jail, 0) == usage.NOTHING, "a process that has ended"
+    assert usage.excess(os.getpid(), replace(jail, scratch=str(tmp_path / "gone")), 0) == usage.NOTHING
 
 
 def test_too_much_memory_is_told_and_what_is_shared_with_the_server_does_not_count(tmp_path: Path) -> None:
     jail = Jail(scratch=str(tmp_path), memory=MIB)
-    assert "of memory" in usage.excess(os.getpid(), jail, 0)
-    assert usage.excess(os.getpid(), jail, 2**40) == ""
+    assert usage.excess(os.getpid(), jail, 0).limit == "worker_memory"
+    assert usage.excess(os.getpid(), jail, 2**40) == usage.NOTHING
 
 
 def test_too_much_in_the_scratch_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,9 +101,9 @@ def test_too_much_in_the_scratch_folder_is_told(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a").write_bytes(bytes(2 * MIB))
     monkeypatch.setattr(usage, "MOST_SCRATCH", MIB)
-    assert usage.excess(os.getpid(), jail, 0) == "put more than 1 MiB into its scratch folder"
+    assert usage.excess(os.getpid(), jail, 0).text == "put more than 1 MiB into its scratch folder"
     monkeypatch.setattr(usage, "MOST_FILES", 1)
-    assert usage.excess(os.getpid(), jail, 0) == "put more than 1 files into its scratch folder"
+    assert usage.excess(os.getpid(), jail, 0).text == "put more than 1 files into its scratch folder"
 
 
 def test_a_secret_beside_the_models_is_told(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from imageserver import bootstrap
+from imageserver import bootstrap, limits, metrics
 from imageserver.errors import describe
 from imageserver.inference.server.arena import Arena
 from imageserver.inference.shared import wire
@@ -147,8 +147,12 @@ class ChildProcess:
     def _watch(self) -> None:
         while self._process.returncode is None:
             hub.sleep(LOOK_EVERY)
-            taken = hub.in_thread(usage.excess, self.pid, self._jail, self._shared)
+            taken, limit = hub.in_thread(usage.excess, self.pid, self._jail, self._shared)
             if taken and self._process.returncode is None:
+                if limit in limits.TABLE:
+                    taken = limits.note(taken, limit)
+                else:
+                    metrics.LIMITS_HIT.inc(limit)
                 self._fault = f" after it {taken}"
                 self.kill()
                 return

@@ -471,3 +471,44 @@ def test_programs_that_a_model_started_end_with_it(asking: Asking) -> None:
     assert alive(child)
     os.kill(asking.engine.worker_pids()[-1], 9)
     green_until(lambda: not alive(child))
+
+
+TAKING = """
+import mmap, os, threading
+class Model:
+    def __init__(self, folder, manifest):
+        self.kept = []
+    def predict(self, batch):
+        for picture in batch:
+            if picture.any():
+                {take}
+        return [{{"label": "fine", "score": 1.0, "labels": []}} for _picture in batch]
+"""
+
+
+@pytest.mark.parametrize(
+    ("take", "said"),
+    [
+        # Shared memory counts for no limit of a process, and stays below that of its addresses.
+        (
+            "self.kept.append(mmap.mmap(-1, 1200 * 2**20)); [self.kept[-1].write(bytes(2**20)) for _ in range(1100)]",
+            "MiB of memory",
+        ),
+        ("[open(os.environ['TMPDIR'] + f'/{number}', 'w').close() for number in range(1200)]", "more than 1000 files"),
+    ],
+    ids=["shared memory", "files"],
+)
+def test_what_no_limit_counts_is_looked_at_and_costs_the_worker(tmp_path: Path, take: str, said: str) -> None:
+    models, lines = tmp_path / "models", [""]
+    write_model(models, "taking", TAKING.format(take=take))
+    engine = engine_over(models, tmp_path / "cache", lines, memory=2**29 * 2)
+    engine.start(["taking"])
+    assert engine.wait_ready("taking"), lines
+    try:
+        first = engine.worker_pids()[0]
+        engine.ask("taking", picture(200), deadline=PATIENCE)
+        green_until(lambda: any(said in line for line in lines))
+        assert "ended by signal SIGKILL after it " in "".join(line for line in lines if said in line)
+        green_until(lambda: engine.worker_pids() not in ([], [first]))
+    finally:
+        engine.stop(1.0)

@@ -1,0 +1,121 @@
+"""Conversions that workers ask for: how those end that come to nothing. What comes of the others is convert/'s."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.inference.server.test_jail import green_until
+from tests.running import alive
+
+from imageserver.inference.server.jails import conversions
+from imageserver.inference.server.jails.conversions import Conversions
+from imageserver.inference.server.jails.rights import Jails
+from imageserver.transport import hub
+
+MANIFEST = """
+kind = "classification"
+[input]
+width = 8
+height = 8
+[output]
+labels = ["a", "b"]
+[runtime]
+weights = "weights.npz"
+"""
+
+
+class Watched:
+    """Conversions over a folder of models, and the processes that they have started."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.models, self.cache, self.lines = folder / "models", folder / "cache", [""]
+        self.models.mkdir()
+        self.started: list[Any] = []
+        process = conversions.ChildProcess
+
+        def start(*arguments: Any, **options: Any) -> Any:
+            self.started.append(process(*arguments, **options))
+            return self.started[-1]
+
+        monkeypatch.setattr(conversions, "ChildProcess", start)
+
+    def over(self, limit: float = 60.0) -> Conversions:
+        return Conversions(Jails([self.models], self.cache), self.lines.append, limit)
+
+    def model(self, name: str, code: str = "") -> Path:
+        folder = self.models / name
+        folder.mkdir()
+        (folder / "model.toml").write_text(MANIFEST)
+        (folder / "model.py").write_text(code)
+        (folder / "weights.npz").write_bytes(b"none")
+        return folder
+
+
+@pytest.fixture
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    found = Watched(tmp_path, monkeypatch)
+    yield found
+    assert not any(alive(process.pid) for process in found.started)
+
+
+def test_what_is_no_model_is_said_in_a_sentence(watched: Watched) -> None:
+    folder = watched.models / "none"
+    folder.mkdir()
+    assert "model.toml: cannot be read" in watched.over().convert(folder)
+
+
+def test_one_that_takes_too_long_is_ended_and_told(watched: Watched) -> None:
+    assert watched.over(limit=0.01).convert(watched.model("slow")) == "converting took longer than 0.01 s"
+    assert "conversion of slow is killed: it took longer than 0.01 s" in watched.lines
+
+
+def test_two_that_want_the_same_wait_for_one_and_another_waits_its_turn(watched: Watched) -> None:
+    found, errors = watched.over(), dict[str, str]()
+    for number, name in enumerate(("one", "one", "other")):
+        folder = watched.models / name
+        folder.mkdir(exist_ok=True)
+        hub.spawn(lambda key, folder: errors.update({key: found.convert(folder)}), f"{name} {number}", folder)
+    most = 0
+
+    def all_told() -> bool:
+        nonlocal most
+        most = max(most, sum(process.exit_text == "still running" for process in watched.started))
+        return len(errors) == 3
+
+    green_until(all_told)
+    assert most == 1
+    assert len(watched.started) == 2
+    assert errors["one 0"] == errors["one 1"] != errors["other 2"]
+
+
+def test_a_server_that_stops_ends_it(watched: Watched) -> None:
+    found, errors = watched.over(), list[str]()
+    folders = [watched.model(name) for name in ("one", "other")]
+    for folder in folders:
+        hub.spawn(lambda folder: errors.append(found.convert(folder)), folder)
+    green_until(lambda: watched.started)
+    found.stop()
+    green_until(lambda: len(errors) == 2)
+    assert errors == ["the conversion ended by signal SIGKILL", "the server is stopping"]
+
+
+def test_its_code_can_write_the_cache_and_nothing_else(watched: Watched) -> None:
+    """The architecture of a network is somebody's code as well."""
+    beside = watched.models / "planted"
+    code = f"""
+from pathlib import Path
+refused = 0
+for path in ({json.dumps(str(beside))}, {json.dumps(str(watched.models / "curious" / "model.toml"))}):
+    try:
+        Path(path).write_text("mine")
+    except PermissionError:
+        refused += 1
+raise ImportError(f"{{refused}} of 2 refused")
+"""
+    said = watched.over(limit=110.0).convert(watched.model("curious", code))
+    assert "2 of 2 refused" in said
+    assert not beside.exists()
