@@ -223,6 +223,10 @@ class Limits:
         _MESSAGES, 64 * MIB, "bytes", 1024, GIB, label="payload_bytes",
         help="largest request of a polling client, which may hold several messages",
     )
+    max_name_length: int = _limit(
+        _MESSAGES, 256, "count", 16, 64 * KIB,
+        help="characters of the name of an event or a namespace",
+    )
     max_attachments: int = _limit(
         _MESSAGES, 16, "count", 0, MANY, label="attachments",
         help="binary attachments of one Socket.IO packet",

@@ -15,6 +15,7 @@ from imageserver.accounts.database import ROLES, User, UserDB, Verifier
 from imageserver.errors import LimitExceeded, SettingError
 from imageserver.limits import Limits, hit
 from imageserver.transport import hub
+from imageserver.transport.budget import owner_of
 
 MINUTE = 60.0
 
@@ -44,7 +45,7 @@ class Logins:
         self._limits, self._log, self._clock = limits, log, clock
         self._verifier = Verifier(users, clock=clock)
         self._verified: dict[str, User] = {}  # by connection
-        self._refusals: dict[str, deque[float]] = {}  # when, by address
+        self._refusals: dict[str, deque[float]] = {}  # when, by address or network; who was refused last stands last
         self._waiting = 0
         self._hashing = hub.Semaphore(limits.login_threads)
 
@@ -65,8 +66,7 @@ class Logins:
             user = self._verify(name, password, address)
             if user is None:
                 self._log(f"login of {name[:64]!r} from {address} refused: unknown name or wrong password")
-                if self._limits.login_attempts:
-                    self._refusals.setdefault(address, deque()).append(self._clock())
+                self._remember(owner_of(address))
         else:
             user = self._known(name) or User(name, frozenset(ROLES))
         metrics.LOGINS.inc("accepted" if user else "refused")
@@ -109,7 +109,7 @@ class Logins:
             if self._waiting >= self._limits.login_queue:
                 hit("login_queue")
                 raise LimitExceeded("too many logins wait at this moment; try again in a few seconds")
-            if self._must_wait(address):
+            if self._must_wait(owner_of(address)):
                 hit("login_attempts")
                 raise LimitExceeded(
                     f"{self._limits.login_attempts} logins from {address} were refused within a minute; "
@@ -125,14 +125,17 @@ class Logins:
             self._log(f"nobody can log in: {error}")
             return None
 
-    def _must_wait(self, address: str) -> bool:
-        """Whether this address was refused too often; forgets what is over a minute ago, everywhere."""
-        if not self._limits.login_attempts:
-            return False
+    def _remember(self, owner: str) -> None:
+        """A login of theirs was refused."""
+        if self._limits.login_attempts:
+            times = self._refusals.pop(owner, None) or deque(maxlen=self._limits.login_attempts)
+            times.append(self._clock())
+            self._refusals[owner] = times  # behind those that were refused earlier
+
+    def _must_wait(self, owner: str) -> bool:
+        """Whether they were refused too often; forgets those whose last refusal is over a minute ago."""
         since = self._clock() - MINUTE
-        for other, times in list(self._refusals.items()):
-            while times and times[0] < since:
-                times.popleft()
-            if not times:
-                del self._refusals[other]
-        return len(self._refusals.get(address, ())) >= self._limits.login_attempts
+        while self._refusals and next(iter(self._refusals.values()))[-1] < since:
+            del self._refusals[next(iter(self._refusals))]
+        times = self._refusals.get(owner, ())
+        return sum(when >= since for when in times) >= self._limits.login_attempts > 0

@@ -9,7 +9,6 @@ This file speaks in events and knows neither the wire nor the generation of the 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 from imageserver.accounts.database import ROLES, User
 from imageserver.accounts.login import Logins
 from imageserver.errors import ImageServerError, LimitExceeded
-from imageserver.protocols.events import SUCCESS, encode, failure, login
+from imageserver.protocols.events import SUCCESS, encode, failure, login, shown
 from imageserver.streams.stream import Frame, Prediction, Stream, Streams, StreamSubscriber
 from imageserver.transport import hub
 from imageserver.transport.socketio.server import SocketIOServer
@@ -25,6 +24,10 @@ from imageserver.transport.socketio.server import SocketIOServer
 PROTOCOL = "camstream"
 SHOW_REFUSAL = 2.0
 """Seconds that a client with wrong credentials has to show it before it is disconnected."""
+MOST_HZ = 1e6
+"""Frames a second that a client may ask for; no number that is one is larger (and of 400 digits none is a float)."""
+MOST_CALLBACK = 256
+"""Characters of the event that a client wants the answer to its login under."""
 
 
 @dataclass(slots=True)
@@ -76,7 +79,8 @@ class CamStream(StreamSubscriber):
             client.disconnect = hub.spawn_later(SHOW_REFUSAL, self._server.disconnect, sid)
         else:
             self._admit(client, user)
-        answer = callback_event if isinstance(callback_event, str) and callback_event else "onAuthentication"
+        named = isinstance(callback_event, str) and 0 < len(callback_event) <= MOST_CALLBACK
+        answer = callback_event if named else "onAuthentication"
         self._server.emit(answer, user is not None, to=sid)
 
     def receive_image(self, sid: str, picture: Any = None, *_more: Any) -> None:
@@ -100,20 +104,18 @@ class CamStream(StreamSubscriber):
         if isinstance(options, str):
             try:
                 options = json.loads(options)
-            except ValueError:
+            except (ValueError, RecursionError):
                 options = None
         if not isinstance(options, dict) or not options:
             return failure('configure takes an object like {"model": "lenet", "hz": 5}')
         unknown = sorted(set(options) - {"model", "hz"})
         if unknown:
-            return failure(f"configure knows model and hz, not {unknown[0]!r}")
+            return failure(f"configure knows model and hz, not {shown(unknown[0])}")
         model, hz = options.get("model"), options.get("hz")
         if model is not None and not isinstance(model, str):
-            return failure(f"model must be a model's name, not {model!r}")
-        if hz is not None and not (
-            isinstance(hz, (int, float)) and not isinstance(hz, bool) and math.isfinite(hz) and hz >= 0
-        ):
-            return failure(f"hz must be a number of frames a second, 0 for no cap, not {hz!r}")
+            return failure(f"model must be a model's name, not {shown(model)}")
+        if hz is not None and not (isinstance(hz, (int, float)) and not isinstance(hz, bool) and 0 <= hz <= MOST_HZ):
+            return failure(f"hz must be a number of frames a second, 0 for no cap, not {shown(hz)}")
         try:
             client.stream.configure(model=model, hz=None if hz is None else self._capped(hz))
         except ImageServerError as error:

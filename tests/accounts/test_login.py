@@ -81,6 +81,20 @@ def test_an_address_that_was_wrong_too_often_has_to_wait_a_minute() -> None:
     assert checks.check("alice", "wrong", HOME) is None
 
 
+def test_refusals_of_a_minute_ago_are_forgotten_and_a_network_is_one_address() -> None:
+    clock = Clock()
+    checks = logins(clock=clock, login_attempts=2)
+    for number in range(50):
+        assert checks.check("alice", "wrong", f"192.0.2.{number}") is None
+        clock.now += 10
+    assert len(checks._refusals) <= 7
+    for number in range(2):
+        assert checks.check("alice", "wrong", f"2001:db8::{number}") is None
+    with pytest.raises(LimitExceeded):
+        checks.check("alice", "wrong", "2001:db8::ffff")
+    assert checks.check("alice", "wrong", "2001:db8:1::1") is None
+
+
 def test_what_was_right_a_moment_ago_never_waits() -> None:
     checks = logins(login_attempts=1)
     assert checks.check("alice", "secret", HOME)

@@ -59,15 +59,6 @@ class EngineRequest:
         self.jsonp = query.get("j") if codec is v3 else None
         self.base64 = query.get("b64", "") not in ("", "0", "false") or self.jsonp is not None
 
-    def forget_headers(self) -> None:
-        """Let go of what only its beginning needed: a poll or a WebSocket holds its request for as long as it lasts."""
-        environ = self.environ
-        kept = {name: environ[name] for name in environ if not name.startswith("HTTP_") and name != "RAW_URI"}
-        if "HTTP_ORIGIN" in environ:  # stands in the answer
-            kept["HTTP_ORIGIN"] = environ["HTTP_ORIGIN"]
-        environ.clear()  # with its room for thousands of names
-        environ.update(kept)
-
     def read(self, most: int, owner: Account) -> bytes | bytearray:
         """The payload, charged to `owner`'s share. Raises OSError, Refusal, and DecodeError above `most` bytes."""
         account: Account = self.environ["transport.account"]

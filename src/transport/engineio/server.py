@@ -23,7 +23,7 @@ from imageserver.transport.engineio.request import BAD_METHOD, BAD_REQUEST, FORB
 from imageserver.transport.engineio.session import EngineSession, EngineState
 from imageserver.transport.http.clients import ClientAddresses
 from imageserver.transport.http.cors import Origins
-from imageserver.transport.websocket.connection import accept
+from imageserver.transport.websocket.connection import accept, forget_headers
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -151,7 +151,7 @@ class EngineServer:
         if session.state is EngineState.WEBSOCKET:
             raise EngineRefusal(BAD_REQUEST)
         if request.polls:
-            request.forget_headers()
+            forget_headers(request.environ)
             return polling.poll(request, session)
         if request.method == "POST":
             return polling.post(request, session)
@@ -165,7 +165,6 @@ class EngineServer:
         ws = accept(request.environ, limits, account, max_text=None if base64 else self._max_text)
         if ws is None:
             raise EngineRefusal(BAD_REQUEST, headers=[("Sec-WebSocket-Version", "13")])
-        request.forget_headers()
         try:
             if session is None:
                 new = self._new(request, account)

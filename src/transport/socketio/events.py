@@ -81,6 +81,7 @@ class EventReader:
             raise ValueError("a packet among another one's attachments")
         pkt = SocketPacket(encoded_packet=text or " ")
         kind, namespace, data = pkt.packet_type, pkt.namespace or "/", pkt.data
+        self._check_name(namespace)
         if kind in (packets.CONNECT, packets.DISCONNECT):
             session = self._engine.sessions.get(eio_sid)
             if kind == packets.CONNECT and data is not None and not isinstance(data, dict):
@@ -90,9 +91,9 @@ class EventReader:
             if kind == packets.DISCONNECT:
                 self._members.left(session, namespace)
             else:
-                query = _NAMESPACE_QUERY.match(text)
-                self._members.join(session, namespace, data, "" if query is None else query[1])
+                self._members.join(session, namespace, data, self._query_in(text))
         elif kind in (packets.EVENT, packets.BINARY_EVENT) and _names_an_event(data):
+            self._check_name(data[0])
             if kind == packets.EVENT:
                 self._event(eio_sid, namespace, pkt.id, data[0], data[1:])
             else:
@@ -104,6 +105,20 @@ class EventReader:
                 self._announce(eio_sid, pkt, EventHeader(namespace, "", data, pkt.attachment_count))
         else:
             raise ValueError(f"a packet of type {kind} without what belongs to it")
+
+    def _check_name(self, name: str) -> None:
+        """ValueError for the name of an event or a namespace that is too long."""
+        most = self._limits.max_name_length
+        if len(name) > most:
+            raise ValueError(note(f"a name of {len(name)} characters; {most} are allowed", "max_name_length"))
+
+    def _query_in(self, text: str) -> str:
+        """The query behind the namespace of a CONNECT packet. ValueError for one longer than a request's may be."""
+        found = _NAMESPACE_QUERY.match(text)
+        query = "" if found is None else found[1]
+        if len(query) > self._limits.max_request_line:
+            raise ValueError(note(f"a query of {len(query)} characters", "max_request_line"))
+        return query
 
     def _announce(self, eio_sid: str, pkt: SocketPacket, header: EventHeader) -> None:
         if not 1 <= header.count <= self._limits.max_attachments:

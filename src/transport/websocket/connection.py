@@ -262,4 +262,14 @@ def accept(
     ws = WebSocket(sock, rest, limits, log=say, account=account, max_text=max_text)
     head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade"
     ws.write(f"{head}\r\nSec-WebSocket-Accept: {key}\r\n\r\n".encode())
+    forget_headers(environ)
     return ws
+
+
+def forget_headers(environ: WSGIEnvironment) -> None:
+    """Let go of what only a request's beginning needed: a WebSocket, or a poll, holds it for as long as it lasts."""
+    kept = {name: environ[name] for name in environ if not name.startswith("HTTP_") and name != "RAW_URI"}
+    if "HTTP_ORIGIN" in environ:  # stands in the answer to a poll
+        kept["HTTP_ORIGIN"] = environ["HTTP_ORIGIN"]
+    environ.clear()  # with its room for thousands of names
+    environ.update(kept)

@@ -110,8 +110,10 @@ def test_no_headers_are_kept(serve: Serve, version: int) -> None:
     address = served.url(PATH, EIO=version, transport="websocket").replace("http", "ws")
     ws = websocket.create_connection(address, header=headers, timeout=20)
     assert ws.recv().startswith("0{")
+    plain = websocket.create_connection(served.url("/ws").replace("http", "ws"), header=headers, timeout=20)
     served.wait(lambda state: state["requests"] == 0 and state["headers"] == 0)
     ws.close()
+    plain.close()
     fetch(f"{url}&sid={sid}", framed(version, "1").encode())
     polling_thread.join()
 

@@ -400,3 +400,31 @@ def test_text_is_measured_before_json_is_made_of_it(serve: Serve, version: int, 
     one.closed()
     assert served.wait(lambda state: state["limits"].get("max-text-bytes", 0) == before + 1)
     assert any("(--max-text-bytes)" in line for line in served.state()["log"])
+
+
+@pytest.mark.parametrize(("limit", "packet"), [
+    ("max-name-length", '42["' + "x" * 257 + '"]'), ("max-name-length", "40/" + "x" * 257 + ","),
+    ("max-name-length", '451-["' + "x" * 257 + '",{"_placeholder":true,"num":0}]'),
+    ("request_line_bytes", "40/0?" + "a=b&" * 2100 + ","),
+])  # fmt: skip
+@pytest.mark.parametrize("version", [3, 4])
+def test_names_and_queries_have_a_length(serve: Serve, version: int, limit: str, packet: str) -> None:
+    served = serve()
+    before = served.state()["limits"].get(limit, 0)
+    one = Sio(served, version)
+    assert one.ask("echo", "x" * 300) == ["x" * 300]
+    one.ws.send(packet)
+    one.closed()
+    assert served.wait(lambda state: state["limits"].get(limit, 0) == before + 1)
+
+
+def test_small_packets_that_nobody_fetches_count_as_what_they_take(serve: Serve) -> None:
+    """Pings of generation 3: what each of them keeps in the server is a hundred times their byte."""
+    served = serve(socketio=SMALL)
+    text = served.request("GET", PATH, EIO=3, transport="polling").text
+    query = {"EIO": 3, "transport": "polling", "sid": text.partition('"sid":"')[2].partition('"')[0]}
+    posts = 0
+    while served.request("POST", PATH, "2:2x" * 8, **query).text == "ok":
+        posts += 1
+    assert posts * 8 <= 300
+    served.hit("queue_bytes")
