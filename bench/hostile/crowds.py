@@ -69,14 +69,23 @@ def fragments(target: Target) -> None:
         at_once(4, send)
 
 
-@attack("bodies", "60 requests with 15 MiB of 16, quickly, and then a byte a second")
+@attack("bodies", "60 requests with 15 MiB of 16, quickly, and then a byte a second; nobody logs in")
 def bodies(target: Target) -> None:
+    send_bodies(target, {})
+
+
+@attack("bodies-user", "the same by a user, who has a share of what may wait")
+def bodies_user(target: Target) -> None:
+    send_bodies(target, basic())
+
+
+def send_bodies(target: Target, login: dict[str, str]) -> None:
+    begin = head("POST", "/faces/classify", Content_Length=str(16 * MIB - 100), Content_Type="image/png", **login)
+
     def send(_index: int) -> None:
-        login = basic() if target.guarded else {}
         with connect(target) as sock:
-            kind = {"Content_Type": "application/json"}
             with contextlib.suppress(ConnectionError):
-                sock.sendall(head("POST", "/faces/classify", Content_Length=str(16 * MIB - 100), **kind, **login))
+                sock.sendall(begin)
                 for _ in range(15):
                     sock.sendall(PIECE)
                 trickle(target, sock)
@@ -219,7 +228,7 @@ def tls(target: Target) -> None:
         sock.close()
 
 
-@attack("chunks", "bodies of 4 MiB in chunks of a byte, 4 at once")
+@attack("chunks", "bodies of 300 KB in chunks of a byte, 4 at once")
 def chunks(target: Target) -> None:
     login = basic() if target.guarded else {}
 
@@ -229,7 +238,7 @@ def chunks(target: Target) -> None:
                 sock.sendall(
                     head("POST", "/faces/classify", Transfer_Encoding="chunked", Content_Type="image/png", **login)
                 )
-                for _ in range(400):
+                for _ in range(30):
                     sock.sendall(b"1\r\nx\r\n" * 10_000)
                 sock.sendall(b"0\r\n\r\n")
             target.seen[told(read_answer(sock)[0])] += 1

@@ -7,7 +7,7 @@ import json
 from urllib.parse import quote
 
 from bench.hostile.target import Target, attack
-from bench.hostile.wire import Polling, Socket, connect, head, read_answer, request, told
+from bench.hostile.wire import Polling, Socket, connect, head, masked, read_answer, request, told
 
 MIB = 2**20
 
@@ -147,3 +147,48 @@ def numbers(target: Target) -> None:
         with connect(target) as sock:
             sock.sendall(head("POST", "/faces/classify", Content_Length=length))
             target.seen[told(read_answer(sock)[0])] += 1
+
+
+@attack(
+    "echoes",
+    "long names of events, models, callbacks and paths, with line ends and controls: what comes back, what is logged",
+)
+def echoes(target: Target) -> None:
+    long = "x\r\nFORGED LINE\x1b[31m" + "y" * 15_000
+    client = Socket(target)
+    client.login()
+    for number in range(50):
+        client.send(f"42{number}" + json.dumps([long]))
+        client.send(f"42{number}" + json.dumps(["configure", {"model": long}]))
+        client.send(f"42{number}" + json.dumps(["configure", {long: 1}]))
+        client.send(f"42{number}" + json.dumps(["authenticate", long, long, long]))
+    target.seen[client.end(5)[:40]] += 1
+    client.close()
+    for path in (
+        "/" + "z" * 7000 + "/classify",
+        "/v2/models/" + "z" * 7000 + "/infer",
+        "/%0d%0aFORGED%20LINE",
+        "/ws/" + "z" * 7000,
+    ):
+        request(target, "GET", path)
+        request(target, "POST", path)
+
+
+@attack("places", "binary events whose placeholders lie deep, are many, or point nowhere")
+def places(target: Target) -> None:
+    place = '{"_placeholder":true,"num":0}'
+    depth = 30_000
+    texts = (
+        "[" * depth + place + "]" * depth, ",".join([place] * 2000), '{"_placeholder":true,"num":' + "9" * 4000 + "}",
+        '{"_placeholder":true,"num":-1}', '{"_placeholder":true,"num":"0"}', '{"_placeholder":true,"num":1e999}',
+        '{"a":' * 10_000 + place + "}" * 10_000, '{"_placeholder":true}',
+    )  # fmt: skip
+    for text in texts:
+        for packet in ("451-", "461-1", "450-", "4516-", "451-/x,"):
+            client = Socket(target)
+            client.login()
+            client.send(f'{packet}["receiveImage",{text}]')
+            client.send_raw(masked(2, b"x"))
+            client.event("configure")
+            target.seen[client.end(0.5)[:40]] += 1
+            client.close()
