@@ -140,6 +140,36 @@ def test_bytes_that_make_no_message_end_a_turn_as_well(room: Room) -> None:
     assert turns == 30  # this green thread ran after every piece
 
 
+def test_fragments_end_a_turn_as_well(room: Room) -> None:
+    """A read may bring a hundred thousand of them, and they make no message."""
+    near, far = socket.socketpair()
+    room._far.append(far)
+    room._near.append(hub.green(near))
+
+    def clock() -> float:
+        room.now += TURN_SECONDS  # each look at it: a turn is over
+        return room.now
+
+    ws = WebSocket(room._near[-1], b"", Limits(message_time=1000), clock)
+    begin, fragment, end = (bytes((first, 0x81)) + bytes(4) + b"x" for first in (BINARY, 0, 0x80))
+    far.sendall(begin + fragment * 100 + end)
+    far.shutdown(socket.SHUT_WR)
+    turns = 0
+
+    def other() -> None:
+        nonlocal turns
+        while not room.order:
+            turns += 1
+            hub.sleep(0)
+
+    task = hub.spawn(lambda: room.order.extend(payload.decode() for _opcode, payload in ws.messages()))
+    watching = hub.spawn(other)
+    task.wait()
+    watching.wait()
+    assert room.order == ["x" * 102]
+    assert turns > 100
+
+
 class Listening:
     """An HTTP server in this process; what its clients send is there before it begins."""
 

@@ -200,7 +200,7 @@ class WebSocket:
         hub.shut(self._sock, reading=False)
 
     def _control(self, opcode: int, payload: bytes) -> bool:
-        """Act on a control frame; False: it was the close frame."""
+        """Act on a control frame; False: it was the close frame. Nothing is to be done for a `FRAGMENT`."""
         if opcode == PING:
             self.count_ping()
             self.write(frames.frame(frames.PONG, payload))

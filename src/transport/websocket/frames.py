@@ -19,6 +19,8 @@ from imageserver.errors import ProtocolError
 from imageserver.transport.budget import FULL
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+FRAGMENT = 16
+"""No opcode, which have four bits: a fragment is kept, and no message complete. Whoever reads may end the turn."""
 
 CHUNK_BYTES = 1024 * 1024
 """What one read may bring. Large reads open the receive window in large steps, so a sender at full speed is woken
@@ -149,6 +151,8 @@ class Receiver:
     def parse(self, chunk: Chunk, count: int) -> Iterator[tuple[int, bytes]]:
         """Yield (opcode, payload) of each message and control frame that the `count` bytes just read complete.
 
+        For each fragment on the way, (FRAGMENT, b""): a read may bring a hundred thousand.
+
         Text is yielded as bytes, not yet known to be UTF-8. Raises `ProtocolError` for what must end the connection.
         The chunk must not be used otherwise until the iterator is exhausted; payloads are copies.
         """
@@ -263,7 +267,7 @@ class Receiver:
             )
 
     def _frame(self, first: int, payload: bytes) -> Iterator[tuple[int, bytes]]:
-        """Yield what the whole frame completes: itself, the message whose last fragment it is, or nothing."""
+        """Yield what the whole frame completes: itself, the message whose last fragment it is, or `FRAGMENT`."""
         opcode = first & 15
         if opcode >= CLOSE:
             yield opcode, payload
@@ -279,6 +283,7 @@ class Receiver:
         else:
             self._keep_more(opcode, len(payload))
             self._fragments += payload
+            yield FRAGMENT, b""
 
 
 def frame(opcode: int, payload: bytes) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 
 from imageserver.errors import ProtocolError
 from imageserver.transport.websocket import frames
-from imageserver.transport.websocket.frames import BINARY, CLOSE, PING, TEXT, Chunk, CloseCode, Receiver
+from imageserver.transport.websocket.frames import BINARY, CLOSE, FRAGMENT, PING, TEXT, Chunk, CloseCode, Receiver
 
 KEY = b"\x37\xfa\x21\x3d"  # of the examples in section 5.7
 
@@ -29,7 +29,7 @@ def receive(data: bytes, pieces: int = 1 << 30, limit: int = 1 << 24) -> list[tu
         count = min(len(room), pieces, len(data))
         room[:count], data = data[:count], data[count:]
         messages += receiver.parse(chunk, count)
-    return messages
+    return [message for message in messages if message[0] != FRAGMENT]
 
 
 def test_examples_of_the_rfc() -> None:
