@@ -170,6 +170,41 @@ def test_fragments_end_a_turn_as_well(room: Room) -> None:
     assert turns > 100
 
 
+def test_what_comes_after_a_refusal_ends_a_turn_as_well(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read and dropped, so that the client can read why it was refused."""
+    monkeypatch.setattr(incoming, "_chunks", [Chunk(1000)])
+    near, far = socket.socketpair()
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**22)
+    room._far.append(far)
+    room._near.append(hub.green(near))
+
+    def clock() -> float:
+        room.now += TURN_SECONDS  # each look at it: a turn is over
+        return room.now
+
+    ws = WebSocket(room._near[-1], b"", Limits(max_message_bytes=1024), clock)
+    far.settimeout(10)
+    far.sendall(bytes((0x80 | BINARY, 0xFE)) + (2000).to_bytes(2, "big") + bytes(4))
+    turns = 0
+
+    def other() -> None:
+        nonlocal turns
+        while not room.order:
+            turns += 1
+            hub.sleep(0)
+
+    def read() -> None:
+        assert list(ws.messages()) == []
+        room.order.append("ended")
+
+    far.sendall(bytes(190_000))
+    far.shutdown(socket.SHUT_WR)
+    task, watching = hub.spawn(read), hub.spawn(other)
+    task.wait()
+    watching.wait()
+    assert turns >= 3  # for each of its pieces of 64 KiB
+
+
 class Listening:
     """An HTTP server in this process; what its clients send is there before it begins."""
 

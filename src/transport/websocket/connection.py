@@ -227,6 +227,8 @@ class WebSocket:
                     return
                 if count is None:
                     hub.wait_readable(self._sock, max(0.001, end - self._clock()))
+                else:
+                    self.incoming.turn.share()
         except (OSError, TimedOut):
             return
 

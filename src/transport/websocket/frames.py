@@ -151,9 +151,7 @@ class Receiver:
     def parse(self, chunk: Chunk, count: int) -> Iterator[tuple[int, bytes]]:
         """Yield (opcode, payload) of each message and control frame that the `count` bytes just read complete.
 
-        For each fragment on the way, (FRAGMENT, b""): a read may bring a hundred thousand.
-
-        Text is yielded as bytes, not yet known to be UTF-8. Raises `ProtocolError` for what must end the connection.
+        Text is yielded as bytes, perhaps no UTF-8; a fragment as `FRAGMENT`. `ProtocolError` must end the connection.
         The chunk must not be used otherwise until the iterator is exhausted; payloads are copies.
         """
         if self._long is not None:
