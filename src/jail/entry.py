@@ -60,8 +60,15 @@ CAP_DAC_READ_SEARCH = 2
 def enter(jail: Jail) -> None:
     """Give up every right that `jail` does not name.
 
-    What this system has no means for is left out (system.py says what); means that fail are an OSError.
+    What this system has no means for is left out (system.py says what); where its means fail the process ends.
     """
+    try:
+        _enter(jail)
+    except OSError as error:
+        sys.exit(f"the jail of this process cannot be made ({error}): mend that, or start the server with --no-jail")
+
+
+def _enter(jail: Jail) -> None:
     os.environ["HOME"] = os.environ["TMPDIR"] = jail.scratch
     tempfile.tempdir = None  # what it found before is elsewhere
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)

@@ -29,6 +29,8 @@ def test_settings_and_secrets_do_not_pass() -> None:
         "IMAGESERVER_SESSION_KEY": "secret",
         "IMAGESERVER_USER": "me:secret",
         "AWS_SECRET_ACCESS_KEY": "secret",
+        "TF_VAR_password": "secret",
+        "NVIDIA_API_KEY": "secret",
         "SSH_AUTH_SOCK": "/tmp/agent",
         "https_proxy": "http://me:secret@proxy",
         "DISPLAY": ":0",

@@ -334,3 +334,33 @@ def test_the_guide_names_every_key():
     keys |= {"title", "description", "kind", "tcp_code", "listed", "labels_file", "classes", "members"}
     assert [key for key in sorted(keys) if f"`{key}`" not in guide] == []
     assert [name for name in manifest.PREPROCESSINGS if f"| `{name}` |" not in guide] == []
+
+
+def test_without_a_jail_it_asks_for_nothing_and_an_empty_one_for_a_worker_of_its_own(tmp_path):
+    assert manifest.read(make(tmp_path / "none", GOOD)).permissions is None
+    assert manifest.read(make(tmp_path / "empty", GOOD + "[jail]\n")).permissions == manifest.Permissions()
+
+
+def test_what_a_jail_may_ask_for(tmp_path):
+    jail = '[jail]\nread = ["/srv/faces/", "/srv/a/../b"]\nnetwork = true\nprocesses = true\nmemory_gib = 8\n'
+    found = manifest.read(make(tmp_path / "digits", GOOD + jail)).permissions
+    assert found == manifest.Permissions(("/srv/faces", "/srv/b"), network=True, processes=True, memory_gib=8.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('read = ["faces"]', "jail.read: must be absolute paths, not 'faces'"),
+        ('read = ["~/faces"]', "jail.read: must be absolute paths, not '~/faces'"),
+        ('read = ["/srv/\\u0000"]', "jail.read: must be absolute paths"),
+        ('read = "/srv"', "jail.read: must be a list of texts, not '/srv'"),
+        ("network = 1", "jail.network: must be true or false, not 1"),
+        ('memory_gib = "8G"', "jail.memory_gib: must be a number from 0.25 to 4096, not '8G'"),
+        ("memory_gib = 0", "jail.memory_gib: must be a number from 0.25 to 4096, not 0"),
+        ("write = []", "jail.write: unknown key"),
+    ],
+)
+def test_what_a_jail_may_not_ask_for(tmp_path, line, fault):
+    with pytest.raises(ManifestError) as caught:
+        manifest.read(make(tmp_path / "digits", f"{GOOD}[jail]\n{line}\n"))
+    assert fault in str(caught.value)
