@@ -76,6 +76,21 @@ def test_bodies_of_one_address_count_together(bounded: Any) -> None:
         assert first.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
+def test_heads_that_have_come_in_part_count(serve: Serve) -> None:
+    served = serve(http={"memory_share": 100_000, "max_header_bytes": 32_768})
+    begun = [socket.create_connection(("127.0.0.1", served.port), 20) for _ in range(4)]
+    for sock in begun[:3]:
+        sock.sendall(b"GET /echo HTTP/1.1\r\nHost: ")
+    served.wait(lambda state: state["memory"] == {"heads": 3 * 32_768})
+    begun[3].sendall(b"GET /echo HTTP/1.1\r\nHost: ")
+    assert begun[3].recv(65536).startswith(b"HTTP/1.1 503 ")
+    begun[0].sendall(b"localhost\r\n\r\n")
+    assert begun[0].recv(65536).startswith(b"HTTP/1.1 200 ")
+    for sock in begun:
+        sock.close()
+    served.wait(lambda state: not state["memory"])
+
+
 @pytest.mark.parametrize("pieces", [
     [frame(2, b"x" * 399_000, 400_000)],
     [frame(2, b"x" * 1000, final=False), *([frame(0, b"x" * 1000, final=False)] * 389)],

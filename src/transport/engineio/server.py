@@ -93,8 +93,8 @@ class EngineServer:
         """The session is closed: nothing finds it any more but the poll that fetches its last answer."""
         del self.sessions[session.sid]
         self.admission.leave(session)
-        # What it still has to be sent is charged to it until that is sent or given up.
-        hub.call_later(LAST_ANSWER_SECONDS + self.limits.close_time, session.account.close)
+        if session.ws is None:  # else what it still has to be sent is charged to it until the WebSocket has ended
+            hub.call_later(LAST_ANSWER_SECONDS, session.account.close)
         if orderly and session.poll is None:
             self.last_answers[session.sid] = session
             hub.call_later(LAST_ANSWER_SECONDS, self.last_answers.pop, session.sid, None)
@@ -167,12 +167,14 @@ class EngineServer:
             raise EngineRefusal(BAD_REQUEST, headers=[("Sec-WebSocket-Version", "13")])
         try:
             if session is None:
-                new = self._new(request, account)
+                session = new = self._new(request, account)
                 websocket.begin(new, ws, lambda: self.connect(new))
             else:
                 websocket.move(session, ws, self.limits.join_time, self.admission.upgraded)
         finally:
             ws.ended()
+            if session is None or not session.is_open:
+                account.close()
         return []
 
     def _new(self, request: EngineRequest, account: Account) -> EngineSession:

@@ -20,9 +20,13 @@ import h11
 from imageserver.errors import Refusal
 from imageserver.limits import Limits, note
 from imageserver.transport import hub
+from imageserver.transport.budget import FULL, Account
 from imageserver.transport.fairness import Turn
 from imageserver.transport.http import strictness
 from imageserver.transport.http.sending import send_all
+
+Clock = Callable[[], float]
+"""Monotonic seconds."""
 
 READ_BYTES = 64 * 1024
 
@@ -40,19 +44,20 @@ class ChannelState(enum.Enum):
 class HttpChannel:
     """One connection's side of HTTP. `sock` may be exchanged for a TLS one before anything was read.
 
-    `log` takes one line at a time.
+    `log` takes one line at a time; to `account` a head is charged that has come in part.
     """
 
     __slots__ = (
-        "_chunks", "_clock", "_events", "_limits", "_turn",
+        "_chunks", "_clock", "_events", "_head", "_limits", "_turn",
         "keep_alive_asked", "log", "method", "peer", "sock", "state",
     )  # fmt: skip
 
     def __init__(
-        self, sock: hub.Socket, peer: str, limits: Limits, clock: Callable[[], float], log: Callable[[str], None]
+        self, sock: hub.Socket, peer: str, limits: Limits, clock: Clock, log: Callable[[str], None], account: Account
     ) -> None:
         self.sock, self.peer, self.log = sock, peer, log
         self._limits, self._clock, self._turn = limits, clock, Turn(clock)
+        self._head = account.charge("heads")  # of requests whose heads take more than one read
         self._events = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.max_header_bytes)
         self._chunks: strictness.ChunkedFraming | None = None
         """Of the body that is being read, if that comes in chunks."""
@@ -76,7 +81,10 @@ class HttpChannel:
             if self._events.trailing_data[0]:  # it may have come with the one before
                 event = self._parse()
             if event is h11.NEED_DATA:
-                event = self._wait_for_head()
+                try:
+                    event = self._wait_for_head()
+                finally:
+                    self._head.set(0)
             if not isinstance(event, h11.Request):
                 return None  # the client closed, or asked for nothing in time
             self.method, values = event.method.decode("ascii"), dict(event.headers)
@@ -184,6 +192,8 @@ class HttpChannel:
         while event is h11.NEED_DATA:
             if fresh and self._events.trailing_data[0]:
                 fresh, end = False, clock() + limits.header_time
+                if not self._head.set(limits.max_header_bytes):
+                    raise Refusal(503, FULL, log=False)
             try:
                 event = self.next_event(end - clock())
             except TimeoutError:

@@ -55,7 +55,7 @@ class HttpConnection:
 
     def __init__(self, site: Site, sock: hub.Socket, peer: str, port: int) -> None:
         self._site, self._port = site, port
-        self._channel = HttpChannel(sock, peer, site.limits, site.clock, site.log)
+        self._channel = HttpChannel(sock, peer, site.limits, site.clock, site.log, site.budget.account(peer))
 
     @property
     def idle(self) -> bool:
