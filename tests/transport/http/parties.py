@@ -56,10 +56,10 @@ global
 defaults
     mode http
     timeout connect 5s
-    timeout client 2s
-    timeout server 5s
-    timeout http-request 1s
-    timeout http-keep-alive 1s
+    timeout client 5s
+    timeout server 20s
+    timeout http-request 4s
+    timeout http-keep-alive 4s
     option http-keep-alive
     http-reuse always
 frontend public
@@ -93,7 +93,7 @@ class Party:
     `letter` begins the tags of its requests. `quiet`: seconds after which it says no more.
     """
 
-    def __init__(self, letter: str, port: int, process: subprocess.Popen[str], quiet: float = 20.0) -> None:
+    def __init__(self, letter: str, port: int, process: subprocess.Popen[str], quiet: float = 40.0) -> None:
         self.letter, self.port, self.quiet = letter, port, quiet
         self._process = process
 
@@ -171,7 +171,7 @@ def gunicorn(folder: Path) -> Party:
         return int(found[1]) if found and "Booting worker" in text else 0
 
     _wait_for(port, process)
-    return Party("g", port(), process, quiet=3.0)
+    return Party("g", port(), process, quiet=6.0)
 
 
 def nginx(folder: Path, behind: int) -> Party:
@@ -183,7 +183,7 @@ def nginx(folder: Path, behind: int) -> Party:
         (r"listen (443|\[::\]).*\n", ""), (r"ssl_.*\n", ""), (r"listen 80 ", f"listen 127.0.0.1:{port} "),
         (r"rate=200r/s", "rate=100000r/s"), (r"burst=400", "burst=10000"),
         (r"127\.0\.0\.1:8080", f"127.0.0.1:{behind}"),
-        (r"(client_\w+_timeout|keepalive_timeout|send_timeout) \d+s", r"\1 1s"),
+        (r"(client_\w+_timeout|keepalive_timeout|send_timeout) \d+s", r"\1 4s"),
     ]:  # fmt: skip
         text, count = re.subn(pattern, replacement, text)
         assert count, pattern

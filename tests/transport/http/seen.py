@@ -46,7 +46,7 @@ def main() -> None:
     from imageserver.transport import hub
     from imageserver.transport.http.server import HttpServer
 
-    limits = Limits(header_time=1.0, body_grace=1.0, keep_alive_time=2.0, drain_time=1.0)
+    limits = Limits(header_time=4.0, body_grace=4.0, keep_alive_time=10.0, drain_time=4.0)
     server = HttpServer(hub.listen("127.0.0.1", 0), limits, log=lambda _line: None)
     server.route("", application)
     print(server.port, flush=True)
