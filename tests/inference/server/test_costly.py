@@ -192,6 +192,15 @@ def test_a_batch_that_ended_a_worker_is_taken_apart_and_the_picture_found(runnin
     assert running.engine.models["fragile"].state == "ready"
     assert "tried again in" in running.ask(picture(FATAL), "address 10.1.1.1", "fragile")
     assert running.ask(picture(11), f"address 10.1.0.{FATAL}", "fragile") == "11"
+    restarts = metrics.WORKER_RESTARTS.total()
+    again = running.submit(picture(FATAL, 80), f"address 10.1.0.{FATAL}", "fragile")
+    innocent = running.submit(picture(12), "address 10.1.0.10", "fragile")
+    until(lambda: again.results and innocent.results)
+    assert "ended while 'fragile' ran on this picture" in again.said
+    assert (innocent.said, innocent.losses) == ("12", 0), "what that sender has there runs alone for a while"
+    assert metrics.WORKER_RESTARTS.total() == restarts + 1
+    assert "takes more in" in running.ask(picture(11), f"address 10.1.0.{FATAL}", "fragile")
+    assert running.ask(picture(11), f"address 10.1.0.{FATAL}") == "11", "at other models nothing is put off"
 
 
 def test_who_has_much_decoded_has_it_decoded_apart_and_others_have_the_worker(

@@ -2,7 +2,8 @@
 
 A batch that ended a worker is taken apart: each of its sources is a *suspect*, and what it sends next is decoded in
 the process of the costly pictures and then runs alone. A picture that is answered so clears its source. One under
-which the worker ends again is found: it is put off, and after the second such its sender at that model.
+which the worker ends again is found: it is put off, and after the second such its sender at that model. For a
+minute all that its sender has there runs alone.
 
 And who has so much decoded that others feel it (load.py) has all that is larger than a phone's frame decoded apart.
 """
@@ -26,7 +27,9 @@ from imageserver.limits import Limits
 MOST = 1000
 """Sources that are remembered; the oldest are forgotten for newer ones."""
 SMALL_BODY = 64 * 2**10
-"""Bytes of a request's body that is not looked into here."""
+"""Bytes of a picture or request that is not looked into here, and passes for an ordinary one."""
+START = 4096
+"""Bytes of a picture that are looked at for its size."""
 REDUCED = 16
 """A JPEG is decoded at a quarter of its sides or less where that is much."""
 
@@ -118,8 +121,8 @@ class Isolation:
             self._put_off.prune(self._clock())
             for source in [source for source in self._suspects if not source.wanted]:
                 del self._suspects[source]
-            trouble = self._suspects or self._put_off.pictures or self._put_off.owners
-            self.active = bool(trouble) or self._load.any_heavy(self._clock())
+            trouble = bool(self._suspects) or not self._put_off.empty
+            self.active = trouble or self._load.any_heavy(self._clock())
 
     def admits(self, model: SharedModel, turn: QueuedSource, work: Work) -> bool:
         """Whether the picture may run now, if need be alone; one that may not is answered or decoded apart first."""
@@ -127,10 +130,11 @@ class Isolation:
         left = self._put_off.picture(work.original or work.data, now)
         if left:
             return _refuse(turn, work, f"the worker ended with this picture; it is tried again in {left:.0f} s")
-        if left := self._put_off.owner(_at(model.name, work.owner), now):
+        owner = _at(model.name, work.owner)
+        if left := self._put_off.owner(owner, now):
             sentence = f"the model {model.name!r} ended with several of your pictures; it takes more in {left:.0f} s"
             return _refuse(turn, work, sentence)
-        suspect = turn.source in self._suspects
+        suspect = turn.source in self._suspects or self._put_off.blamed(owner, now)
         heavy = self._load.heavy(work.owner, now)
         if heavy and work.content.startswith(wire.CONTENT_INFERENCE) and len(work.data) >= wire.NOTABLE_COST:
             return _refuse(turn, work, "requests as large as this take too much of the server: send fewer a second")
@@ -168,9 +172,9 @@ def _notable(work: Work) -> bool:
     if work.content != wire.CONTENT_IMAGE:
         return len(work.data) > SMALL_BODY
     try:
-        header = image_header.read(work.data)
+        header = image_header.read(memoryview(work.data)[:START])  # no more of it: this holds up the loop
     except PictureError:
-        return False
+        return len(work.data) > SMALL_BODY
     reduced = REDUCED if header.kind == "jpeg" and not header.many_scans else 1
     return header.decoded_bytes >= wire.NOTABLE_COST * reduced
 

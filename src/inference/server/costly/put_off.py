@@ -13,7 +13,7 @@ from typing import Any
 
 from imageserver.inference.shared.wire import Picture
 
-WINDOW = 600.0
+WINDOW, RECENT = 600.0, 60.0
 LONGEST = 3600.0
 MOST = 1000
 """Pictures, and senders, that are remembered; the oldest are forgotten for newer ones."""
@@ -29,6 +29,7 @@ class PutOff:
         self.pictures: dict[Hashable, float] = {}
         """Until when, by the digest; empty nearly always."""
         self.owners: dict[str, float] = {}
+        self._recent = False
         self._blamed: dict[str, tuple[int, float]] = {}
         """How often within the window, and when last."""
 
@@ -52,10 +53,21 @@ class PutOff:
         """The same for the costly pictures of an owner."""
         return _left(self.owners, owner, now)
 
+    def blamed(self, owner: str, now: float) -> bool:
+        """Whether a picture of this owner ended a process within the last `RECENT` seconds."""
+        return owner in self._blamed and now - self._blamed[owner][1] <= RECENT
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody was blamed of late, and nothing is put off; as `prune` found it."""
+        return not (self.pictures or self.owners or self._recent)
+
     def prune(self, now: float) -> None:
         """Forget what is put off no longer."""
         self.pictures = {key: until for key, until in self.pictures.items() if until > now}
         self.owners = {owner: until for owner, until in self.owners.items() if until > now}
+        self._blamed = {owner: entry for owner, entry in self._blamed.items() if now - entry[1] <= WINDOW}
+        self._recent = any(self.blamed(owner, now) for owner in self._blamed)
 
 
 def digest(data: Picture) -> Hashable:
