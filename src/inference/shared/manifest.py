@@ -151,7 +151,9 @@ def read(folder: Path) -> Manifest:
     try:
         text = files.read(file, MAX_BYTES).decode()
         if _DEEP.search(text):
-            raise ManifestError(f"{file}: holds a key of more than {MAX_DEPTH} parts, or dots like one; no key has two")
+            raise ManifestError(
+                f"{file}: holds a key of more than {MAX_DEPTH} parts, or dots that read like one; keys have two at most"
+            )
         data = tomllib.loads(text)
     except OSError as error:
         raise ManifestError(f"{file}: cannot be read: {error.strerror}") from error

@@ -79,7 +79,8 @@ class Jails:
         for folder in self._folders:
             found.append(folder.resolve())
             with contextlib.suppress(OSError):
-                found += [Path(entry.path).resolve() for entry in os.scandir(folder) if entry.is_symlink()]
+                links = [entry.path for entry in os.scandir(folder) if entry.is_symlink()]
+                found += [Path(link).resolve() for link in links if os.path.isdir(link)]  # not one to itself
         return (*dict.fromkeys(map(str, found)), str(self.cache))
 
 
