@@ -13,7 +13,10 @@ from collections.abc import Callable
 from imageserver.transport import hub
 
 TURN_SECONDS = 0.001
-"""How long one connection may run before it lets the others have the loop: with ten busy ones nobody waits 20 ms."""
+"""How long one connection may run before it lets the others have the loop."""
+
+ROUND_SECONDS = 10 * TURN_SECONDS
+"""How long all that never pause may run together before everybody else has a turn: more than ten have shorter ones."""
 
 
 def pause() -> None:
@@ -62,6 +65,9 @@ class Turn:
 
     __slots__ = ("_clock", "_seconds", "_shared", "ends")
 
+    _busy = 0
+    """How many of all have ended their turn, and have the next in this round of the loop."""
+
     def __init__(self, clock: Callable[[], float], shared: SharedTurn | None = None) -> None:
         self._clock, self._shared = clock, shared
         self._seconds = TURN_SECONDS if shared is None else TURN_SECONDS / shared.most
@@ -69,7 +75,10 @@ class Turn:
 
     def begin(self) -> None:
         """Begin anew: others have just had the loop, as they have whenever this one waited."""
-        self.ends = self._clock() + self._seconds
+        seconds = self._seconds
+        if Turn._busy > 9:
+            seconds = min(seconds, ROUND_SECONDS / Turn._busy)
+        self.ends = self._clock() + seconds
 
     def share(self) -> None:
         """When the turn is over, let the others have theirs."""
@@ -78,7 +87,11 @@ class Turn:
 
     def pass_on(self) -> None:
         """End it now: let the others have theirs."""
-        pause()
+        Turn._busy += 1
+        try:
+            pause()
+        finally:
+            Turn._busy -= 1
         if self._shared is not None:
             self._shared.take()
         self.begin()

@@ -113,6 +113,23 @@ def test_a_message_is_handled_before_the_next_is_read(room: Room, monkeypatch: p
     assert sum(1 for _message in messages) == count - 1
 
 
+def test_many_have_shorter_turns(room: Room) -> None:
+    """However many never pause, whoever else is there waits for a hundredth of a second, not for a turn of each."""
+    waits: list[float] = []
+
+    def other() -> None:
+        while len(room.order) < 60 * 20:
+            before = room.now
+            hub.sleep(0)
+            waits.append(room.now - before)
+
+    task = hub.spawn(other)
+    room.run(**{f"flood {number}": 20 for number in range(60)})
+    task.wait()
+    # The first round is over before they know of each other; afterwards each has one message in its turn.
+    assert max(waits[2:-1]) <= 60 * COST + 1e-9
+
+
 def test_bytes_that_make_no_message_end_a_turn_as_well(room: Room) -> None:
     near, far = socket.socketpair()
     room._far.append(far)

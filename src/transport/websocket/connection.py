@@ -228,7 +228,7 @@ class WebSocket:
                 if count is None:
                     hub.wait_readable(self._sock, max(0.001, end - self._clock()))
                 else:
-                    self.incoming.turn.share()
+                    self.incoming.turn.pass_on()
         except (OSError, TimedOut):
             return
 
