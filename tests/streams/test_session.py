@@ -11,11 +11,12 @@ from tests.later import Later
 from tests.running import picture
 
 from imageserver.errors import LimitExceeded, ModelUnavailable, PictureError, Stopping, UnknownModel
-from imageserver.inference.server.stateful.queues import Call
+from imageserver.inference.server.stateful.queues import Call, FrameBudget
 from imageserver.limits import Limits
 from imageserver.streams import merging
 from imageserver.streams.merging import Prediction
-from imageserver.streams.session import END_PATIENCE, LATEST, Session, Sessions, SessionState
+from imageserver.streams.session import END_PATIENCE, LATEST, Session, SessionFrames, Sessions, SessionState
+from imageserver.transport.budget import Budget
 
 DEADLINE = 0.25
 FRAME = picture(suffix=".png")
@@ -283,3 +284,19 @@ def test_silent_sessions_end_and_a_stop_ends_all(later: Later) -> None:
     assert world.models.stopped
     with pytest.raises(Stopping):
         world.open()
+
+
+def test_frames_that_wait_are_charged_to_their_client() -> None:
+    budget = Budget(Limits(memory_share=1000, memory_budget=5000), log=lambda _line: None)
+    everybody = FrameBudget(10_000)
+    frames = SessionFrames(everybody, budget.account("10.0.0.1").charge("frames"))
+    frames.check(600)
+    frames.add(600)
+    assert (everybody.bytes, budget.used) == (600, 600)
+    with pytest.raises(LimitExceeded, match="waits in the server"):
+        frames.check(401)
+    frames.add(-600)
+    frames.check(1000)
+    assert (everybody.bytes, budget.used) == (0, 0)
+    with pytest.raises(LimitExceeded, match="all sessions"):
+        frames.check(10_001)

@@ -12,6 +12,7 @@ from imageserver.inference.server.batching import Source, Work
 from imageserver.limits import Limits
 from imageserver.streams import stream as streams
 from imageserver.streams.stream import Frame, Prediction, Stream, Streams, StreamSubscriber
+from imageserver.transport.budget import SMALL, Budget
 
 
 class Engine:
@@ -250,3 +251,30 @@ def test_people_see_a_streams_own_name_or_its_users() -> None:
     options: dict[str, Any] = {"protocol": "test", "model": "m", "hz": 0.0, "rotate": 0, "subscriber": Client()}
     named = streams.open("another", "alice", "front door", **options)
     assert (named.id, named.user, named.name) == ("another", "alice", "front door")
+
+
+def test_large_frames_are_charged_to_their_client_and_refused_beyond_its_share() -> None:
+    """Two of each stream: one may wait while one runs. It says whose they are."""
+    limits = Limits(memory_share=1_000_000, memory_budget=2_000_000)
+    budget = Budget(limits, log=lambda _line: None)
+    account, engine = budget.account("10.0.0.1"), Engine()
+    streams = Streams(engine, limits)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"protocol": "test", "model": "m", "hz": 0.0, "rotate": 0, "subscriber": Client()}
+    first, second = (streams.open(key, "alice", account=account, **options) for key in ("one", "two"))
+    first.offer(bytes(SMALL))
+    assert budget.used == 0, "small ones are not counted"
+    first.offer(bytes(300_000))
+    first.offer(bytes(200_000))
+    assert budget.used_for == {"frames": 600_000}
+    with pytest.raises(LimitExceeded, match="waits in the server"):
+        second.offer(bytes(201_000))
+    assert (second.received, second.refused) == (1, 1)
+    second.offer(bytes(199_000))
+    account.belongs_to("anna")
+    source, work = engine.turn()
+    assert work is not None
+    assert work.owner == "user anna"
+    source.answered(work, {"label": "x"})
+    assert budget.used == 398_000, "what waits for nothing gives its room back"
+    second.close()
+    assert budget.used == 0
