@@ -59,6 +59,25 @@ def json(target: Target) -> None:
     request(target, "POST", "/socket.io/?EIO=4&transport=polling&sid=nobody", filled(b"", b"4\x1e"))
 
 
+@attack("forms", "the same bodies as pictures by PUT to /snippets/, which the server takes apart itself")
+def forms(target: Target) -> None:
+    login = basic() if target.guarded else {}
+    for headers, body in (*BODIES, (JSON, filled(b"[", b"[],", b"1]")), (JSON, filled(b"[", b'"ab",', b"1]"))):
+        request(target, "PUT", "/snippets/1/", body, **headers, **login)
+
+
+@attack("values", "headers of 30 KB that are taken apart, and queries of thousands of fields")
+def values(target: Target) -> None:
+    for kind in ("a,", "a;q=0.5,", "a/b;x=y,"):
+        request(target, "GET", "/", Accept=("text/html," + kind * 15_000)[:30_000])
+    for parameter in ('a="\\', ";a*=b'", "a;a*0=b;"):
+        kind = ("multipart/form-data;" + parameter * 6000)[:30_000]
+        request(target, "PUT", "/snippets/1/", b"x" * 100, Content_Type=kind, **basic())
+    for field in ("a=%ff&", "a&", "%25"):
+        request(target, "GET", "/snippets/?" + (field * 4000)[:8000], **basic())
+        request(target, "GET", "/socket.io/?EIO=4&transport=polling&" + (field * 4000)[:8000])
+
+
 @attack("json-at-once", "16 clients, each with a body of 15 MiB of JSON for /v2")
 def json_at_once(target: Target) -> None:
     login = basic() if target.guarded else {}
