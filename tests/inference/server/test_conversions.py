@@ -103,19 +103,49 @@ def test_a_server_that_stops_ends_it(watched: Watched) -> None:
     assert errors == ["the conversion ended by signal SIGKILL", "the server is stopping"]
 
 
-def test_its_code_can_write_the_cache_and_nothing_else(watched: Watched) -> None:
+@pytest.mark.parametrize(
+    ("made", "taken"),
+    [
+        ({"tiny-" + "0" * 24: ["model.xml", "report.json"]}, True),
+        ({"tiny-" + "0" * 24: ["model.xml"], ".tiny.lock": None}, True),
+        ({"other-" + "0" * 24: ["model.xml"]}, False),
+        ({"tiny-0": ["model.xml"]}, False),
+        ({"tiny-" + "0" * 24: None}, False),
+        ({"tiny-" + "0" * 24: ["folder/model.xml"]}, False),
+    ],
+)
+def test_no_conversion_makes_what_another_model_loads(tmp_path: Path, made: dict[str, Any], taken: bool) -> None:
+    room, cache = tmp_path / "room", tmp_path / "cache"
+    cache.mkdir()
+    for name, inside in made.items():
+        for file in inside or []:
+            (room / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (room / name / file).write_text("made")
+        if inside is None:
+            room.mkdir(exist_ok=True)
+            (room / name).write_text("no folder")
+    if taken:
+        conversions.take_over(room, cache, "tiny")
+    else:
+        with pytest.raises(OSError, match="made something else"):
+            conversions.take_over(room, cache, "tiny")
+    assert [path.name for path in cache.iterdir()] == (["tiny-" + "0" * 24] if taken else [])
+
+
+def test_its_code_can_write_neither_models_nor_the_cache(watched: Watched) -> None:
     """The architecture of a network is somebody's code as well."""
     beside = watched.models / "planted"
+    targets = [beside, watched.cache / "planted", watched.models / "curious" / "model.toml"]
     code = f"""
 from pathlib import Path
 refused = 0
-for path in ({json.dumps(str(beside))}, {json.dumps(str(watched.models / "curious" / "model.toml"))}):
+for path in {json.dumps([str(target) for target in targets])}:
     try:
         Path(path).write_text("mine")
     except PermissionError:
         refused += 1
-raise ImportError(f"{{refused}} of 2 refused")
+raise ImportError(f"{{refused}} of 3 refused")
 """
     said = watched.over(limit=110.0).convert(watched.model("curious", code))
-    assert "2 of 2 refused" in said
+    assert "3 of 3 refused" in said
     assert not beside.exists()

@@ -1,14 +1,21 @@
-"""Conversions of models that workers ask for: each in a process of its own, one at a time, for whoever wants it."""
+"""Conversions of models that workers ask for: each in a process of its own, one at a time, for whoever wants it.
+
+A network's architecture is somebody's code as well, so the process writes into an empty folder and not into the cache;
+what it has made is put there from here, under no other model's name.
+"""
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Callable
 from pathlib import Path
 
-from imageserver import metrics
+from imageserver import files, metrics
 from imageserver.inference.server.child_process import ChildProcess
 from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.shared import conversion_cache
+from imageserver.jail import scratch
 from imageserver.transport import hub
 
 
@@ -66,15 +73,25 @@ class Conversions:
         if self._stopping:
             conversion.error = "the server is stopping"
             return
+        try:
+            with files.making(self._jails.cache, ".converting-") as room:
+                conversion.error = self._run_in(folder, room)
+                if not conversion.error:
+                    hub.in_thread(take_over, room, self._jails.cache, folder.name)
+                hub.in_thread(scratch.remove, room)
+        except OSError as error:
+            conversion.error = f"the cache of converted models cannot be written: {error.strerror}"
+
+    def _run_in(self, folder: Path, room: Path) -> str:
         said: list[str] = []
         ended = hub.Event()
         process = self._process = ChildProcess(
             f"conversion of {folder.name}",
             "inference.convert.process",
-            ["--models-cache", str(self._jails.cache), "--folder", str(folder)],
+            ["--models-cache", str(room), "--folder", str(folder)],
             lambda message: said.append(message["error"]),
             ended.set,
-            jail=self._jails.conversion(folder),
+            jail=self._jails.conversion(folder, room),
         )
         if not ended.wait(self._limit):
             metrics.LIMITS_HIT.inc("conversion-limit")
@@ -84,6 +101,21 @@ class Conversions:
             ended.wait()
         self._process = None
         if said:
-            conversion.error = said[0][:1000]
-        elif process.exit_text != "exit code 0":
-            conversion.error = f"the conversion ended by {process.exit_text}"
+            return said[0][:1000]
+        return "" if process.exit_text == "exit code 0" else f"the conversion ended by {process.exit_text}"
+
+
+def take_over(room: Path, cache: Path, name: str) -> None:
+    """Put what a conversion of the model `name` has made in `room` into the cache. OSError: it is no entry of it."""
+    for entry in room.iterdir():
+        if entry.name.startswith("."):
+            continue  # its lock
+        named = re.fullmatch(re.escape(name) + "-[0-9a-f]{24}", entry.name)
+        if not named or not entry.is_dir() or entry.is_symlink() or not all(map(_is_plain, entry.iterdir())):
+            raise OSError(errno.EINVAL, f"the conversion of {name} made something else")
+        files.publish(entry, cache / entry.name)
+    conversion_cache.prune(cache, name)
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()

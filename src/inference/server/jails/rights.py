@@ -56,10 +56,10 @@ class Jails:
         memory = int(wishes.memory_gib * GIB) if wishes.memory_gib and self._memory else self._memory
         return replace(self.shared(), read=read, memory=memory, network=wishes.network, processes=wishes.processes)
 
-    def conversion(self, folder: Path) -> Jail:
-        """Of the process that converts the model in `folder` for the cache."""
+    def conversion(self, folder: Path, room: Path) -> Jail:
+        """Of the process that converts the model in `folder` and puts it into `room`."""
         shared = self.shared()
-        return replace(shared, read=(*shared.read, str(folder)), write=(str(self.cache),), largest_file=0)
+        return replace(shared, read=(*shared.read, str(folder)), write=(str(room),), largest_file=0)
 
     def training(self, read: Sequence[Path], write: Path) -> Jail:
         """Of a training that reads its data, writes a version of a model, and converts it for the cache."""
