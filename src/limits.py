@@ -137,7 +137,7 @@ class Limits:
         help="headers of a request, and of what follows a body in chunks",
     )
     max_header_value: int = _limit(
-        _CONNECTIONS, 2 * KIB, "bytes", 256, 32 * KIB, label="header_value_bytes",
+        _CONNECTIONS, 4 * KIB, "bytes", 256, 32 * KIB, label="header_value_bytes",
         help="value of a header that is taken apart: Accept, Authorization, Content-Type, X-Forwarded-For",
     )
     max_query_fields: int = _limit(

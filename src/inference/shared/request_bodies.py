@@ -123,7 +123,7 @@ def _without_long_texts(data: bytes | bytearray, pause: Callable[[], None]) -> t
         if end < 0:
             raise BodyError("the body is no valid JSON: a text in it has no end")
         is_long = begin >= 0 and end - begin > _LONG
-        stop = begin if is_long else end + 1
+        stop = begin if is_long else end + 1  # up to there it is copied
         if len(beside) + stop - at > MAX_JSON_BESIDE or marks > MAX_MARKS:
             raise BodyError(f"the body's JSON has too much beside the picture: at most {MAX_JSON_BESIDE} bytes")
         beside += data[at:stop]
@@ -252,7 +252,8 @@ def from_multipart(data: Bytes, boundary: str, pause: Callable[[], None] = _go_o
         begin, is_file = _part(data, at)
         end, at = _next(data, delimiter, begin - 1, pause)
         if is_file:
-            end -= data[end - 1 : end] == b"\r"
+            if data[end - 1 : end] == b"\r":
+                end -= 1
             return memoryview(data)[begin : max(begin, end)]
     raise BodyError(f"the form has more than {MAX_PARTS} parts")
 
