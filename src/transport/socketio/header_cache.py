@@ -11,7 +11,9 @@ from typing import Any
 
 MOST_HEADERS = 512
 LONGEST_HEADER = 1024
-"""In bytes. A longer header, or one of more kinds than are kept, is parsed each time."""
+"""In bytes. A longer header is parsed each time."""
+MOST_PARTS = 64
+"""Lists and objects in a header that is kept: those of hundreds of headers are a burden for the collector."""
 
 _HEADER = re.compile(rb"45(\d{1,9})-(/[^,]*,)?(\d{1,15})?(\[.*)", re.DOTALL)
 
@@ -64,7 +66,7 @@ def _filled(value: Any, attachments: list[bytes]) -> Any:
 
 
 class HeaderCache:
-    """The headers seen so far, at most `MOST_HEADERS`; when there are more, it begins anew."""
+    """The headers seen so far, at most `MOST_HEADERS`; when there are more, the oldest gives way."""
 
     def __init__(self) -> None:
         self._exact: dict[bytes, EventHeader] = {}
@@ -89,11 +91,12 @@ class HeaderCache:
     def learn(self, raw: bytes, header: EventHeader) -> None:
         """Keep what a header that was parsed says."""
         found = _HEADER.fullmatch(raw) if len(raw) <= LONGEST_HEADER else None
-        if found is None:
+        if found is None or raw.count(b"[") + raw.count(b"{") > MOST_PARTS:
             return
         if len(self._by_rest) >= MOST_HEADERS:
-            self._exact.clear()
-            self._by_rest.clear()
+            del self._by_rest[next(iter(self._by_rest))]
+        if len(self._exact) >= MOST_HEADERS:
+            del self._exact[next(iter(self._exact))]
         count, namespace, number, rest = found.groups(b"")
         self._by_rest[count, namespace, rest] = header
         if not number:

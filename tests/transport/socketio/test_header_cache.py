@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from imageserver.transport.socketio.header_cache import LONGEST_HEADER, MOST_HEADERS, EventHeader, HeaderCache
+from imageserver.transport.socketio.header_cache import (
+    LONGEST_HEADER,
+    MOST_HEADERS,
+    MOST_PARTS,
+    EventHeader,
+    HeaderCache,
+)
 
 PLACE = {"_placeholder": True, "num": 0}
 
@@ -69,6 +75,9 @@ def test_what_is_kept_is_bounded() -> None:
     long = header(["x" * LONGEST_HEADER, PLACE])
     forms.learn(long, EventHeader("/", "event", ["x" * LONGEST_HEADER, PLACE], 1))
     assert forms.find(long) is None
+    many = header([[[]] * MOST_PARTS, PLACE])
+    forms.learn(many, EventHeader("/", "event", [[[]] * MOST_PARTS, PLACE], 1))
+    assert forms.find(many) is None
 
 
 @pytest.mark.parametrize("raw", [b'42["event",1]', b"2", b"", b"451-", b'451-/a["event"]', b"\xff\xfe"])
