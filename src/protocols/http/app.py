@@ -18,7 +18,6 @@ from imageserver.protocols.http.rest import Networks
 from imageserver.protocols.http.training import TrainingJobs
 from imageserver.protocols.http.v2 import OpenInference
 from imageserver.streams.stream import Streams
-from imageserver.transport import hub
 from imageserver.web.application import Application
 from imageserver.web.requests import Request, Response, answer
 
@@ -44,15 +43,13 @@ class Documents:
     @operation("GET", "/openapi.json", tag="About this service", answers={200: "AnyObject"})
     def document(self, request: Request) -> Response:
         """This interface as an OpenAPI 3.1 document."""
-        # In a thread: a disk is asked which weights there are, and a thousand models make a long text.
-        return hub.in_thread(lambda: answer(self._document(request)))
+        return answer(self._document(request))
 
     @operation("GET", "/docs", tag="About this service", answers={200: "Html"})
     def docs(self, request: Request) -> Response:
         """This interface as a page."""
         headers = {"Content-Security-Policy": page.POLICY}
-        text = hub.in_thread(lambda: page.render(self._document(request)))
-        return Response(text, mimetype="text/html", headers=headers)
+        return Response(page.render(self._document(request)), mimetype="text/html", headers=headers)
 
     def _document(self, request: Request) -> dict[str, Any]:
         names = [manifest.name for manifest in self._models.listed()]
