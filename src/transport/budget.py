@@ -81,7 +81,8 @@ class Budget:
     def fits(self, owner: str, admitted: bool, more: int) -> bool:
         """Whether `owner` may have so many bytes more. One who may not is counted."""
         mine = self._used_by.get(owner, 0) + more
-        if self.used + more > self.total:
+        # Nobody has more than is left for all others: a few who want all they can get leave room for the next one.
+        if mine > self.total - self.used - more:
             return self._refuse(owner, mine, "memory_budget")
         if admitted:
             return mine <= self.share or self._refuse(owner, mine, "memory_share")

@@ -13,12 +13,12 @@ from imageserver.transport.memory import memory_of_machine
 
 
 class Run:
-    """A budget of 1000 bytes, with shares of 400 and 200 bytes for strangers."""
+    """A budget of 2000 bytes, with shares of 400 and 200 bytes for strangers."""
 
     def __init__(self, *, login_required: bool = False) -> None:
         self.lines: list[str] = []
         self.now = 0.0
-        limits = Limits(memory_budget=1000, memory_share=400, memory_strangers=200)
+        limits = Limits(memory_budget=2000, memory_share=400, memory_strangers=200)
         self.budget = Budget(limits, login_required=login_required, log=self.lines.append, clock=lambda: self.now)
 
     def account(self, address: str = "10.0.0.1", used: int = 0) -> Account:
@@ -38,21 +38,21 @@ def test_one_address_has_a_share_over_all_its_connections() -> None:
     assert not charge.set(101)
     assert (charge.size, hits("memory_share")) == (0, before + 1)
     assert charge.set(100)
-    assert run.account("10.0.0.2").charge("frames").set(400), "another address has its own"
-    assert run.budget.used == 800
-    assert run.budget.used_for == {"bodies": 300, "frames": 500}
+    assert run.account("10.0.0.2").charge("frames").set(300), "another address has its own"
+    assert run.budget.used == 700
+    assert run.budget.used_for == {"bodies": 300, "frames": 400}
     first.close()
     assert charge.set(400)
 
 
-def test_all_together_have_the_total() -> None:
+def test_all_together_have_the_total_and_leave_room_for_the_next_one() -> None:
     run, before = Run(), hits("memory_budget")
-    for number in range(2):
-        run.account(f"10.0.0.{number}", 400)
-    charge = run.account("10.0.0.9").charge("bodies")
-    assert not charge.set(201)
-    assert hits("memory_budget") == before + 1
-    assert charge.set(200)
+    for number, most in enumerate((400, 400, 400, 400, 200, 100, 50)):
+        charge = run.account(f"10.0.0.{number}").charge("bodies")
+        assert not charge.set(most + 1)
+        assert charge.set(most)
+    assert hits("memory_budget") == before + 4, "the first three ran into their shares"
+    assert run.budget.used == 1950
 
 
 def test_less_is_always_possible_and_close_gives_everything_back() -> None:
