@@ -29,6 +29,9 @@ seldom: with 256 KB half as many frames of 40 KB came through, although those st
 LONG_BYTES = 64 * 1024
 """An incomplete frame above this gets memory of its own, which the next reads fill directly."""
 
+LONG_READ_BYTES = 256 * 1024
+"""What one read may bring of such a frame: the memory is new, and a hundred clients may have one each."""
+
 _SHORT = struct.Struct(">H")
 _LONG = struct.Struct(">Q")
 _KEY = struct.Struct("<I")
@@ -143,7 +146,7 @@ class Receiver:
     def room(self, chunk: Chunk) -> memoryview:
         """Where the next bytes belong. Read into it, then call `parse` with the same chunk and the count."""
         if self._long is not None:
-            return self._long.view[self._long_at : self._long_frame[1]]
+            return self._long.view[self._long_at : min(self._long_at + LONG_READ_BYTES, self._long_frame[1])]
         start = len(self._rest)
         chunk.view[:start] = self._rest
         return chunk.view[start : chunk.size]

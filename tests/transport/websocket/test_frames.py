@@ -8,7 +8,17 @@ import pytest
 
 from imageserver.errors import ProtocolError
 from imageserver.transport.websocket import frames
-from imageserver.transport.websocket.frames import BINARY, CLOSE, FRAGMENT, PING, TEXT, Chunk, CloseCode, Receiver
+from imageserver.transport.websocket.frames import (
+    BINARY,
+    CLOSE,
+    FRAGMENT,
+    LONG_READ_BYTES,
+    PING,
+    TEXT,
+    Chunk,
+    CloseCode,
+    Receiver,
+)
 
 KEY = b"\x37\xfa\x21\x3d"  # of the examples in section 5.7
 
@@ -87,6 +97,16 @@ def test_violations(data: bytes, code: int, pieces: int) -> None:
         receive(data, pieces, limit=1000)
     assert broken.value.code == code
     assert broken.value.limit == ("max_message_bytes" if code == CloseCode.MESSAGE_TOO_BIG else "")
+
+
+def test_a_read_is_as_long_as_a_turn_allows() -> None:
+    """Of a long frame the kernel may have many megabytes."""
+    receiver, chunk = Receiver(1 << 24, lambda: 1.0), Chunk()
+    beginning = frames.frame_header(BINARY, 1 << 24)
+    data = beginning[:1] + bytes([beginning[1] | 0x80]) + beginning[2:] + bytes(4)
+    receiver.room(chunk)[: len(data)] = data
+    assert list(receiver.parse(chunk, len(data))) == []
+    assert len(receiver.room(chunk)) == LONG_READ_BYTES
 
 
 def test_incomplete_messages_are_dated() -> None:
