@@ -78,7 +78,7 @@ def descriptions(mark):
         "data-from-elsewhere": functional(called("keras.datasets.mnist", "load_data", path=str(mark))),
         "load": functional(called("keras.models", "load_model", str(source), safe_mode=False)),
         "picture": functional(called("keras.utils", "save_img", str(mark), [[[[0]]]])),
-        "compiled": {**sequential(), "compile_config": {"loss": lambda_layer(mark)}},
+        "compiled": sequential({**sequential(), "compile_config": {"loss": lambda_layer(mark)}}),
     }
 
 

@@ -77,6 +77,11 @@ def test_layers_that_model_py_registered_are_let_in():
         untrusted.check_config(json.dumps(own), ())
 
 
+def test_a_loss_of_ones_own_is_left_out_and_let_in():
+    loss = {"module": "__main__", "class_name": "MyLoss", "config": {}, "registered_name": "MyLoss"}
+    untrusted.check_config(json.dumps({**hostile.sequential(), "compile_config": {"loss": loss}}), ())
+
+
 @pytest.mark.parametrize(
     "named",
     [

@@ -92,6 +92,8 @@ def check_config(text: bytes | str, registered: Collection[str]) -> None:
         described = json.loads(text)
     except RecursionError as error:
         raise ValueError("its description is nested too deeply") from error
+    if isinstance(described, dict):
+        described.pop("compile_config", None)  # the loss and optimiser, often of one's own: loading leaves them out
     for part in _tables(described):
         _check_named(part, registered)
 
