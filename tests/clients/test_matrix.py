@@ -29,6 +29,7 @@ def run(command: list[str], way: str) -> None:
     assert json.loads(done.stdout)["transport"] == expected
 
 
+@pytest.mark.sends_large
 @pytest.mark.parametrize("way", TRANSPORTS)
 @pytest.mark.parametrize("package", ["socket.io-client-2", "socket.io-client"])
 def test_javascript(clients_port: int, package: str, way: str) -> None:
@@ -38,6 +39,7 @@ def test_javascript(clients_port: int, package: str, way: str) -> None:
     run([node, "client.js", str(clients_port), package], way)
 
 
+@pytest.mark.sends_large
 @pytest.mark.parametrize("way", TRANSPORTS)
 @pytest.mark.parametrize("environment", ["clients-python4", "clients-python5"])
 def test_python(clients_port: int, environment: str, way: str) -> None:
