@@ -75,7 +75,7 @@ class Limits:
         help="most bytes of a picture once it is decoded: width x height x channels x bytes of a sample",
     )
     costly_bytes: int = _limit(
-        _PICTURES, 24 * MIB, "bytes", MIB, 2**40,
+        _PICTURES, 48 * MIB, "bytes", MIB, 2**40,
         help="bytes of decoded pictures that a worker makes at once; larger ones are decoded in a process of their own",
     )
     decode_time: float = _limit(

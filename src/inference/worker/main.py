@@ -158,7 +158,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-bytes", type=int, default=16 * 2**20, help="largest picture, in bytes")
     parser.add_argument("--max-pixels", type=int, default=50_000_000, help="largest picture, in pixels")
     parser.add_argument("--max-decoded-bytes", type=int, default=192 * 2**20, help="largest picture, in bytes decoded")
-    parser.add_argument("--costly-bytes", type=int, default=24 * 2**20, help="what a batch may cost to decode")
+    parser.add_argument("--costly-bytes", type=int, default=48 * 2**20, help="what a batch may cost to decode")
     return parser
 
 

@@ -27,7 +27,6 @@ _LENGTH = re.compile(rb"[ \t]*[0-9]{1,19}[ \t]*")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;%b(?:=(?:%b|%b))?)*\r\n" % (_TOKEN, _TOKEN, _QUOTED))
 _TRAILER_LINE = re.compile(rb"(%b):[\t \x21-\x7e\x80-\xff]*\r\n" % _TOKEN)
 
-_NO_BODY = (b"GET", b"HEAD")
 _NO_TRAILERS = frozenset(
     b"authorization connection content-encoding content-length content-range content-type cookie expect host "
     b"keep-alive proxy-connection te trailer transfer-encoding upgrade".split()
@@ -102,12 +101,8 @@ def _check_body(request: h11.Request, values: dict[bytes, bytes], limits: Limits
             raise doubt("it has both Content-Length and Transfer-Encoding")
         if request.http_version == b"1.0":
             raise doubt("there is no Transfer-Encoding in HTTP/1.0")
-    elif length is None or not (size := int(length)):
-        return
-    elif size > limits.max_body_bytes:
+    elif length is not None and int(length) > limits.max_body_bytes:
         raise Refusal(413, f"A request body may have {limits.max_body_bytes} bytes.", "max_body_bytes")
-    if request.method in _NO_BODY:
-        raise doubt("a GET or HEAD has a body: what it asks for belongs into the path and the query")
 
 
 def _check_target(method: bytes, target: bytes, host: bytes | None) -> None:
