@@ -101,8 +101,12 @@ def _check_body(request: h11.Request, values: dict[bytes, bytes], limits: Limits
             raise doubt("it has both Content-Length and Transfer-Encoding")
         if request.http_version == b"1.0":
             raise doubt("there is no Transfer-Encoding in HTTP/1.0")
-    elif length is not None and int(length) > limits.max_body_bytes:
+    elif length is None or not (size := int(length)):
+        return
+    elif size > limits.max_body_bytes:
         raise Refusal(413, f"A request body may have {limits.max_body_bytes} bytes.", "max_body_bytes")
+    if request.method == b"GET" and values.get(b"upgrade", b"").lower() == b"websocket":
+        raise doubt("it asks for a WebSocket and has a body, whose bytes could be read as frames")
 
 
 def _check_target(method: bytes, target: bytes, host: bytes | None) -> None:
