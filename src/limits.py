@@ -59,45 +59,8 @@ SHORTEST, HOUR, DAY = 0.05, 3600.0, 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
-    """Every limit with its value: sizes in bytes, times in seconds."""
-
-    max_frame_bytes: int = _limit(
-        _PICTURES, 16 * MIB, "bytes", 1024, 32 * MIB,
-        help="largest file of a picture",
-    )
-    max_pixels: int = _limit(
-        _PICTURES, 50_000_000, "count", 1, MANY,
-        help="most pixels of a picture, width times height",
-    )
-    max_decoded_bytes: int = _limit(
-        _PICTURES, 192 * MIB, "bytes", MIB, 2**40,
-        help="most bytes of a picture once it is decoded: width x height x channels x bytes of a sample",
-    )
-    costly_bytes: int = _limit(
-        _PICTURES, 48 * MIB, "bytes", MIB, 2**40,
-        help="bytes of decoded pictures that a worker makes at once; larger ones are decoded in a process of their own",
-    )
-    decode_time: float = _limit(
-        _PICTURES, 10.0, "seconds", 1, HOUR,
-        help="processor time that such a picture may take to decode",
-    )
-    costly_queue: int = _limit(
-        _PICTURES, 64, "count", 1, MANY,
-        help="such pictures of one user or address that may wait; of all together 16 times as many",
-    )
-    put_off_time: float = _limit(
-        _PICTURES, 30.0, "seconds", 0, DAY,
-        help="time for which a picture that ended a process is refused, and costly ones of who sends several such",
-    )
-    max_requests: int = _limit(
-        _PICTURES, 256, "count", 1, MANY,
-        help="single pictures, each of which gets an answer, that may wait for a model",
-    )
-    session_bytes: int = _limit(
-        _PICTURES, 512 * MIB, "bytes", MIB, 2**40,
-        help="frames of all sessions together that may wait for models",
-    )
+class ClientLimits:
+    """What every client may take, whatever it wants: logins, connections, messages and memory."""
 
     login_queue: int = _limit(
         _LOGINS, 256, "count", 1, MANY,
@@ -259,6 +222,49 @@ class Limits:
         help="with --auth, what of it all those together may have who have not logged in; one address has three "
         "quarters (a picture of 16M, as text)",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits(ClientLimits):
+    """Every limit with its value: sizes in bytes, times in seconds."""
+
+    max_frame_bytes: int = _limit(
+        _PICTURES, 16 * MIB, "bytes", 1024, 32 * MIB,
+        help="largest file of a picture",
+    )
+    max_pixels: int = _limit(
+        _PICTURES, 50_000_000, "count", 1, MANY,
+        help="most pixels of a picture, width times height",
+    )
+    max_decoded_bytes: int = _limit(
+        _PICTURES, 192 * MIB, "bytes", MIB, 2**40,
+        help="most bytes of a picture once it is decoded: width x height x channels x bytes of a sample",
+    )
+    costly_bytes: int = _limit(
+        _PICTURES, 48 * MIB, "bytes", MIB, 2**40,
+        help="bytes of decoded pictures that a worker makes at once; larger ones are decoded in a process of their own",
+    )
+    decode_time: float = _limit(
+        _PICTURES, 10.0, "seconds", 1, HOUR,
+        help="processor time that such a picture may take to decode",
+    )
+    costly_queue: int = _limit(
+        _PICTURES, 64, "count", 1, MANY,
+        help="such pictures of one user or address that may wait; of all together 16 times as many",
+    )
+    put_off_time: float = _limit(
+        _PICTURES, 30.0, "seconds", 0, DAY,
+        help="time for which a picture that ended a process is refused, and costly ones of who sends several such",
+    )
+    max_requests: int = _limit(
+        _PICTURES, 256, "count", 1, MANY,
+        help="single pictures, each of which gets an answer, that may wait for a model",
+    )
+    session_bytes: int = _limit(
+        _PICTURES, 512 * MIB, "bytes", MIB, 2**40,
+        help="frames of all sessions together that may wait for models",
+    )
+
     list_rows: int = _limit(
         _LISTS, 1000, "count", 1, 10_000,
         help="rows in one answer of a list; a link leads to the next ones",
@@ -273,6 +279,7 @@ class Limits:
         help="memory of its own that each process which runs models may take; "
         "0 is half of the machine's, at least 2 and at most 4 GiB",
     )
+
     ws_send_timeout: float = _limit(
         _SNAP, 10.0, "seconds", 0.1, HOUR,
         help="time for which a client of /ws may leave texts unread before it is dropped",
@@ -286,10 +293,12 @@ class Limits:
         _SNAP, 500_000, "count", 1, MANY,
         help="pictures that are kept of all numbers together; the oldest give way",
     )
+
     session_idle: float = _limit(
         _SESSIONS, 60.0, "seconds", 0.1, DAY,
         help="time without a frame after which a session ends",
     )
+
     training_pictures: int = _limit(
         _TRAINING, 300_000, "count", 1, 10_000_000,
         help="pictures that a training may learn from, and files in the folder of --training-data",
@@ -298,6 +307,7 @@ class Limits:
         _TRAINING, 100, "count", 1, MANY,
         help="clients that may follow trainings at the same time; one address may have a quarter of them",
     )
+
     status_lines: int = _limit(
         _FILES, 100, "count", 1, MANY,
         help="streams of which the log has a line every five seconds; of further ones it has the sums",
@@ -306,6 +316,7 @@ class Limits:
         _FILES, 0, "bytes", 0, 2**62,
         help="size at which the file of --results is renamed, with .1 behind its name, and begun anew; 0 is no limit",
     )
+
     tcp_max_per_host: int = _limit(
         _TCP, 16, "count", 0, MANY,
         help="open connections of one client address; 0 is no limit",
