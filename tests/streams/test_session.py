@@ -20,7 +20,7 @@ from imageserver.transport.budget import Budget
 
 DEADLINE = 0.25
 FRAME = picture(suffix=".png")
-LARGE = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 2500, 4000, 8, 2, 0, 0, 0, 0)
+LARGE = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 5000, 4000, 8, 2, 0, 0, 0, 0)
 
 
 @dataclass
@@ -258,7 +258,7 @@ def test_refused_frames_count_and_change_nothing(later: Later) -> None:
         session.append(b"no picture", 1)
     with pytest.raises(LimitExceeded, match="10001 bytes"):
         session.append(bytes(10_001), 1)
-    with pytest.raises(LimitExceeded, match="takes 30000000 bytes once it is decoded; at most 25165824 are"):
+    with pytest.raises(LimitExceeded, match="takes 60000000 bytes once it is decoded; at most 50331648 are"):
         session.append(LARGE, 1)
     blink.full = True
     with pytest.raises(LimitExceeded, match="full"):
