@@ -68,7 +68,8 @@ class ClientLimits:
     )
     login_time: float = _limit(
         _LOGINS, 30.0, "seconds", SHORTEST, DAY,
-        help="with --auth: time for a Socket.IO connection to log in, after which it ends",
+        help="with --auth: time for a Socket.IO connection to log in, after which it ends; over legacy TCP, where "
+        "keys are asked for, time for AUTH",
     )
     login_threads: int = _limit(
         _LOGINS, 2, "count", 1, 64,

@@ -166,7 +166,7 @@ TCP_CLOSED = _counter(
     "imageserver_tcp_closed_total",
     ("reason",),
     "Connections of the legacy TCP port that ended: bye, left (the client), silent, slow, unknown command, "
-    "refused (AUTH), deaf (replies unread), no room.",
+    "refused (AUTH), no login (in time), deaf (replies unread), no room.",
 )
 TCP_AUTHENTICATIONS = _counter(
     "imageserver_tcp_authentications_total", ("result",), "Signatures checked for AUTH, by result: accepted or refused."

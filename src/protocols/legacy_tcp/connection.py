@@ -12,6 +12,7 @@ from typing import Protocol
 
 from imageserver import metrics
 from imageserver.errors import TimedOut
+from imageserver.limits import hit
 from imageserver.protocols.legacy_tcp.codes import NONCE_BYTES
 from imageserver.protocols.legacy_tcp.intake import ProtocolTimes
 from imageserver.protocols.legacy_tcp.machine import (
@@ -94,6 +95,8 @@ class LegacyConnection:
             self._sock.setblocking(False)
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             reason = self._talk()
+            if reason == "no login":
+                hit("login_time")
             if reason != "left":
                 self._linger()
         except (OSError, TimedOut) as error:

@@ -22,7 +22,7 @@ WINDOW = 20_000
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolTimes:
-    """In seconds. The protocol fixes them; tests shorten them."""
+    """In seconds. The protocol fixes them, but for `login`; tests shorten them."""
 
     silence: float = 20.0
     """Without a complete command, argument or signature; without a byte of a file; without taking a reply."""
@@ -34,6 +34,8 @@ class ProtocolTimes:
     """That each byte of a file adds to it."""
     answer: float = 15.0
     """For a model's answer."""
+    login: float = math.inf
+    """For AUTH, from the accept on, where it is asked for (`--login-time`)."""
 
 
 class Intake:

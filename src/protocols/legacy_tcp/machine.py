@@ -28,6 +28,7 @@ A connection's life is `Step`, and `Conversation._enter` alone changes it:
     AFTER_VGG ──its first byte──▶ COMMAND
     any, but PREDICTING and CHECKING ──too late, or the client has left──▶ CLOSED
     CHECKING and its two before ──refused──▶ CLOSED
+    any that reads, before AUTH ──no login in time──▶ CLOSED
 """
 
 from __future__ import annotations
@@ -134,12 +135,14 @@ class Conversation:
         self._find_model, self._accept_file, self._make_nonce = find_model, accept_file, make_nonce
         self._times = times
         self._nonce = b""
+        self._login_end = math.inf
         self._enter(Step.ACCEPTED)
 
     # ---- what happens to a connection -------------------------------------------------------------------------
 
     def begin(self, now: float) -> list[Action]:
         """The connection is there."""
+        self._login_end = now + self._times.login
         return self._expect(Step.COMMAND, now, codes.GREETING)
 
     @property
@@ -156,6 +159,8 @@ class Conversation:
             self._enter(Step.COMMAND, intake)
         if now > intake.end:
             return self._close("slow")
+        if not self.authenticated and now > self._login_end:
+            return self._close("no login", codes.REFUSED)
         return [] if intake.missing else self._complete(now)
 
     def timed_out(self, now: float) -> list[Action]:

@@ -106,7 +106,7 @@ class LegacyTcp(Listener):
     ) -> None:
         self.shared_turn = SharedTurn(GO_ON_AT_ONCE)
         super().__init__(listener, PROTOCOL, log=log, clock=clock, shared=self.shared_turn)
-        self.times = times or ProtocolTimes()
+        self.times = times or ProtocolTimes(login=limits.login_time)
         self._limits = limits
         self.authenticates = keys is not None
         self.budget = budget or Budget(limits, log=log)

@@ -411,6 +411,17 @@ def test_before_auth_every_other_command_gets_6(command: bytes) -> None:
     assert talk.feed(SIGNED + command).said.startswith(b"?660" + NONCE + b"0")
 
 
+def test_whoever_does_not_log_in_in_time_is_refused_and_closed() -> None:
+    times = ProtocolTimes(login=30)
+    talk = Talk(times=times, authenticated=False).feed(b"MODE").wait(15).feed(b"MODE").wait(14)
+    assert (talk.said, talk.closed) == (b"?66", "")
+    in_time = Talk(times=times, authenticated=False).feed(SIGNED)
+    assert in_time.wait(19).feed(b"MODE").wait(19).feed(b"INCE").closed == ""
+    assert Talk(times=times).feed(b"MODE").wait(19).feed(b"INCE").wait(19).feed(b"MODE").closed == ""
+    talk.wait(2).feed(b"M")
+    assert (talk.said, talk.closed) == (b"?666", "no login")
+
+
 def test_before_auth_bye_gets_6_too_and_closes() -> None:
     for talk in (
         Talk(authenticated=False).feed(b"BYE!"),
