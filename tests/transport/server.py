@@ -249,6 +249,7 @@ def main() -> None:
         )
         hub.spawn(secure.serve)
         ports.append(secure.port)
+    gc.freeze()  # as the real server does: /state collects, and looks at all objects
     print(*ports, flush=True)
     server.serve()
     hub.sleep(0.1)

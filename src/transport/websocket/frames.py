@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import enum
 import hashlib
+import mmap
 import struct
 from collections.abc import Callable, Iterator
 
@@ -31,6 +32,9 @@ LONG_BYTES = 64 * 1024
 
 LONG_READ_BYTES = 256 * 1024
 """What one read may bring of such a frame: the memory is new, and a hundred clients may have one each."""
+
+LARGE_BYTES = 4 * 1024 * 1024
+"""A frame above this takes milliseconds to copy out, into memory that is new."""
 
 _SHORT = struct.Struct(">H")
 _LONG = struct.Struct(">Q")
@@ -70,9 +74,14 @@ class Chunk:
     __slots__ = ("size", "view", "words")
 
     def __init__(self, size: int = CHUNK_BYTES) -> None:
-        # numpy.empty does not touch the memory, so a chunk costs only what was ever read into it.
+        # Neither touches the memory, so a chunk costs only what was ever read into it. From 4 MiB on numpy asks for
+        # huge pages: with fifty new chunks the kernel took 300 ms to find them.
         # The spare words are there because unmasking works on whole words and restores what lies behind a payload.
-        self.words = numpy.empty(size // 8 + 3, numpy.uint64)
+        count = size // 8 + 3
+        if size <= LARGE_BYTES // 2:
+            self.words = numpy.empty(count, numpy.uint64)
+        else:
+            self.words = numpy.frombuffer(mmap.mmap(-1, 8 * count), numpy.uint64)
         self.view = self.words.data.cast("B")
         self.size = size
 
@@ -142,6 +151,13 @@ class Receiver:
     def size(self) -> int:
         """Bytes that are kept of it, or will be soon."""
         return len(self._rest) + len(self._fragments) + (0 if self._long is None else self._long.size)
+
+    @property
+    def completes_large(self) -> bool:
+        """Whether the next read may complete a frame of more than `LARGE_BYTES`."""
+        if self._long is None or self._long.size <= LARGE_BYTES:
+            return False
+        return self._long_frame[1] - self._long_at <= LONG_READ_BYTES
 
     def room(self, chunk: Chunk) -> memoryview:
         """Where the next bytes belong. Read into it, then call `parse` with the same chunk and the count."""

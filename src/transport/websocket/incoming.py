@@ -8,12 +8,13 @@ from imageserver.errors import ProtocolError, TimedOut
 from imageserver.limits import Limits
 from imageserver.transport import hub, pace
 from imageserver.transport.budget import FULL, Charge
-from imageserver.transport.fairness import Turn
+from imageserver.transport.fairness import SharedTurn, Turn
 from imageserver.transport.pace import Pace
-from imageserver.transport.websocket.frames import Chunk, CloseCode, Receiver
+from imageserver.transport.websocket.frames import LARGE_BYTES, Chunk, CloseCode, Receiver
 
 _chunks: list[Chunk] = []  # memory to read into, lent to whoever reads just now: an idle connection has none
 _SPARE_CHUNKS = 4
+_large_frames = SharedTurn(1)  # of all connections: six completed theirs in one turn of the loop, which took 35 ms
 
 
 class Incoming:
@@ -55,6 +56,8 @@ class Incoming:
             self._rest = b""
             yield receiver.parse(chunk, chunk.size)
         while True:
+            if receiver.completes_large:
+                _large_frames.take()
             chunk = _chunks.pop() if _chunks else Chunk()
             try:
                 count = hub.receive_nowait(sock, receiver.room(chunk))
@@ -85,6 +88,8 @@ class Incoming:
         try:
             hub.wait_readable(self._sock, None if end is None else max(0.0, end - self._clock()))
         except TimedOut:
+            if self.receiver.size > LARGE_BYTES:
+                _large_frames.take()  # to let go of it takes a millisecond as well, and whoever began together ends so
             raise self._too_slow() from None
         finally:
             self.waiting = False
