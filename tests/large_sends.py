@@ -163,6 +163,8 @@ def listeners() -> dict[int, set[int]]:
             waiting += children(pid)
             if "python" not in Path(f"/proc/{pid}/exe").resolve().name:
                 continue
+            if b"gunicorn" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                continue  # a second opinion on requests, and no server of ours
             links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended meanwhile
