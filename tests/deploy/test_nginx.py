@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import ssl
 import subprocess
 from base64 import b64encode
@@ -18,30 +17,13 @@ import numpy as np
 import pytest
 import requests
 import websocket
+from tests.nginx import NGINX, command
 from tests.running import PATIENCE, ROOT, Server, picture, until
 
 from imageserver.app import certificates
 
-NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 pytestmark = pytest.mark.skipif(NGINX is None, reason="needs nginx (scripts/apt-packages.sh)")
 AUTH = ("alice", "secret")
-
-MAIN = """
-daemon off;
-pid {folder}/nginx.pid;
-error_log stderr warn;
-{user}
-worker_processes 1;
-events {{ worker_connections 256; }}
-http {{
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/imageserver.conf;
-}}
-"""
 
 
 def free_ports(count: int) -> list[int]:
@@ -73,13 +55,10 @@ class Nginx:
             text, count = re.subn(pattern, replacement, text)
             assert count, pattern
         (folder / "imageserver.conf").write_text(text)
-        user = "user root;" if os.geteuid() == 0 else ""
-        (folder / "nginx.conf").write_text(MAIN.format(folder=folder, user=user))
-        assert NGINX is not None
         # Standard error goes to a file: a pipe that nobody reads could fill up.
         self._said = folder / "stderr.txt"
         with self._said.open("w") as said:
-            self.process = subprocess.Popen([NGINX, "-p", str(folder), "-e", "stderr", "-c", "nginx.conf"], stderr=said)
+            self.process = subprocess.Popen(command(folder, level="warn", connections=256), stderr=said)
 
     @property
     def said(self) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import shutil
 import struct
-import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.running import PATIENCE, TEST_MODELS, alive, picture
+from tests.turning import until
 
 from imageserver import metrics
 from imageserver.errors import LimitExceeded
@@ -83,14 +83,6 @@ def endless(number: int = 0) -> bytes:
     """A PNG of 100 KB and 64x64 pixels that takes 5 s to decode: of texts that libpng inflates."""
     text = chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(7_900_000), 9))
     return png(64, 64, number, text * 150)
-
-
-def until(condition: object) -> None:
-    assert callable(condition)
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        hub.sleep(0.01)
 
 
 class Running:

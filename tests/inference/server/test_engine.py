@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from tests.running import PATIENCE, TEST_MODELS, alive, picture
+from tests.turning import until
 
 from imageserver import metrics
 from imageserver.errors import LimitExceeded, ModelUnavailable, Stopping, UnknownModel
@@ -44,15 +44,6 @@ class Source:
 
     def lost(self, work: Work, reason: str) -> None:
         self.losses += 1
-
-
-def until(condition: object) -> None:
-    """Let the loop turn until `condition()` holds."""
-    assert callable(condition)
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        hub.sleep(0.01)
 
 
 class Running:

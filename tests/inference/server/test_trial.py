@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.running import PATIENCE, TEST_MODELS, picture
+from tests.turning import until
 
 from imageserver.errors import ModelUnavailable
 from imageserver.inference.server.engine import Engine
@@ -20,7 +21,6 @@ from imageserver.inference.server.stateful.models import StatefulModels
 from imageserver.inference.server.stateful.queues import Call, ModelQueue
 from imageserver.inference.shared import manifest as manifests
 from imageserver.inference.shared.registry import Registry
-from imageserver.transport import hub
 
 MOODY = """
 import os
@@ -152,13 +152,6 @@ class Session:
 
     def outcome(self, queue: ModelQueue, call: Call, output: dict[str, Any] | None, error: str) -> None:
         self.outputs.append(output or error)
-
-
-def until(condition: Callable[[], Any]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        hub.sleep(0.01)
 
 
 def test_pauses_grow_and_are_forgotten_after_a_good_while() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +15,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from tests.protocols.legacy_tcp.old_client import OldClient
 from tests.protocols.legacy_tcp.talking import file, padded
+from tests.turning import until
 
 from imageserver import metrics
 from imageserver.errors import LimitExceeded, ModelUnavailable, NotAllowed, Stopping, UnknownModel
@@ -102,13 +102,6 @@ class Running:
 def running() -> Iterator[Running]:
     with Running() as found:
         yield found
-
-
-def until(condition: Callable[[], Any]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        hub.sleep(0.005)
 
 
 def count_of(metric: metrics.Metric, *labels: str) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
 import socket
@@ -15,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import h11
+from tests.nginx import command
 from tests.transport.http import seen
 from tests.transport.http.rows import PROBE, TAG, Row
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 HAPROXY = shutil.which("haproxy") or shutil.which("/usr/sbin/haproxy")
 
 REFUSED = "refused"
@@ -32,23 +31,6 @@ _ANSWER = re.compile(
     rb"HTTP/[0-9.]+ (\d\d\d)(?: |\r)|\r\nX-Seen: (\S+) ([^\r]*)|(?:^|(?<=\n))[a-z]\d{4} ([^\r\n]*)\n", re.IGNORECASE
 )
 """A status, what was seen in a header, and the same in a body."""
-
-_NGINX = """
-daemon off;
-pid {folder}/nginx.pid;
-error_log stderr crit;
-{user}
-worker_processes 1;
-events {{ worker_connections 1024; }}
-http {{
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/imageserver.conf;
-}}
-"""
 
 _HAPROXY = """
 global
@@ -176,7 +158,6 @@ def gunicorn(folder: Path) -> Party:
 
 def nginx(folder: Path, behind: int) -> Party:
     """nginx with the file of this project before a server on the port `behind`."""
-    assert NGINX is not None
     text = (ROOT / "deploy/nginx.conf").read_text()
     port = _free_port()
     for pattern, replacement in [
@@ -188,8 +169,7 @@ def nginx(folder: Path, behind: int) -> Party:
         text, count = re.subn(pattern, replacement, text)
         assert count, pattern
     (folder / "imageserver.conf").write_text(text)
-    (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, user="user root;" if os.geteuid() == 0 else ""))
-    process = _start([NGINX, "-p", str(folder), "-e", "stderr", "-c", "nginx.conf"])
+    process = _start(command(folder, level="crit", connections=1024))
     _wait_for(lambda: _listens(port), process)
     return Party("n", port, process)
 
