@@ -11,6 +11,7 @@ Sizes are in bytes, times in seconds. A figure of 0 means "no limit" only where 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -345,14 +346,35 @@ TABLE = {field.name: field.metadata["limit"] for field in dataclasses.fields(Lim
 """The rows by the names of their fields."""
 
 
-def hit(name: str) -> None:
-    """Count that somebody ran into the limit `name`, a field of `Limits`. KeyError when there is none of that name."""
+def hit(name: str, who: str = "") -> None:
+    """Count that somebody ran into the limit `name`.
+
+    Args:
+        name: a field of `Limits`; KeyError when there is none of that name.
+        who: whose doing it was, as accounts of memory name their owners: "user anna" or "address 10.0.0.7"; "" where
+            that is not known.
+    """
     metrics.LIMITS_HIT.inc(TABLE[name].label or option(name)[2:])
+    if who:
+        _heard(name, who)
 
 
-def note(sentence: str, name: str) -> str:
-    """Count a hit of the limit `name`, and return `sentence` for the log with the option behind it; "" is no limit."""
+def note(sentence: str, name: str, who: str = "") -> str:
+    """`hit`, and return `sentence` for the log with the option behind it; a `name` of "" is no limit."""
     if not name:
         return sentence
-    hit(name)
+    hit(name, who)
     return f"{sentence} ({option(name)})"
+
+
+def _unheard(_name: str, _who: str) -> None:
+    """Nobody wants to know."""
+
+
+_heard: Callable[[str, str], None] = _unheard
+
+
+def on_hit(function: Callable[[str, str], None]) -> None:
+    """Have `function(name, who)` told of each hit of which is known whose doing it was; at once, in any thread."""
+    global _heard
+    _heard = function

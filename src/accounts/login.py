@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 from imageserver import metrics
+from imageserver.accounts.audit import NO_AUDIT, Audit
 from imageserver.accounts.database import ROLES, User, UserDB, Verifier
 from imageserver.errors import LimitExceeded, SettingError
 from imageserver.limits import Limits, hit
@@ -30,6 +31,7 @@ class Logins:
         required: Whether credentials are asked for everywhere (`--auth`).
         log: Takes a line for the log.
         clock: Monotonic seconds.
+        audit: Where logins are noted, and what else doors that have a `Logins` have to note.
     """
 
     def __init__(
@@ -40,8 +42,9 @@ class Logins:
         required: bool,
         log: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        audit: Audit = NO_AUDIT,
     ) -> None:
-        self.users, self.required = users, required
+        self.users, self.required, self.audit = users, required, audit
         self._limits, self._log, self._clock = limits, log, clock
         self._verifier = Verifier(users, clock=clock)
         self._verified: dict[str, User] = {}  # by connection
