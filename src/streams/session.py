@@ -80,13 +80,14 @@ class Session:
         session_id: str,
         connection: str,
         user: str,
+        camera: str,
         *,
         rotate: int,
         timestamp: int,
         subscriber: SessionSubscriber,
         account: Account,
     ) -> None:
-        self.id, self.connection, self.user = session_id, connection, user
+        self.id, self.connection, self.user, self.camera = session_id, connection, user, camera
         self.state = SessionState.OPENING
         self.received = 0
         self.last_heard = owner.clock()
@@ -107,7 +108,7 @@ class Session:
             owner.models,
             unavailable,
             clock=owner.clock,
-            send=lambda prediction: subscriber.predicted(self, prediction),
+            send=self._send,
             finished=self._finish,
         )
         self._enter(SessionState.RUNNING)
@@ -219,6 +220,11 @@ class Session:
         if frame.errors and not frame.waiting_for:
             raise ModelError("; ".join(dict.fromkeys(frame.errors.values())))
 
+    def _send(self, prediction: Prediction) -> None:
+        if self.camera:
+            prediction["camera"] = self.camera
+        self._subscriber.predicted(self, prediction)
+
     def _finish(self) -> None:
         """Nothing of the session is left, but what models that run must still be told."""
         self._enter(SessionState.ENDED)
@@ -263,6 +269,7 @@ class Sessions:
         self,
         connection: str,
         user: str,
+        camera: str = "",
         *,
         rotate: int,
         timestamp: int,
@@ -274,6 +281,7 @@ class Sessions:
         Args:
             connection: The id of the client's connection.
             user: Whose frames these are; the connection's id where nobody has authenticated.
+            camera: The camera's name, "" when it has none.
             rotate: Clockwise degrees that make the frames upright.
             timestamp: When it began: milliseconds since the epoch, the client's.
             subscriber: Who is told of predictions and the end.
@@ -290,6 +298,7 @@ class Sessions:
             self._new_id(),
             connection,
             user,
+            camera,
             rotate=rotate,
             timestamp=timestamp,
             subscriber=subscriber,

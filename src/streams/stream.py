@@ -43,7 +43,7 @@ from imageserver.transport.budget import FULL, Account, unlimited
 Prediction = dict[str, Any]
 """What goes out for a frame. `model`, what it found (`label`, `score`, `labels`, `boxes`, `size`, …), `timestamp`
 (ms since the epoch), `age_ms` (receipt to answer), `seq` (1-based among all frames received on the stream), `dropped`
-(frames replaced by newer ones or lost with a worker, so far)."""
+(frames replaced by newer ones or lost with a worker, so far), and `camera` where the stream has a name of one."""
 
 
 class StreamState(Enum):
@@ -100,7 +100,7 @@ class Stream:
         streams: Streams,
         stream_id: str,
         user: str,
-        name: str,
+        camera: str,
         *,
         protocol: str,
         model: str,
@@ -109,12 +109,11 @@ class Stream:
         subscriber: StreamSubscriber,
         account: Account,
     ) -> None:
-        self.id, self.user, self.protocol = stream_id, user, protocol
+        self.id, self.user, self.camera, self.protocol = stream_id, user, camera, protocol
         self.model, self.rotate = model, rotate
         self.received = self.answered_count = self.refused = 0
         self.dropped = 0  # replaced by newer ones or lost with a worker
         self.last_prediction: Prediction = {}
-        self._own_name = name
         self._state = _IDLE
         self._streams = streams
         self._subscriber = subscriber
@@ -129,8 +128,8 @@ class Stream:
 
     @property
     def name(self) -> str:
-        """What people see: the name that the camera gave itself, otherwise its user's."""
-        return self._own_name or self.user
+        """What people see, and what it counts under: the camera's name, otherwise its user's."""
+        return self.camera or self.user
 
     def offer(self, data: Picture, timestamp: int | None = None) -> int:
         """Take a frame. Never blocks; `received` counts a refused one all the same.
@@ -259,6 +258,8 @@ class Stream:
             "seq": frame.seq,
             "dropped": self.dropped,
         }
+        if self.camera:
+            prediction["camera"] = self.camera
         self.last_prediction = prediction
         self._subscriber.predicted(self, frame, prediction)
         self._streams.publish(self, frame, prediction)
@@ -305,7 +306,7 @@ class Streams:
         self,
         stream_id: str,
         user: str,
-        name: str = "",
+        camera: str = "",
         *,
         protocol: str,
         model: str,
@@ -319,7 +320,7 @@ class Streams:
         Args:
             stream_id: Unique in the server: the connection's id.
             user: Who sends the frames; the connection's id until somebody has authenticated.
-            name: What the camera calls itself, "" when it does not: people then see its user.
+            camera: The camera's name, "" when it has none: people then see its user.
             protocol: The metrics' label.
             model: The name of the model that runs on its frames.
             hz: Most frames a second that are processed, 0 for no cap.
@@ -331,7 +332,7 @@ class Streams:
             self,
             stream_id,
             user,
-            name,
+            camera,
             protocol=protocol,
             model=model,
             hz=hz,

@@ -107,8 +107,8 @@ class World:
         )
         self.client = Client()
 
-    def open(self) -> tuple[Session, list[FakeQueue]]:
-        session = self.sessions.open("connection", "alice", rotate=0, timestamp=1000, subscriber=self.client)
+    def open(self, camera: str = "") -> tuple[Session, list[FakeQueue]]:
+        session = self.sessions.open("connection", "alice", camera, rotate=0, timestamp=1000, subscriber=self.client)
         return session, list(self.models.queues.values())
 
 
@@ -131,6 +131,17 @@ def test_a_prediction_waits_for_all_models_and_the_later_models_keys_count(later
         {"common": "blink", "HR": 70, "blinks": 3, "success": True, "timestamp": 1001, "recv_ts": 1001, "seq": 1}
         | {"frame": {"size": [64, 48], "mode": "RGB"}, "age_ms": 100.0}
     ]
+
+
+def test_predictions_carry_the_cameras_name_where_it_has_one_the_last_word_too(later: Later) -> None:
+    world = World(later, "pulse")
+    session, (pulse,) = world.open("front door")
+    assert session.camera == "front door"
+    session.append(FRAME, 1)
+    pulse.answer({"HR": 70, "camera": "what a model may say"})
+    session.end(2)
+    pulse.answer({"frames": 1})
+    assert [prediction["camera"] for prediction in world.client.predictions] == ["front door"] * 2
 
 
 def test_predictions_keep_the_order_of_the_frames(later: Later) -> None:

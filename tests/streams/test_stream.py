@@ -243,14 +243,25 @@ def test_a_stream_closed_while_it_waits_for_its_rate_or_its_turn_runs_nothing(ti
     assert engine.waiting == []
 
 
-def test_people_see_a_streams_own_name_or_its_users() -> None:
+def test_people_see_the_name_of_a_streams_camera_or_of_its_user() -> None:
     streams, stream, _client = streams_with(Engine())
     assert (stream.id, stream.user, stream.name) == ("key", "alice", "alice")
     stream.user = "bob"
     assert stream.name == "bob", "it has authenticated as somebody else"
     options: dict[str, Any] = {"protocol": "test", "model": "m", "hz": 0.0, "rotate": 0, "subscriber": Client()}
     named = streams.open("another", "alice", "front door", **options)
-    assert (named.id, named.user, named.name) == ("another", "alice", "front door")
+    assert (named.id, named.user, named.camera, named.name) == ("another", "alice", "front door", "front door")
+
+
+@pytest.mark.parametrize(("camera", "expected"), [("front door", {"camera": "front door"}), ("", {})])
+def test_predictions_carry_the_cameras_name_where_it_has_one(camera: str, expected: dict[str, str]) -> None:
+    engine = Engine()
+    _streams, stream, client = streams_with(engine, camera=camera)
+    stream.offer(b"1")
+    source, work = engine.turn()
+    assert work is not None
+    source.answered(work, {"label": "x"})
+    assert {key: value for key, value in client.predictions[0].items() if key == "camera"} == expected
 
 
 def test_large_frames_are_charged_to_their_client_and_refused_beyond_its_share() -> None:

@@ -1,0 +1,58 @@
+"""Names of cameras: what clients call theirs, and which of these a user may be bound to (`--only`). Pure."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from urllib.parse import parse_qsl
+
+from imageserver.errors import NotAllowed
+
+MAX_CAMERA = 64
+"""Characters."""
+
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Controls, ends of lines, changes of the direction of writing, halves of surrogate pairs."""
+
+
+def said(query: str) -> str:
+    """The name of a camera in the query of a request, `name=front%20door`; "" where there is none.
+
+    Args:
+        query: As WSGI has it, in latin-1.
+
+    Raises:
+        NotAllowed: It cannot be the name of a camera.
+    """
+    if "name=" not in query:
+        return ""
+    sent = query.encode("latin-1", "replace").decode("utf-8", "replace")
+    return checked(next((value for key, value in parse_qsl(sent) if key == "name"), ""))
+
+
+def checked(name: str) -> str:
+    """`name` as it is kept and compared: composed (é is one character), without spaces at its ends; NotAllowed."""
+    if len(name) <= MAX_CAMERA and not _CONTROLS.search(name):  # measured first: composing is slow
+        composed = unicodedata.normalize("NFC", name).strip()
+        if len(composed) <= MAX_CAMERA:
+            return composed
+    shown = repr(name) if len(name) <= MAX_CAMERA else f"{name[:MAX_CAMERA]!r}… ({len(name)} characters)"
+    raise NotAllowed(f"{shown} cannot be the name of a camera: it takes at most {MAX_CAMERA} characters, no controls")
+
+
+def of_user(only: Sequence[str], camera: str) -> str:
+    """Under which name pictures of a user count who said this one.
+
+    Args:
+        only: The cameras that the user is bound to, none: to all.
+        camera: The name, "" where none was said: then it is the first one.
+
+    Raises:
+        NotAllowed: The user is bound to others.
+    """
+    if not only:
+        return camera
+    if camera and camera not in only:
+        raise NotAllowed(f"there is no camera {camera!r}")
+    return camera or only[0]
