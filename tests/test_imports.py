@@ -40,7 +40,7 @@ BELOW_THE_WALL = (
 SHARED = (
     {"transport"},
     {"inference.shared"},
-    {"limits"},
+    {"limits", "lines"},
     {"errors", "metrics", "bootstrap", "folders", "files", "jail"},
 )
 """What both stacks stand on; `transport` is the upper one's alone."""

@@ -13,19 +13,18 @@ import json
 import logging
 import logging.handlers
 import queue
-import re
 import sys
 import time
 from collections.abc import Callable
 
 from imageserver import metrics
 from imageserver.app.repeats import Repeats, shortened
+from imageserver.lines import printable
 
 MOST_WAITING = 10_000
 LOOK_EVERY = 5.0
 """Seconds between two looks at what is to be summed up, when nothing else is logged."""
 LOGGER = logging.getLogger("imageserver")
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class _Handler(logging.handlers.QueueHandler):
@@ -69,7 +68,7 @@ class Sentences(logging.Formatter):
     """The sentence alone; what deserves attention says so in front."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), super().format(record))
+        line = printable(super().format(record))
         return line if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {line}"
 
 

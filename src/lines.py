@@ -1,0 +1,277 @@
+"""Files of whole lines, added by a thread: whoever has a line never waits for the disk.
+
+What waits is bounded. What a full disk does not take is dropped line by line and counted: the file never holds half a
+line, and goes on when there is room. At a size it is renamed, and begun anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imageserver import files
+from imageserver.errors import SettingError
+from imageserver.metrics import Child
+
+MOST_WAITING = 10_000
+"""Lines that may wait for the disk."""
+
+WAITING_CHARACTERS = 16 * 2**20
+"""Characters that all of them may have together."""
+
+BATCH = 256
+"""Lines that are written at once, where so many wait."""
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """`text` with escapes for what would begin another line or steer a terminal; linear in its length."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinesKind:
+    """What a file of lines is for, and how long it may become.
+
+    Attributes:
+        option: with which it was asked for, `--results`.
+        remedy: what to give in place of a path that cannot be used.
+        what: the word for its lines, in the plural.
+        dropped: counts those that were not written.
+        max_bytes: size at which it is renamed to `<path>.1`, and what has that name to `<path>.2`; 0 is no limit.
+        keep: of how many such files the oldest gives way.
+        rotated: called when it is begun anew, in the thread.
+        mode: rights of a new file, as `os.open` takes them; one that is there keeps its own, also when begun anew.
+        sync_every: seconds of lines that a loss of power may cost.
+    """
+
+    option: str
+    remedy: str
+    what: str
+    dropped: Child
+    max_bytes: int = 0
+    keep: int = 1
+    rotated: Callable[[], None] = field(default=lambda: None)
+    mode: int = 0o666
+    sync_every: float = 5.0
+
+
+class LinesWriter:
+    """Adds lines to a file, or ('-') to standard output. Every method may be called in any thread.
+
+    Args:
+        path: the file, or '-'.
+        kind: what it is for.
+        log: takes a line about what the operator can mend; called in any thread.
+        regained: called with how many lines were lost, when one is written again; in the writer's thread.
+
+    Raises:
+        SettingError: it cannot be opened for appending, or not be renamed where it may have to be.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        kind: LinesKind,
+        log: Callable[[str], None],
+        regained: Callable[[int], None] = lambda _lost: None,
+    ) -> None:
+        self._kind, self._name, self._log, self._regained = kind, f"{kind.option} {path}", log, regained
+        try:
+            self._file = _LinesFile(path, kind)
+        except OSError as error:
+            raise SettingError(f"{self._name}: {error.strerror}; {kind.remedy}") from error
+        self._changed = threading.Condition()  # guards all that follows
+        self._waiting: deque[str] = deque()
+        self._characters = 0
+        self._lost = 0  # lines since one was written
+        self._lost_ever = 0
+        self._unsynced = self._closing = False
+        self._thread = threading.Thread(target=self._write, name=kind.option[2:], daemon=True)
+        self._thread.start()
+
+    def add(self, line: str) -> bool:
+        """Have a line written, soon; False when too much waits already: it is dropped and counted."""
+        with self._changed:
+            fits = len(self._waiting) < MOST_WAITING and self._characters + len(line) <= WAITING_CHARACTERS
+            if fits:
+                self._waiting.append(line)
+                self._characters += len(line)
+                if len(self._waiting) == 1:
+                    self._changed.notify_all()
+        if not fits:
+            self._lose(1, "more lines wait than the disk takes")
+        return fits
+
+    def add_for_certain(self, lines: list[str], timeout: float) -> bool:
+        """Whether these lines are on the disk: write them and wait, for at most `timeout` seconds. Blocks.
+
+        False when any line was lost meanwhile, or that took longer: some of them may be there all the same.
+        """
+        before = self._lost_ever
+        if not all(self.add(line) for line in lines):
+            return False
+        with self._changed:
+            done = self._changed.wait_for(lambda: not self._waiting and not self._unsynced, timeout)
+        return done and self._lost_ever == before
+
+    def close(self, timeout: float) -> None:
+        """Write what waits, for at most `timeout` seconds. Blocks: call it in a thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(timeout)
+
+    def _write(self) -> None:
+        sync_at: float | None = None
+        while True:
+            lines = self._next(sync_at)
+            if lines:
+                self._append(lines)
+                sync_at = sync_at or time.monotonic() + self._kind.sync_every
+            ended = self._closing and not self._waiting
+            if sync_at is not None and (ended or time.monotonic() >= sync_at):
+                self._sync()
+                sync_at = None
+            if ended:
+                return
+
+    def _next(self, until: float | None) -> list[str]:
+        """Wait for lines, at most until a time: a batch of them, which may be empty."""
+        with self._changed:
+            timeout = None if until is None else max(0.0, until - time.monotonic())
+            self._changed.wait_for(lambda: self._waiting or self._closing, timeout)
+            lines = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            self._characters -= sum(map(len, lines))
+            self._unsynced = self._unsynced or bool(lines)
+        return lines
+
+    def _sync(self) -> None:
+        if self._file.sync():
+            with self._changed:
+                self._unsynced = False
+                self._changed.notify_all()
+
+    def _append(self, lines: list[str]) -> None:
+        """Write lines. The first one that is lost is told, and how many were when the next one is not."""
+        try:
+            written = self._file.append(lines)
+        except OSError as error:
+            self._lose(len(lines), error.strerror)
+            return
+        if written < len(lines):
+            self._lose(len(lines) - written, "the disk is full")
+            return
+        with self._changed:
+            lost, self._lost = self._lost, 0
+        if lost:
+            self._log(f"{self._name} can be written again; {lost} {self._kind.what} are missing in it")
+            self._regained(lost)
+
+    def _lose(self, count: int, reason: str | None) -> None:
+        with self._changed:
+            self._kind.dropped.inc(count)
+            first = not self._lost
+            self._lost += count
+            self._lost_ever += count
+        if first:
+            self._log(f"{self._name} cannot be written: {reason}")
+
+
+class _LinesFile:
+    """A file of whole lines, or standard output ('-'). Raises OSError as its functions do."""
+
+    def __init__(self, path: str, kind: LinesKind) -> None:
+        self._path, self._kind = path, kind
+        self._descriptor = sys.stdout.fileno() if path == "-" else self._open(kind.mode)
+        self._regular = path != "-" and stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        if self._regular and kind.max_bytes and not os.access(Path(path).parent, os.W_OK | os.X_OK):
+            os.close(self._descriptor)
+            raise OSError(0, "it could not be renamed at its largest size, since its folder cannot be written")
+        self._torn = self._regular and _ends_within_a_line(path)
+
+    def append(self, lines: list[str]) -> int:
+        """Add lines; returns how many of them there was room for. OSError when there was none at all."""
+        self._take_its_place()
+        if self._torn:  # by a crash of the machine: what was begun then stands for itself
+            os.write(self._descriptor, b"\n")
+            self._torn = False
+        data = "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
+        before, written = self._size(), 0
+        try:
+            while written < len(data):
+                written += os.write(self._descriptor, data[written:])
+        except OSError:
+            if not written:
+                raise
+        whole = data.rfind(b"\n", 0, written) + 1
+        if self._regular and whole < written:
+            os.ftruncate(self._descriptor, before + whole)
+        return data.count(b"\n", 0, whole)
+
+    def sync(self) -> bool:
+        """Have the disk hold it. Where that fails the next attempt to write says so."""
+        if self._regular:
+            try:
+                os.fdatasync(self._descriptor)
+            except OSError:
+                return False
+        return True
+
+    def _size(self) -> int:
+        """Bytes; 0 for what is no file."""
+        return os.fstat(self._descriptor).st_size if self._regular else 0
+
+    def _take_its_place(self) -> None:
+        """Begin anew where the file is as large as it may be, or somebody has moved or removed it."""
+        if not self._regular:
+            return
+        if self._kind.max_bytes and self._size() > self._kind.max_bytes:
+            self._kind.rotated()
+            self.sync()
+            self._rename()
+            self._begin_anew()
+        elif not self._has_its_name():
+            self._begin_anew()
+
+    def _has_its_name(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return False
+
+    def _rename(self) -> None:
+        """`<path>` becomes `<path>.1`, that `<path>.2`, as far as there are such, and the oldest gives way."""
+        last = 1
+        while last < self._kind.keep and os.path.lexists(f"{self._path}.{last}"):
+            last += 1
+        for number in range(last, 1, -1):
+            os.rename(f"{self._path}.{number - 1}", f"{self._path}.{number}")
+        os.rename(self._path, f"{self._path}.1")
+
+    def _begin_anew(self) -> None:
+        mode = stat.S_IMODE(os.fstat(self._descriptor).st_mode)
+        former, self._descriptor = self._descriptor, self._open(mode)
+        os.close(former)
+        files.sync(Path(self._path).parent)
+
+    def _open(self, mode: int) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
+
+
+def _ends_within_a_line(path: str) -> bool:
+    with contextlib.suppress(OSError), open(path, "rb") as stream:  # one that we may write, but not read: who knows
+        if stream.seek(0, os.SEEK_END):
+            stream.seek(-1, os.SEEK_END)
+            return stream.read() != b"\n"
+    return False
