@@ -54,7 +54,7 @@ def name_of(path):
 MODULES = {name_of(path): path for path in sorted(SRC.rglob("*.py"))}
 MODULES.pop("", None)
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
-TABLES = {"config.table", "limits"}
+TABLES = {"config.table", "limits.clients", "limits.table"}
 """A class of these is a table of settings, a field a row."""
 FOLDERS = {name for name, path in MODULES.items() if path.name == "__init__.py"}
 

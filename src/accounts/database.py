@@ -62,6 +62,8 @@ class User:
     """Most frames a second processed of each stream; None: the server's default."""
     rotate: int = 0
     """Clockwise degrees that turn this user's pictures upright."""
+    only: tuple[str, ...] = ()
+    """Names of the cameras that this user is bound to; empty: to none."""
 
 
 class UserDB:

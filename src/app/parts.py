@@ -37,6 +37,7 @@ from imageserver.transport import hub
 from imageserver.transport.budget import Budget
 from imageserver.transport.http.server import HttpServer
 from imageserver.transport.socketio.server import SocketIOServer
+from imageserver.web.access import Access
 
 LOG = logs.LOGGER
 
@@ -155,14 +156,15 @@ def doors(
     jobs = trainings(settings, models.engine.check, models.jails, log=LOG.info)
     kept = pictures(settings)
     snap = Snap(models.streams, kept, relay, settings.model, list_rows=settings.list_rows, log=LOG.warning)
+    access = Access(checks, settings)
     http.route("/socket.io/", socketio)
-    http.route("/health/", health.application(not_ready, checks, log=LOG.warning))
-    http.route(snap_relay.PREFIX, snap_relay.application(relay, checks, log=LOG.warning))
-    http.route("/snippets", snap.application(checks))
-    http.route("/metrics", prometheus.application(lambda: refresh_gauges(models, memory), checks, log=LOG.warning))
+    http.route("/health/", health.application(not_ready, access, log=LOG.warning))
+    http.route(snap_relay.PREFIX, snap_relay.application(relay, access, log=LOG.warning))
+    http.route("/snippets", snap.application(access))
+    http.route("/metrics", prometheus.application(lambda: refresh_gauges(models, memory), access, log=LOG.warning))
     followers = settings.training_followers
     networks = rest.application(
-        models.streams, checks, jobs, not_ready=not_ready, log=LOG.warning, most_followers=followers
+        models.streams, access, jobs, not_ready=not_ready, log=LOG.warning, most_followers=followers
     )
     http.route("", networks)
     return Doors(http, https, socketio, relay, jobs)

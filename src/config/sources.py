@@ -20,6 +20,7 @@ from imageserver import limits
 from imageserver.config import addresses, kinds
 from imageserver.config.kinds import FLAG, Kind
 from imageserver.errors import InvalidValue, PrintAsked, SettingError
+from imageserver.limits.row import Limit
 
 Faults = list[str]
 """A sentence for each thing that is wrong, so that all are told at once."""
@@ -84,12 +85,12 @@ def _row(field: dataclasses.Field[Any]) -> Setting:
     row: Setting | None = field.metadata.get("row")
     if row is not None:
         return dataclasses.replace(row, name=field.name)
-    limit: limits.Limit = field.metadata["limit"]
+    limit: Limit = field.metadata["limit"]
     flags = (limits.option(field.name),)
     return Setting(field.name, limit.group, flags, field.default, _kind_of(limit), limit.help)
 
 
-def _kind_of(limit: limits.Limit) -> Kind:
+def _kind_of(limit: Limit) -> Kind:
     match limit.unit:
         case "bytes":
             return kinds.size(int(limit.low), int(limit.high))

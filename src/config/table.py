@@ -1,6 +1,6 @@
 """The settings of the server: one table; command line, environment, TOML, `-h` and docs/settings.md come from it.
 
-A setting is a field of `Settings` (limits: of `Limits`, in limits.py): its type, default, options and help
+A setting is a field of `Settings` (limits: of `Limits`, in limits/): its type, default, options and help
 stand in one place, and mypy knows its type. To add one, write the field and run `make docs`; `python3 src/bootstrap.py
 config.table --markdown` prints the reference.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from imageserver.accounts.login import Logins
 from imageserver.errors import Refused
+from imageserver.web.access import Access
 from imageserver.web.application import Application, Route
 from imageserver.web.requests import Request, Response, answer
 
 
-def application(not_ready: Callable[[], str | None], logins: Logins, *, log: Callable[[str], None]) -> Application:
+def application(not_ready: Callable[[], str | None], access: Access, *, log: Callable[[str], None]) -> Application:
     """The application for `/health/`. `not_ready` returns one sentence on what is wrong, None when all is well."""
 
     def live(_request: Request) -> Response:
@@ -22,4 +22,4 @@ def application(not_ready: Callable[[], str | None], logins: Logins, *, log: Cal
         return answer({"status": "ready"})
 
     routes = [Route("GET", "/health/live", live), Route("GET", "/health/ready", ready)]
-    return Application(routes, logins, log=log, nothing="there is nothing here; try /health/live or /health/ready")
+    return Application(routes, access, log=log, nothing="there is nothing here; try /health/live or /health/ready")

@@ -11,9 +11,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from imageserver import metrics
-from imageserver.accounts.login import Logins
 from imageserver.transport import hub
-from imageserver.web.application import Application, Login, Route
+from imageserver.web.access import Access
+from imageserver.web.application import Application, Route
 from imageserver.web.requests import Request, Response, text_error
 
 LAG_EVERY = 0.5
@@ -45,10 +45,10 @@ class Page(Collector):
             yield _histogram(metric) if isinstance(metric, metrics.Histogram) else _numbers(metric)
 
 
-def application(refresh: Callable[[], None], logins: Logins, *, log: Callable[[str], None]) -> Application:
+def application(refresh: Callable[[], None], access: Access, *, log: Callable[[str], None]) -> Application:
     """The application for `/metrics`, whose errors are lines of text, as its figures are; `refresh` as in `Page`."""
-    route = Route("GET", "/metrics", Page(refresh).view, Login.AUTH, frozenset({"viewer", "admin"}))
-    return Application([route], logins, log=log, error_response=text_error)
+    route = Route("GET", "/metrics", Page(refresh).view)
+    return Application([route], access, log=log, error_response=text_error)
 
 
 def _numbers(metric: metrics.Metric) -> Family:

@@ -10,6 +10,7 @@ import werkzeug
 from werkzeug import Response
 
 from imageserver import limits, metrics
+from imageserver.accounts import cameras
 from imageserver.accounts.database import User
 from imageserver.errors import (
     BodyError,
@@ -60,6 +61,22 @@ class Request(werkzeug.Request):
     """A request; `user` is who logged in for it, None where no login is asked for."""
 
     user: User | None = None
+
+    @property
+    def camera(self) -> str:
+        """The name that the camera said (`?name=`, docs/protocols.md), or of those of its user the first; "" for none.
+
+        Raises:
+            Refused: no name (400), or of a camera that is not its user's (404).
+        """
+        try:
+            said = cameras.said(self.environ.get("QUERY_STRING", ""))
+        except NotAllowed as error:
+            raise Refused(400, str(error)) from None
+        try:
+            return cameras.of_user(self.user.only, said) if self.user else said
+        except NotAllowed as error:
+            raise Refused(404, str(error)) from None
 
     @property
     def account(self) -> Account:

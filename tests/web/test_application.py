@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from werkzeug.test import Client
 
 from imageserver.accounts.database import User
+from imageserver.accounts.doors import HTTP, Door, DoorTable, Login
 from imageserver.errors import (
     BodyError,
     Interrupted,
@@ -21,8 +23,10 @@ from imageserver.errors import (
     TooLarge,
     UnknownModel,
 )
+from imageserver.limits import Limits
 from imageserver.web import requests
-from imageserver.web.application import Application, Login, Route
+from imageserver.web.access import Access
+from imageserver.web.application import Application, Route
 from imageserver.web.requests import Request, Response, answer
 
 ADMIN = {"Authorization": "Basic " + base64.b64encode(b"ann:right").decode()}
@@ -31,7 +35,7 @@ WRONG = {"Authorization": "Basic " + base64.b64encode(b"ann:wrong").decode()}
 PAGE = {"Accept": "text/html,*/*;q=0.8"}
 
 
-class Door:
+class Users:
     """In place of Logins: ann is an admin and vic a viewer; their password is `right`."""
 
     def __init__(self, *, required: bool = False, users: bool = False) -> None:
@@ -47,11 +51,23 @@ class Door:
 
 
 class Asked:
-    """A client of an application with the routes given, and what it logged."""
+    """A client of an application with the views given, each with what its door asks, and what the application logged.
 
-    def __init__(self, *routes: Route, door: Door | None = None, **options: Any) -> None:
+    `limits` and `users` make the `Access`; further options are those of `Application`.
+    """
+
+    def __init__(
+        self,
+        *views: tuple[str, str, Callable[..., Any], dict[str, Any]],
+        users: Users | None = None,
+        limits: Limits | None = None,
+        **options: Any,
+    ) -> None:
         self.log: list[str] = []
-        self.client = Client(Application(routes, door or Door(), log=self.log.append, **options))  # type: ignore[arg-type]
+        table = DoorTable(Door(HTTP, method, path, **{"login": Login.NEVER, **asks}) for method, path, _, asks in views)
+        access = Access(users or Users(), limits or Limits(), table)  # type: ignore[arg-type]
+        routes = [Route(method, path, view) for method, path, view, _asks in views]
+        self.client = Client(Application(routes, access, log=self.log.append, **options))
 
     def __call__(self, path: str = "/", method: str = "GET", **headers: str) -> Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -69,13 +85,13 @@ def who(request: Request) -> Response:
         (Login.AUTH, 200, 200, 401),
         (Login.USERS, 200, 401, 401),
         (Login.PROGRAMS, 200, 401, 401),
+        (Login.ALWAYS, 401, 401, 401),
     ],
 )
 def test_who_is_asked_to_log_in(login: Login, nobody: int, users: int, required: int) -> None:
-    route = Route("GET", "/", who, login)
-    doors = (Door(), Door(users=True), Door(required=True))
-    for door, status in zip(doors, (nobody, users, required), strict=True):
-        ask = Asked(route, door=door)
+    kinds = (Users(), Users(users=True), Users(required=True))
+    for kind, status in zip(kinds, (nobody, users, required), strict=True):
+        ask = Asked(("GET", "/", who, {"login": login}), users=kind)
         found = ask()
         assert found.status_code == status
         assert ask(**WRONG).status_code == status, "a wrong password is one only where it is asked for"
@@ -87,14 +103,14 @@ def test_who_is_asked_to_log_in(login: Login, nobody: int, users: int, required:
 
 
 def test_browsers_are_led_on_where_programs_are_asked() -> None:
-    ask = Asked(Route("GET", "/", who, Login.PROGRAMS), door=Door(required=True))
+    ask = Asked(("GET", "/", who, {"login": Login.PROGRAMS}), users=Users(required=True))
     assert (ask(**PAGE).status_code, ask(Accept="*/*").status_code, ask().status_code) == (200, 401, 401)
 
 
 def test_roles_are_looked_at_where_somebody_had_to_log_in() -> None:
-    route = Route("POST", "/", who, Login.AUTH, frozenset({"admin"}))
-    assert Asked(route)(method="POST").status_code == 200
-    ask = Asked(route, door=Door(required=True))
+    view = ("POST", "/", who, {"login": Login.AUTH, "roles": frozenset({"admin"})})
+    assert Asked(view)(method="POST").status_code == 200
+    ask = Asked(view, users=Users(required=True))
     assert ask(method="POST", **ADMIN).status_code == 200
     refused = ask(method="POST", **VIEWER)
     assert (refused.status_code, refused.json) == (403, {"error": "this takes a user with the role admin"})
@@ -102,7 +118,7 @@ def test_roles_are_looked_at_where_somebody_had_to_log_in() -> None:
 
 
 def test_what_changes_something_is_for_no_other_sites_page_and_for_no_head() -> None:
-    ask = Asked(Route("GET", "/start", who, changes=True), Route("GET", "/look", who))
+    ask = Asked(("GET", "/start", who, {"changes": True}), ("GET", "/look", who, {}))
     assert ask("/start").status_code == ask("/look", "HEAD").status_code == 200
     assert ask("/start", Sec_Fetch_Site="same-origin").status_code == 200
     assert ask("/start", Sec_Fetch_Site="cross-site").status_code == 403
@@ -112,7 +128,7 @@ def test_what_changes_something_is_for_no_other_sites_page_and_for_no_head() -> 
 
 
 def test_paths_and_methods_that_are_not_there() -> None:
-    ask = Asked(Route("GET", "/a/<name>", lambda request, name: answer(name)), nothing="try /a/b")
+    ask = Asked(("GET", "/a/<name>", lambda request, name: answer(name), {}), nothing="try /a/b")
     assert (ask("/a/b").json, ask("/a/b/").json) == ("b", "b")
     assert (ask("/x").status_code, ask("/x").json) == (404, {"error": "try /a/b"})
     wrong = ask("/a/b", "DELETE")
@@ -139,7 +155,7 @@ def test_every_error_is_answered_and_the_servers_own_are_logged(error: Exception
     def fail(_request: Request) -> Response:
         raise error
 
-    ask = Asked(Route("GET", "/", fail))
+    ask = Asked(("GET", "/", fail, {}))
     found = ask()
     assert (found.status_code, found.json) == (status, {"error": sentence})
     assert ("Retry-After" in found.headers) == (status in (418, 503))
@@ -147,7 +163,7 @@ def test_every_error_is_answered_and_the_servers_own_are_logged(error: Exception
     if ask.log:
         assert ask.log[0].startswith("GET '/' failed: ")
         assert "test_application.py" in ask.log[0]
-    text = Asked(Route("GET", "/", fail), error_response=requests.text_error)()
+    text = Asked(("GET", "/", fail, {}), error_response=requests.text_error)()
     assert (text.status_code, text.text, text.mimetype) == (status, f"{sentence}\n", "text/plain")
 
 
@@ -155,7 +171,34 @@ def test_a_body_that_did_not_arrive_is_the_transports_business() -> None:
     def fail(_request: Request) -> Response:
         raise Interrupted(ConnectionResetError("gone"))
 
-    ask = Asked(Route("GET", "/", fail))
+    ask = Asked(("GET", "/", fail, {}))
     with pytest.raises(ConnectionResetError):
         ask()
     assert not ask.log
+
+
+def test_a_route_without_a_row_is_an_error_at_the_start() -> None:
+    with pytest.raises(KeyError, match="/new"):
+        Application([Route("GET", "/new", who)], Access(Users(), Limits()), log=print)  # type: ignore[arg-type]
+
+
+def test_a_door_may_be_used_so_often_and_takes_so_much() -> None:
+    asks = {"rate": "change_rate", "body": "max_json_bytes"}
+    ask = Asked(("POST", "/", who, asks), limits=Limits(change_rate=2, max_json_bytes=1024))
+    large = ask.client.post("/", data=b"x" * 1025)
+    assert (large.status_code, large.json) == (413, {"error": "the body has 1025 bytes; at most 1024 are taken"})
+    assert ask(method="POST").status_code == 200
+    often = ask(method="POST")
+    assert (often.status_code, int(often.headers["Retry-After"]) > 0) == (429, True)
+
+
+def test_a_camera_says_its_name() -> None:
+    def named(request: Request) -> Response:
+        request.user = User("ann", only=("kitchen", "front door")) if "bound" in request.args else None
+        return answer(request.camera)
+
+    ask = Asked(("GET", "/", named, {}))
+    assert [ask(path).json for path in ("/", "/?name=front%20door", "/?bound", "/?bound&name=front%20door")] == [
+        "", "front door", "kitchen", "front door",
+    ]  # fmt: skip
+    assert (ask("/?bound&name=garden").status_code, ask("/?name=%07").status_code) == (404, 400)

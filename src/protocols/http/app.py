@@ -8,7 +8,6 @@ from typing import Any
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
-from imageserver.accounts.login import Logins
 from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared.manifest import RESERVED
 from imageserver.protocols.http import openapi, page
@@ -18,6 +17,7 @@ from imageserver.protocols.http.rest import Networks
 from imageserver.protocols.http.training import TrainingJobs
 from imageserver.protocols.http.v2 import OpenInference
 from imageserver.streams.stream import Streams
+from imageserver.web.access import Access
 from imageserver.web.application import Application
 from imageserver.web.requests import Request, Response, answer
 
@@ -64,7 +64,7 @@ class Documents:
 
 def application(
     streams: Streams,
-    logins: Logins,
+    access: Access,
     trainings: Trainings,
     *,
     not_ready: Callable[[], str | None],
@@ -76,7 +76,7 @@ def application(
 
     Args:
         streams: Asked for what models find.
-        logins: Who may come in.
+        access: Who may pass which door.
         trainings: What is being trained.
         not_ready: Returns None when the server is ready, else one sentence.
         log: Takes a line about what went wrong.
@@ -92,4 +92,4 @@ def application(
     parts.append(Documents(models, *parts))
     nothing = "there is nothing at this path; /list_nn names the networks, /docs shows what can be asked"
     routes = [route for part in parts for route in openapi.routes(part)]
-    return Application(routes, logins, log=log, nothing=nothing, converters={"model": ModelName})
+    return Application(routes, access, log=log, nothing=nothing, converters={"model": ModelName})

@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, TypeVar
 
+from imageserver.accounts import doors
+from imageserver.accounts.doors import Door, Login
 from imageserver.protocols.http import schemas
-from imageserver.web.application import Login, Route
+from imageserver.web.application import Route
 
 VERSION = "1.0.0"
 """Of this interface: the first number grows when a client may have to change."""
@@ -38,13 +40,15 @@ class Operation:
     description: str
     answers: dict[int, str | None]
     """Schema (or media, see schemas.py) by status code; None: no body worth describing."""
-    login: Login = Login.USERS
-    role: str = ""
-    """Which role it takes; "" for none. What takes one changes something."""
     body: str = ""
     query: tuple[str, ...] = ()
     models: Models = "all"
     """Which models' names it takes."""
+
+    @property
+    def door(self) -> Door:
+        """Who may ask. KeyError: it has no row."""
+        return doors.TABLE.http(self.method, self.paths[0])
 
 
 def operation(method: str, *paths: str, **declared: Any) -> Callable[[View], View]:
@@ -71,9 +75,8 @@ def declared(part: object) -> Iterator[tuple[Operation, Callable[..., Any]]]:
 def routes(part: object) -> Iterator[Route]:
     """The routes to an object's operations, for every spelling of their paths."""
     for found, view in declared(part):
-        roles = frozenset({found.role} if found.role else ())
         for path in found.paths:
-            yield Route(found.method, path, view, found.login, roles, changes=bool(roles))
+            yield Route(found.method, path, view)
 
 
 def document(
@@ -107,7 +110,10 @@ def document(
         "paths": paths,
         "components": {
             "schemas": schemas.SCHEMAS,
-            "securitySchemes": {"basic": {"type": "http", "scheme": "basic"}},
+            "securitySchemes": {
+                "basic": {"type": "http", "scheme": "basic"},
+                "bearer": {"type": "http", "scheme": "bearer", "description": "A token, as userdb.py makes them."},
+            },
         },
     }
 
@@ -122,9 +128,10 @@ def _operation(each: Operation, path: str, models: Sequence[str], most: int) -> 
         "tags": [each.tag],
         "summary": each.summary,
     }
-    description = each.description
-    if each.role:
-        description += f"\n\nTakes a user with the role `{each.role}`."
+    description, door = each.description, each.door
+    if door.roles:
+        roles = " or ".join(f"`{role}`" for role in sorted(door.roles))
+        description += f"\n\nWhoever logged in needs the role {roles}."
     if description:
         described["description"] = description.strip()
     variables = _VARIABLE.findall(path)
@@ -136,9 +143,9 @@ def _operation(each: Operation, path: str, models: Sequence[str], most: int) -> 
     if each.body:
         described["requestBody"] = {"required": True, "content": schemas.BODIES[each.body]}
     answers: dict[int, str | None] = {}
-    if each.login is not Login.NEVER:
-        described["security"] = [{"basic": []}, {}]  # only where there are users
-        answers |= {401: "Error", 503: "Error"} | ({403: "Error"} if each.role else {})
+    if door.login is not Login.NEVER:
+        described["security"] = [{"basic": []}, {"bearer": []}, {}]  # only where there are users
+        answers |= {401: "Error", 429: "Error", 503: "Error"} | ({403: "Error"} if door.roles else {})
     if each.body:
         answers |= dict.fromkeys((400, 413, 415), "Error")
     if variables:

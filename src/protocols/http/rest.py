@@ -15,7 +15,6 @@ from imageserver.inference.shared.manifest import Manifest
 from imageserver.protocols.http.models import PROTOCOL, RequestedModels
 from imageserver.protocols.http.openapi import operation
 from imageserver.web import requests
-from imageserver.web.application import Login
 from imageserver.web.requests import Request, Response, answer
 
 PNEUMONIA = "pneumonia"
@@ -34,7 +33,7 @@ class Networks:
     def __init__(self, models: RequestedModels, home: str) -> None:
         self._models, self._home = models, home
 
-    @operation("GET", "/", tag=_TAG, answers={302: None}, login=Login.PROGRAMS)
+    @operation("GET", "/", tag=_TAG, answers={302: None})
     def root(self, request: Request) -> Response:
         """Go to the list of networks, or to a page when HTML is asked for."""
         where = self._home if request.wants_page else "/list_nn"

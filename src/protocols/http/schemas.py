@@ -200,6 +200,7 @@ CODES = {
     409: "No training of this model runs.",
     413: "The body has more than {most} bytes.",
     415: "The Content-Type is another, or there is no picture in the body.",
+    429: "Too many requests, or refused logins, in a minute; Retry-After says when to try again.",
     500: "Something went wrong in the server or in the model.",
     503: "The model is loading or disabled, or too much waits; try again.",
 }

@@ -58,7 +58,6 @@ class TrainingJobs:
         tag=_TAG,
         query=("training_sample",),
         answers={200: "Text", **dict.fromkeys((400, 405, 406), "Error")},
-        role="admin",
         models="trainable",
     )
     def train(self, request: Request, name: str) -> Response:
@@ -136,7 +135,6 @@ class TrainingJobs:
         "/<model:name>/train/cancel",
         tag=_TAG,
         answers={200: "Text", **dict.fromkeys((405, 409), "Error")},
-        role="admin",
         models="trainable",
     )
     def cancel(self, _request: Request, name: str) -> Response:

@@ -19,7 +19,6 @@ from imageserver.protocols.http.models import RequestedModels
 from imageserver.protocols.http.openapi import operation
 from imageserver.transport import hub
 from imageserver.web import requests
-from imageserver.web.application import Login
 from imageserver.web.requests import Request, Response, answer
 
 PROTOCOL = "v2"
@@ -47,12 +46,12 @@ class OpenInference:
             {"name": "ImageServer", "version": openapi.VERSION, "extensions": ["binary_tensor_data", "classification"]}
         )
 
-    @operation("GET", "/v2/health/live", tag=_TAG, answers={200: "Live"}, login=Login.NEVER)
+    @operation("GET", "/v2/health/live", tag=_TAG, answers={200: "Live"})
     def live(self, _request: Request) -> Response:
         """Whether the server answers at all."""
         return answer({"live": True})
 
-    @operation("GET", "/v2/health/ready", tag=_TAG, answers={200: "Ready", 503: "Ready"}, login=Login.NEVER)
+    @operation("GET", "/v2/health/ready", tag=_TAG, answers={200: "Ready", 503: "Ready"})
     def ready(self, _request: Request) -> Response:
         """Whether the server is ready: its default model is, and it is not stopping."""
         ready = self._not_ready() is None

@@ -20,7 +20,6 @@ from typing import Any, BinaryIO
 from werkzeug.routing import BaseConverter
 
 from imageserver import limits, metrics
-from imageserver.accounts.login import Logins
 from imageserver.errors import LimitExceeded, ModelError, PictureError, Refused, Stopping
 from imageserver.inference.shared import image_header, request_bodies, wire
 from imageserver.inference.shared.request_bodies import Bytes
@@ -34,7 +33,8 @@ from imageserver.streams.stream import Streams
 from imageserver.transport.budget import FULL
 from imageserver.transport.fairness import Turn
 from imageserver.web import query, requests
-from imageserver.web.application import Application, Login, Route
+from imageserver.web.access import Access
+from imageserver.web.application import Application, Route
 from imageserver.web.requests import Request, Response, answer
 
 PROTOCOL = "snap"
@@ -65,19 +65,19 @@ class Snap:
         self._streams, self._keeper, self._relay, self._model, self._log = streams, keeper, relay, model, log
         self._list_rows = list_rows
 
-    def application(self, logins: Logins) -> Application:
-        """The application of these views: with --auth all of them ask for a user, and deleting takes an admin."""
+    def application(self, access: Access) -> Application:
+        """The application of these views."""
         one = "/snippets/<number:identity>/"
         routes = [
-            Route("GET", "/snippets/", self.newest, Login.AUTH),
-            Route("GET", one, self.get, Login.AUTH),
-            Route("PUT", one, self.put, Login.AUTH),
-            Route("POST", one, self.put, Login.AUTH),
-            Route("DELETE", one, self.delete, Login.AUTH, frozenset({"admin"})),
-            Route("GET", f"{one}image", self.image, Login.AUTH),
+            Route("GET", "/snippets/", self.newest),
+            Route("GET", one, self.get),
+            Route("PUT", one, self.put),
+            Route("POST", one, self.put),
+            Route("DELETE", one, self.delete),
+            Route("GET", f"{one}image", self.image),
         ]
         nothing = "there is nothing at this path; /snippets/1/ is the picture of number 1"
-        return Application(routes, logins, log=self._log, nothing=nothing, converters={"number": Number})
+        return Application(routes, access, log=self._log, nothing=nothing, converters={"number": Number})
 
     def put(self, request: Request, identity: int) -> Response:
         """Run the model on a picture, keep both, and tell the room."""

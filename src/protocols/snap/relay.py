@@ -13,14 +13,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imageserver import limits, metrics
-from imageserver.accounts.login import Logins
 from imageserver.errors import Refused
 from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.fairness import Turn
 from imageserver.transport.websocket.connection import WebSocket, accept, encode_text
 from imageserver.transport.websocket.frames import CloseCode
-from imageserver.web.application import Application, Login, Route
+from imageserver.web.access import Access
+from imageserver.web.application import Application, Route
 from imageserver.web.requests import Request
 
 if TYPE_CHECKING:
@@ -135,9 +135,9 @@ class Relay:
         return []
 
 
-def application(relay: Relay, logins: Logins, *, log: Callable[[str], None]) -> Application:
-    """The application for `/ws`: with --auth a client shows a user's name and password (HTTP Basic)."""
+def application(relay: Relay, access: Access, *, log: Callable[[str], None]) -> Application:
+    """The application for `/ws`: who may join stands in accounts/doors.py."""
     rooms = (PREFIX, f"{PREFIX}/<string(maxlength={MAX_ROOM}):room>")
-    routes = [Route("GET", path, relay.join, Login.AUTH) for path in rooms]
+    routes = [Route("GET", path, relay.join) for path in rooms]
     nothing = f"a room is one word of at most {MAX_ROOM} characters, as in {PREFIX}/kitchen"
-    return Application(routes, logins, log=log, nothing=nothing)
+    return Application(routes, access, log=log, nothing=nothing)

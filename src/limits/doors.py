@@ -1,0 +1,54 @@
+"""The limits of whoever comes in: logins, and how often a door may be used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from imageserver.limits.row import DAY, KIB, MANY, MIB, SHORTEST, limit
+
+_LOGINS = "Limits of logins"
+_DOORS = "Limits of doors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoorLimits:
+    """How often, and how many at once, somebody may log in or use a door."""
+
+    login_queue: int = limit(
+        _LOGINS, 256, "count", 1, MANY,
+        help="logins that may wait to be checked; further ones are refused",
+    )
+    login_time: float = limit(
+        _LOGINS, 30.0, "seconds", SHORTEST, DAY,
+        help="with --auth: time for a Socket.IO connection to log in, after which it ends; over legacy TCP, where "
+        "keys are asked for, time for AUTH",
+    )
+    login_threads: int = limit(
+        _LOGINS, 2, "count", 1, 64,
+        help="passwords checked at the same time, 64 MiB of memory each",
+    )
+    login_attempts: int = limit(
+        _LOGINS, 60, "count", 0, MANY,
+        help="refused logins a minute from one address, after which it has to wait; 0 is no limit",
+    )
+
+    look_rate: int = limit(
+        _DOORS, 60_000, "count", 0, MANY,
+        help="requests a minute of one user or address that only look: lists, models, figures; 0 is no limit",
+    )
+    picture_rate: int = limit(
+        _DOORS, 0, "count", 0, MANY,
+        help="single pictures a minute of one user or address, over REST, v2 and snippets; 0 is no limit",
+    )
+    change_rate: int = limit(
+        _DOORS, 600, "count", 0, MANY,
+        help="changes a minute of one user or address: deletions, configurations, sessions begun; 0 is no limit",
+    )
+    training_rate: int = limit(
+        _DOORS, 20, "count", 0, MANY,
+        help="trainings that one user or address may start or cancel in a minute; 0 is no limit",
+    )
+    max_json_bytes: int = limit(
+        _DOORS, 64 * KIB, "bytes", 1024, 16 * MIB,
+        help="largest body of a request that changes settings, users or tokens",
+    )

@@ -1,0 +1,174 @@
+"""Every limit of the server, and what is done when somebody runs into one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from imageserver import metrics
+from imageserver.limits.clients import ClientLimits
+from imageserver.limits.row import DAY, GIB, HOUR, MANY, MIB, limit
+
+_PICTURES = "Limits of pictures"
+_LISTS = "Limits of lists"
+_TRAINING = "Training over REST"
+_FILES = "Files and output"
+_MODELS = "Models and streams"
+_SNAP = "Snap: pictures on demand"
+_SESSIONS = "Sessions of several models"
+_TCP = "Legacy TCP commands for chest X-rays"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits(ClientLimits):
+    """Every limit with its value: sizes in bytes, times in seconds."""
+
+    max_frame_bytes: int = limit(
+        _PICTURES, 16 * MIB, "bytes", 1024, 32 * MIB,
+        help="largest file of a picture",
+    )
+    max_pixels: int = limit(
+        _PICTURES, 50_000_000, "count", 1, MANY,
+        help="most pixels of a picture, width times height",
+    )
+    max_decoded_bytes: int = limit(
+        _PICTURES, 192 * MIB, "bytes", MIB, 2**40,
+        help="most bytes of a picture once it is decoded: width x height x channels x bytes of a sample",
+    )
+    costly_bytes: int = limit(
+        _PICTURES, 48 * MIB, "bytes", MIB, 2**40,
+        help="bytes of decoded pictures that a worker makes at once; larger ones are decoded in a process of their own",
+    )
+    decode_time: float = limit(
+        _PICTURES, 10.0, "seconds", 1, HOUR,
+        help="processor time that such a picture may take to decode",
+    )
+    costly_queue: int = limit(
+        _PICTURES, 64, "count", 1, MANY,
+        help="such pictures of one user or address that may wait; of all together 16 times as many",
+    )
+    put_off_time: float = limit(
+        _PICTURES, 30.0, "seconds", 0, DAY,
+        help="time for which a picture that ended a process is refused, and costly ones of who sends several such",
+    )
+    max_requests: int = limit(
+        _PICTURES, 256, "count", 1, MANY,
+        help="single pictures, each of which gets an answer, that may wait for a model",
+    )
+    session_bytes: int = limit(
+        _PICTURES, 512 * MIB, "bytes", MIB, 2**40,
+        help="frames of all sessions together that may wait for models",
+    )
+
+    list_rows: int = limit(
+        _LISTS, 1000, "count", 1, 10_000,
+        help="rows in one answer of a list; a link leads to the next ones",
+    )
+
+    model_timeout: float = limit(
+        _MODELS, 15.0, "seconds", 0.1, HOUR,
+        help="time a batch may run before its worker counts as stuck and is replaced",
+    )
+    worker_memory: int = limit(
+        _MODELS, 0, "bytes", 0, 2**50,
+        help="memory of its own that each process which runs models may take; "
+        "0 is half of the machine's, at least 2 and at most 4 GiB",
+    )
+
+    ws_send_timeout: float = limit(
+        _SNAP, 10.0, "seconds", 0.1, HOUR,
+        help="time for which a client of /ws may leave texts unread before it is dropped",
+    )
+    snippet_disk: int = limit(
+        _SNAP, 10 * GIB, "bytes", MIB, 2**50,
+        help="space on the disk for all pictures together, in whole blocks and with their database; "
+        "the oldest give way",
+    )
+    snippet_files: int = limit(
+        _SNAP, 500_000, "count", 1, MANY,
+        help="pictures that are kept of all numbers together; the oldest give way",
+    )
+
+    session_idle: float = limit(
+        _SESSIONS, 60.0, "seconds", 0.1, DAY,
+        help="time without a frame after which a session ends",
+    )
+
+    training_pictures: int = limit(
+        _TRAINING, 300_000, "count", 1, 10_000_000,
+        help="pictures that a training may learn from, and files in the folder of --training-data",
+    )
+    training_followers: int = limit(
+        _TRAINING, 100, "count", 1, MANY,
+        help="clients that may follow trainings at the same time; one address may have a quarter of them",
+    )
+
+    status_lines: int = limit(
+        _FILES, 100, "count", 1, MANY,
+        help="streams of which the log has a line every five seconds; of further ones it has the sums",
+    )
+    results_bytes: int = limit(
+        _FILES, 0, "bytes", 0, 2**62,
+        help="size at which the file of --results is renamed, with .1 behind its name, and begun anew; 0 is no limit",
+    )
+
+    tcp_max_per_host: int = limit(
+        _TCP, 16, "count", 0, MANY,
+        help="open connections of one client address; 0 is no limit",
+    )
+    tcp_max_connections: int = limit(
+        _TCP, 4096, "count", 1, MANY,
+        help="open connections in total",
+    )
+    tcp_max_bytes: int = limit(
+        _TCP, 16 * MIB, "bytes", 1024, 32 * MIB,
+        help="largest file; --max-frame-bytes holds as well",
+    )
+    tcp_max_total_bytes: int = limit(
+        _TCP, 512 * MIB, "bytes", MIB, 2**40,
+        help="files of all connections together",
+    )
+
+
+def option(name: str) -> str:
+    """What people type for the limit `name`, a field of `Limits`: `--max-connections`."""
+    return "--" + name.replace("_", "-")
+
+
+TABLE = {field.name: field.metadata["limit"] for field in dataclasses.fields(Limits)}
+"""The rows by the names of their fields."""
+
+
+def hit(name: str, who: str = "") -> None:
+    """Count that somebody ran into the limit `name`.
+
+    Args:
+        name: a field of `Limits`; KeyError when there is none of that name.
+        who: whose doing it was, as accounts of memory name their owners: "user anna" or "address 10.0.0.7"; "" where
+            that is not known.
+    """
+    metrics.LIMITS_HIT.inc(TABLE[name].label or option(name)[2:])
+    if who:
+        _heard(name, who)
+
+
+def note(sentence: str, name: str, who: str = "") -> str:
+    """`hit`, and return `sentence` for the log with the option behind it; a `name` of "" is no limit."""
+    if not name:
+        return sentence
+    hit(name, who)
+    return f"{sentence} ({option(name)})"
+
+
+def _unheard(_name: str, _who: str) -> None:
+    """Nobody wants to know."""
+
+
+_heard: Callable[[str, str], None] = _unheard
+
+
+def on_hit(function: Callable[[str, str], None]) -> None:
+    """Have `function(name, who)` told of each hit of which is known whose doing it was; at once, in any thread."""
+    global _heard
+    _heard = function

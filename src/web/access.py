@@ -1,0 +1,78 @@
+"""Whether a request may pass its door: the login, the role, how often, how large. One for all HTTP applications."""
+
+from __future__ import annotations
+
+from imageserver.accounts import doors
+from imageserver.accounts.database import User
+from imageserver.accounts.doors import Door, DoorTable, Login
+from imageserver.accounts.login import Logins
+from imageserver.accounts.rates import Rates
+from imageserver.errors import NotAllowed, Refused
+from imageserver.limits import Limits, hit
+from imageserver.web import basic_auth
+from imageserver.web.requests import MAX_BODY, Request
+
+
+class Access:
+    """Admits requests, each by the row of its door.
+
+    Args:
+        logins: Who may come in.
+        limits: How often, and how large.
+        table: The rows.
+    """
+
+    def __init__(self, logins: Logins, limits: Limits, table: DoorTable = doors.TABLE) -> None:
+        self.table = table
+        self._logins, self._rates = logins, Rates(limits)
+        self._largest = {
+            "max_frame_bytes": min(MAX_BODY, limits.max_frame_bytes),
+            "max_json_bytes": limits.max_json_bytes,
+        }
+
+    def admit(self, request: Request, door: Door) -> None:
+        """Let a request pass, whose `user` is then who is asking; None where nobody logged in.
+
+        Raises:
+            Refused: not logged in (401), without the role or from another site's page (403), too large (413), too
+                often (429).
+        """
+        user = request.user = self._user(request, door)
+        if door.changes and request.headers.get("Sec-Fetch-Site") == "cross-site":
+            # A browser sends stored credentials along with whatever another site's page links to.
+            raise Refused(403, "this cannot be asked from another site's page")
+        if sentence := door.refuses(user):
+            raise Refused(403, sentence)
+        if wait := self._rates.take(door, request.account.owner):
+            sentence = f"too many such requests in a minute; try again in {wait:.0f} seconds"
+            raise Refused(429, sentence, Retry_After=str(int(wait) + 1))
+        self._measure(request, door)
+
+    def _user(self, request: Request, door: Door) -> User | None:
+        """Who is asking. Refused: 401, where a login is asked."""
+        if not self._asked(request, door.login):
+            return None
+        try:
+            name, password = basic_auth.parse(request.headers.get("Authorization", ""))
+            user = self._logins.check(name, password, request.environ.get("REMOTE_ADDR", ""), always=True)
+            if user is None:
+                raise NotAllowed("the user name or the password is wrong")
+            request.account.belongs_to(user.name)
+        except NotAllowed as error:
+            raise Refused(401, str(error), WWW_Authenticate=basic_auth.REALM) from None
+        return user
+
+    def _asked(self, request: Request, login: Login) -> bool:
+        if login is Login.NEVER or (login is Login.PROGRAMS and request.wants_page):
+            return False
+        if login is Login.AUTH:
+            return self._logins.required
+        return login is Login.ALWAYS or self._logins.checked()
+
+    def _measure(self, request: Request, door: Door) -> None:
+        """Refuse a body that says itself that it is too large; what comes without a length is measured as it comes."""
+        most = self._largest.get(door.body)
+        length = request.headers.get("Content-Length")
+        if most is not None and length is not None and int(length) > most:  # the transport checked that it is a number
+            hit(door.body)
+            raise Refused(413, f"the body has {length} bytes; at most {most} are taken")
