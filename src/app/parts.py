@@ -31,6 +31,7 @@ from imageserver.protocols.snap.keeper import Keeper
 from imageserver.protocols.snap.relay import Relay
 from imageserver.protocols.snap.store import SnapStore
 from imageserver.sinks.results_file import ResultsFile
+from imageserver.streams.overview import Overview
 from imageserver.streams.session import Sessions
 from imageserver.streams.stream import Streams
 from imageserver.transport import hub
@@ -51,6 +52,7 @@ class Inference:
     streams: Streams
     stateful: StatefulModels
     sessions: Sessions
+    overview: Overview
     results: ResultsFile | None
 
 
@@ -106,7 +108,7 @@ def inference(settings: Settings) -> Inference:
     results = ResultsFile(str(settings.results), settings.results_bytes, LOG.warning) if settings.results else None
     if results:
         streams.watch(results)
-    return Inference(jails, engine, streams, stateful, sessions, results)
+    return Inference(jails, engine, streams, stateful, sessions, Overview(streams, sessions), results)
 
 
 def logins(settings: Settings, users: UserDB) -> Logins:

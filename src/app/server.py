@@ -79,7 +79,7 @@ class ImageServer:
         hub.spawn(self._await_default)
         hub.spawn(prometheus.measure_lag)
         hub.spawn(self.service.run)
-        hub.spawn(StatusLines(self.inference.streams, self._settings.status_lines, LOG.info).run)
+        hub.spawn(StatusLines(self.inference.overview, self._settings.status_lines, LOG.info).run)
         gc.freeze()  # else each full collection, which a client can bring about, looks at all modules again: 20 ms
         self._stopping.wait()
         return self._stop()

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from imageserver import limits
-from imageserver.streams.stream import Stream, Streams
-from imageserver.transport import fairness, hub
+from imageserver.streams.overview import Overview
+from imageserver.streams.stream import Stream
+from imageserver.transport import hub
 
 EVERY = 5.0
-PIECE = 200
-"""Streams that are looked at before the loop has its turn."""
-
-
-@dataclass(slots=True)
-class _Counts:
-    received: int = 0
-    answered: int = 0
 
 
 class StatusLines:
     """While frames come, a line for each stream every `EVERY` seconds: user, rates, size, last label, age.
 
+    This is also the timer by which `overview` counts.
+
     Of the streams over `most` only the sums are told, in one line: nobody reads thousands, and the log is not for them.
     """
 
-    def __init__(self, streams: Streams, most: int, log: Callable[[str], None]) -> None:
-        self._streams, self._most, self._log = streams, most, log
-        self._before: dict[str, _Counts] = {}
+    def __init__(self, overview: Overview, most: int, log: Callable[[str], None]) -> None:
+        self._overview, self._most, self._log = overview, most, log
 
     def run(self) -> None:
         """For ever; spawn it."""
@@ -43,21 +36,16 @@ class StatusLines:
 
     def lines(self, seconds: float) -> Iterator[str]:
         """The lines for the `seconds` since the last call; none for a stream that got no frame in them."""
-        before, self._before = self._before, {}
         told, others, received, answered = 0, 0, 0, 0
-        for number, (key, stream) in enumerate(list(self._streams.open_streams.items()), 1):
-            if number % PIECE == 0:
-                fairness.pause()
-            counts = self._before[key] = _Counts(stream.received, stream.answered_count)
-            former = before.get(key) or _Counts()
-            frames_in, frames_out = counts.received - former.received, counts.answered - former.answered
-            if frames_in <= 0:
+        for stream, since in self._overview.count():
+            if since.received <= 0 or not isinstance(stream, Stream):
                 continue
             if told < self._most:
                 told += 1
-                yield describe(stream, frames_in / seconds, frames_out / seconds)
+                yield describe(stream, since.received / seconds, since.answered / seconds)
             else:
-                others, received, answered = others + 1, received + frames_in, answered + frames_out
+                others += 1
+                received, answered = received + since.received, answered + since.answered
         if others:
             limits.hit("status_lines")
             rates = f"{received / seconds:.1f} frames/s in, {answered / seconds:.1f} answered"

@@ -16,7 +16,8 @@ from typing import Any
 from imageserver.accounts.database import ROLES, User
 from imageserver.accounts.login import Logins
 from imageserver.errors import ImageServerError, LimitExceeded
-from imageserver.protocols.events import SUCCESS, encode, failure, login, shown
+from imageserver.protocols.events import SUCCESS, encode, failure, login
+from imageserver.streams.options import capped, configure
 from imageserver.streams.stream import Frame, Prediction, Stream, Streams, StreamSubscriber
 from imageserver.transport import hub
 from imageserver.transport.socketio.server import SocketIOServer
@@ -24,8 +25,6 @@ from imageserver.transport.socketio.server import SocketIOServer
 PROTOCOL = "camstream"
 SHOW_REFUSAL = 2.0
 """Seconds that a client with wrong credentials has to show it before it is disconnected."""
-MOST_HZ = 1e6
-"""Frames a second that a client may ask for; no number that is one is larger (and of 400 digits none is a float)."""
 MOST_CALLBACK = 256
 """Characters of the event that a client wants the answer to its login under."""
 
@@ -106,18 +105,8 @@ class CamStream(StreamSubscriber):
                 options = json.loads(options)
             except (ValueError, RecursionError):
                 options = None
-        if not isinstance(options, dict) or not options:
-            return failure('configure takes an object like {"model": "lenet", "hz": 5}')
-        unknown = sorted(set(options) - {"model", "hz"})
-        if unknown:
-            return failure(f"configure knows model and hz, not {shown(unknown[0])}")
-        model, hz = options.get("model"), options.get("hz")
-        if model is not None and not isinstance(model, str):
-            return failure(f"model must be a model's name, not {shown(model)}")
-        if hz is not None and not (isinstance(hz, (int, float)) and not isinstance(hz, bool) and 0 <= hz <= MOST_HZ):
-            return failure(f"hz must be a number of frames a second, 0 for no cap, not {shown(hz)}")
         try:
-            client.stream.configure(model=model, hz=None if hz is None else self._capped(hz))
+            configure(client.stream, options, self._hz)
         except ImageServerError as error:
             return failure(str(error))
         return SUCCESS
@@ -129,6 +118,9 @@ class CamStream(StreamSubscriber):
 
     def rejected(self, stream: Stream, frame: Frame, error: str) -> None:
         self._reject(stream.id, frame.seq, error)
+
+    def disconnect(self, stream: Stream) -> None:
+        self._server.disconnect(stream.id)
 
     # ---- within -----------------------------------------------------------------------------------------------
 
@@ -171,15 +163,11 @@ class CamStream(StreamSubscriber):
         stream = client.stream
         stream.user, stream.rotate = user.name, user.rotate or 0
         try:
-            stream.configure(model=user.model, hz=None if user.hz is None else self._capped(user.hz))
+            stream.configure(model=user.model, hz=None if user.hz is None else capped(user.hz, self._hz))
         except ImageServerError as error:
             self._reject(
                 stream.id, stream.received, f"your default model cannot be used, so the server's own is: {error}"
             )
-
-    def _capped(self, hz: float) -> float:
-        """What a client asks for, within what the operator allows (0: no cap)."""
-        return min((cap for cap in (hz, self._hz) if cap), default=0.0)
 
     def _refuse(self, stream: Stream, reason: str, sentence: str) -> None:
         """Count a frame that is not even offered, and say why."""

@@ -16,22 +16,12 @@ from imageserver.errors import ConnectionRefused, LimitExceeded, NotAllowed
 from imageserver.transport.socketio.server import SocketIOServer
 
 encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-MOST_SHOWN = 64
-"""Characters of a wrong value that its sender is told again."""
 SUCCESS = encode({"success": True})
 
 
 def failure(sentence: str) -> str:
     """The acknowledgement of an event that was refused."""
     return encode({"success": False, "error": sentence})
-
-
-def shown(value: Any) -> str:
-    """What a client sent, in a sentence to it: short, whatever it is."""
-    if isinstance(value, (str, int, float)) or value is None:
-        text = repr(value)
-        return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
-    return f"a {type(value).__name__}"
 
 
 class SocketProtocol(Protocol):

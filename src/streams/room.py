@@ -1,8 +1,21 @@
-"""Room in the server's memory for the frames of one stream."""
+"""What streams and sessions have in common: room in the server's memory for frames, and the order they began in."""
 
 from __future__ import annotations
 
+import itertools
+
+from imageserver.errors import LimitExceeded
+from imageserver.limits import hit, option
 from imageserver.transport.budget import SMALL, Account
+
+next_number = itertools.count(1).__next__
+"""The number of a stream or session: whichever began later has the higher one."""
+
+
+def too_large(what: str, size: int, most: int) -> LimitExceeded:
+    """The error for a file over `--max-frame-bytes`, which is counted."""
+    hit("max_frame_bytes")
+    return LimitExceeded(f"{what} has {size} bytes; at most {most} are allowed ({option('max_frame_bytes')})")
 
 
 class FrameRoom:

@@ -28,7 +28,7 @@ from imageserver.inference.shared import image_header
 from imageserver.inference.shared.wire import Picture
 from imageserver.limits import Limits, hit
 from imageserver.streams.merging import PROTOCOL, Merger, PendingPrediction, Prediction
-from imageserver.streams.stream import too_large
+from imageserver.streams.room import next_number, too_large
 from imageserver.transport import hub
 from imageserver.transport.budget import FULL, Account, Charge, unlimited
 
@@ -88,8 +88,12 @@ class Session:
         account: Account,
     ) -> None:
         self.id, self.connection, self.user, self.camera = session_id, connection, user, camera
+        self.name, self.protocol, self.model = camera or user, PROTOCOL, ", ".join(owner.models)
+        self.number, self.begun = next_number(), time.monotonic()
         self.state = SessionState.OPENING
-        self.received = 0
+        self.received = self.answered_count = 0
+        self.dropped = 0  # replaced by newer ones at every model
+        self.last_prediction: Prediction = {}
         self.last_heard = owner.clock()
         self._owner, self._subscriber, self._rotate = owner, subscriber, rotate
         self._timestamp = timestamp
@@ -216,6 +220,7 @@ class Session:
             frame.waiting_for.add(name)
             if replaced is not None:
                 replaced.waiting_for.discard(name)
+                self.dropped += not replaced.waiting_for and not replaced.answered
                 metrics.FRAMES_REPLACED.inc(PROTOCOL)
         if frame.errors and not frame.waiting_for:
             raise ModelError("; ".join(dict.fromkeys(frame.errors.values())))
@@ -223,6 +228,9 @@ class Session:
     def _send(self, prediction: Prediction) -> None:
         if self.camera:
             prediction["camera"] = self.camera
+        if self.running:  # what models say at the end is about no frame
+            self.answered_count += 1
+            self.last_prediction = prediction
         self._subscriber.predicted(self, prediction)
 
     def _finish(self) -> None:
@@ -232,7 +240,7 @@ class Session:
         for queue in self._queues.values():
             queue.end(self.now)
             queue.drop()
-        self._owner.open_sessions.discard(self)
+        self._owner.open_sessions.pop(self.id, None)
         self._subscriber.ended(self)
 
 
@@ -262,7 +270,7 @@ class Sessions:
         self.max_frame_bytes, self._idle = limits.max_frame_bytes, limits.session_idle
         self.costly_bytes = limits.costly_bytes
         self._new_id = hub.numbered("session-")
-        self.open_sessions: set[Session] = set()
+        self.open_sessions: dict[str, Session] = {}
         self.stopping = False
 
     def open(
@@ -304,7 +312,7 @@ class Sessions:
             subscriber=subscriber,
             account=account or unlimited(),
         )
-        self.open_sessions.add(session)
+        self.open_sessions[session.id] = session
         return session
 
     def run(self) -> None:
@@ -316,7 +324,7 @@ class Sessions:
     def end_idle(self) -> None:
         """End the sessions that got no frame for too long."""
         now = self.clock()
-        for session in list(self.open_sessions):
+        for session in list(self.open_sessions.values()):
             if session.running and now - session.last_heard > self._idle:
                 hit("session_idle")
                 session.end()
@@ -324,7 +332,7 @@ class Sessions:
     def stop(self, timeout: float) -> None:
         """End every session and wait for the models' last words, for at most `timeout` seconds; then end the models."""
         self.stopping = True
-        for session in list(self.open_sessions):
+        for session in list(self.open_sessions.values()):
             session.end()
         end = self.clock() + timeout
         while (self.open_sessions or not self.stateful.idle) and self.clock() < end:

@@ -35,8 +35,8 @@ from imageserver.inference.server.batching import Work
 from imageserver.inference.server.engine import Engine
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.wire import Picture
-from imageserver.limits import Limits, hit, option
-from imageserver.streams.room import FrameRoom
+from imageserver.limits import Limits
+from imageserver.streams.room import FrameRoom, next_number, too_large
 from imageserver.transport import hub
 from imageserver.transport.budget import FULL, Account, unlimited
 
@@ -85,11 +85,8 @@ class StreamSubscriber:
     def closed(self, stream: Stream) -> None:
         """The stream has ended; nothing follows."""
 
-
-def too_large(what: str, size: int, most: int) -> LimitExceeded:
-    """The error for a file over `--max-frame-bytes`, which is counted."""
-    hit("max_frame_bytes")
-    return LimitExceeded(f"{what} has {size} bytes; at most {most} are allowed ({option('max_frame_bytes')})")
+    def disconnect(self, stream: Stream) -> None:
+        """Somebody who may do so wants the stream's client gone."""
 
 
 class Stream:
@@ -111,12 +108,13 @@ class Stream:
     ) -> None:
         self.id, self.user, self.camera, self.protocol = stream_id, user, camera, protocol
         self.model, self.rotate = model, rotate
+        self.number, self.begun = next_number(), time.monotonic()
         self.received = self.answered_count = self.refused = 0
         self.dropped = 0  # replaced by newer ones or lost with a worker
         self.last_prediction: Prediction = {}
         self._state = _IDLE
         self._streams = streams
-        self._subscriber = subscriber
+        self.subscriber = subscriber
         self._account, self._room = account, FrameRoom(account)
         self._hz = hz
         self._next_due = 0.0
@@ -205,7 +203,7 @@ class Stream:
         if self._timer is not None:
             self._timer.cancel()
         self._streams.forget(self)
-        self._subscriber.closed(self)
+        self.subscriber.closed(self)
 
     # ---- the engine's side (pool.Source) ----------------------------------------------------------------------
 
@@ -233,7 +231,7 @@ class Stream:
         if self._state is not _CLOSED:
             if "error" in result:
                 self.refuse(result["reason"])
-                self._subscriber.rejected(self, frame, result["error"])
+                self.subscriber.rejected(self, frame, result["error"])
             else:
                 self._deliver(frame, result)
         self._go_on()
@@ -261,7 +259,7 @@ class Stream:
         if self.camera:
             prediction["camera"] = self.camera
         self.last_prediction = prediction
-        self._subscriber.predicted(self, frame, prediction)
+        self.subscriber.predicted(self, frame, prediction)
         self._streams.publish(self, frame, prediction)
 
     def _enter(self, state: StreamState) -> None:
@@ -290,7 +288,7 @@ class Stream:
         except (ModelError, Stopping) as error:
             frame, self._waiting = self._waiting, None
             self.refuse("model")
-            self._subscriber.rejected(self, frame, str(error))
+            self.subscriber.rejected(self, frame, str(error))
 
 
 class Streams:

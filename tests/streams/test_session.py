@@ -199,7 +199,7 @@ def test_the_end_waits_for_the_models_last_words_and_then_nothing_is_left(later:
     assert last == {"pulse": "last", "blink": "last", "success": True, "timestamp": 9000, "recv_ts": 9000, "seq": 1}
     assert session.state is SessionState.ENDED
     assert world.client.ended_sessions == [session]
-    assert world.sessions.open_sessions == set()
+    assert world.sessions.open_sessions == {}
     assert later.timers == []
 
 

@@ -1,0 +1,82 @@
+"""All that comes in, streams and sessions alike, as people see it: lists in order, names, rates, and an end to it."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from heapq import merge
+
+from imageserver.streams.session import Session, Sessions
+from imageserver.streams.stream import Stream, Streams
+from imageserver.transport import fairness
+
+Incoming = Stream | Session
+
+PIECE = 200
+"""Streams that are looked at before the loop has its turn."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """Frames of a stream, and when they were counted in monotonic seconds."""
+
+    at: float
+    received: int = 0
+    answered: int = 0
+
+
+class Overview:
+    """Reads `streams` and `sessions`. Every walk over them lets the loop have its turn, so they may change meanwhile.
+
+    Rates are those of the last one to two intervals between the calls of `count`, for which one timer of the server
+    is enough, however many streams there are.
+    """
+
+    def __init__(self, streams: Streams, sessions: Sessions, clock: Callable[[], float] = time.monotonic) -> None:
+        self._streams, self._sessions, self._clock = streams, sessions, clock
+        self._former: dict[str, Counts] = {}
+        self._latest: dict[str, Counts] = {}
+
+    def incoming(self, after: int = 0) -> Iterator[Incoming]:
+        """What comes in, in the order in which it began: that with a `number` above `after`."""
+        kinds: list[list[Incoming]] = [
+            list(self._streams.open_streams.values()),
+            list(self._sessions.open_sessions.values()),
+        ]
+        later = [kind[bisect_right(kind, after, key=_number) :] for kind in kinds]
+        for index, one in enumerate(merge(*later, key=_number), 1):
+            if index % PIECE == 0:
+                fairness.pause()
+            yield one
+
+    def named(self, key: str) -> list[Incoming]:
+        """The one whose id is `key`, or else all of that name, in the order in which they began."""
+        by_id = self._streams.open_streams.get(key) or self._sessions.open_sessions.get(key)
+        return [by_id] if by_id else [one for one in self.incoming() if one.name == key]
+
+    def count(self) -> Iterator[tuple[Incoming, Counts]]:
+        """Begin a new interval: count all frames, and tell of each stream how many came since the last call."""
+        self._former, self._latest = self._latest, {}
+        for one in self.incoming():
+            now = self._latest[one.id] = Counts(self._clock(), one.received, one.answered_count)
+            before = self._former.get(one.id) or Counts(one.begun)
+            yield one, Counts(now.at, now.received - before.received, now.answered - before.answered)
+
+    def rates(self, one: Incoming) -> tuple[float, float]:
+        """Frames a second of late: those that came, and those that were answered."""
+        before = self._former.get(one.id) or Counts(one.begun)
+        seconds = max(self._clock() - before.at, 1.0)
+        return (one.received - before.received) / seconds, (one.answered_count - before.answered) / seconds
+
+    def disconnect(self, one: Incoming) -> None:
+        """Turn a stream's client out; end a session, whose client may begin another."""
+        if isinstance(one, Session):
+            one.end()
+        else:
+            one.subscriber.disconnect(one)
+
+
+def _number(one: Incoming) -> int:
+    return one.number
