@@ -69,6 +69,7 @@ docs: environment  ## write the reference pages that come from the code
 	@mv docs/settings.md.tmp docs/settings.md
 	@$(VENV)/bin/python src/bootstrap.py monitoring.prometheus > docs/metrics.md.tmp
 	@mv docs/metrics.md.tmp docs/metrics.md
+	@$(VENV)/bin/python src/bootstrap.py accounts.reference docs/users.md
 
 bench: dev $(PREPARED)  ## run the measurements and print their figures
 	@tests/environments.sh
