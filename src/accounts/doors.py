@@ -25,7 +25,7 @@ class Login(enum.Enum):
     NEVER = "nobody"
     AUTH = "all, with `-a`"
     USERS = "all, with `-a` and once there is or was a user"
-    PROGRAMS = "as above, but browsers that want a page are led on to one, which asks for itself"
+    PROGRAMS = "all but browsers that want a page, with `-a` and once there is or was a user"
     ALWAYS = "all; without users nobody gets in"
     SESSION = "all, with `-a` or `--session-key`, which is as good as a user"
     KEY = "all, with `--tcp-authorized-keys`: a signature of one of them"

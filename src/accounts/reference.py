@@ -1,4 +1,4 @@
-"""docs/users.md's table of doors, written from the table: `python3 src/bootstrap.py accounts.reference docs/users.md`."""
+"""The tables of doors in docs/users.md: `python3 src/bootstrap.py accounts.reference docs/users.md` writes them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _table(protocol: str) -> str:
     ]
     doors = [door for door in DOORS if door.protocol == protocol]
     for cells, alike in groupby(doors, key=_cells):
-        names = ", ".join(f"`{shown(door)}`" for door in alike)
+        names = "<br>".join(f"`{shown(door)}`" for door in alike)
         lines.append(f"| {names} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -38,6 +38,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from imageserver.accounts import doors
+from imageserver.accounts.doors import Login
 from imageserver.protocols.legacy_tcp import codes
 from imageserver.protocols.legacy_tcp.intake import FileIntake, Intake, ProtocolTimes
 
@@ -100,6 +102,10 @@ _BYTES = {
     Step.DIGEST: codes.DIGEST_BYTES,
     Step.SIGNATURE_SIZE: codes.SIZE_BYTES,
 }
+COMMANDS = ("FILE", "MODE", "PRED", "HASH", "AUTH", "BYE!")
+_ASKS_FOR_KEY = {name.encode(): doors.TABLE.command(name).login is Login.KEY for name in COMMANDS}
+"""Whether a command counts only behind AUTH, where keys are asked for."""
+
 _SHORT = {Step.COMMAND: b"BYE", Step.AFTER_VGG: b"BYE", Step.CODE: b"VGG"}
 _NOTHING = Intake(memoryview(b""), 0.0, math.inf)
 """The intake of steps that read nothing; the clock of the protocol does not run meanwhile."""
@@ -230,9 +236,9 @@ class Conversation:
     def _take_command(self, word: bytes, now: float) -> list[Action]:
         if word[:3] == b"BYE":
             return self._close("bye", codes.DONE if self.authenticated else codes.REFUSED)
-        if word not in (b"FILE", b"MODE", b"PRED", b"HASH", b"AUTH"):
+        if word not in _ASKS_FOR_KEY:
             return self._close("unknown command")
-        if not self.authenticated and word != b"AUTH":
+        if not self.authenticated and _ASKS_FOR_KEY[word]:
             return self._expect(Step.COMMAND, now, codes.REFUSED)
         match word:
             case b"FILE":
