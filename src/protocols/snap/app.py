@@ -26,9 +26,8 @@ from imageserver.inference.shared.request_bodies import Bytes
 from imageserver.protocols.snap import pages
 from imageserver.protocols.snap.keeper import Keeper
 from imageserver.protocols.snap.pages import ListPage
-from imageserver.protocols.snap.records import Row
+from imageserver.protocols.snap.records import LAST, Row
 from imageserver.protocols.snap.relay import Relay
-from imageserver.protocols.snap.store import LAST
 from imageserver.streams.stream import Streams
 from imageserver.transport.budget import FULL
 from imageserver.transport.fairness import Turn

@@ -49,6 +49,8 @@ class Keeper:
             except (OSError, sqlite3.Error) as error:
                 self._failed(error)
                 hub.sleep(RETRY)
+        if self._store.copy is not None:
+            self._log(f"records of pictures were taken over from an older server; {self._store.copy} is what they were")
         if files or records:
             self._log(f"a crash left {files} pictures without a record and {records} records without one: removed")
         self._tidy()

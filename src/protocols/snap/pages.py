@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from imageserver.protocols.snap.records import Row
-from imageserver.protocols.snap.store import LAST, SnapStore
+from imageserver.protocols.snap.records import ALL, LAST, Row, Sight
+from imageserver.protocols.snap.store import SnapStore
 
 
 class ListPage(NamedTuple):
@@ -16,25 +17,40 @@ class ListPage(NamedTuple):
     next: str
 
 
-def record(row: Row) -> str:
-    """One picture's record."""
+def record(row: Row, owner: bool = False) -> str:
+    """One picture's record; `owner`: with the name of the user who put it, where one is known."""
     received = json.dumps(row.received)
     about = f'"type":"image/{row.kind}","size":{row.size},"image":"/snippets/{row.id}/image"'
+    if row.camera:
+        about += f',"camera":{_text(row.camera)}'
+    if owner and row.owner:
+        about += f',"user":{_text(row.owner)}'
     return f'{{"id":{row.id},"prediction":{row.prediction},"received":{received},{about}}}'
 
 
-def newest(store: SnapStore, after: int, most: int) -> ListPage:
-    """The newest picture of each id above `after`: at most `most`."""
-    rows, more = store.newest(after, most)
-    body = f'{{"snippets":[{",".join(map(record, rows))}]}}'
-    return ListPage(body.encode(), f"/snippets/?after={rows[-1].id}&limit={most}" if more else "")
+def newest(store: SnapStore, after: int, most: int, sight: Sight = ALL) -> ListPage:
+    """The newest picture of each id above `after`, of those in `sight`: at most `most`."""
+    rows, following = store.newest(after, most, sight)
+    body = f'{{"snippets":[{_records(rows, sight)}]}}'
+    return ListPage(body.encode(), "" if following is None else f"/snippets/?after={following}&limit={most}")
 
 
-def history(store: SnapStore, identity: int, before: int, most: int) -> ListPage | None:
-    """The pictures of an id, newest first, with numbers below `before`: at most `most`. None: there is no such id."""
-    rows, more = store.history(identity, before, most)
-    if not rows and before == LAST:
+def history(store: SnapStore, identity: int, before: int, most: int, sight: Sight = ALL) -> ListPage | None:
+    """The pictures of an id in `sight`, newest first, with numbers below `before`: at most `most`.
+
+    None: there is no such id.
+    """
+    rows, following = store.history(identity, before, most, sight)
+    if not rows and following is None and before == LAST:
         return None
-    body = f'{{"id":{identity},"history":[{",".join(map(record, rows))}]}}'
-    following = f"/snippets/{identity}/?history=1&before={rows[-1].number}&limit={most}" if more else ""
-    return ListPage(body.encode(), following)
+    body = f'{{"id":{identity},"history":[{_records(rows, sight)}]}}'
+    address = "" if following is None else f"/snippets/{identity}/?history=1&before={following}&limit={most}"
+    return ListPage(body.encode(), address)
+
+
+def _records(rows: Iterable[Row], sight: Sight) -> str:
+    return ",".join(record(row, sight.names) for row in rows)
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -8,51 +8,117 @@ after a crash, and nothing has to be added up at the start.
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from imageserver.protocols.snap import schema
 
+LAST = 2**63 - 1
+"""The highest number that the database can hold."""
+
 PAGE_BYTES = 2**20
 """Bytes of predictions after which a page of rows ends, whatever number of rows was asked for."""
 
-_NEWEST = """
+LOOKS = 2000
+"""Pictures that are looked at for a page of those that somebody may see; then it ends, however many it has."""
+
+_COLUMNS = """
+number, pictures.id, kind, size, received, file, owner, camera, CASE WHEN
+    (?3 IS NULL OR owner = ?3)
+    AND (?4 IS NULL OR CASE camera WHEN '' THEN owner ELSE camera END IN (SELECT value FROM json_each(?4)))
+THEN prediction END
+"""
+"""Of a `Row`; of a picture that may not be seen the prediction is none, and not read."""
+
+_NEWEST = f"""
 WITH RECURSIVE ids (id) AS (
-    SELECT MIN(id) FROM snippets WHERE id > ?1
-    UNION ALL SELECT (SELECT MIN(id) FROM snippets WHERE id > ids.id) FROM ids WHERE id IS NOT NULL
+    SELECT MIN(id) FROM pictures WHERE id > ?1
+    UNION ALL SELECT (SELECT MIN(id) FROM pictures WHERE id > ids.id) FROM ids WHERE id IS NOT NULL
     LIMIT ?2
 )
-SELECT number, snippets.id, kind, size, received, prediction, file FROM ids
-CROSS JOIN snippets ON number = (SELECT MAX(number) FROM snippets WHERE id = ids.id)
-"""
+SELECT {_COLUMNS} FROM ids CROSS JOIN pictures ON number = (SELECT MAX(number) FROM pictures WHERE id = ids.id)
+"""  # noqa: S608 - no text of a client's in it
 """The newest of each id, in their order, by a look at the index for each of them: no row is read that is not shown."""
 
-_HISTORY = """
-SELECT number, id, kind, size, received, prediction, file FROM snippets
-WHERE id = ? AND number < ? ORDER BY number DESC LIMIT ?
-"""
-_OF = "SELECT number, file FROM snippets WHERE id = ? AND number <= ? ORDER BY number LIMIT ?"
-_OLD = "SELECT number, file FROM snippets WHERE id = ? ORDER BY number DESC LIMIT ? OFFSET ?"
+_HISTORY = f"""
+SELECT {_COLUMNS} FROM pictures WHERE id = ?5 AND number < ?1 ORDER BY number DESC LIMIT ?2
+"""  # noqa: S608 - as above
+_OF = "SELECT number, file FROM pictures WHERE id = ? AND number <= ? ORDER BY number LIMIT ?"
+_OLD = "SELECT number, file FROM pictures WHERE id = ? ORDER BY number DESC LIMIT ? OFFSET ?"
 _OLDEST = """
-SELECT number, file, disk FROM snippets WHERE number < (SELECT MAX(number) FROM snippets) ORDER BY number LIMIT ?
+SELECT number, file, disk FROM pictures WHERE number < (SELECT MAX(number) FROM pictures) ORDER BY number LIMIT ?
 """
-_AFTER = "SELECT number, file FROM snippets WHERE number > ? ORDER BY number LIMIT ?"
+_AFTER = "SELECT number, file FROM pictures WHERE number > ? ORDER BY number LIMIT ?"
 
 
 class Row(NamedTuple):
-    """One picture's record; `prediction` is the JSON text, as it was stored."""
+    """One picture's record.
+
+    Attributes:
+        owner: name of the user who put it; "": nobody known.
+        camera: the name that was said with it; "": none.
+        prediction: the JSON text, as it was stored.
+    """
 
     number: int
     id: int
     kind: str
     size: int
     received: str
-    prediction: str
     file: str
+    owner: str
+    camera: str
+    prediction: str
+
+    @property
+    def source(self) -> str:
+        """The name of the camera that it counts under: without one, that of its user."""
+        return self.camera or self.owner
+
+
+class Sight(NamedTuple):
+    """What somebody may see of the records.
+
+    Attributes:
+        owner: pictures that this user put; None: whoever did.
+        cameras: pictures that count under these names; None: under any.
+        names: whether the answer says who put a picture.
+    """
+
+    owner: str | None = None
+    cameras: tuple[str, ...] | None = None
+    names: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether no picture is left out."""
+        return self.owner is None and self.cameras is None
+
+
+ALL = Sight()
+
+
+class Sender(NamedTuple):
+    """Who puts a picture, and with which camera, "" where unknown; `check` raises if they may not follow the newest."""
+
+    owner: str = ""
+    camera: str = ""
+    check: Callable[[Row | None], None] = lambda _newest: None
+
+
+NOBODY = Sender()
+
+
+class Slice(NamedTuple):
+    """Some rows of a list; `following`: the id or number behind which the next ones are, None where there are none."""
+
+    rows: list[Row]
+    following: int | None
 
 
 @dataclass(frozen=True)
@@ -64,43 +130,67 @@ class Usage:
 
 
 class Records:
-    """The database in the file `path`, whose log of writes has about `log_pages`. sqlite3.Error: it cannot be used."""
+    """The database in the file `path`, whose log of writes has about `log_pages`.
+
+    Attributes:
+        copy: where it is kept as it was, when it was taken over from an older server just now.
+
+    Raises:
+        OSError, sqlite3.Error: as schema.prepared.
+    """
 
     def __init__(self, path: Path, log_pages: int) -> None:
         self._wal = path.with_name(f"{path.name}-wal")
         self._lock, self._read_lock = threading.Lock(), threading.Lock()
-        self._writer = schema.prepared(path, log_pages)
+        self._writer, self.copy = schema.prepared(path, log_pages)
         self._reader = schema.connect(path, log_pages)
         self._page_size = int(self._writer.execute("PRAGMA page_size").fetchone()[0])
 
-    def add(self, identity: int, file: str, kind: str, size: int, disk: int, received: str, prediction: str) -> None:
-        """Add a picture whose file takes `disk` bytes; it is on the disk when this returns."""
+    def add(
+        self,
+        identity: int,
+        file: str,
+        kind: str,
+        size: int,
+        disk: int,
+        received: str,
+        prediction: str,
+        sender: Sender = NOBODY,
+    ) -> None:
+        """Add a picture whose file takes `disk` bytes; it is on the disk when this returns.
+
+        `sender` is asked about the newest one in the transaction itself: of two for the same number the second one
+        finds the first.
+        """
         with self._transaction() as database:
+            found = database.execute(_HISTORY, (LAST, 1, None, None, identity)).fetchone()
+            sender.check(Row(*found) if found else None)
             database.execute(
-                "INSERT INTO snippets (id, file, kind, size, disk, received, prediction) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (identity, file, kind, size, disk, received, prediction),
+                "INSERT INTO pictures (id, file, kind, size, disk, received, prediction, owner, camera)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (identity, file, kind, size, disk, received, prediction, sender.owner, sender.camera),
             )
 
     def remove(self, numbers: Iterable[int]) -> None:
         """Forget pictures. After a loss of power they may be there again."""
         with self._transaction(lasting=False) as database:
-            database.executemany("DELETE FROM snippets WHERE number = ?", [(number,) for number in numbers])
+            database.executemany("DELETE FROM pictures WHERE number = ?", [(number,) for number in numbers])
 
     def measured(self, disk: Iterable[tuple[int, int]]) -> None:
         """What files were found to take: (bytes, number)."""
         with self._transaction(lasting=False) as database:
-            database.executemany("UPDATE snippets SET disk = ?1 WHERE number = ?2 AND disk <> ?1", list(disk))
+            database.executemany("UPDATE pictures SET disk = ?1 WHERE number = ?2 AND disk <> ?1", list(disk))
 
-    def newest(self, after: int, most: int) -> tuple[list[Row], bool]:
-        """The newest picture of each id above `after`, by id, and whether there are more of them.
+    def newest(self, after: int, most: int, sight: Sight = ALL) -> Slice:
+        """The newest picture of each id above `after`, by id: at most `most`, and about `PAGE_BYTES`; as `history`."""
+        return self._slice(_NEWEST, after, most, sight, lambda row: row.id)
 
-        At most `most`, and about `PAGE_BYTES`; as `history`.
+    def history(self, identity: int, before: int, most: int, sight: Sight = ALL) -> Slice:
+        """The pictures of an id with a number below `before`, newest first.
+
+        Where `sight` leaves some out `LOOKS` are looked at in one go: there may be fewer, or none, before the next.
         """
-        return self._page(_NEWEST, (after,), most)
-
-    def history(self, identity: int, before: int, most: int) -> tuple[list[Row], bool]:
-        """The pictures of an id with a number below `before`, newest first, and whether there are more of them."""
-        return self._page(_HISTORY, (identity, before), most)
+        return self._slice(_HISTORY, before, most, sight, lambda row: row.number, identity)
 
     def of(self, identity: int, newest: int, most: int) -> list[tuple[int, str]]:
         """Number and file of pictures of an id up to the number `newest`; at most `most` of them."""
@@ -152,17 +242,24 @@ class Records:
                 database.execute("BEGIN IMMEDIATE")
                 yield database
 
-    def _page(self, query: str, values: tuple[int, ...], most: int) -> tuple[list[Row], bool]:
+    def _slice(
+        self, query: str, start: int, most: int, sight: Sight, place: Callable[[Row], int], *more: int
+    ) -> Slice:
+        looks = most if sight.whole else max(most, LOOKS)
+        cameras = None if sight.cameras is None else json.dumps(sight.cameras)
+        values = (start, looks + 1, sight.owner, cameras, *more)
         found: list[Row] = []
-        size = 0
+        size = looked = following = 0
         # A cursor left open would keep the log of writes from being emptied.
-        with self._read_lock, contextlib.closing(self._reader.execute(query, (*values, most + 1))) as cursor:
-            for row in cursor:
-                if len(found) == most or size >= PAGE_BYTES:
-                    return found, True
-                found.append(Row(*row))
-                size += len(found[-1].prediction)
-        return found, False
+        with self._read_lock, contextlib.closing(self._reader.execute(query, values)) as cursor:
+            for row in map(Row._make, cursor):
+                if len(found) == most or size >= PAGE_BYTES or looked == looks:
+                    return Slice(found, following)
+                looked, following = looked + 1, place(row)
+                if row.prediction is not None:
+                    found.append(row)
+                    size += len(row.prediction)
+        return Slice(found, None)
 
     def _read(self, query: str, values: Sequence[Any]) -> list[Any]:
         with self._read_lock:

@@ -10,6 +10,7 @@ No method takes long: what may concern many pictures is done in pieces of `PIECE
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -23,7 +24,7 @@ from typing import Any
 
 from imageserver import files, limits
 from imageserver.errors import SettingError, TooLarge
-from imageserver.protocols.snap.records import Records, Row, Usage
+from imageserver.protocols.snap.records import ALL, LAST, NOBODY, Records, Row, Sender, Sight, Slice, Usage
 
 PIECE = 64
 """Pictures that are removed or looked at before anybody else has a turn."""
@@ -36,9 +37,6 @@ BUCKETS = 256
 
 ROOM = 256 * 2**10
 """Bytes below which a disk counts as full."""
-
-LAST = 2**63 - 1
-"""The highest number that the database can hold."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,11 @@ class SnapStore:
         self._opening = threading.Lock()
         try:
             self._open()
+        except sqlite3.NotSupportedError as error:
+            why = f"{error}: start that one again, or give another folder"
+            raise SettingError(f"--data {folder.parent}: {why}") from error
         except (OSError, sqlite3.Error) as error:
-            if _has_room(folder):
+            if _has_room(folder) and not _says_full(error):
                 why = f"pictures cannot be kept there ({error}): give a folder that can be written"
                 raise SettingError(f"--data {folder.parent}: {why}") from error
             # Everything else can start on a full disk; each method opens it as soon as there is room.
@@ -94,6 +95,7 @@ class SnapStore:
         picture: bytes | bytearray | memoryview,
         received: str,
         prediction: dict[str, Any],
+        sender: Sender = NOBODY,
     ) -> Room:
         """Keep a picture. Where space is short as much gives way as it takes itself.
 
@@ -103,6 +105,7 @@ class SnapStore:
         Raises:
             TooLarge: it alone is larger than all may be together.
             OSError, sqlite3.Error: it is not kept, and nothing half of it.
+            Exception: what `sender.check` raises; it is not kept either.
         """
         self.check(len(picture))
         text = json.dumps(prediction, ensure_ascii=False, separators=(",", ":"))
@@ -112,7 +115,7 @@ class SnapStore:
             made.update((path.name, path.with_suffix(TEMPORARY).name))
         try:
             disk = _write(path, picture)
-            self._records.add(identity, path.name, kind, len(picture), disk, received, text)
+            self._records.add(identity, path.name, kind, len(picture), disk, received, text, sender)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -137,13 +140,13 @@ class SnapStore:
 
     # ---- lists ------------------------------------------------------------------------------------------------
 
-    def newest(self, after: int = -1, most: int = PIECE) -> tuple[list[Row], bool]:
-        """The newest picture of each id above `after`, by id, at most `most`; and whether there are more of them."""
-        return self._records.newest(after, most)
+    def newest(self, after: int = -1, most: int = PIECE, sight: Sight = ALL) -> Slice:
+        """The newest picture of each id above `after`, by id, at most `most`; as Records.newest."""
+        return self._records.newest(after, most, sight)
 
-    def history(self, identity: int, before: int = LAST, most: int = 1) -> tuple[list[Row], bool]:
-        """The pictures of an id below the number `before`, newest first, as `newest`; none: an empty list."""
-        return self._records.history(identity, before, most)
+    def history(self, identity: int, before: int = LAST, most: int = 1, sight: Sight = ALL) -> Slice:
+        """The pictures of an id below the number `before`, newest first, as Records.history; none: an empty list."""
+        return self._records.history(identity, before, most, sight)
 
     def usage(self) -> Usage:
         """What all pictures take now."""
@@ -176,6 +179,11 @@ class SnapStore:
                 names = [entry.name for entry in piece if not entry.is_dir(follow_symlinks=False)]
                 yield self._remove([name for name in names if hash(name) not in known[hash(name) % BUCKETS]])
         self._made = None
+
+    @property
+    def copy(self) -> Path | None:
+        """Where the records are kept as they were, when those of an older server were taken over since the start."""
+        return None if self._opened is None else self._opened.copy
 
     def close(self) -> None:
         """Close the database."""
@@ -268,6 +276,13 @@ def _has_room(folder: Path) -> bool:
         folder = folder.parent
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize >= ROOM and (status.f_favail > 0 or not status.f_files)
+
+
+def _says_full(error: OSError | sqlite3.Error) -> bool:
+    """Whether it is for want of room that something could not be done."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
 def _blocks(status: os.stat_result) -> int:

@@ -59,12 +59,12 @@ def test_the_newest_picture_of_each_id_is_kept(tmp_path: Path) -> None:
     for text in (b"first", b"second"):
         pictures.put(7, "png", text, "2026-01-01T00:00:00", {"label": text.decode()})
     pictures.put(8, "jpeg", b"other", "2026-01-02T00:00:00", {})
-    ((found,), more) = pictures.history(7)
+    ((found,), following) = pictures.history(7)
     assert (pictures.path(found).read_bytes(), found.kind, found.size) == (b"second", "png", 6)
-    assert (found.prediction, more) == ('{"label":"second"}', False)
+    assert (found.prediction, following) == ('{"label":"second"}', None)
     assert ids(pictures) == [7, 8]
     assert len(files(tmp_path)) == 2
-    assert pictures.history(9) == ([], False)
+    assert pictures.history(9) == ([], None)
 
 
 def test_history_keeps_more_newest_first(tmp_path: Path) -> None:
@@ -78,29 +78,29 @@ def test_lists_come_in_pages(tmp_path: Path) -> None:
     pictures = store(tmp_path, history=5)
     fill(pictures, range(10, 15))
     fill(pictures, range(5), identity=12)
-    first, more = pictures.newest(most=2)
-    assert ([row.id for row in first], more) == ([10, 11], True)
-    second, more = pictures.newest(after=11, most=3)
-    assert ([(row.id, row.prediction) for row in second], more) == (
+    first, following = pictures.newest(most=2)
+    assert ([row.id for row in first], following) == ([10, 11], 11)
+    second, following = pictures.newest(after=11, most=3)
+    assert ([(row.id, row.prediction) for row in second], following) == (
         [(12, '{"label":"4"}'), (13, '{"label":"13"}'), (14, '{"label":"14"}')],
-        False,
+        None,
     )
-    assert pictures.newest(after=14) == ([], False)
+    assert pictures.newest(after=14) == ([], None)
     page = pages.history(pictures, 12, 2**63 - 1, 2)
     assert page is not None
     assert page.next.startswith("/snippets/12/?history=1&before=")
     before = int(page.next.partition("before=")[2].partition("&")[0])
-    rest, more = pictures.history(12, before, 5)
-    assert ([row.prediction for row in rest], more) == ([f'{{"label":"{number}"}}' for number in (2, 1, 0)], False)
+    rest, following = pictures.history(12, before, 5)
+    assert ([row.prediction for row in rest], following) == ([f'{{"label":"{number}"}}' for number in (2, 1, 0)], None)
 
 
 def test_a_page_of_long_predictions_has_fewer_rows(tmp_path: Path) -> None:
     pictures = store(tmp_path)
     for number in range(5):
         pictures.put(number, "png", b"x", "t", {"text": "x" * 600_000})
-    assert [(len(rows), more) for rows, more in (pictures.newest(), pictures.newest(after=3))] == [
-        (2, True),
-        (1, False),
+    assert [(len(rows), following) for rows, following in (pictures.newest(), pictures.newest(after=3))] == [
+        (2, 1),
+        (1, None),
     ]
 
 
