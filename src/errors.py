@@ -145,11 +145,17 @@ class Refused(TransportError):
 
 
 class EngineRefusal(TransportError):
-    """The request is refused, with this code of Engine.IO's and this status of HTTP's."""
+    """The request is refused, with this code of Engine.IO's, this status of HTTP's, and a sentence or ""."""
 
-    def __init__(self, code: int, status: str = "400 Bad Request", headers: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        code: int,
+        status: str = "400 Bad Request",
+        headers: Sequence[tuple[str, str]] = (),
+        sentence: str = "",
+    ) -> None:
         super().__init__(status)
-        self.code, self.status, self.headers = code, status, headers
+        self.code, self.status, self.headers, self.sentence = code, status, headers, sentence
 
 
 class DecodeError(TransportError, ValueError):

@@ -32,8 +32,19 @@ RENEW_DAYS = 30
 Log = Callable[[str], None]
 
 
-def context(cert: Path | None, key: Path | None, *, project: Path, data: Path, log: Log) -> ssl.SSLContext:
-    """What a TLS server needs: TLS 1.2 or newer, HTTP/1.1. Logs which certificate it is. SettingError."""
+def context(
+    cert: Path | None,
+    key: Path | None,
+    *,
+    project: Path,
+    data: Path,
+    log: Log,
+    know: Callable[[str], None] = lambda _name: None,
+) -> ssl.SSLContext:
+    """What a TLS server needs: TLS 1.2 or newer, HTTP/1.1. SettingError.
+
+    Logs which certificate it is; `know` is told each DNS name in it, `*.example.org` among them.
+    """
     if cert is None and key is not None:
         raise SettingError("--key is given without --cert: give both, or neither for a self-signed certificate")
     if cert is None:
@@ -63,6 +74,8 @@ def context(cert: Path | None, key: Path | None, *, project: Path, data: Path, l
         )
         raise SettingError(f"{which} cannot be used: {_reason(error)}; {wanted}") from error
     log(f"TLS certificate {cert}, SHA-256 {fingerprint(cert)}")
+    for name in dns_names(cert):
+        know(name)
     return made
 
 
@@ -81,6 +94,15 @@ def fingerprint(cert: Path) -> str:
     """SHA-256 of the first certificate in a PEM file, as browsers show it: `AB:CD:…`."""
     found = x509.load_pem_x509_certificate(cert.read_bytes())
     return found.fingerprint(hashes.SHA256()).hex(":").upper()
+
+
+def dns_names(cert: Path) -> list[str]:
+    """The DNS names of the first certificate in a PEM file."""
+    with contextlib.suppress(x509.ExtensionNotFound):
+        found = x509.load_pem_x509_certificate(cert.read_bytes())
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return names.get_values_for_type(x509.DNSName)
+    return []
 
 
 def self_signed(

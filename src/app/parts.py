@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,6 +37,7 @@ from imageserver.streams.session import Sessions
 from imageserver.streams.stream import Streams
 from imageserver.transport import hub
 from imageserver.transport.budget import Budget
+from imageserver.transport.http.origins import Origins
 from imageserver.transport.http.server import HttpServer
 from imageserver.transport.socketio.server import SocketIOServer
 from imageserver.web.access import Access
@@ -132,7 +134,8 @@ def doors(
         memory: what clients may have waiting.
         not_ready: a sentence on what keeps the server from being ready, None when it is.
     """
-    context = tls.context(settings, log=LOG.info)
+    pages = origins(settings)
+    context = tls.context(settings, log=LOG.info, know=pages.know)
     proxies = [str(network) for network in settings.trusted_proxy]
     http = HttpServer(
         listen(settings.ip, settings.port),
@@ -147,7 +150,7 @@ def doors(
         https = tls.beside(http, listen(settings.ip, settings.https_port), settings, context, log=LOG.warning)
     socketio = SocketIOServer(
         settings,
-        cors_origins=settings.cors_origin,
+        origins=pages,
         clients=http.clients,
         login_required=checks.required,
         log=LOG.warning,
@@ -170,6 +173,14 @@ def doors(
     )
     http.route("", networks)
     return Doors(http, https, socketio, relay, jobs)
+
+
+def origins(settings: Settings) -> Origins:
+    """Which web pages may use the server, and by which names browsers may ask for it."""
+    names = (socket.gethostname(), settings.ip, *settings.server_name)
+    found = Origins(settings.cors_origin, names, log=LOG.warning)
+    hub.spawn(lambda: found.know(hub.in_thread(socket.getfqdn)))  # a resolver that is out of order takes its time
+    return found
 
 
 def pictures(settings: Settings) -> Keeper:

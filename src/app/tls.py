@@ -14,8 +14,10 @@ from imageserver.transport.http.server import HttpServer
 Log = Callable[[str], None]
 
 
-def context(settings: Settings, *, log: Log) -> ssl.SSLContext | None:
-    """What TLS needs, or None when it is not asked for. SettingError."""
+def context(
+    settings: Settings, *, log: Log, know: Callable[[str], None] = lambda _name: None
+) -> ssl.SSLContext | None:
+    """What TLS needs, or None when it is not asked for; `know` is told the certificate's names. SettingError."""
     if settings.tls and settings.https_port is not None:
         raise SettingError("-s makes the HTTP port speak HTTPS, and --https-port adds a second one: give one of them")
     if not (settings.tls or settings.https_port is not None):
@@ -28,7 +30,9 @@ def context(settings: Settings, *, log: Log) -> ssl.SSLContext | None:
         certificates,  # its library takes a tenth of the start, which a server without TLS need not wait for
     )
 
-    return certificates.context(settings.cert, settings.key, project=folders.PROJECT, data=settings.data, log=log)
+    return certificates.context(
+        settings.cert, settings.key, project=folders.PROJECT, data=settings.data, log=log, know=know
+    )
 
 
 def beside(

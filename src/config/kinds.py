@@ -231,7 +231,7 @@ NETWORKS = Kind(
 
 
 def _origin(text: str) -> str:
-    if text == "*":
+    if text in ("*", "null"):
         return text
     if not re.fullmatch(r"https?://[^/\s?#@]+", text, re.IGNORECASE):
         raise ValueError(text)
@@ -258,6 +258,23 @@ def _credentials(text: str, _folder: Path) -> tuple[Credential, ...]:
         raise ValueError(text)
     return tuple(found)
 
+
+def _server_name(text: str) -> str:
+    """A DNS name as browsers send it: in lower case, with other letters than ASCII in punycode (IDNA)."""
+    wildcard, name = ("*.", text[2:]) if text.startswith("*.") else ("", text)
+    name = name.removesuffix(".").encode("idna").decode("ascii").lower()  # UnicodeError is a ValueError
+    if len(name) > 253 or not re.fullmatch(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?", name):
+        raise ValueError(text)
+    return wildcard + name
+
+
+NAMES = Kind(
+    "NAME",
+    "a DNS name without scheme and port, such as cameras.example.org or *.example.org",
+    lambda text, _folder: tuple(_server_name(part) for part in _parts(text)),
+    _listed,
+    many=True,
+)
 
 CREDENTIALS = Kind(
     "NAME:PASSWORD",

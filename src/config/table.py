@@ -69,7 +69,12 @@ class Settings(Limits):
     )
     cors_origin: tuple[str, ...] = setting(
         _LISTENING, "--cors-origin", default=(), kind=kinds.ORIGINS, shown="the server's own",
-        help="further origin whose web pages may use the server; * is all of them; repeatable",
+        help="further origin whose web pages may use the server, at every path; * is all of them; repeatable",
+    )
+    server_name: tuple[str, ...] = setting(
+        _LISTENING, "--server-name", default=(), kind=kinds.NAMES, shown="this machine's and the certificate's",
+        help="further name by which browsers reach the server, such as a proxy's; *.example.org is every one below it; "
+        "repeatable",
     )
     trusted_proxy: tuple[Network, ...] = setting(
         _LISTENING, "--trusted-proxy", default=(), kind=kinds.NETWORKS,

@@ -98,6 +98,14 @@ def test_the_context_speaks_tls_of_today_and_prints_the_fingerprint(tmp_path):
         handshake(context, client=ssl.create_default_context())
 
 
+def test_the_names_of_the_certificate_become_known(tmp_path):
+    folder, known = tmp_path / "tls", []
+    cert, key = certificates.self_signed(folder, lambda _: None, ["cams.example.org", "*.example.net", "10.0.0.1"], NOW)
+    options = {"project": tmp_path, "data": tmp_path, "log": lambda _: None, "know": known.append}
+    certificates.context(cert, key, **options)
+    assert known == ["cams.example.org", "*.example.net"]
+
+
 def test_the_operators_certificate_comes_first_then_that_beside_the_project(tmp_path):
     beside = tmp_path / "ssl"
     certificates.self_signed(beside, lambda _: None, NAMES)

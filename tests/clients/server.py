@@ -13,6 +13,7 @@ bootstrap.provide_package()
 
 from imageserver.errors import ConnectionRefused
 from imageserver.transport import hub
+from imageserver.transport.http.origins import Origins
 from imageserver.transport.http.server import HttpServer
 from imageserver.transport.socketio.server import SocketIOServer
 
@@ -22,7 +23,7 @@ def say(line: str) -> None:
 
 
 def main() -> None:
-    server = SocketIOServer(cors_origins="*", log=say)
+    server = SocketIOServer(origins=Origins("*"), log=say)
     for namespace in ("/", "/custom"):
 
         def connected(sid: str, _environ: Any, auth: Any, namespace: str = namespace) -> None:

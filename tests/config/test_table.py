@@ -73,6 +73,11 @@ def test_defaults(read):
         ("--workers 3", {"workers": 3}),
         ("--user a:b --user c:d:e", {"user": (Credential("a", "b"), Credential("c", "d:e"))}),
         ("--cors-origin https://A.example --cors-origin *", {"cors_origin": ("https://a.example", "*")}),
+        ("--cors-origin null", {"cors_origin": ("null",)}),
+        (
+            "--server-name Cams.Example.org. --server-name *.example.net,bücher.example",
+            {"server_name": ("cams.example.org", "*.example.net", "xn--bcher-kva.example")},
+        ),
         (
             "--trusted-proxy 10.0.0.0/8,::1 --trusted-proxy 127.0.0.1",
             {"trusted_proxy": tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "::1", "127.0.0.1")))},
@@ -191,6 +196,14 @@ def test_config_may_be_named_anywhere_but_in_itself(read):
             "--cors-origin example.org",
             "--cors-origin is 'example.org', but it takes an origin as browsers write it, "
             "such as https://example.org:8443 (no path), or * for all.",
+        ),
+        *(
+            (
+                f"--server-name {name}",
+                f"--server-name is {name!r}, but it takes a DNS name without scheme and port, such as "
+                "cameras.example.org or *.example.org.",
+            )
+            for name in ("https://cams.example.org", "cams.example.org:8080", "*", "a..b", "a.*.b", "x" * 64, "[::1]")
         ),
         ("--preload ,", "--preload is ',', but it takes names of models with commas between."),
     ],

@@ -28,6 +28,7 @@ from imageserver.transport import hub
 from imageserver.transport.engineio.outgoing import Group
 from imageserver.transport.engineio.packet import MESSAGE, EnginePacket
 from imageserver.transport.engineio.server import EngineServer
+from imageserver.transport.http.origins import Origins
 from imageserver.transport.http.server import HttpServer
 from imageserver.transport.socketio.server import SocketIOServer
 from imageserver.transport.websocket.connection import WebSocket
@@ -43,14 +44,14 @@ def say(line: str) -> None:
 
 def engine() -> EngineServer:
     """An Engine.IO server that echoes."""
-    server = EngineServer(LIMITS, cors_origins="*", log=say)
+    server = EngineServer(LIMITS, origins=Origins("*"), log=say)
     server.message = lambda sid, data: server.send(sid, Group([EnginePacket(MESSAGE, data)]))
     return server
 
 
 def socketio() -> SocketIOServer:
     """The Socket.IO server that the suite of protocol 5 expects."""
-    server = SocketIOServer(LIMITS, cors_origins="*", log=say)
+    server = SocketIOServer(LIMITS, origins=Origins("*"), log=say)
     for namespace in ("/", "/custom"):
 
         def connected(sid: str, environ: Any, auth: Any, namespace: str = namespace) -> None:

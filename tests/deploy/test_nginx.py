@@ -183,7 +183,7 @@ def test_the_relay(nginx: Nginx, server: Server) -> None:
 
 def test_a_web_page_of_the_same_origin_is_let_in(nginx: Nginx) -> None:
     """What a browser sends beside TLS: the server has to know by which name and scheme it is reached."""
-    for scheme, status in (("https", 200), ("http", 400)):
+    for scheme, status in (("https", 200), ("http", 403)):
         origin = nginx.url("https")
         answer = requests.get(
             nginx.url(scheme) + "/socket.io/?EIO=4&transport=polling",

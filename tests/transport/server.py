@@ -36,6 +36,7 @@ from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.engineio import polling
 from imageserver.transport.http.clients import ClientAddresses
+from imageserver.transport.http.origins import Origins
 from imageserver.transport.http.server import HttpServer
 from imageserver.transport.socketio.server import SocketIOServer
 from imageserver.transport.websocket.connection import WebSocket
@@ -122,7 +123,7 @@ def echo(ws: WebSocket, _environ: Any) -> None:
 def socketio(clients: ClientAddresses | None) -> SocketIOServer:
     server = SocketIOServer(
         Limits(**OPTIONS.get("socketio", {})),
-        cors_origins=OPTIONS.get("origins", ()),
+        origins=Origins(OPTIONS.get("origins", ()), log=say),
         clients=clients,
         login_required=OPTIONS.get("login_required", False),
         log=say,

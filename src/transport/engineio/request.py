@@ -12,7 +12,7 @@ from imageserver.transport import fairness, hub
 from imageserver.transport.budget import FULL, SMALL, Account
 from imageserver.transport.engineio import v3, v4
 from imageserver.transport.engineio.packet import NOOP, EnginePacket
-from imageserver.transport.http.cors import Origins
+from imageserver.transport.http.origins import Origins
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -73,8 +73,18 @@ class EngineRequest:
 
     def answer(self, body: bytes, content_type: str) -> list[bytes]:
         """Answer 200."""
-        headers = [("Content-Type", content_type), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
-        self._start_response("200 OK", headers + self._origins.headers(self.environ))
+        return self._answer(body, content_type, self._origins.headers(self.environ, to_all=True))
+
+    def answer_preflight(self) -> list[bytes]:
+        """Answer what a browser asks before a page of another origin may ask, and any other OPTIONS alike."""
+        headers = []
+        if self.environ.get("HTTP_ORIGIN"):
+            headers = self._origins.preflight(self.environ, ("GET", "OPTIONS", "POST"), to_all=True)
+        return self._answer(b"", "text/plain", headers)
+
+    def _answer(self, body: bytes, content_type: str, headers: list[tuple[str, str]]) -> list[bytes]:
+        kind = [("Content-Type", content_type), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
+        self._start_response("200 OK", kind + headers)
         return [body]
 
     def answer_packets(self, packets: Sequence[EnginePacket], base64: bool) -> list[bytes]:
@@ -86,10 +96,10 @@ class EngineRequest:
 
     def refuse(self, refusal: EngineRefusal) -> list[bytes]:
         """Answer with what went wrong. An origin that is not allowed is not told that it is."""
-        fields = {"code": refusal.code, "message": _SENTENCES[refusal.code]}
+        fields = {"code": refusal.code, "message": refusal.sentence or _SENTENCES[refusal.code]}
         body = json.dumps(fields, separators=(",", ":")).encode()
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *refusal.headers]
         if refusal.code != FORBIDDEN:
-            headers += self._origins.headers(self.environ)
+            headers += self._origins.headers(self.environ, to_all=True)
         self._start_response(refusal.status, headers)
         return [body]

@@ -22,7 +22,7 @@ from imageserver.transport.engineio.outgoing import Group
 from imageserver.transport.engineio.request import BAD_METHOD, BAD_REQUEST, FORBIDDEN, SESSION_UNKNOWN, EngineRequest
 from imageserver.transport.engineio.session import EngineSession, EngineState
 from imageserver.transport.http.clients import ClientAddresses
-from imageserver.transport.http.cors import Origins
+from imageserver.transport.http.origins import Origins
 from imageserver.transport.websocket.connection import accept, forget_headers
 
 if TYPE_CHECKING:
@@ -38,16 +38,17 @@ BESIDE_BYTES = 16
 class EngineServer:
     """A WSGI application (`handle_request`), and the sessions behind it.
 
-    `clients`: counts connections by address, if it is not to be a count of its own. `login_required`: whether a session
-    has to log in. The handlers `connect`, `message`, `disconnect` and `offer_text` are called in the green thread that
-    reads for the session, and must not raise. `log` takes one line at a time.
+    `origins`: which web pages may use it, by default its own alone. `clients`: counts connections by address, if it is
+    not to be a count of its own. `login_required`: whether a session has to log in. The handlers `connect`, `message`,
+    `disconnect` and `offer_text` are called in the green thread that reads for the session, and must not raise. `log`
+    takes one line at a time.
     """
 
     def __init__(
         self,
         limits: Limits,
         *,
-        cors_origins: Iterable[str] = (),
+        origins: Origins | None = None,
         clients: ClientAddresses | None = None,
         login_required: bool = False,
         log: Callable[[str], None],
@@ -65,7 +66,7 @@ class EngineServer:
         """Is told of each session's end, and why it ended."""
         self.last_answers: dict[str, EngineSession] = {}
         """Sessions that are closed, but for the poll that fetches their last packets."""
-        self._origins = Origins(cors_origins)
+        self._origins = origins or Origins(log=log)
         most = limits.max_message_bytes
         self._max_text = limits.max_text_bytes + BESIDE_BYTES
         self._ws_limits = replace(limits, max_message_bytes=most + BESIDE_BYTES)
@@ -105,12 +106,10 @@ class EngineServer:
         """The WSGI application."""
         request = EngineRequest(environ, start_response, self._origins)
         try:
-            if not self._origins.allows(environ):
-                origin, address = environ["HTTP_ORIGIN"][:200], environ.get("REMOTE_ADDR", "")
-                self.log(f"the origin {origin!r} of {address} was refused; --cors-origin would allow it")
-                raise EngineRefusal(FORBIDDEN)
+            if refused := self._origins.refusal(environ):
+                raise EngineRefusal(FORBIDDEN, "403 Forbidden", sentence=refused)
             if request.method == "OPTIONS":
-                return request.answer(b"", "text/plain")
+                return request.answer_preflight()
             request.parse()
             if request.sid:
                 return self._go_on(request)

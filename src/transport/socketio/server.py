@@ -21,6 +21,7 @@ from imageserver.transport.budget import Account, unlimited
 from imageserver.transport.engineio.server import EngineServer
 from imageserver.transport.engineio.session import EngineState
 from imageserver.transport.http.clients import ClientAddresses
+from imageserver.transport.http.origins import Origins
 from imageserver.transport.socketio.events import EventReader
 from imageserver.transport.socketio.members import Handlers, Members
 from imageserver.transport.socketio.packets import SocketPacket, group_of
@@ -36,7 +37,7 @@ class SocketIOServer:
 
     Args:
         limits: the bounds of sessions and messages.
-        cors_origins: web origins allowed beside the server's own, "*" for all.
+        origins: which web pages may use it, by default its own alone.
         clients: counts connections by address, where others are counted with these.
         login_required: whether a client is `logged_in` within `login_time`, or else is disconnected.
         log: takes one line at a time.
@@ -46,14 +47,14 @@ class SocketIOServer:
         self,
         limits: Limits | None = None,
         *,
-        cors_origins: str | Iterable[str] = (),
+        origins: Origins | None = None,
         clients: ClientAddresses | None = None,
         login_required: bool = False,
         log: Callable[[str], None],
     ) -> None:
         self._handlers: Handlers = {}
         self._engine = engine = EngineServer(
-            limits or Limits(), cors_origins=cors_origins, clients=clients, login_required=login_required, log=log
+            limits or Limits(), origins=origins, clients=clients, login_required=login_required, log=log
         )
         self._members = Members(engine, self._handlers)
         self._reader = EventReader(engine, self._handlers, self._members)

@@ -285,7 +285,7 @@ def test_origins(serve: Serve, origin: str | None, allowed: bool) -> None:
     served = serve(origins=["http://friend.example"])
     headers = {} if origin is None else {"Origin": origin.format(port=served.port)}
     answer = served.http.get(served.url(PATH, EIO=4, transport="polling"), headers=headers)
-    assert answer.status_code == (200 if allowed else 400)
+    assert answer.status_code == (200 if allowed else 403)
     assert answer.headers.get("access-control-allow-origin") == (headers.get("Origin") if allowed else None)
     if not allowed:
         assert any(repr(headers["Origin"]) in line and "--cors-origin" in line for line in served.state()["log"])
