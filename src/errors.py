@@ -3,7 +3,8 @@
     Exception
     ├── ImageServerError        something that a person can mend
     │   ├── SettingError            a wrong option, variable or configuration value; exit code 2
-    │   │   └── InvalidValue            a text that a setting does not take, for a reason worth saying
+    │   │   ├── InvalidValue            a text that a setting does not take, for a reason worth saying
+    │   │   └── UsersUnavailable        the database of users is damaged, empty, locked, or of a newer version
     │   ├── LimitExceeded           something larger, longer or more than its setting allows
     │   │   ├── TooLarge                so large that it can never be taken
     │   │   └── TooCostly               a picture that is to be decoded apart from the others
@@ -50,6 +51,10 @@ class SettingError(ImageServerError):
 
 class InvalidValue(SettingError):
     """A text that a setting does not take, for a reason worth saying instead of what its kind expects."""
+
+
+class UsersUnavailable(SettingError):
+    """The database of users cannot be used now: damaged, empty, locked, unreadable, or of a newer version."""
 
 
 class LimitExceeded(ImageServerError):

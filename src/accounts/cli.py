@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from imageserver.accounts.database import ROLES, ROTATIONS, User, UserDB, checked, missing, taken
+from imageserver.accounts.database import ROLES, ROTATIONS, User, UserDB
+from imageserver.accounts.store.users import checked, missing, taken
 from imageserver.config import table
 from imageserver.errors import SettingError
 
@@ -76,12 +77,18 @@ def _run(given: argparse.Namespace, users: UserDB) -> None:
 def _list(users: UserDB, as_json: bool) -> None:
     found = users.list()
     if as_json:
-        print(json.dumps([{**dataclasses.asdict(user), "roles": _roles(user)} for user in found], ensure_ascii=False))
+        print(json.dumps([_shown(user) for user in found], ensure_ascii=False))
     else:
         for user in found:
             print(_line(user))
         if not found:
             print(f"No users in {users.path}.", file=sys.stderr)
+
+
+def _shown(user: User) -> dict[str, object]:
+    """What there is to see of a user, for JSON."""
+    shown = {**dataclasses.asdict(user), "roles": _roles(user)}
+    return {name: value for name, value in shown.items() if name not in ("stamp", "credential")}
 
 
 def _roles(user: User) -> list[str]:

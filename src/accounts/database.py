@@ -1,6 +1,6 @@
-"""Who may come in: names, passwords as argon2id hashes, roles and defaults, in a SQLite file or in memory.
+"""Who may come in: names, passwords as argon2id hashes, tokens and page sessions, in a SQLite file or in memory.
 
-    python3 src/userdb.py add|passwd|remove|list|set NAME [--roles …] [--model …] [--hz …] [--rotate …]
+    python3 src/userdb.py add|passwd|remove|list|set|token|tokens|revoke|sessions …
 
 Everything here blocks: a look-up for a fraction of a millisecond, hashing a password for tens of milliseconds and
 64 MiB of memory. The server calls it in native threads, and bounds how many hash at once. All of it is thread-safe,
@@ -15,101 +15,109 @@ import base64
 import contextlib
 import hashlib
 import hmac
-import os
+import json
 import secrets
 import sqlite3
 import threading
 import time
-import unicodedata
-import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import argon2
 
-from imageserver import files
-from imageserver.errors import SettingError
+from imageserver.accounts.store import changes
+from imageserver.accounts.store.changes import Change, ChangeKind
+from imageserver.accounts.store.pages import LIVE_PAGE, PageSession, PageStore
+from imageserver.accounts.store.rows import USER_COLUMNS, user_of
+from imageserver.accounts.store.tokens import Token, TokenStore, is_token
+from imageserver.accounts.store.users import (
+    MAX_NAME,
+    MAX_PASSWORD,
+    ROLES,
+    ROTATIONS,
+    User,
+    checked,
+    checked_password,
+    encodable,
+    in_order,
+    missing,
+    normal,
+    taken,
+)
+from imageserver.errors import SettingError, UsersUnavailable
+from imageserver.limits import Limits
 
-ROLES = ("camera", "viewer", "admin")
-"""camera: send frames and sessions, get their results; viewer: read the figures; admin: also train and delete."""
+__all__ = [
+    "MAX_NAME",
+    "ROLES",
+    "ROTATIONS",
+    "Change",
+    "ChangeKind",
+    "PageSession",
+    "Token",
+    "User",
+    "UserDB",
+    "Verifier",
+    "is_token",
+]
 
-ROTATIONS = (0, 90, 180, 270)
-MAX_NAME = 128
-"""Characters."""
-MAX_PASSWORD = 1024
-"""Bytes."""
-_LONGEST = MAX_PASSWORD * 3 // 2
-"""Characters of a text that may have MAX_PASSWORD bytes once it is composed: no character has more parts for a byte."""
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS users (
-    name TEXT PRIMARY KEY, password TEXT NOT NULL, roles TEXT NOT NULL, model TEXT, hz REAL, rotate INTEGER NOT NULL
-) STRICT
-"""
-
-
-@dataclass(frozen=True)
-class User:
-    """Somebody who may come in, with what their streams have until they ask for something else."""
-
-    name: str
-    roles: frozenset[str] = frozenset({"camera"})
-    model: str | None = None
-    """None: the server's default."""
-    hz: float | None = None
-    """Most frames a second processed of each stream; None: the server's default."""
-    rotate: int = 0
-    """Clockwise degrees that turn this user's pictures upright."""
-    only: tuple[str, ...] = ()
-    """Names of the cameras that this user is bound to; empty: to none."""
+_PATIENCE = 1.0
+"""Seconds to wait for who writes to the file; clients wait meanwhile."""
 
 
-class UserDB:
-    """The users in the SQLite file `path`, or in memory when it is None.
+class UserDB(TokenStore, PageStore):
+    """The users in the SQLite file `path`, or in memory when it is None, with their tokens and page sessions.
 
     A file that does not exist holds no user; the first `add` makes it, readable by its owner alone. Every method may
-    raise SettingError, whose text is for the operator: it names the file when that cannot be used.
+    raise SettingError, whose text is for the operator; when the file cannot be used it is UsersUnavailable. What
+    changes something takes `by`, the name of who does it, for `changes`.
+
+    Args:
+        path: The file; one of an older server is taken over at the first use, and a copy of it kept.
+        hasher: Of passwords.
+        limits: `max_tokens`, `max_pages`, `page_idle` and `page_time`; None: their defaults.
+        clock: Seconds since 1970.
+        patience: Seconds to wait for others who write to the file.
     """
 
-    def __init__(self, path: Path | None, hasher: argon2.PasswordHasher | None = None) -> None:
-        self.path = path
+    def __init__(
+        self,
+        path: Path | None,
+        hasher: argon2.PasswordHasher | None = None,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.time,
+        patience: float = _PATIENCE,
+    ) -> None:
+        super().__init__(path, limits, clock, patience)
         self._hasher = hasher or argon2.PasswordHasher()
-        self._memory = None if path else sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
-        if self._memory is not None:
-            weakref.finalize(self, self._memory.close)
-        self._lock = threading.Lock()
         self._nobody = _unmatchable(self._hasher)
 
     def check(self, name: str, password: str) -> User | None:
         """The user of that name when the password is right, else None, which takes as long. Hashes: see above."""
-        name, password = _normal(name), _normal(password)
+        name, password = normal(name), normal(password)
         found = self._find(name)
         stored = found[1] if found else self._nobody
         # A password too long is cut, so that it costs no more, and never matches.
-        fits = _encodable(password) and len(password.encode()) <= MAX_PASSWORD
+        fits = encodable(password) and len(password.encode()) <= MAX_PASSWORD
         try:
             self._hasher.verify(stored, password if fits else "")
         except argon2.exceptions.VerifyMismatchError:
             return None
         except argon2.exceptions.InvalidHashError:
-            raise SettingError(
+            raise UsersUnavailable(
                 f"the stored password of {name!r} is damaged: set it anew with  python3 src/userdb.py passwd"
             ) from None
         if found is None or not fits:
             return None
         if self._hasher.check_needs_rehash(stored):
-            renewed = self._hasher.hash(password)
-            with self._connection() as connection:
-                connection.execute(
-                    "UPDATE users SET password = ? WHERE name = ? AND password = ?", (renewed, name, stored)
-                )
-        return found[0]
+            self._renew(found[0], stored, password)
+        return replace(found[0], credential="password")
 
     def get(self, name: str) -> User | None:
         """The user of that name."""
-        found = self._find(_normal(name))
+        found = self._find(normal(name))
         return found[0] if found else None
 
     def list(self) -> Sequence[User]:
@@ -117,9 +125,9 @@ class UserDB:
         return [user for user, _stored in self._select("")]
 
     def any(self) -> bool:
-        """Whether there is a user at all."""
+        """Whether there is a user at all; `closed` says whether there ever was one."""
         with self._connection() as connection:
-            return connection.execute("SELECT 1 FROM users LIMIT 1").fetchone() is not None
+            return connection.execute("SELECT 1 FROM accounts LIMIT 1").fetchone() is not None
 
     def add(
         self,
@@ -129,74 +137,113 @@ class UserDB:
         model: str | None = None,
         hz: float | None = None,
         rotate: int = 0,
+        only: Iterable[str] = (),
+        by: str = "",
     ) -> User:
         """A new user. SettingError when the name is taken or any value is not allowed."""
-        user = checked(User(_normal(name), frozenset(roles), model, hz, rotate))
-        stored = self._hasher.hash(checked_password(password))
-        with self._connection(create=True) as connection:
+        user = checked(User(normal(name), frozenset(roles), model, hz, rotate, tuple(only)))
+        stored = self._hasher.hash(_new_password(password))
+        with self._transaction(create=True) as connection:
             try:
-                connection.execute("INSERT INTO users VALUES (?, ?, ?, ?, ?, ?)", (user.name, stored, *_columns(user)))
+                connection.execute(
+                    "INSERT INTO accounts (name, password, roles, model, hz, rotate, cameras) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (user.name, stored, *_columns(user)),
+                )
             except sqlite3.IntegrityError:
                 raise taken(user.name) from None
-        return user
+            self._record(connection, ChangeKind.USER_ADDED, user.name, by, _described(user))
+        return self.get(user.name) or user
 
-    def passwd(self, name: str, password: str) -> None:
-        """A new password for a user. SettingError when there is none of that name."""
-        stored = self._hasher.hash(checked_password(password))
-        self._change("UPDATE users SET password = ? WHERE name = ?", (stored, _normal(name)), name)
+    def passwd(self, name: str, password: str, by: str = "") -> None:
+        """A new password for a user, whose page sessions end. SettingError when there is none of that name."""
+        stored = self._hasher.hash(_new_password(password))
+        with self._transaction() as connection:
+            found = normal(name)
+            if not _changed(connection, "UPDATE accounts SET password = ? WHERE name = ?", stored, found):
+                raise missing(name)
+            self._record(connection, ChangeKind.PASSWORD_CHANGED, found, by)
 
-    def set(self, user: User) -> None:
-        """Store everything of `user` but the password: `db.set(dataclasses.replace(db.get("alice"), hz=5.0))`."""
-        statement = "UPDATE users SET roles = ?, model = ?, hz = ?, rotate = ? WHERE name = ?"
-        self._change(statement, (*_columns(checked(user)), user.name), user.name)
+    def set(self, user: User, by: str = "") -> None:
+        """Store everything of `user` but the password: `db.set(dataclasses.replace(db.get("alice"), hz=5.0))`.
 
-    def remove(self, name: str) -> None:
-        """Let that user in no more. SettingError when there is none of that name."""
-        self._change("DELETE FROM users WHERE name = ?", (_normal(name),), name)
+        Their page sessions end when roles or cameras are others than before.
+        """
+        user = checked(user)
+        statement = "UPDATE accounts SET roles = ?, model = ?, hz = ?, rotate = ?, cameras = ? WHERE name = ?"
+        with self._transaction() as connection:
+            if not _changed(connection, statement, *_columns(user), user.name):
+                raise missing(user.name)
+            self._record(connection, ChangeKind.USER_CHANGED, user.name, by, _described(user))
 
-    def _change(self, statement: str, values: tuple[object, ...], name: str) -> None:
+    def remove(self, name: str, by: str = "") -> None:
+        """Let that user in no more, nor their tokens and page sessions. SettingError when there is none."""
+        with self._transaction() as connection:
+            found = normal(name)
+            if not _changed(connection, "DELETE FROM accounts WHERE name = ?", found):
+                raise missing(name)
+            self._record(connection, ChangeKind.USER_REMOVED, found, by)
+
+    def revoke(self, identity: str, by: str = "") -> None:
+        """End the token or page session of that id; a token's whole text will do. SettingError when there is none."""
+        if is_token(identity):
+            identity = identity.split("_")[1]
+        kinds = {"tokens": ChangeKind.TOKEN_REVOKED, "pages": ChangeKind.PAGE_REVOKED}
+        with self._transaction() as connection:
+            for table, kind in kinds.items():
+                deletion = f"DELETE FROM {table} WHERE id = ? RETURNING user"  # noqa: S608 - constants
+                rows = connection.execute(deletion, (identity if encodable(identity) else "",)).fetchall()
+                if rows:
+                    self._record(connection, kind, rows[0][0], by, identity)
+                    return
+        raise SettingError("there is no token or page session of that id; tokens and sessions show them all")
+
+    def current(self, users: Iterable[User]) -> Sequence[bool]:
+        """Which of these logins hold still: the same stamp, and token or page session neither ended nor expired.
+
+        Who has no stamp is in no database, and holds. Costs one look-up for all of them.
+        """
+        logins = tuple(users)
+        now = self._clock()
+        shown = [user.credential.partition(" ")[2] for user in logins]
+        ids = json.dumps(sorted({identity for identity in shown if identity}))
+        names = json.dumps(sorted({user.name for user in logins if user.stamp}))
+        among = "IN (SELECT value FROM json_each(?))"
         with self._connection() as connection:
-            changed = connection.execute(statement, values).rowcount
-        if not changed:
-            raise missing(name)
+            accounts = f"SELECT name, stamp FROM accounts WHERE name {among}"  # noqa: S608 - constants, as below
+            stamps = dict(connection.execute(accounts, (names,)).fetchall())
+            tokens = f"SELECT 'token ' || id FROM tokens WHERE id {among} AND (expires IS NULL OR expires > ?)"  # noqa: S608
+            pages = (
+                "SELECT 'page ' || pages.id FROM pages LEFT JOIN tokens ON tokens.id = token "  # noqa: S608
+                f"WHERE pages.id {among} AND {LIVE_PAGE}"
+            )
+            live = {row[0] for row in connection.execute(tokens, (ids, now))}
+            live.update(row[0] for row in connection.execute(pages, (ids, *self._live(now))))
+        return [
+            not user.stamp or (stamps.get(user.name) == user.stamp and (not identity or user.credential in live))
+            for user, identity in zip(logins, shown, strict=True)
+        ]
+
+    def _renew(self, user: User, stored: str, password: str) -> None:
+        """Hash a right password anew, with parameters of today; when that cannot be written, at the next login."""
+        renewed = self._hasher.hash(password)
+        statement = "UPDATE accounts SET password = ?, renewals = renewals + 1 WHERE name = ? AND password = ?"
+        with contextlib.suppress(UsersUnavailable), self._transaction() as connection:
+            connection.execute(statement, (renewed, user.name, stored))
+
+    def _record(self, connection: sqlite3.Connection, kind: ChangeKind, user: str, by: str, detail: str = "") -> None:
+        changes.record(connection, self._clock(), kind, user, by, detail)
 
     def _find(self, name: str) -> tuple[User, str] | None:
         """The user of that normal name and the stored hash."""
-        found = self._select("WHERE name = ?", name) if _encodable(name) else []
+        found = self._select("WHERE name = ?", name) if encodable(name) else []
         return found[0] if found else None
 
     def _select(self, condition: str, *values: str) -> Sequence[tuple[User, str]]:
-        columns = "name, password, roles, model, hz, rotate"
+        query = f"SELECT password, {USER_COLUMNS} FROM accounts {condition} ORDER BY name"  # noqa: S608 - no client's text
         with self._connection() as connection:
-            query = f"SELECT {columns} FROM users {condition} ORDER BY name"  # noqa: S608 - no text of a client's in it
             rows = connection.execute(query, values).fetchall()
-        return [
-            (User(name, frozenset(roles.split()), model, hz, rotate), stored)
-            for name, stored, roles, model, hz, rotate in rows
-        ]
-
-    @contextlib.contextmanager
-    def _connection(self, create: bool = False) -> Iterator[sqlite3.Connection]:
-        """A connection to use from this thread; for a file a fresh one, which sees what others changed (0.1 ms)."""
-        if self._memory is not None:
-            with self._lock:
-                self._memory.execute(_SCHEMA)
-                yield self._memory
-            return
-        assert self.path is not None
-        try:
-            if create:
-                _create_private(self.path)
-            source = self.path if self.path.exists() else ":memory:"  # looking must not make a file
-            with contextlib.closing(sqlite3.connect(source, timeout=5, isolation_level=None)) as connection:
-                # A user who was removed must not come back with the power.
-                connection.execute("PRAGMA synchronous = EXTRA")
-                if create or source == ":memory:":
-                    connection.execute(_SCHEMA)
-                yield connection
-        except (sqlite3.DatabaseError, OSError) as error:
-            reason = f"the user database {self.path} cannot be used ({error})"
-            raise SettingError(f"{reason}: check its owner and rights, or name another with --users") from error
+        return [(user_of(row[1:]), row[0]) for row in rows]
 
 
 class Verifier:
@@ -217,7 +264,7 @@ class Verifier:
 
     def recall(self, name: str, password: str) -> User | None:
         """The user when this very pair was right lately. Never hashes, so it needs no turn; None says nothing."""
-        found = self._users._find(_normal(name))
+        found = self._users._find(normal(name))
         if found is None:
             return None
         digest = self._digest(found, password)
@@ -225,7 +272,7 @@ class Verifier:
             if self._until.get(digest, 0.0) <= self._clock():
                 self._until.pop(digest, None)
                 return None
-        return found[0]
+        return replace(found[0], credential="password")
 
     def check(self, name: str, password: str) -> User | None:
         """Like `UserDB.check`, at the price of a look-up when the pair was right within the last `seconds`."""
@@ -241,70 +288,34 @@ class Verifier:
         return user
 
     def _digest(self, found: tuple[User, str], password: str) -> bytes:
-        parts = [part.encode("utf-8", "surrogatepass") for part in (found[0].name, found[1], _normal(password))]
+        parts = [part.encode("utf-8", "surrogatepass") for part in (found[0].name, found[1], normal(password))]
         return hmac.digest(self._key, b"".join(len(part).to_bytes(8, "big") + part for part in parts), hashlib.sha256)
 
 
-def taken(name: str) -> SettingError:
-    """What to say of a new user whose name is another's."""
-    return SettingError(f"there is a user {name!r} already: change it with passwd or set, or remove it first")
-
-
-def missing(name: str) -> SettingError:
-    """What to say of a user who is not there."""
-    return SettingError(f"there is no user {name!r}; list shows them all")
-
-
-def checked(user: User) -> User:
-    """`user` when all of it is allowed, else SettingError."""
-    name = user.name
-    if (
-        not name
-        or len(name) > MAX_NAME
-        or not name.isprintable()
-        or not _encodable(name)
-        or name != name.strip()
-        or ":" in name
-    ):
-        rule = f"it takes 1 to {MAX_NAME} visible characters, no colon, no space at either end"
-        raise SettingError(f"{name!r} cannot be a user's name: {rule}")
-    unknown = user.roles.difference(ROLES)
-    if unknown or not user.roles:
-        raise SettingError(
-            f"{', '.join(sorted(unknown)) or 'no role'!r} cannot be a user's roles: they are {', '.join(ROLES)}"
-        )
-    if user.model is not None and not (user.model and user.model.isprintable() and " " not in user.model):
-        raise SettingError(f"{user.model!r} cannot be the name of a model")
-    if user.hz is not None and not 0 <= user.hz <= 1000:
-        raise SettingError(f"hz is {user.hz:g}, but it takes a number from 0 (no cap) to 1000")
-    if user.rotate not in ROTATIONS:
-        raise SettingError(f"rotate is {user.rotate}, but it takes one of {', '.join(map(str, ROTATIONS))}")
-    return user
-
-
-def checked_password(password: str) -> str:
+def _new_password(password: str) -> str:
     """`password` as it is hashed, when it is allowed, else SettingError."""
-    password = _normal(password)
-    if not password or not _encodable(password) or len(password.encode()) > MAX_PASSWORD or "\0" in password:
-        raise SettingError(f"a password takes 1 to {MAX_PASSWORD} bytes of text")
-    return password
+    if is_token(password):
+        raise SettingError("this is a token, and cannot be a password as well")
+    return checked_password(password)
 
 
-def _normal(text: str) -> str:
-    """One form for what different keyboards compose differently (é as one character or two); "" for what is too long.
-
-    Measured first: 100,000 accents on one letter take half a minute to compose, and nothing else runs meanwhile.
-    """
-    return unicodedata.normalize("NFC", text) if len(text) <= _LONGEST else ""
+def _changed(connection: sqlite3.Connection, statement: str, *values: object) -> bool:
+    """Whether a statement changed a row; the last value is a user's name, which may be any text."""
+    return encodable(str(values[-1])) and connection.execute(statement, values).rowcount > 0
 
 
-def _encodable(text: str) -> bool:
-    """Whether it holds no half of a surrogate pair, which JSON can bring and UTF-8 cannot hold."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+def _columns(user: User) -> tuple[str, str | None, float | None, int, str]:
+    return " ".join(in_order(user.roles)), user.model, user.hz, user.rotate, "\n".join(user.only)
 
 
-def _columns(user: User) -> tuple[str, str | None, float | None, int]:
-    return " ".join(role for role in ROLES if role in user.roles), user.model, user.hz, user.rotate
+def _described(user: User) -> str:
+    """What a user may, for `changes`."""
+    words = [f"roles {','.join(in_order(user.roles))}"]
+    words += [f"only {','.join(user.only)}"] if user.only else []
+    words += [f"model {user.model}"] if user.model else []
+    words += [f"hz {user.hz:g}"] if user.hz is not None else []
+    words += [f"rotate {user.rotate}"] if user.rotate else []
+    return ", ".join(words)
 
 
 def _unmatchable(hasher: argon2.PasswordHasher) -> str:
@@ -313,14 +324,3 @@ def _unmatchable(hasher: argon2.PasswordHasher) -> str:
         base64.b64encode(secrets.token_bytes(size)).rstrip(b"=").decode() for size in (hasher.salt_len, hasher.hash_len)
     )
     return f"$argon2id$v=19$m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}${salt}${tag}"
-
-
-def _create_private(path: Path) -> None:
-    """Make the file, for its owner alone; when root does, for the owner of the folder, as whom the server runs."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        if os.geteuid() == 0:
-            folder = path.parent.stat()
-            os.chown(path, folder.st_uid, folder.st_gid)
-        files.sync(path.parent)

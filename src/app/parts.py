@@ -221,11 +221,11 @@ def listen(ip: str, port: int) -> hub.Socket:
 def users(settings: Settings) -> UserDB:
     """The user database, or one in memory when users are given for a trial. SettingError."""
     if not settings.user:
-        found = UserDB(settings.users)
+        found = UserDB(settings.users, limits=settings)
         if settings.auth:
             found.any()  # a file that cannot be used is told before anybody can connect
         return found
-    trial = UserDB(None)
+    trial = UserDB(None, limits=settings)
     for credential in settings.user:
         trial.add(credential.name, credential.password, ROLES)
     return trial

@@ -31,6 +31,22 @@ class DoorLimits:
         _LOGINS, 60, "count", 0, MANY,
         help="refused logins a minute from one address, after which it has to wait; 0 is no limit",
     )
+    page_idle: float = limit(
+        _LOGINS, 1800.0, "seconds", 60, 30 * DAY,
+        help="time without a request after which a login on a page ends",
+    )
+    page_time: float = limit(
+        _LOGINS, 43_200.0, "seconds", 60, 366 * DAY,
+        help="time after which a login on a page ends in any case",
+    )
+    max_pages: int = limit(
+        _LOGINS, 20, "count", 1, 10_000,
+        help="logins on pages of one user; above it the one that was not used for longest ends",
+    )
+    max_tokens: int = limit(
+        _LOGINS, 100, "count", 1, 100_000,
+        help="tokens of one user",
+    )
 
     look_rate: int = limit(
         _DOORS, 60_000, "count", 0, MANY,

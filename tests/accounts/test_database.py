@@ -15,6 +15,7 @@ import pytest
 
 from imageserver.accounts import database
 from imageserver.accounts.database import ROLES, User, UserDB, Verifier
+from imageserver.accounts.store import users as users_module
 from imageserver.errors import SettingError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,9 +114,9 @@ def test_composed_and_decomposed_letters_are_the_same(users):
 def test_texts_too_long_to_be_either_are_measured_before_they_are_composed(users, monkeypatch):
     """100,000 accents on one letter take half a minute to compose, and the server stands still meanwhile."""
     composed = []
-    compose = database.unicodedata.normalize
+    compose = users_module.unicodedata.normalize
     monkeypatch.setattr(
-        database.unicodedata, "normalize", lambda form, text: composed.append(len(text)) or compose(form, text)
+        users_module.unicodedata, "normalize", lambda form, text: composed.append(len(text)) or compose(form, text)
     )
     users.add("alice", "e\u0301" * 512)  # 1024 bytes
     assert users.check("alice", "é" * 512) and users.check("alice", "e\u0301" * 512)
@@ -125,7 +126,7 @@ def test_texts_too_long_to_be_either_are_measured_before_they_are_composed(users
     for change in (users.passwd, users.add):
         with pytest.raises(SettingError):
             change("alice", long)
-    assert max(composed) <= 1.5 * database.MAX_PASSWORD
+    assert max(composed) <= 1.5 * users_module.MAX_PASSWORD
 
 
 def test_an_unknown_user_costs_what_a_known_one_does(tmp_path):
@@ -164,7 +165,7 @@ def test_a_hash_of_other_parameters_is_renewed_at_login(tmp_path):
 
 def stored(path):
     with sqlite3.connect(path) as connection:
-        found = connection.execute("SELECT password FROM users").fetchone()[0]
+        found = connection.execute("SELECT password FROM accounts").fetchone()[0]
     connection.close()
     return found
 
@@ -209,7 +210,7 @@ def test_a_damaged_hash_is_said_to_the_operator(tmp_path):
     users = UserDB(path, CHEAP)
     users.add("alice", "secret")
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE users SET password = 'x'")
+        connection.execute("UPDATE accounts SET password = 'x'")
     connection.close()
     with pytest.raises(SettingError, match="the stored password of 'alice' is damaged"):
         users.check("alice", "secret")
@@ -303,7 +304,7 @@ def test_the_command(tmp_path):
         "alice camera,admin --model lenet --hz 5 --rotate 90\n"
     )
     assert json.loads(command("list", "--json", "--users", str(tmp_path / "users.db")).stdout) == [
-        {"name": "alice", "roles": ["camera", "admin"], "model": "lenet", "hz": 5.0, "rotate": 90}
+        {"name": "alice", "roles": ["camera", "admin"], "model": "lenet", "hz": 5.0, "rotate": 90, "only": []}
     ]
     assert command("passwd", "alice", IMAGESERVER_DATA=str(tmp_path), typed="changed").returncode == 0
     assert users.check("alice", "changed")

@@ -1,0 +1,1 @@
+"""What the database of users holds, a module for each kind; `UserDB` of accounts/database.py puts them together."""

@@ -1,0 +1,52 @@
+"""What was changed in the database of users, and by whom: written in the transaction that changes it."""
+
+from __future__ import annotations
+
+import enum
+import sqlite3
+from typing import NamedTuple
+
+MOST = 10_000
+"""Changes that are kept; the oldest give way."""
+
+
+class ChangeKind(enum.StrEnum):
+    """What may happen to users, tokens and page sessions."""
+
+    USER_ADDED = "user_added"
+    USER_CHANGED = "user_changed"
+    PASSWORD_CHANGED = "password_changed"
+    USER_REMOVED = "user_removed"
+    TOKEN_ADDED = "token_added"
+    TOKEN_REVOKED = "token_revoked"
+    PAGE_REVOKED = "page_revoked"
+
+
+class Change(NamedTuple):
+    """One change; `number` grows by one with each, and none is given twice."""
+
+    number: int
+    time: float
+    """Seconds since 1970."""
+    kind: ChangeKind
+    user: str
+    """Whose account, token or page session."""
+    by: str
+    """Who changed it: a user of the server, or of the operating system for the command."""
+    detail: str
+    """In words, without any secret."""
+
+
+def record(connection: sqlite3.Connection, when: float, kind: ChangeKind, user: str, by: str, detail: str = "") -> None:
+    """Write a change, in the transaction of the caller. sqlite3.Error."""
+    written = connection.execute(
+        "INSERT INTO changes (time, kind, user, by, detail) VALUES (?, ?, ?, ?, ?)", (when, kind, user, by, detail)
+    )
+    assert written.lastrowid is not None
+    connection.execute("DELETE FROM changes WHERE number <= ?", (written.lastrowid - MOST,))
+
+
+def after(connection: sqlite3.Connection, number: int, most: int) -> list[Change]:
+    """The changes that follow `number`, oldest first. sqlite3.Error; ValueError for a kind that is none."""
+    query = "SELECT number, time, kind, user, by, detail FROM changes WHERE number > ? ORDER BY number LIMIT ?"
+    return [Change(row[0], row[1], ChangeKind(row[2]), *row[3:]) for row in connection.execute(query, (number, most))]

@@ -1,0 +1,144 @@
+"""The SQLite file of the users, or memory in its place: connections, transactions, and what is said when it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from imageserver.accounts.store import changes, schema
+from imageserver.accounts.store.changes import Change
+from imageserver.accounts.store.marks import Mark, Marks
+from imageserver.errors import UsersUnavailable
+from imageserver.limits import Limits
+
+_WRITE_MARK = {
+    "tokens": "UPDATE tokens SET used = ? WHERE id = ?",
+    "pages": "UPDATE pages SET seen = max(seen, ?) WHERE id = ?",
+}
+
+
+class Store:
+    """What users, tokens and page sessions share.
+
+    Args:
+        path: The file; None: in memory.
+        limits: Of tokens and page sessions.
+        clock: Seconds since 1970.
+        patience: Seconds to wait for others who write to the file.
+    """
+
+    def __init__(self, path: Path | None, limits: Limits | None, clock: Callable[[], float], patience: float) -> None:
+        self.path = path
+        self._limits, self._clock, self._patience = limits or Limits(), clock, patience
+        # Also what is looked into while there is no file: it holds nobody.
+        self._memory = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        weakref.finalize(self, self._memory.close)
+        schema.fill(self._memory)
+        self._lock = threading.Lock()
+        self._found = False
+        self._marks = Marks(self._write_marks)
+
+    def closed(self) -> bool:
+        """Whether there are users or ever were: a file that is there, whatever state it is in."""
+        if self.path is None:
+            with self._connection() as connection:
+                return connection.execute("SELECT 1 FROM changes LIMIT 1").fetchone() is not None
+        try:
+            return self._is_there()
+        except UsersUnavailable:
+            return True
+
+    def revision(self) -> object:
+        """Equal as long as no user, token or page session was changed, came to be, ended or expired (0.1 ms).
+
+        What is changed by hand counts, and so does another file in the place of this one.
+        """
+        now = self._clock()
+        with self._connection() as connection:
+            return connection.execute(
+                "SELECT value, (SELECT max(expires) FROM tokens WHERE expires <= ?), "
+                "(SELECT max(seen) FROM pages WHERE seen <= ?), (SELECT max(begun) FROM pages WHERE begun <= ?) "
+                "FROM revision",
+                (now, now - self._limits.page_idle, now - self._limits.page_time),
+            ).fetchone()
+
+    def changes(self, after: int, most: int = 1000) -> Sequence[Change]:
+        """At most `most` of the changes that follow the number `after`, oldest first; 10,000 are kept."""
+        with self._connection() as connection:
+            return changes.after(connection, after, most)
+
+    @contextlib.contextmanager
+    def _transaction(self, create: bool = False) -> Iterator[sqlite3.Connection]:
+        """A connection within a transaction, which is undone when anything is raised."""
+        with self._connection(create) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _connection(self, create: bool = False) -> Iterator[sqlite3.Connection]:
+        """A connection to use from this thread; for a file a fresh one, which sees what others changed.
+
+        `create`: make the file when there is none. UsersUnavailable.
+        """
+        if self.path is None or not (self._is_there() or create):
+            with self._lock:
+                yield self._memory
+            return
+        try:
+            if create:
+                schema.create(self.path)
+            with contextlib.closing(schema.opened(self.path, self._patience)) as connection:
+                yield connection
+        except (sqlite3.Error, OSError) as error:
+            raise _unusable(self.path, error) from error
+
+    def _is_there(self) -> bool:
+        """Whether there is a file with something in it. UsersUnavailable."""
+        assert self.path is not None
+        try:
+            size = self.path.stat().st_size
+        except FileNotFoundError as error:
+            # Moved away under a running server, or a link to a disk that is not there: nobody meant to open all doors.
+            if self._found or self.path.is_symlink():
+                raise UsersUnavailable(
+                    f"the user database {self.path} is gone: put it back, or start the server anew without users"
+                ) from error
+            return False
+        except OSError as error:
+            raise _unusable(self.path, error) from error
+        self._found = True
+        if size == 0:
+            raise UsersUnavailable(
+                f"the user database {self.path} is empty (0 bytes): put back a copy, "
+                "or remove it to begin without users"
+            )
+        return True
+
+    def _write_marks(self, marks: Mapping[Mark, float]) -> None:
+        with self._transaction() as connection:
+            for (table, identity), when in marks.items():
+                connection.execute(_WRITE_MARK[table], (when, identity))
+
+
+def _unusable(path: Path, error: Exception) -> UsersUnavailable:
+    """A sentence for the operator: what is wrong with the file, and what to do."""
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    remedy = "check its owner and rights, or name another with --users"
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        remedy = "another program holds it, so try again, or end that program"
+    elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        remedy = "check that it is the right file, put back a copy, or name another with --users"
+    elif code == sqlite3.SQLITE_FULL:
+        remedy = "make room on its disk"
+    return UsersUnavailable(f"the user database {path} cannot be used ({reason}): {remedy}")

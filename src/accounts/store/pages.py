@@ -1,0 +1,121 @@
+"""Page sessions: what a browser shows in a cookie once somebody has logged in on a page. They end by themselves."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from imageserver.accounts.store import bearer
+from imageserver.accounts.store.file import Store
+from imageserver.accounts.store.rows import USER_COLUMNS, user_of
+from imageserver.accounts.store.users import User, encodable, normal
+from imageserver.errors import NotAllowed
+from imageserver.limits import hit
+
+_MARKED_EVERY = 60.0
+"""Seconds between two writes of when a page session was last used, unless it ends earlier than that."""
+
+LIVE_PAGE = "begun > ? AND seen > ? AND (token IS NULL OR tokens.expires IS NULL OR tokens.expires > ?)"
+"""Which of `pages LEFT JOIN tokens ON tokens.id = token` have not ended; the values are those of `_live`."""
+
+
+@dataclass(frozen=True)
+class PageSession:
+    """What is known of a page session; not its cookie. Times are in seconds since 1970."""
+
+    identity: str
+    user: str
+    address: str
+    """Where its page was when it began."""
+    begun: float
+    seen: float
+    """When it was last used, to the minute."""
+
+
+class PageStore(Store):
+    """Page sessions in the database."""
+
+    def open_page(self, user: User, address: str) -> str:
+        """Begin a page session; returns the value of its cookie, which is to be had here only.
+
+        It has the roles of what `user` has shown, and ends with it: with the token, or with the password. Above
+        `max_pages` of one user the one that was not used for longest ends.
+
+        Args:
+            user: As `check` or `check_token` gave it.
+            address: The client's.
+
+        Raises:
+            NotAllowed: They have shown neither password nor token, or it counts no more.
+        """
+        kind, _, identity = user.credential.partition(" ")
+        if kind not in ("password", "token"):
+            raise NotAllowed("a page session begins with a password or a token")
+        now = self._clock()
+        text, secret = bearer.made(bearer.PAGE)
+        with self._transaction() as connection:
+            self._forget_ended(connection, now)
+            begun = connection.execute(
+                "INSERT INTO pages SELECT ?1, ?2, name, ?3, ?4, ?5, ?5 FROM accounts WHERE name = ?6 AND stamp = ?7 "
+                "AND (?3 IS NULL OR EXISTS (SELECT 1 FROM tokens WHERE id = ?3 AND user = ?6))",
+                (secret.identity, secret.digest, identity or None, address[:64], now, user.name, user.stamp),
+            ).rowcount
+            if not begun:
+                raise NotAllowed("the password or token was changed at this moment; log in again")
+            self._bound(connection, user.name)
+        return text
+
+    def check_page(self, value: str) -> User | None:
+        """The user of the page session with that cookie, None when it is none or has ended; costs a look-up."""
+        shown = bearer.parsed(value, bearer.PAGE)
+        if shown is None:
+            return None
+        now = self._clock()
+        with self._connection() as connection:
+            row = connection.execute(
+                f"SELECT pages.digest, tokens.roles, seen, {USER_COLUMNS} "  # noqa: S608 - no text of a client's in it
+                "FROM pages JOIN accounts ON accounts.name = pages.user LEFT JOIN tokens ON tokens.id = token "
+                f"WHERE pages.id = ? AND {LIVE_PAGE}",
+                (shown.identity, *self._live(now)),
+            ).fetchone()
+        if row is None or not shown.is_of(row[0]):
+            return None
+        found = user_of(row[3:], f"page {shown.identity}", row[1])
+        if not found.roles:
+            return None
+        if now - row[2] >= min(_MARKED_EVERY, self._limits.page_idle / 4):
+            self._marks.note(("pages", shown.identity), now)
+        return found
+
+    def pages(self, user: str | None = None) -> Sequence[PageSession]:
+        """The page sessions of a user, or all of them, that have not ended; by user and age."""
+        query = (
+            "SELECT pages.id, pages.user, address, begun, seen FROM pages LEFT JOIN tokens ON tokens.id = token "  # noqa: S608
+            f"WHERE {LIVE_PAGE} AND (? OR pages.user = ?) ORDER BY pages.user, begun, pages.id"
+        )
+        name = normal(user or "")
+        values = (*self._live(self._clock()), user is None, name if encodable(name) else "")
+        with self._connection() as connection:
+            return [PageSession(*row) for row in connection.execute(query, values)]
+
+    def _live(self, now: float) -> tuple[float, float, float]:
+        return now - self._limits.page_time, now - self._limits.page_idle, now
+
+    def _forget_ended(self, connection: sqlite3.Connection, now: float) -> None:
+        """Remove what has ended by itself, so that it takes no room."""
+        total, idle, _ = self._live(now)
+        for _ended in range(connection.execute("DELETE FROM pages WHERE begun <= ?", (total,)).rowcount):
+            hit("page_time")
+        for _ended in range(connection.execute("DELETE FROM pages WHERE seen <= ?", (idle,)).rowcount):
+            hit("page_idle")
+
+    def _bound(self, connection: sqlite3.Connection, user: str) -> None:
+        """End those of a user that are too many."""
+        too_many = connection.execute(
+            "DELETE FROM pages WHERE id IN "
+            "(SELECT id FROM pages WHERE user = ? ORDER BY seen DESC, rowid DESC LIMIT -1 OFFSET ?)",
+            (user, self._limits.max_pages),
+        ).rowcount
+        for _ended in range(too_many):
+            hit("max_pages")

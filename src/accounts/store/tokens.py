@@ -1,0 +1,163 @@
+"""Tokens: what programs show in place of a name and password. They have roles and an end, are listed and revoked."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from imageserver.accounts.store import bearer, changes
+from imageserver.accounts.store.changes import ChangeKind
+from imageserver.accounts.store.file import Store
+from imageserver.accounts.store.rows import USER_COLUMNS, user_of
+from imageserver.accounts.store.users import User, checked_roles, encodable, in_order, missing, normal
+from imageserver.errors import LimitExceeded, SettingError
+
+MAX_TOKEN_NAME = 64
+"""Characters."""
+MAX_DAYS = 3650
+_DAY = 86_400.0
+_MARKED_EVERY = 3600.0
+"""Seconds between two writes of when a token was last used."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """What is known of a token; not its secret. Times are in seconds since 1970."""
+
+    identity: str
+    user: str
+    name: str
+    """What its owner calls it, such as the program that has it; may be ""."""
+    roles: frozenset[str]
+    """As they were given; its owner must have them as well."""
+    created: float
+    expires: float | None
+    """None: never."""
+    used: float | None
+    """When it was last used, to the hour; None: never."""
+
+
+def is_token(text: str) -> bool:
+    """Whether this has the form of a token, so that it is no password."""
+    return bearer.parsed(text, bearer.TOKEN) is not None
+
+
+class TokenStore(Store):
+    """Tokens in the database."""
+
+    def add_token(
+        self, user: str, roles: Iterable[str] = (), days: float | None = None, name: str = "", by: str = ""
+    ) -> tuple[Token, str]:
+        """A new token of a user, and its text, which is to be had here only.
+
+        Args:
+            user: The user's name.
+            roles: Some of the user's; () are all of them. Once the user has lost one, so has the token.
+            days: After how many it ends, more than 0 to 3650; None: never.
+            name: At most 64 visible characters.
+            by: Who makes it, for `changes`.
+
+        Raises:
+            SettingError: There is no such user, or any value is not allowed.
+            LimitExceeded: The user has `max_tokens` already.
+        """
+        now = self._clock()
+        expires = None if days is None else now + _checked_days(days) * _DAY
+        wanted = frozenset(roles)
+        with self._transaction() as connection:
+            owner = _owner(connection, user)
+            token = Token("", owner.name, _checked_name(name), wanted or owner.roles, now, expires, None)
+            checked_roles(token.roles, "a token's")
+            if lacking := [role for role in in_order(token.roles) if not owner.has(role)]:
+                raise SettingError(f"{owner.name!r} has not the role {lacking[0]}, so no token of theirs can have it")
+            self._make_room(connection, owner.name, now)
+            text, secret = bearer.made(bearer.TOKEN)
+            words = " ".join(in_order(token.roles))
+            values = (secret.identity, secret.digest, owner.name, token.name, words, now, expires)
+            connection.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", values)
+            detail = f"{secret.identity} {token.name!r}, roles {words.replace(' ', ',')}, {_end(expires)}"
+            changes.record(connection, now, ChangeKind.TOKEN_ADDED, owner.name, by, detail)
+        return Token(secret.identity, owner.name, token.name, token.roles, now, expires, None), text
+
+    def check_token(self, secret: str, user: str | None = None) -> User | None:
+        """The user of that token, with the token's roles, else None. Costs a look-up, and hashes no password.
+
+        Args:
+            secret: The token, any text.
+            user: A name that must be the user's, for clients that show a token in place of a password.
+        """
+        shown = bearer.parsed(secret, bearer.TOKEN)
+        if shown is None:
+            return None
+        now = self._clock()
+        with self._connection() as connection:
+            row = connection.execute(
+                f"SELECT digest, tokens.roles, expires, used, {USER_COLUMNS} "  # noqa: S608 - no text of a client's
+                "FROM tokens JOIN accounts ON accounts.name = user WHERE id = ?",
+                (shown.identity,),
+            ).fetchone()
+        if row is None or not shown.is_of(row[0]) or (row[2] is not None and row[2] <= now):
+            return None
+        found = user_of(row[4:], f"token {shown.identity}", row[1])
+        if not found.roles or (user is not None and normal(user) != found.name):
+            return None
+        if row[3] is None or now - row[3] >= _MARKED_EVERY:
+            self._marks.note(("tokens", shown.identity), now)
+        return found
+
+    def tokens(self, user: str | None = None) -> Sequence[Token]:
+        """The tokens of a user, or all of them, by user and age; those that have expired as well."""
+        query = (
+            "SELECT id, user, name, roles, created, expires, used FROM tokens "
+            "WHERE ?1 IS NULL OR user = ?1 ORDER BY user, created, id"
+        )
+        with self._connection() as connection:
+            rows = connection.execute(query, (None if user is None else _name(user),)).fetchall()
+        return [
+            Token(identity, owner, name, frozenset(roles.split()), created, expires, used)
+            for identity, owner, name, roles, created, expires, used in rows
+        ]
+
+    def _make_room(self, connection: sqlite3.Connection, user: str, now: float) -> None:
+        """Forget expired tokens of a user who has as many as may be. LimitExceeded."""
+        most = self._limits.max_tokens
+        count = "SELECT count(*) FROM tokens WHERE user = ?"
+        if connection.execute(count, (user,)).fetchone()[0] < most:
+            return
+        connection.execute("DELETE FROM tokens WHERE user = ? AND expires <= ?", (user, now))
+        if connection.execute(count, (user,)).fetchone()[0] >= most:
+            raise LimitExceeded(f"{user!r} has {most} tokens, and more are not allowed: revoke one", "max_tokens")
+
+
+def _owner(connection: sqlite3.Connection, name: str) -> User:
+    query = f"SELECT {USER_COLUMNS} FROM accounts WHERE name = ?"  # noqa: S608 - constants
+    row = connection.execute(query, (_name(name),)).fetchone()
+    if row is None:
+        raise missing(name)
+    return user_of(row)
+
+
+def _name(text: str) -> str:
+    """A user's name as it is stored; "" for what cannot be one."""
+    name = normal(text)
+    return name if encodable(name) else ""
+
+
+def _checked_days(days: float) -> float:
+    if not 0 < days <= MAX_DAYS:
+        raise SettingError(f"days is {days:g}, but a token lasts more than 0 and at most {MAX_DAYS} days, or for ever")
+    return days
+
+
+def _checked_name(name: str) -> str:
+    name = normal(name)
+    if len(name) > MAX_TOKEN_NAME or not name.isprintable() or not encodable(name) or name != name.strip():
+        rule = f"it takes at most {MAX_TOKEN_NAME} visible characters, no space at either end"
+        raise SettingError(f"{name[:MAX_TOKEN_NAME]!r} cannot be a token's name: {rule}")
+    return name
+
+
+def _end(expires: float | None) -> str:
+    return "without an end" if expires is None else f"until {datetime.fromtimestamp(expires, UTC):%Y-%m-%d %H:%M} UTC"
