@@ -80,6 +80,7 @@ _ROLES = (CAMERA, VIEWER, ADMIN)
 _MODEL = "/<model:name>"
 _V2 = ("/v2/models/<model:name>", "/v2/models/<model:name>/versions/<version>")
 _NUMBER = "/snippets/<number:identity>/"
+_STREAM = "/streams/<key:stream>"
 _ROOMS = ("/ws", "/ws/<string(maxlength=64):room>")
 
 
@@ -128,6 +129,10 @@ DOORS: tuple[Door, ...] = (
         "GET", _ROOMS, Login.AUTH, rate="look_rate", changes=True,
         note="texts of `camera` are relayed, but for `snap`; news of pictures go to `viewer` and to who put them",
     ),
+    # Streams.
+    *_http("GET", ("/streams/", f"{_STREAM}.json"), Login.AUTH, VIEWER, rate="look_rate"),
+    *_http("POST", _STREAM, Login.USERS, ADMIN, changes=True, rate="change_rate", body="max_json_bytes"),
+    *_http("DELETE", _STREAM, Login.USERS, ADMIN, changes=True, rate="change_rate"),
     # Figures.
     *_http("GET", "/metrics", Login.AUTH, VIEWER, rate="look_rate"),
     # Socket.IO: its connection, and the events that clients send.

@@ -24,6 +24,7 @@ from imageserver.monitoring import health, prometheus
 from imageserver.protocols.camstream import CamStream
 from imageserver.protocols.events import Events
 from imageserver.protocols.http import app as rest
+from imageserver.protocols.http.streams import StreamViews
 from imageserver.protocols.http.training import trainings
 from imageserver.protocols.sessions import SessionProtocol
 from imageserver.protocols.snap import relay as snap_relay
@@ -41,6 +42,7 @@ from imageserver.transport.http.origins import Origins
 from imageserver.transport.http.server import HttpServer
 from imageserver.transport.socketio.server import SocketIOServer
 from imageserver.web.access import Access
+from imageserver.web.application import Application
 
 LOG = logs.LOGGER
 
@@ -167,11 +169,7 @@ def doors(
     http.route(snap_relay.PREFIX, snap_relay.application(relay, access, log=LOG.warning))
     http.route("/snippets", snap.application(access))
     http.route("/metrics", prometheus.application(lambda: refresh_gauges(models, memory), access, log=LOG.warning))
-    followers = settings.training_followers
-    networks = rest.application(
-        models.streams, access, jobs, not_ready=not_ready, log=LOG.warning, most_followers=followers
-    )
-    http.route("", networks)
+    http.route("", networks(settings, models, checks, access, jobs, not_ready))
     return Doors(http, https, socketio, relay, jobs)
 
 
@@ -181,6 +179,28 @@ def origins(settings: Settings) -> Origins:
     found = Origins(settings.cors_origin, names, log=LOG.warning)
     hub.spawn(lambda: found.know(hub.in_thread(socket.getfqdn)))  # a resolver that is out of order takes its time
     return found
+
+
+def networks(
+    settings: Settings,
+    models: Inference,
+    checks: Logins,
+    access: Access,
+    jobs: Trainings,
+    not_ready: Callable[[], str | None],
+) -> Application:
+    """REST, and what is left to it: streams. The arguments are those of `doors`; `jobs` are the trainings."""
+    seen = StreamViews(
+        models.overview,
+        most_hz=settings.hz,
+        list_rows=settings.list_rows,
+        max_json_bytes=settings.max_json_bytes,
+        audit=checks.audit,
+    )
+    followers = settings.training_followers
+    return rest.application(
+        models.streams, access, jobs, seen, not_ready=not_ready, log=LOG.warning, most_followers=followers
+    )
 
 
 def pictures(settings: Settings) -> Keeper:

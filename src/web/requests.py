@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import werkzeug
@@ -123,7 +124,7 @@ def text_error(refused: Refused) -> Response:
 
 
 def body(request: Request, most: int, protocol: str) -> bytearray:
-    """Receive the request's body into one buffer.
+    """Receive the picture in a request's body.
 
     Args:
         request: Whose body.
@@ -134,18 +135,29 @@ def body(request: Request, most: int, protocol: str) -> bytearray:
         Refused: empty (400), over `most` bytes (413), compressed (415).
         Interrupted: it did not arrive.
     """
+
+    def too_large(length: str) -> Refused:
+        limits.hit("max_frame_bytes")
+        metrics.FRAMES_REFUSED.inc(protocol, "too large")
+        return Refused(413, f"the body has {length} bytes; at most {most} are taken")
+
+    return receive(request, most, too_large)
+
+
+def receive(request: Request, most: int, too_large: Callable[[str], Refused]) -> bytearray:
+    """Receive the request's body into one buffer. Raises as `body` does; `too_large` makes the 413 of a length."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Refused(415, "send the body as it is: compressed bodies are not taken")
     length = request.headers.get("Content-Length")
     if length is not None and int(length) > most:  # the transport checked that it is a number
-        raise _too_large(length, most, protocol)
+        raise too_large(length)
     # It grows as the body comes, which for large ones moves pages and not bytes: making and clearing 16 MB
     # at once would hold the loop for milliseconds.
     buffer = bytearray()
     while piece := _read(request):
         buffer += piece
         if len(buffer) > most:
-            raise _too_large(f"over {most}", most, protocol)
+            raise too_large(f"over {most}")
     if not buffer:
         raise Refused(400, "the body is empty")
     return buffer
@@ -157,12 +169,6 @@ def _read(request: Request) -> bytes:
         return piece
     except Exception as error:
         raise Interrupted(error) from error
-
-
-def _too_large(length: str, most: int, protocol: str) -> Refused:
-    limits.hit("max_frame_bytes")
-    metrics.FRAMES_REFUSED.inc(protocol, "too large")
-    return Refused(413, f"the body has {length} bytes; at most {most} are taken")
 
 
 def content_of(request: Request, data: bytearray) -> str:

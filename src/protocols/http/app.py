@@ -21,6 +21,9 @@ from imageserver.web.access import Access
 from imageserver.web.application import Application
 from imageserver.web.requests import Request, Response, answer
 
+MOST_KEY = 256
+"""Characters of a name in a path; none has more."""
+
 
 class ModelName(BaseConverter):
     """A path segment that can be a model's name; the names of other routes are none."""
@@ -29,6 +32,18 @@ class ModelName(BaseConverter):
 
     def to_python(self, value: str) -> str:
         if value in RESERVED:
+            raise NotFound
+        return value
+
+
+class Key(BaseConverter):
+    """The end of a path as the name of a stream or a user, whatever it is: slashes belong to it."""
+
+    regex = ".+"
+    part_isolating = False
+
+    def to_python(self, value: str) -> str:
+        if len(value) > MOST_KEY:
             raise NotFound
         return value
 
@@ -66,7 +81,7 @@ def application(
     streams: Streams,
     access: Access,
     trainings: Trainings,
-    *,
+    *further: object,
     not_ready: Callable[[], str | None],
     log: Callable[[str], None],
     most_followers: int,
@@ -78,6 +93,7 @@ def application(
         streams: Asked for what models find.
         access: Who may pass which door.
         trainings: What is being trained.
+        further: Objects with further operations.
         not_ready: Returns None when the server is ready, else one sentence.
         log: Takes a line about what went wrong.
         most_followers: Clients that may follow trainings.
@@ -88,8 +104,9 @@ def application(
         Networks(models, home),
         TrainingJobs(models, most_followers),
         OpenInference(models, not_ready),
+        *further,
     ]
     parts.append(Documents(models, *parts))
     nothing = "there is nothing at this path; /list_nn names the networks, /docs shows what can be asked"
     routes = [route for part in parts for route in openapi.routes(part)]
-    return Application(routes, access, log=log, nothing=nothing, converters={"model": ModelName})
+    return Application(routes, access, log=log, nothing=nothing, converters={"model": ModelName, "key": Key})

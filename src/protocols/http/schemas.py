@@ -46,6 +46,29 @@ _SCORE = {"type": "number", "minimum": 0, "maximum": 1}
 _SIDE = {"type": "integer", "minimum": 1}
 _WHOLE = {"type": "integer"}
 
+_STREAM = _object(
+    {
+        "id": _TEXT,
+        "name": {"type": "string", "description": "what people see: the camera's name, otherwise the user's"},
+        "user": {"type": "string", "description": "the connection's id where nobody has authenticated"},
+        "protocol": {"type": "string", "description": "camstream, sessions, …"},
+        "model": {"type": "string", "description": "of a session all of them"},
+        "fps_in": {"type": "number", "description": "frames a second that came"},
+        "fps_answered": {"type": "number", "description": "frames a second that were answered"},
+        "age_ms": {"type": ["number", "null"], "description": "from receipt to answer of the last prediction"},
+        "dropped": {"type": "integer", "description": "frames that newer ones have replaced"},
+        "size": {
+            "type": ["array", "null"],
+            "items": _WHOLE,
+            "description": "width and height of the last upright picture in pixels",
+        },
+        "camera": {"type": "string", "description": "where the stream has a name of one"},
+    },
+    required=[
+        "id", "name", "user", "protocol", "model", "fps_in", "fps_answered", "age_ms", "dropped", "size",
+    ],
+)  # fmt: skip
+
 SCHEMAS: dict[str, Any] = {
     "Error": _object({"error": {"type": "string", "description": "what happened, and what to do"}}),
     "Text": _object({"text": _TEXT}),
@@ -90,6 +113,16 @@ SCHEMAS: dict[str, Any] = {
         },
         required=["accuracy", "datetime"],
     ),
+    "Stream": _STREAM,
+    "StreamList": _list(_ref("Stream")),
+    "StreamOptions": _object(
+        {"model": _TEXT, "hz": {"type": "number", "minimum": 0, "description": "frames a second, 0: no cap"}},
+        required=[],
+        minProperties=1,
+        additionalProperties=False,
+    ),
+    "Prediction": {"type": "object", "description": "as it went to the stream's client (docs/protocols.md)"},
+    "Disconnected": _object({"id": _TEXT, "disconnected": {"type": "boolean"}}),
     "Server": _object({"name": _TEXT, "version": _TEXT, "extensions": _list(_TEXT)}),
     "Live": _object({"live": {"type": "boolean"}}),
     "Ready": _object({"ready": {"type": "boolean"}}, required=["ready"]),
@@ -151,6 +184,11 @@ SCHEMAS: dict[str, Any] = {
     ),
 }
 
+
+def _json(name: str, example: Any) -> dict[str, Any]:
+    return {"application/json": {"schema": _ref(name), "example": example}}
+
+
 _FILE = base64.b64encode(EXAMPLE).decode()
 _BINARY: dict[str, Any] = {}  # a body that is no text has no schema in OpenAPI 3.1
 
@@ -169,6 +207,7 @@ BODIES: dict[str, dict[str, Any]] = {
         },
         "application/octet-stream": _BINARY,
     },
+    "StreamOptions": _json("StreamOptions", {"model": "lenet", "hz": 5}),
 }
 
 MEDIA: dict[str | None, dict[str, Any]] = {
@@ -178,6 +217,18 @@ MEDIA: dict[str | None, dict[str, Any]] = {
 }
 
 QUERY: dict[str, dict[str, Any]] = {
+    "after": {
+        "name": "after",
+        "in": "query",
+        "description": "where the page begins; take it from the Link header of the page before",
+        "schema": {"type": "string"},
+    },
+    "limit": {
+        "name": "limit",
+        "in": "query",
+        "description": "rows of the page, at most and by default --list-rows",
+        "schema": {"type": "integer", "minimum": 1},
+    },
     "training_sample": {
         "name": "training_sample",
         "in": "query",
@@ -186,7 +237,11 @@ QUERY: dict[str, dict[str, Any]] = {
     },
 }
 
-PATH_VARIABLES = {"name": "the model's name", "version": "the model's version"}
+PATH_VARIABLES = {
+    "name": "the model's name",
+    "version": "the model's version",
+    "stream": "the stream's id, or its name, percent-encoded",
+}
 
 CODES = {
     200: "The answer.",
@@ -194,10 +249,10 @@ CODES = {
     400: "The body is empty, or not what its type says; or a parameter has a value that it may not have.",
     401: "Credentials are missing or wrong.",
     403: "The user lacks the role.",
-    404: "There is no such model or path.",
+    404: "There is no such model, stream or path.",
     405: "This model cannot do that.",
     406: "A training of this model runs, or cannot start; the sentence says more.",
-    409: "No training of this model runs.",
+    409: "Not as things stand: no training of this model runs, a name stands for several; the sentence says more.",
     413: "The body has more than {most} bytes.",
     415: "The Content-Type is another, or there is no picture in the body.",
     429: "Too many requests, or refused logins, in a minute; Retry-After says when to try again.",
