@@ -34,11 +34,11 @@ WHO = {
     r"(PUT|POST) /snippets/<number:identity>/": CAMERA,
     r"receiveImage|configure|session_start|frame|session_end": CAMERA,
     # sees what others sent
-    r"GET /snippets/|GET /metrics": VIEWER,
+    r"GET /snippets/|GET /metrics|GET /streams/(<key:stream>.json)?": VIEWER,
     r"GET /snippets/<number:identity>/(image)?": CAMERA | VIEWER,
     # an admin's alone
     r"(GET|POST) /<model:name>/train|POST /<model:name>/train/cancel": ADMIN,
-    r"DELETE /snippets/<number:identity>/": ADMIN,
+    r"DELETE /snippets/<number:identity>/|(POST|DELETE) /streams/<key:stream>": ADMIN,
     # doors that each message or event asks at once more, or the login itself
     r"GET /ws(/<.*:room>)?|(GET|POST) /socket.io/|authenticate": ANYBODY,
     # legacy TCP knows keys, and no users
