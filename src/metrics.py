@@ -137,6 +137,9 @@ LOOP_LAG = Histogram(
 RESULTS_DROPPED = _counter(
     "imageserver_results_dropped_total", (), "Predictions that could not be written to the results file."
 )
+AUDIT_DROPPED = _counter(
+    "imageserver_audit_dropped_total", (), "Events that could not be written to the audit, as on a full disk."
+)
 SNIPPETS_REFUSED = _counter(
     "imageserver_snippets_refused_total", (), "Pictures of Snap that could not be kept, as on a full disk."
 )

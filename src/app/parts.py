@@ -8,7 +8,8 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from imageserver import metrics
+from imageserver import limits, metrics
+from imageserver.accounts.audit import NO_AUDIT, Audit, AuditFile
 from imageserver.accounts.database import ROLES, UserDB
 from imageserver.accounts.login import Logins
 from imageserver.app import logs, tls
@@ -115,9 +116,18 @@ def inference(settings: Settings) -> Inference:
     return Inference(jails, engine, streams, stateful, sessions, Overview(streams, sessions), results)
 
 
-def logins(settings: Settings, users: UserDB) -> Logins:
+def audit(settings: Settings) -> AuditFile | None:
+    """The file of events, where one is asked for. SettingError."""
+    if settings.audit is None:
+        return None
+    found = AuditFile(str(settings.audit), settings, LOG.warning)
+    limits.on_hit(found.limit_hit)
+    return found
+
+
+def logins(settings: Settings, users: UserDB, audit: Audit = NO_AUDIT) -> Logins:
     """The check of names and passwords that every door shares."""
-    return Logins(users, settings, required=settings.auth, log=LOG.warning)
+    return Logins(users, settings, required=settings.auth, log=LOG.warning, audit=audit)
 
 
 def budget(settings: Settings) -> Budget:

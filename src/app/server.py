@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 
+from imageserver.accounts.audit import NO_AUDIT
 from imageserver.app import logs, parts, systemd
 from imageserver.app.announcements import announce, not_held
 from imageserver.config import table
@@ -46,9 +47,10 @@ class ImageServer:
         self._signalled = 0.0
         self._serving: list[hub.Task] = []
         self.users = parts.users(settings)
+        self.audit = parts.audit(settings)
         self.inference = parts.inference(settings)
         budget = parts.budget(settings)
-        checks = parts.logins(settings, self.users)
+        checks = parts.logins(settings, self.users, self.audit or NO_AUDIT)
         self.doors = parts.doors(settings, self.inference, checks, budget, self._not_ready)
         self.legacy_tcp = legacy_tcp.build(
             settings, self.inference.streams, budget, log=LOG.warning, warn=warnings.append
@@ -76,6 +78,8 @@ class ImageServer:
         announce(self._settings, self.doors, self.legacy_tcp, self.users, self._warnings)
         if self._settings.display:
             self.windows = Windows(self.inference.streams, LOG.warning)
+        if self.audit:
+            hub.spawn(self.audit.run)
         hub.spawn(self._await_default)
         hub.spawn(prometheus.measure_lag)
         hub.spawn(self.service.run)
@@ -172,6 +176,8 @@ class ImageServer:
             self.windows.stop()
         if self.inference.results:
             hub.in_thread(self.inference.results.close, 0.5)
+        if self.audit:
+            hub.in_thread(self.audit.close, 0.5)
         LOG.info("stopped")
         return 0
 

@@ -165,6 +165,11 @@ class Settings(Limits):
         _FILES, "--results", default=None, kind=kinds.OUTPUT,
         help="file to add every prediction to as a line of JSON; - is standard output",
     )
+    audit: Path | None = setting(
+        _FILES, "--audit", default=None, kind=kinds.PATH,
+        help="file to add a line of JSON to for each login, deletion, training and whatever else somebody may ask "
+        "about later",
+    )
     config: Path | None = setting(
         _FILES, "--config", default=None, kind=kinds.PATH,
         help="TOML file with settings",

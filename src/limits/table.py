@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from imageserver import metrics
 from imageserver.limits.clients import ClientLimits
-from imageserver.limits.row import DAY, GIB, HOUR, MANY, MIB, limit
+from imageserver.limits.row import DAY, GIB, HOUR, KIB, MANY, MIB, limit
 
 _PICTURES = "Limits of pictures"
 _LISTS = "Limits of lists"
@@ -111,6 +111,14 @@ class Limits(ClientLimits):
     results_bytes: int = limit(
         _FILES, 0, "bytes", 0, 2**62,
         help="size at which the file of --results is renamed, with .1 behind its name, and begun anew; 0 is no limit",
+    )
+    audit_bytes: int = limit(
+        _FILES, 16 * MIB, "bytes", 4 * KIB, 2**50,
+        help="size at which the file of --audit is renamed, with .1 behind its name, and begun anew",
+    )
+    audit_files: int = limit(
+        _FILES, 10, "count", 1, 1000,
+        help="renamed files of --audit that are kept: .1 is the latest",
     )
 
     tcp_max_per_host: int = limit(
