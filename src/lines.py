@@ -7,6 +7,7 @@ line, and goes on when there is room. At a size it is renamed, and begun anew.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import stat
@@ -96,7 +97,9 @@ class LinesWriter:
         self._characters = 0
         self._lost = 0  # lines since one was written
         self._lost_ever = 0
-        self._unsynced = self._closing = False
+        self._added = self._taken = self._synced = 0  # lines ever, taken by the thread, and held by the disk or lost
+        self._wanted = 0  # of those that were added, somebody waits until so many are held
+        self._closing = False
         self._thread = threading.Thread(target=self._write, name=kind.option[2:], daemon=True)
         self._thread.start()
 
@@ -106,6 +109,7 @@ class LinesWriter:
             fits = len(self._waiting) < MOST_WAITING and self._characters + len(line) <= WAITING_CHARACTERS
             if fits:
                 self._waiting.append(line)
+                self._added += 1
                 self._characters += len(line)
                 if len(self._waiting) == 1:
                     self._changed.notify_all()
@@ -122,7 +126,9 @@ class LinesWriter:
         if not all(self.add(line) for line in lines):
             return False
         with self._changed:
-            done = self._changed.wait_for(lambda: not self._waiting and not self._unsynced, timeout)
+            wanted = self._wanted = self._added
+            self._changed.notify_all()
+            done = self._changed.wait_for(lambda: self._synced >= wanted, timeout)
         return done and self._lost_ever == before
 
     def close(self, timeout: float) -> None:
@@ -133,34 +139,36 @@ class LinesWriter:
         self._thread.join(timeout)
 
     def _write(self) -> None:
-        sync_at: float | None = None
+        sync_at = math.inf
         while True:
             lines = self._next(sync_at)
             if lines:
                 self._append(lines)
-                sync_at = sync_at or time.monotonic() + self._kind.sync_every
+                sync_at = min(sync_at, time.monotonic() + self._kind.sync_every)
             ended = self._closing and not self._waiting
-            if sync_at is not None and (ended or time.monotonic() >= sync_at):
+            if ended or self._taken >= self._wanted > self._synced or time.monotonic() >= sync_at:
                 self._sync()
-                sync_at = None
+                sync_at = math.inf
             if ended:
                 return
 
-    def _next(self, until: float | None) -> list[str]:
+    def _next(self, until: float) -> list[str]:
         """Wait for lines, at most until a time: a batch of them, which may be empty."""
         with self._changed:
-            timeout = None if until is None else max(0.0, until - time.monotonic())
-            self._changed.wait_for(lambda: self._waiting or self._closing, timeout)
+            timeout = None if until == math.inf else max(0.0, until - time.monotonic())
+            self._changed.wait_for(lambda: self._waiting or self._closing or self._wanted > self._synced, timeout)
             lines = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
             self._characters -= sum(map(len, lines))
-            self._unsynced = self._unsynced or bool(lines)
+            self._taken += len(lines)
         return lines
 
     def _sync(self) -> None:
-        if self._file.sync():
-            with self._changed:
-                self._unsynced = False
-                self._changed.notify_all()
+        held = self._file.sync()
+        with self._changed:
+            self._wanted = 0  # where it was in vain, who waits will see by the time
+            if held:
+                self._synced = self._taken
+            self._changed.notify_all()
 
     def _append(self, lines: list[str]) -> None:
         """Write lines. The first one that is lost is told, and how many were when the next one is not."""

@@ -109,7 +109,7 @@ class AuditFile(Audit):
 
     Args:
         path: the file.
-        bounds: `audit_bytes`, at which it is begun anew, and `audit_files`, of how many such the oldest gives way.
+        settings: `audit_bytes`, at which it is begun anew, and `audit_files`, of how many such the oldest gives way.
         log: takes a line about what the operator can mend; called in any thread.
         clock: seconds since 1970.
         monotonic: seconds.
@@ -121,7 +121,7 @@ class AuditFile(Audit):
     def __init__(
         self,
         path: str,
-        bounds: Limits,
+        settings: Limits,
         log: Callable[[str], None],
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -131,8 +131,8 @@ class AuditFile(Audit):
             remedy="give a file that can be written, in a folder where it can be renamed",
             what="events",
             dropped=metrics.AUDIT_DROPPED.child(),
-            max_bytes=bounds.audit_bytes,
-            keep=bounds.audit_files,
+            max_bytes=settings.audit_bytes,
+            keep=settings.audit_files,
             rotated=lambda: limits.hit("audit_bytes"),
             mode=0o600,
             sync_every=1.0,
@@ -246,9 +246,7 @@ class _Groups:
         now = self._monotonic()
         if now - self._minute >= MINUTE:
             self._minute, self._written = now, 0
-        over = [
-            (who, group) for who, group in self._groups.items() if all_of_them or now - group.begun >= MINUTE
-        ]
+        over = [(who, group) for who, group in self._groups.items() if all_of_them or now - group.begun >= MINUTE]
         for who, group in over:
             del self._groups[who]
             if group.count:
@@ -266,13 +264,13 @@ def _who(event: str, fields: dict[str, str]) -> str:
 
 def cleaned(text: str, most: int) -> str:
     """A text of a client's that may stand in the audit: printable, at most so many characters, without a token."""
+    if len(text) <= most and text.isprintable() and "ist_" not in text:
+        return text
     short = _TOKEN.sub(r"\1…", printable(text[:most]))
     return short if len(text) <= most else f"{short}… ({len(text)} characters)"
 
 
-def line_of(
-    event: str, when: float, fields: dict[str, str], count: int = 1, since: float | None = None
-) -> str:
+def line_of(event: str, when: float, fields: dict[str, str], count: int = 1, since: float | None = None) -> str:
     """A line of the audit; `since`: when the first of several was, which one line is the sum of."""
     line = {
         "time": _iso(when),
