@@ -11,6 +11,7 @@ from pathlib import Path
 
 from imageserver.accounts.store import changes, schema
 from imageserver.accounts.store.changes import Change
+from imageserver.accounts.store.connections import Connections
 from imageserver.accounts.store.marks import Mark, Marks
 from imageserver.errors import UsersUnavailable
 from imageserver.limits import Limits
@@ -33,12 +34,15 @@ class Store:
 
     def __init__(self, path: Path | None, limits: Limits | None, clock: Callable[[], float], patience: float) -> None:
         self.path = path
-        self._limits, self._clock, self._patience = limits or Limits(), clock, patience
+        self._limits, self._clock = limits or Limits(), clock
         # Also what is looked into while there is no file: it holds nobody.
         self._memory = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         weakref.finalize(self, self._memory.close)
         schema.fill(self._memory)
         self._lock = threading.Lock()
+        self._connections = Connections(path, patience) if path else None
+        if self._connections is not None:
+            weakref.finalize(self, self._connections.close)
         self._found = False
         self._marks = Marks(self._write_marks)
 
@@ -86,21 +90,21 @@ class Store:
 
     @contextlib.contextmanager
     def _connection(self, create: bool = False) -> Iterator[sqlite3.Connection]:
-        """A connection to use from this thread; for a file a fresh one, which sees what others changed.
+        """A connection to use from this thread, which sees what others changed.
 
         `create`: make the file when there is none. UsersUnavailable.
         """
-        if self.path is None or not (self._is_there() or create):
+        if self._connections is None or not (self._is_there() or create):
             with self._lock:
                 yield self._memory
             return
         try:
             if create:
-                schema.create(self.path)
-            with contextlib.closing(schema.opened(self.path, self._patience)) as connection:
+                schema.create(self._connections.path)
+            with self._connections.lend() as connection:
                 yield connection
         except (sqlite3.Error, OSError) as error:
-            raise _unusable(self.path, error) from error
+            raise _unusable(self._connections.path, error) from error
 
     def _is_there(self) -> bool:
         """Whether there is a file with something in it. UsersUnavailable."""

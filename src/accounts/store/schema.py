@@ -110,7 +110,7 @@ def fill(connection: sqlite3.Connection) -> None:
 
 
 def opened(path: Path, patience: float) -> sqlite3.Connection:
-    """A connection for this thread to a database that is there, taken over from an older server where it has to be.
+    """A connection, for one thread at a time, to a database that is there; one of an older server is taken over.
 
     Args:
         path: The file.
@@ -122,7 +122,7 @@ def opened(path: Path, patience: float) -> sqlite3.Connection:
     """
     # Never made by looking, even when it goes away at this moment.
     source = f"{path.absolute().as_uri()}?mode=rw"
-    connection = sqlite3.connect(source, uri=True, timeout=patience, isolation_level=None)
+    connection = sqlite3.connect(source, uri=True, timeout=patience, isolation_level=None, check_same_thread=False)
     try:
         # A user who was removed must not come back with the power.
         connection.execute("PRAGMA synchronous = EXTRA")
