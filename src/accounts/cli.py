@@ -7,16 +7,25 @@ import dataclasses
 import getpass
 import json
 import os
+import pwd
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
-from imageserver.accounts.database import ROLES, ROTATIONS, User, UserDB
-from imageserver.accounts.store.users import checked, missing, taken
+from imageserver.accounts.database import ROLES, ROTATIONS, PageSession, Token, User, UserDB
+from imageserver.accounts.store.users import checked, in_order, missing, taken
 from imageserver.config import table
-from imageserver.errors import SettingError
+from imageserver.errors import ImageServerError, SettingError
+
+_Row = TypeVar("_Row")
 
 _SHORT = 8
+_PATIENCE = 10.0
+"""Seconds to wait for the server, or for another of these commands, while it writes."""
+_ENDS = "connections that are open end within 2 seconds"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,9 +36,9 @@ def main(arguments: Sequence[str]) -> int:
             word for name in ("users", "data") if getattr(given, name) for word in (f"--{name}", getattr(given, name))
         ]
         found = table.read(options, os.environ)
-        _run(given, UserDB(found.users))
+        _COMMANDS[given.command](given, UserDB(found.users, limits=found, patience=_PATIENCE))
         _warn_of_model(getattr(given, "model", None), found.models)
-    except SettingError as error:
+    except ImageServerError as error:
         print(f"userdb.py: {error}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, EOFError):
@@ -41,86 +50,213 @@ def main(arguments: Sequence[str]) -> int:
 def _warn_of_model(name: str | None, models: Path) -> None:
     """A user may come before the model does, so this is no error."""
     if name and not (models / name.strip()).is_dir():
-        print(
-            f"There is no model {name.strip()!r} in {models}: until there is, the server's own default is used.",
-            file=sys.stderr,
+        _say(f"There is no model {name.strip()!r} in {models}: until there is, the server's own default is used.")
+
+
+def _add(given: argparse.Namespace, users: UserDB) -> None:
+    if users.get(given.name) is not None:  # said before the password is asked for
+        raise taken(given.name)
+    new = _changed(User(given.name), given)
+    users.add(new.name, _password(), new.roles, new.model, new.hz, new.rotate, new.only, by=_operator())
+    print(f"Added to {users.path}: {_line(new)}")
+
+
+def _passwd(given: argparse.Namespace, users: UserDB) -> None:
+    user = _known(given.name, users)
+    users.passwd(user.name, _password(), by=_operator())
+    print(f"The password of {user.name} is changed; {_ENDS}.")
+
+
+def _remove(given: argparse.Namespace, users: UserDB) -> None:
+    user = _known(given.name, users)
+    users.remove(user.name, by=_operator())
+    print(f"Removed {user.name}; {_ENDS}.")
+    if not users.any():
+        _say(
+            "That was the last user. The server stays closed until there is one again; to let anybody in without a "
+            f"login, stop it, remove {users.path}, and start it without -a."
         )
 
 
-def _run(given: argparse.Namespace, users: UserDB) -> None:
-    if given.command == "list":
-        _list(users, given.json)
-        return
-    user = users.get(given.name)
-    # Said before the password is asked for.
-    if given.command == "add":
-        if user is not None:
-            raise taken(given.name)
-        new = _changed(User(given.name), given)
-        users.add(new.name, _password(), new.roles, new.model, new.hz, new.rotate)
-        print(f"Added to {users.path}: {_line(new)}")
-        return
+def _set(given: argparse.Namespace, users: UserDB) -> None:
+    user = _known(given.name, users)
+    changed = _changed(user, given)
+    users.set(changed, by=_operator())
+    print(_line(changed))
+    if (changed.roles, changed.only) != (user.roles, user.only):
+        _say(f"What {user.name} may has changed: {_ENDS}.")
+
+
+def _list(given: argparse.Namespace, users: UserDB) -> None:
+    _show(users.list(), given.json, _fields_of_user, _line, f"No users in {users.path}.")
+
+
+def _token(given: argparse.Namespace, users: UserDB) -> None:
+    user = _known(given.name, users)
+    days = None if given.days is None else _number(given.days, "--days", "a number of days, up to 3650")
+    made, text = users.add_token(user.name, _roles(given.roles or ""), days, given.called, by=_operator())
+    print(text)
+    _say(
+        f"This is shown once. Give it to one program, as Authorization: Bearer or as the password of {user.name}. "
+        f"It has the roles {','.join(in_order(made.roles))}, {_until(made.expires)}; "
+        f"to end it:  python3 src/userdb.py revoke {made.identity}"
+    )
+
+
+def _tokens(given: argparse.Namespace, users: UserDB) -> None:
+    whose = _known(given.name, users).name if given.name else None
+    _show(users.tokens(whose), given.json, _fields_of_token, _line_of_token, f"No tokens in {users.path}.")
+
+
+def _revoke(given: argparse.Namespace, users: UserDB) -> None:
+    users.revoke(given.id, by=_operator())
+    print(f"Revoked; {_ENDS}.")
+
+
+def _sessions(given: argparse.Namespace, users: UserDB) -> None:
+    whose = _known(given.name, users).name if given.name else None
+    _show(
+        users.pages(whose),
+        given.json,
+        _fields_of_page,
+        _line_of_page,
+        f"Nobody is logged in on a page of {users.path}.",
+    )
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace, UserDB], None]] = {
+    "add": _add,
+    "passwd": _passwd,
+    "remove": _remove,
+    "list": _list,
+    "set": _set,
+    "token": _token,
+    "tokens": _tokens,
+    "revoke": _revoke,
+    "sessions": _sessions,
+}
+
+
+def _known(name: str, users: UserDB) -> User:
+    user = users.get(name)
     if user is None:
-        raise missing(given.name)
-    if given.command == "passwd":
-        users.passwd(user.name, _password())
-        print(f"The password of {user.name} is changed.")
-    elif given.command == "remove":
-        users.remove(user.name)
-        print(f"Removed {user.name}. Connections that are open stay until they end.")
-    else:
-        changed = _changed(user, given)
-        users.set(changed)
-        print(_line(changed))
+        raise missing(name)
+    return user
 
 
-def _list(users: UserDB, as_json: bool) -> None:
-    found = users.list()
+def _show(
+    rows: Sequence[_Row], as_json: bool, fields: Callable[[_Row], object], line: Callable[[_Row], str], nothing: str
+) -> None:
+    """Print a list, for programs or for people."""
     if as_json:
-        print(json.dumps([_shown(user) for user in found], ensure_ascii=False))
-    else:
-        for user in found:
-            print(_line(user))
-        if not found:
-            print(f"No users in {users.path}.", file=sys.stderr)
+        print(json.dumps([fields(row) for row in rows], ensure_ascii=False))
+        return
+    for row in rows:
+        print(line(row))
+    if not rows:
+        _say(nothing)
 
 
-def _shown(user: User) -> dict[str, object]:
-    """What there is to see of a user, for JSON."""
-    shown = {**dataclasses.asdict(user), "roles": _roles(user)}
+def _fields_of_user(user: User) -> dict[str, object]:
+    shown = {**dataclasses.asdict(user), "roles": in_order(user.roles)}
     return {name: value for name, value in shown.items() if name not in ("stamp", "credential")}
 
 
-def _roles(user: User) -> list[str]:
-    return [role for role in ROLES if role in user.roles]
+def _fields_of_token(token: Token) -> dict[str, object]:
+    return {
+        "id": token.identity,
+        "user": token.user,
+        "name": token.name,
+        "roles": in_order(token.roles),
+        "created": _iso(token.created),
+        "expires": _iso(token.expires),
+        "used": _iso(token.used),
+    }
+
+
+def _fields_of_page(page: PageSession) -> dict[str, object]:
+    return {
+        "id": page.identity,
+        "user": page.user,
+        "address": page.address,
+        "begun": _iso(page.begun),
+        "seen": _iso(page.seen),
+    }
 
 
 def _line(user: User) -> str:
-    parts = [user.name, ",".join(_roles(user))]
+    parts = [user.name, ",".join(in_order(user.roles))]
+    parts += [f"--only {','.join(user.only)}"] if user.only else []
     parts += [f"--model {user.model}"] if user.model else []
     parts += [f"--hz {user.hz:g}"] if user.hz is not None else []
     parts += [f"--rotate {user.rotate}"] if user.rotate else []
     return " ".join(parts)
 
 
+def _line_of_token(token: Token) -> str:
+    used = "never used" if token.used is None else f"last used {_minute(token.used)}"
+    parts = [token.identity, token.user, ",".join(in_order(token.roles)), _until(token.expires) + ",", used]
+    return " ".join(parts) + (f", {token.name!r}" if token.name else "")
+
+
+def _line_of_page(page: PageSession) -> str:
+    return (
+        f"{page.identity} {page.user} from {page.address} since {_minute(page.begun)}, last seen {_minute(page.seen)}"
+    )
+
+
+def _until(expires: float | None) -> str:
+    if expires is None:
+        return "without an end"
+    return f"{'until' if expires > time.time() else 'expired'} {_minute(expires)}"
+
+
+def _minute(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _iso(seconds: float | None) -> str | None:
+    return None if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def _changed(user: User, given: argparse.Namespace) -> User:
     """`user` with what the options say; where they say nothing it stays."""
     if given.roles is not None:
-        user = dataclasses.replace(user, roles=frozenset(given.roles.replace(",", " ").split()))
+        user = dataclasses.replace(user, roles=frozenset(_roles(given.roles)))
+    if given.only is not None:
+        user = dataclasses.replace(user, only=tuple(given.only.split(",")) if given.only.strip() else ())
     if given.model is not None:
         user = dataclasses.replace(user, model=given.model.strip() or None)
     if given.hz is not None:
-        user = dataclasses.replace(user, hz=_number(given.hz) if given.hz else None)
+        hz = _number(given.hz, "--hz", "a number from 0 (no cap) to 1000") if given.hz else None
+        user = dataclasses.replace(user, hz=hz)
     if given.rotate is not None:
         user = dataclasses.replace(user, rotate=given.rotate)
     return checked(user)
 
 
-def _number(text: str) -> float:
+def _roles(text: str) -> Iterable[str]:
+    return text.replace(",", " ").split()
+
+
+def _number(text: str, option: str, kind: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise SettingError(f"--hz is {text!r}, but it takes a number from 0 (no cap) to 1000") from None
+        raise SettingError(f"{option} is {text!r}, but it takes {kind}") from None
+
+
+def _operator() -> str:
+    """Who types this, by the name that the operating system knows."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # in a container, perhaps
+        return f"uid {os.getuid()}"
+
+
+def _say(sentence: str) -> None:
+    """To the person, not to what reads standard output."""
+    print(sentence, file=sys.stderr)
 
 
 def _password() -> str:
@@ -136,7 +272,7 @@ def _password() -> str:
     if getpass.getpass("Once more: ") != password:
         raise SettingError("the two passwords differ; nothing was changed")
     if len(password) < _SHORT:
-        print(f"This password is short: {_SHORT} characters and more are hard to guess.", file=sys.stderr)
+        _say(f"This password is short: {_SHORT} characters and more are hard to guess.")
     return password
 
 
@@ -147,29 +283,59 @@ def _parser() -> argparse.ArgumentParser:
         "Passwords are asked for, or read from standard input.",
         allow_abbrev=False,
     )
-    where = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    where.add_argument("--users", metavar="PATH", help="database of users (default: the server's, users.db in --data)")
-    where.add_argument("--data", metavar="DIR", help="the server's folder of state (default: the server's)")
+    where, defaults = _options_of_place(), _options_of_user()
     name = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     name.add_argument("name", metavar="NAME")
-    defaults = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    defaults.add_argument(
+    listing = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    whose = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    whose.add_argument("name", metavar="NAME", nargs="?", help="of this user alone")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(_COMMANDS))
+
+    def command(verb: str, help: str, *parts: argparse.ArgumentParser) -> argparse.ArgumentParser:  # noqa: A002
+        return commands.add_parser(verb, parents=[*parts, where], help=help, allow_abbrev=False)
+
+    command("add", "a new user", name, defaults)
+    command("passwd", "a new password for a user", name)
+    command("remove", "let a user in no more", name)
+    command("list", "show all users", listing)
+    command("set", "change a user's roles, cameras and defaults", name, defaults)
+    token = command("token", "print a new token, with which a program logs in as a user", name)
+    token.add_argument("--roles", metavar="ROLES", help="some of the user's (default: all of them)")
+    token.add_argument("--days", metavar="N", help="after which it ends (default: it does not)")
+    token.add_argument("--name", dest="called", metavar="TEXT", default="", help="what it is for")
+    command("tokens", "show tokens, without what is secret", whose, listing)
+    command("revoke", "end a token, or a login on a page", _id_of_either())
+    command("sessions", "show who is logged in on pages", whose, listing)
+    return parser
+
+
+def _id_of_either() -> argparse.ArgumentParser:
+    part = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    part.add_argument("id", metavar="ID", help="as tokens and sessions show it")
+    return part
+
+
+def _options_of_place() -> argparse.ArgumentParser:
+    part = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    part.add_argument("--users", metavar="PATH", help="database of users (default: the server's, users.db in --data)")
+    part.add_argument("--data", metavar="DIR", help="the server's folder of state (default: the server's)")
+    return part
+
+
+def _options_of_user() -> argparse.ArgumentParser:
+    part = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    part.add_argument(
         "--roles", metavar="ROLES", help=f"of {', '.join(ROLES)}, with commas between (a new user: camera)"
     )
-    defaults.add_argument("--model", metavar="NAME", help="model for this user's streams; '' for the server's default")
-    defaults.add_argument(
+    part.add_argument(
+        "--only", metavar="NAMES", help="names of the cameras that are theirs, with commas between; '' for all"
+    )
+    part.add_argument("--model", metavar="NAME", help="model for this user's streams; '' for the server's default")
+    part.add_argument(
         "--hz", metavar="N", help="most frames a second processed of each stream, 0 no cap; '' for the server's default"
     )
-    defaults.add_argument(
+    part.add_argument(
         "--rotate", type=int, choices=ROTATIONS, help="clockwise degrees that turn this user's pictures upright"
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="add|passwd|remove|list|set")
-    commands.add_parser("add", parents=[name, defaults, where], help="a new user", allow_abbrev=False)
-    commands.add_parser("passwd", parents=[name, where], help="a new password for a user", allow_abbrev=False)
-    commands.add_parser("remove", parents=[name, where], help="let a user in no more", allow_abbrev=False)
-    commands.add_parser(
-        "set", parents=[name, defaults, where], help="change a user's roles and defaults", allow_abbrev=False
-    )
-    listing = commands.add_parser("list", parents=[where], help="show all users", allow_abbrev=False)
-    listing.add_argument("--json", action="store_true", help="as JSON")
-    return parser
+    return part
