@@ -31,6 +31,10 @@ class Rates:
         }
         self._earned: OrderedDict[tuple[str, str], float] = OrderedDict()
 
+    def holds(self, door: Door) -> bool:
+        """Whether there is a rate of this door to hold."""
+        return bool(self._most.get(door.rate))
+
     def take(self, door: Door, owner: str) -> float:
         """Seconds that `owner` has to wait for this door; 0.0: it may go through, which is counted."""
         most = self._most.get(door.rate, 0)  # what else a row names is held where it is

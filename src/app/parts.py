@@ -12,6 +12,7 @@ from imageserver import limits, metrics
 from imageserver.accounts.audit import NO_AUDIT, Audit, AuditFile
 from imageserver.accounts.database import ROLES, UserDB
 from imageserver.accounts.login import Logins
+from imageserver.accounts.rates import Rates
 from imageserver.app import logs, tls
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
@@ -23,7 +24,8 @@ from imageserver.inference.shared import conversion_cache
 from imageserver.inference.shared.registry import Registry
 from imageserver.monitoring import health, prometheus
 from imageserver.protocols.camstream import CamStream
-from imageserver.protocols.events import Events
+from imageserver.protocols.events.clients import SocketClients
+from imageserver.protocols.events.router import Events
 from imageserver.protocols.http import app as rest
 from imageserver.protocols.http.streams import StreamViews
 from imageserver.protocols.http.training import trainings
@@ -167,8 +169,7 @@ def doors(
         login_required=checks.required,
         log=LOG.warning,
     )
-    camstream = CamStream(models.streams, checks, socketio, model=settings.model, hz=settings.hz)
-    Events(socketio, [camstream, SessionProtocol(models.sessions, checks, socketio, settings.session_key)], checks)
+    socket_protocols(settings, models, checks, socketio)
     relay = Relay(settings)
     jobs = trainings(settings, models.engine.check, models.jails, log=LOG.info)
     kept = pictures(settings)
@@ -211,6 +212,13 @@ def networks(
     return rest.application(
         models.streams, access, jobs, seen, not_ready=not_ready, log=LOG.warning, most_followers=followers
     )
+
+
+def socket_protocols(settings: Settings, models: Inference, checks: Logins, socketio: SocketIOServer) -> None:
+    """What clients over Socket.IO speak."""
+    clients = SocketClients(socketio, checks, settings.session_key)
+    camstream = CamStream(models.streams, clients, socketio, model=settings.model, hz=settings.hz)
+    Events(socketio, clients, [camstream, SessionProtocol(models.sessions, socketio)], Rates(settings))
 
 
 def pictures(settings: Settings) -> Keeper:

@@ -9,14 +9,14 @@ This file speaks in events and knows neither the wire nor the generation of the 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-from imageserver.accounts.database import ROLES, User
-from imageserver.accounts.login import Logins
-from imageserver.errors import ImageServerError, LimitExceeded
-from imageserver.protocols.events import SUCCESS, encode, failure, login
+from imageserver.accounts import doors
+from imageserver.accounts.database import User
+from imageserver.errors import ImageServerError
+from imageserver.protocols.events.answers import SUCCESS, encode, failure
+from imageserver.protocols.events.clients import SocketClient, SocketClients
 from imageserver.streams.options import capped, configure
 from imageserver.streams.stream import Frame, Prediction, Stream, Streams, StreamSubscriber
 from imageserver.transport import hub
@@ -27,86 +27,100 @@ SHOW_REFUSAL = 2.0
 """Seconds that a client with wrong credentials has to show it before it is disconnected."""
 MOST_CALLBACK = 256
 """Characters of the event that a client wants the answer to its login under."""
-
-
-@dataclass(slots=True)
-class _Client:
-    stream: Stream
-    allowed: bool
-    disconnect: hub.Timer | None = None
-    """After a refusal, until the client logs in again."""
+STRANGERS = {
+    "receiveImage": "authenticate first: this server does not take frames from strangers",
+    "configure": "authenticate first: strangers cannot configure anything here",
+}
+"""What those are told who should have logged in."""
 
 
 class CamStream(StreamSubscriber):
-    """The protocol; `events` are its handlers, called as handler(sid, *args) in each connection's own order."""
+    """The protocol; `events` are its handlers, called as handler(client, *args) in each connection's own order."""
 
-    def __init__(self, streams: Streams, logins: Logins, server: SocketIOServer, *, model: str, hz: float) -> None:
+    def __init__(
+        self, streams: Streams, clients: SocketClients, server: SocketIOServer, *, model: str, hz: float
+    ) -> None:
         """The defaults of its streams are `model` and `hz`, frames processed a second; nobody gets more than `hz`."""
-        self._streams, self._logins, self._server = streams, logins, server
+        self._streams, self._clients, self._server = streams, clients, server
         self._model, self._hz = model, hz
-        self._connected: dict[str, _Client] = {}
-        self._users: dict[str, User] = {}  # who said at the connect who they are, until their first event
+        self._open: dict[SocketClient, Stream] = {}
+        self._turned_away: dict[SocketClient, hub.Timer] = {}  # until the client logs in after all
+        self._sending = doors.TABLE.event("receiveImage")
         self.events: dict[str, Callable[..., Any]] = {
             "authenticate": self.authenticate,
             "receiveImage": self.receive_image,
             "configure": self.configure,
         }
 
-    def connected(self, sid: str, auth: Mapping[str, Any], user: User | None) -> None:
-        """A new connection; a stream is opened at its first event, since it may be here for sessions only."""
-        if user is not None:
-            self._users[sid] = user
+    def refused(self, client: SocketClient, event: str, sentence: str) -> str | None:
+        """An event that the client may not send, or not now. A frame is counted, and answered by `frame_error`."""
+        said = sentence or STRANGERS[event]
+        if event != "receiveImage":
+            return failure(said)
+        self._refuse(self._stream(client), "not allowed" if sentence else "not authenticated", said)
+        return None
 
-    def disconnected(self, sid: str) -> None:
+    def changed(self, client: SocketClient, before: User | None) -> None:
+        """Somebody else is there from now on. A user's frames that wait or run are dropped, so that they never count as
+        the next one's; their numbers go on, since the client counts them by connection."""
+        former = self._open.get(client)
+        if former is None:
+            return
+        if before is None or before.name == client.name:
+            self._adopt(former, client)
+            return
+        former.close()
+        del self._open[client]
+        stream = self._stream(client)
+        stream.received, stream.answered_count = former.received, former.answered_count
+        stream.dropped, stream.refused = former.dropped, former.refused
+
+    def disconnected(self, client: SocketClient) -> None:
         """The connection has ended; harmless for one that never spoke CamStream."""
-        self._users.pop(sid, None)
-        client = self._connected.pop(sid, None)
-        if client is not None:
-            client.stream.close()
+        self._keep(client)
+        stream = self._open.pop(client, None)
+        if stream is not None:
+            stream.close()
 
     # ---- events -----------------------------------------------------------------------------------------------
 
     def authenticate(
-        self, sid: str, username: Any = None, password: Any = None, callback_event: Any = None, *_more: Any
+        self, client: SocketClient, username: Any = None, password: Any = None, callback_event: Any = None, *_more: Any
     ) -> None:
-        client = self._client(sid)
-        if client.disconnect is not None:
-            client.disconnect.cancel()  # what counts is the last pair of user and password
-        user = self._user(sid, username, password)
-        if user is None:
-            client.allowed = False
-            client.disconnect = hub.spawn_later(SHOW_REFUSAL, self._server.disconnect, sid)
-        else:
-            self._admit(client, user)
+        self._keep(client)  # what counts is the last pair of user and password
+        accepted = False
+        try:
+            self._clients.login(client, username, password)
+            accepted = not self._clients.required or self._clients.may(client, self._sending)
+        except ImageServerError as error:
+            self._reject(client.sid, self._received(client), str(error))
+        if not self._clients.is_here(client):
+            return  # it went while its password was checked
+        if not accepted:
+            self._turned_away[client] = hub.spawn_later(SHOW_REFUSAL, self._server.disconnect, client.sid)
+        elif self._clients.may(client, self._sending):
+            self._stream(client)
         named = isinstance(callback_event, str) and 0 < len(callback_event) <= MOST_CALLBACK
-        answer = callback_event if named else "onAuthentication"
-        self._server.emit(answer, user is not None, to=sid)
+        self._server.emit(callback_event if named else "onAuthentication", accepted, to=client.sid)
 
-    def receive_image(self, sid: str, picture: Any = None, *_more: Any) -> None:
-        client = self._connected.get(sid) or self._client(sid)
-        stream = client.stream
-        if not client.allowed:
-            sentence = "authenticate first: this server does not take frames from strangers"
-            self._refuse(stream, "not authenticated", sentence)
-        elif not isinstance(picture, (bytes, bytearray, memoryview)):
+    def receive_image(self, client: SocketClient, picture: Any = None, *_more: Any) -> None:
+        stream = self._open.get(client) or self._stream(client)
+        if not isinstance(picture, (bytes, bytearray, memoryview)):
             self._refuse(stream, "picture", "a frame must be the bytes of a picture file, sent as one binary argument")
-        else:
-            try:
-                stream.offer(picture)
-            except ImageServerError as error:
-                self._reject(sid, stream.received, str(error))
+            return
+        try:
+            stream.offer(picture)
+        except ImageServerError as error:
+            self._reject(stream.id, stream.received, str(error))
 
-    def configure(self, sid: str, options: Any = None, *_more: Any) -> str:
-        client = self._client(sid)
-        if not client.allowed:
-            return failure("authenticate first: strangers cannot configure anything here")
+    def configure(self, client: SocketClient, options: Any = None, *_more: Any) -> str:
         if isinstance(options, str):
             try:
                 options = json.loads(options)
             except (ValueError, RecursionError):
                 options = None
         try:
-            configure(client.stream, options, self._hz)
+            configure(self._stream(client), options, self._hz)
         except ImageServerError as error:
             return failure(str(error))
         return SUCCESS
@@ -124,50 +138,45 @@ class CamStream(StreamSubscriber):
 
     # ---- within -----------------------------------------------------------------------------------------------
 
-    def _client(self, sid: str) -> _Client:
-        """The client of this connection; made at its first CamStream event."""
-        client = self._connected.get(sid)
-        if client is None:
-            stream = self._streams.open(
-                sid,
-                sid,
+    def _stream(self, client: SocketClient) -> Stream:
+        """The stream of this client; opened at its first event, since it may be here for sessions only."""
+        stream = self._open.get(client)
+        if stream is None:
+            stream = self._open[client] = self._streams.open(
+                client.sid,
+                client.name,
+                client.camera,
                 protocol=PROTOCOL,
                 model=self._model,
                 hz=self._hz,
                 rotate=0,
                 subscriber=self,
-                account=self._server.account(sid),
+                account=self._server.account(client.sid),
             )
-            client = self._connected[sid] = _Client(stream, allowed=not self._logins.required)
-            user = self._users.pop(sid, None)
-            if user is not None and self._may_send(user):
-                self._admit(client, user)
-        return client
+            self._adopt(stream, client)
+        return stream
 
-    def _user(self, sid: str, username: Any, password: Any) -> User | None:
-        """Whose frames these are from now on; None: refused."""
-        try:
-            user = login(self._logins, self._server, sid, username, password)
-        except LimitExceeded:
-            return None  # too many logins at once: counted there, and to the app a refusal like another
-        if user is None and not self._logins.required:
-            return User(sid, frozenset(ROLES))
-        return user if user is not None and self._may_send(user) else None
-
-    def _may_send(self, user: User) -> bool:
-        return not self._logins.required or "camera" in user.roles
-
-    def _admit(self, client: _Client, user: User) -> None:
-        """Take the client's frames, as its user's and with that user's defaults."""
-        client.allowed = True
-        stream = client.stream
-        stream.user, stream.rotate = user.name, user.rotate or 0
+    def _adopt(self, stream: Stream, client: SocketClient) -> None:
+        """Let the stream be the client's, with its user's defaults."""
+        stream.user, stream.camera, user = client.name, client.camera, client.known
+        if user is None:
+            return
+        stream.rotate = user.rotate
         try:
             stream.configure(model=user.model, hz=None if user.hz is None else capped(user.hz, self._hz))
         except ImageServerError as error:
-            self._reject(
-                stream.id, stream.received, f"your default model cannot be used, so the server's own is: {error}"
-            )
+            why = f"your default model cannot be used, so the server's own is: {error}"
+            self._reject(stream.id, stream.received, why)
+
+    def _keep(self, client: SocketClient) -> None:
+        """Do not disconnect a client for its refused login any more."""
+        timer = self._turned_away.pop(client, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _received(self, client: SocketClient) -> int:
+        stream = self._open.get(client)
+        return 0 if stream is None else stream.received
 
     def _refuse(self, stream: Stream, reason: str, sentence: str) -> None:
         """Count a frame that is not even offered, and say why."""

@@ -9,16 +9,15 @@ server to client    prediction(json): the merged outputs of the models
 
 from __future__ import annotations
 
-import hmac
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from imageserver import metrics
 from imageserver.accounts.database import User
-from imageserver.accounts.login import Logins
-from imageserver.errors import ImageServerError, LimitExceeded, NotAllowed
-from imageserver.protocols.events import SUCCESS, encode, failure
+from imageserver.errors import ImageServerError, LimitExceeded
+from imageserver.protocols.events.answers import SUCCESS, encode, failure
+from imageserver.protocols.events.clients import SocketClient
 from imageserver.streams.merging import Prediction
 from imageserver.streams.session import Session, Sessions
 from imageserver.transport.socketio.server import SocketIOServer
@@ -26,81 +25,71 @@ from imageserver.transport.socketio.server import SocketIOServer
 _TIME = struct.Struct("<Q")
 MOST_ENDING = 8
 """Sessions of a connection whose models have not said their last word yet. Only who never pauses gets there."""
+STRANGERS = "authenticate first, or connect with the key of this server: strangers cannot start a session"
+"""What those are told who should have logged in."""
 
 
 class SessionProtocol:
-    """The protocol; `events` are its handlers. `key`: what clients show instead of a user and password, "" for none."""
+    """The protocol; `events` are its handlers, called as handler(client, *args) in each connection's own order."""
 
-    def __init__(self, sessions: Sessions, logins: Logins, server: SocketIOServer, key: str) -> None:
-        self._sessions, self._logins, self._server = sessions, logins, server
-        self._key = key.encode(errors="surrogatepass")  # JSON can hold text that has no UTF-8
+    def __init__(self, sessions: Sessions, server: SocketIOServer) -> None:
+        self._sessions, self._server = sessions, server
         self._by_connection: dict[str, list[Session]] = {}  # the newest last; those before it are ending
-        self._with_key: set[str] = set()
         self.events: dict[str, Callable[..., Any]] = {
             "session_start": _acknowledged(self._start),
             "frame": _acknowledged(self._frame),
             "session_end": _acknowledged(self._end),
         }
 
-    def connected(self, sid: str, auth: Mapping[str, Any], user: User | None) -> None:
-        """A client has connected. NotAllowed: with a wrong key."""
-        key = auth.get("key")
-        if key is not None and self._key:
-            if not (isinstance(key, str) and hmac.compare_digest(key.encode(errors="surrogatepass"), self._key)):
-                raise NotAllowed("the key is wrong")
-            self._with_key.add(sid)
-            self._server.logged_in(sid)
-            self._server.account(sid).admit()
+    def refused(self, _client: SocketClient, _event: str, sentence: str) -> str:
+        """An event that the client may not send, or not now."""
+        return failure(sentence or STRANGERS)
 
-    def disconnected(self, sid: str) -> None:
+    def changed(self, client: SocketClient, before: User | None) -> None:
+        """Somebody else is there from now on: a session that was begun by another user, or at another camera, ends."""
+        own = self._by_connection.get(client.sid)
+        if own and own[-1].running:
+            another = before is not None and (client.user is None or client.user.name != before.name)
+            if another or own[-1].camera != client.camera:
+                own[-1].end()
+
+    def disconnected(self, client: SocketClient) -> None:
         """The connection has ended, and with it its session."""
-        self._with_key.discard(sid)
-        for session in self._by_connection.pop(sid, ()):
+        for session in self._by_connection.pop(client.sid, ()):
             session.abandon()
 
     # ---- events -----------------------------------------------------------------------------------------------
 
-    def _start(self, sid: str, timestamp: int, _rest: memoryview) -> None:
+    def _start(self, client: SocketClient, timestamp: int, _rest: memoryview) -> None:
+        sid, user = client.sid, client.user
         own = self._by_connection.get(sid, [])
         if own and own[-1].running:
             raise ValueError("a session runs already on this connection: end it with session_end first")
         if len(own) >= MOST_ENDING:
             metrics.LIMITS_HIT.inc("sessions-ending")
             raise LimitExceeded(f"{len(own)} sessions of this connection are still ending: wait for a last prediction")
-        user = self._user(sid)
-        if user is None:
-            raise NotAllowed(
-                "authenticate first, or connect with the key of this server: strangers cannot start a session"
-            )
         session = self._sessions.open(
             sid,
-            user.name,
-            rotate=user.rotate,
+            sid if user is None else user.name,
+            client.camera,
+            rotate=0 if user is None else user.rotate,
             timestamp=timestamp,
             subscriber=self,
             account=self._server.account(sid),
         )
         self._by_connection.setdefault(sid, []).append(session)
 
-    def _frame(self, sid: str, timestamp: int, picture: memoryview) -> None:
-        self._running(sid).append(picture, timestamp)
+    def _frame(self, client: SocketClient, timestamp: int, picture: memoryview) -> None:
+        self._running(client).append(picture, timestamp)
 
-    def _end(self, sid: str, timestamp: int, _rest: memoryview) -> None:
-        self._running(sid).end(timestamp)
+    def _end(self, client: SocketClient, timestamp: int, _rest: memoryview) -> None:
+        self._running(client).end(timestamp)
 
-    def _running(self, sid: str) -> Session:
-        own = self._by_connection.get(sid)
+    def _running(self, client: SocketClient) -> Session:
+        own = self._by_connection.get(client.sid)
         if not own or not own[-1].running:
             raise ValueError("no session runs on this connection: begin one with session_start")
         return own[-1]
-
-    def _user(self, sid: str) -> User | None:
-        """Who may start a session on this connection; None: nobody yet."""
-        verified = self._logins.verified(sid)
-        if verified is not None and "camera" in verified.roles:
-            return verified
-        open_to_all = not self._key and not self._logins.required
-        return User(sid) if sid in self._with_key or open_to_all else None
 
     # ---- what becomes of sessions (SessionSubscriber) -----------------------------------------------------------
 
@@ -115,13 +104,13 @@ class SessionProtocol:
                 del self._by_connection[session.connection]
 
 
-def _acknowledged(handle: Callable[[str, int, memoryview], None]) -> Callable[..., str]:
+def _acknowledged(handle: Callable[[SocketClient, int, memoryview], None]) -> Callable[..., str]:
     """The handler of an event: takes its message apart, and acknowledges what `handle` does or refuses."""
 
-    def handler(sid: str, message: Any = None, *_more: Any) -> str:
+    def handler(client: SocketClient, message: Any = None, *_more: Any) -> str:
         try:
             timestamp, rest = _split(message)
-            handle(sid, timestamp, rest)
+            handle(client, timestamp, rest)
         except (ImageServerError, ValueError) as error:
             return failure(str(error))
         return SUCCESS

@@ -242,9 +242,7 @@ class Records:
                 database.execute("BEGIN IMMEDIATE")
                 yield database
 
-    def _slice(
-        self, query: str, start: int, most: int, sight: Sight, place: Callable[[Row], int], *more: int
-    ) -> Slice:
+    def _slice(self, query: str, start: int, most: int, sight: Sight, place: Callable[[Row], int], *more: int) -> Slice:
         looks = most if sight.whole else max(most, LOOKS)
         cameras = None if sight.cameras is None else json.dumps(sight.cameras)
         values = (start, looks + 1, sight.owner, cameras, *more)
