@@ -1,0 +1,182 @@
+"""A walk over the doors of a real server: who comes, what each may expect, and how they ask."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import argon2
+from tests.running import PATIENCE, TEST_MODELS, Server, picture
+
+from imageserver.accounts.database import ROLES, UserDB
+from imageserver.accounts.doors import Door, Login
+
+CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+FRIEND, EVIL = "http://friend.example", "http://evil.example"
+DAY = 86400.0
+PUT_BY_CAMERA, PUT_BY_NOBODY = 99, 98
+"""Numbers of pictures: one that the user camera has put, and one that is not there."""
+
+MODES = ("-a", "users", "no users")
+"""With -a and users; without -a, but with users; without both."""
+
+Headers = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Somebody at the doors.
+
+    Attributes:
+        name: for the messages of tests.
+        user: of which name; "" for nobody.
+        secret: password or token; shown with the name, or alone where there is none.
+        roles: what counts; None for whom no server lets in.
+    """
+
+    name: str
+    user: str = ""
+    secret: str = ""
+    roles: frozenset[str] | None = None
+    bound: bool = False
+
+    @property
+    def headers(self) -> Headers:
+        """How they show who they are."""
+        if self.user:
+            pair = base64.b64encode(f"{self.user}:{self.secret}".encode()).decode()
+            return {"Authorization": f"Basic {pair}"}
+        return {"Authorization": f"Bearer {self.secret}"} if self.secret else {}
+
+    @property
+    def auth(self) -> dict[str, str] | None:
+        """The same for Socket.IO."""
+        if self.user:
+            return {"user": self.user, "password": self.secret}
+        return {"token": self.secret} if self.secret else None
+
+    def counts(self, mode: str) -> bool:
+        """Whether a server takes them for who they say they are."""
+        return self.roles is not None and mode != "no users"
+
+
+@dataclass
+class Scene:
+    """A server, and who comes to it."""
+
+    mode: str
+    server: Server
+    visitors: Sequence[Visitor]
+    client: Client
+
+    def visitor(self, name: str) -> Visitor:
+        """The one of that name."""
+        return next(visitor for visitor in self.visitors if visitor.name == name)
+
+
+def asked(door: Door, mode: str) -> bool:
+    """Whether a login is asked, by docs/users.md."""
+    return {
+        Login.NEVER: False,
+        Login.AUTH: mode == "-a",
+        Login.SESSION: mode == "-a",
+        Login.USERS: mode != "no users",
+        Login.PROGRAMS: mode != "no users",
+        Login.ALWAYS: True,
+        Login.KEY: False,
+    }[door.login]
+
+
+def expected(door: Door, mode: str, visitor: Visitor) -> int:
+    """The status of a refusal, or 0 where whatever else is answered will do."""
+    if door.login is Login.NEVER:
+        return 0
+    if not visitor.counts(mode):
+        return 401 if asked(door, mode) else 0
+    assert visitor.roles is not None
+    has_role = not door.roles or "admin" in visitor.roles or bool(door.roles & visitor.roles)
+    return 0 if has_role else 403
+
+
+def settle(folder: Path) -> list[Visitor]:
+    """The users of a data folder, with tokens in every state; returns all who will come."""
+    users = UserDB(folder / "users.db", CHEAP)
+    found = [Visitor("nobody"), Visitor("unknown user", "ghost", "ghost"), Visitor("no token", "", "ist_abc_def")]
+    for roles in (*((role,) for role in ROLES), ROLES):
+        name = roles[0] if len(roles) == 1 else "all"
+        users.add(name, name, roles)
+        found.append(Visitor(name, name, name, frozenset(roles)))
+        found.append(Visitor(f"token of {name}", "", users.add_token(name)[1], frozenset(roles)))
+    users.add("bound", "bound", ("camera", "viewer"), only=("kitchen",))
+    found.append(Visitor("bound", "bound", "bound", frozenset({"camera", "viewer"}), bound=True))
+    found.append(Visitor("wrong password", "all", "wrong"))
+    found.append(Visitor("token as password", "all", users.add_token("all")[1], frozenset(ROLES)))
+    found.append(Visitor("token of another", "all", users.add_token("viewer")[1]))
+    found.append(Visitor("token with one role", "", users.add_token("all", ("viewer",))[1], frozenset({"viewer"})))
+    revoked, secret = users.add_token("all")
+    users.revoke(revoked.id)
+    found.append(Visitor("revoked token", "", secret))
+    long_ago = UserDB(folder / "users.db", CHEAP, clock=lambda: 0.0)
+    found.append(Visitor("expired token", "", long_ago.add_token("all", days=1)[1]))
+    return found
+
+
+@contextlib.contextmanager
+def scene(mode: str, folder: Path, *more: str) -> Iterator[Scene]:
+    """A server of that mode, in which nobody is held up by having asked often."""
+    visitors = settle(folder) if mode != "no users" else [Visitor("nobody"), Visitor("some user", "ghost", "ghost")]
+    unlimited = [
+        word for name in ("login-attempts", "look-rate", "change-rate", "training-rate") for word in (f"--{name}", "0")
+    ]
+    options = [*(["-a"] if mode == "-a" else []), "--cors-origin", FRIEND, *unlimited, *more]
+    with Server(*options, data=folder, models=TEST_MODELS) as server, contextlib.closing(Client(server.port)) as client:
+        server.ready()
+        found = Scene(mode, server, visitors, client)
+        owner = found.visitor("camera").headers if mode != "no users" else {}
+        status = client.ask("PUT", f"/snippets/{PUT_BY_CAMERA}/", owner, picture(9))
+        assert status == 200, status
+        yield found
+
+
+class Client:
+    """Asks over one connection that is kept."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._connection = self._connected()
+        self.headers: Headers = {}
+
+    def ask(self, method: str, path: str, headers: Headers, body: bytes = b"") -> int:
+        """The status of an answer, whose `headers` are kept; nothing is sent that is not given, but a Host."""
+        try:
+            return self._ask(method, path, headers, body)
+        except (ConnectionError, http.client.HTTPException):  # it was closed behind the last answer
+            self._connection = self._connected()
+            return self._ask(method, path, headers, body)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _connected(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
+
+    def _ask(self, method: str, path: str, headers: Headers, body: bytes) -> int:
+        connection = self._connection
+        connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        if body or method not in ("GET", "HEAD"):
+            connection.putheader("Content-Length", str(len(body)))
+            connection.putheader("Content-Type", "image/jpeg")
+        connection.endheaders(body or None)
+        answer = connection.getresponse()
+        self.headers = dict(answer.getheaders())
+        if self.headers.get("Content-Type", "").startswith("text/event-stream"):
+            connection.close()  # it has no end
+        else:
+            answer.read()
+        return answer.status
