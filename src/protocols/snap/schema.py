@@ -70,6 +70,11 @@ def connect(path: Path, log_pages: int) -> sqlite3.Connection:
     `log_pages`: pages (of 4 KiB) that the log of writes may have before they are moved into the database.
     """
     database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        _version(database, path)  # what follows writes
+    except BaseException:
+        database.close()
+        raise
     database.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new one; before anything is in it
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
@@ -103,15 +108,12 @@ def prepared(path: Path, log_pages: int) -> tuple[sqlite3.Connection, Path | Non
 
 def _bring_up_to_date(database: sqlite3.Connection, path: Path) -> Path | None:
     """Take the steps that a database lacks, all or none of them; returns the copy of what it was."""
-    if _version(database) == VERSION:
+    if _version(database, path) == VERSION:
         return None
     copy = None
     with database:
         database.execute("BEGIN IMMEDIATE")  # nobody writes between the copy and the steps
-        version = _version(database)
-        if version > VERSION:
-            sentence = f"{path.name} is of a newer server (version {version}, this one knows {VERSION})"
-            raise sqlite3.NotSupportedError(sentence)
+        version = _version(database, path)
         if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'snippets'").fetchone():
             copy = _copied(path)
         else:
@@ -122,8 +124,12 @@ def _bring_up_to_date(database: sqlite3.Connection, path: Path) -> Path | None:
     return copy
 
 
-def _version(database: sqlite3.Connection) -> int:
-    return int(database.execute("PRAGMA user_version").fetchone()[0])
+def _version(database: sqlite3.Connection, path: Path) -> int:
+    version = int(database.execute("PRAGMA user_version").fetchone()[0])
+    if version > VERSION:
+        sentence = f"{path.name} is of a newer server (version {version}, this one knows {VERSION})"
+        raise sqlite3.NotSupportedError(sentence)
+    return version
 
 
 def _take(database: sqlite3.Connection, step: tuple[str, ...]) -> None:
