@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from imageserver import limits, metrics
+from imageserver.accounts.store.bearer import PAGE, TOKEN
 from imageserver.limits import Limits
 from imageserver.lines import LinesKind, LinesWriter, printable
 from imageserver.transport import hub
@@ -31,7 +32,7 @@ MOST_GROUPS = 256
 MOST_AT_ONCE = 256
 """Lines of such a kind in a minute, beside the sums."""
 
-_TOKEN = re.compile(r"(ist_[^_\s]+_)[^\s\"']+")
+_TOKEN = re.compile(rf"((?:{TOKEN}|{PAGE})_[^_\s]+_)[^\s\"']+")
 
 
 class AuditEvent(enum.StrEnum):
@@ -45,9 +46,9 @@ class AuditEvent(enum.StrEnum):
     PAGE_REVOKED = "page session revoked"
     USER_ADDED = "user added"
     USER_REMOVED = "user removed"
+    USER_CHANGED = "user changed"
+    """Roles, cameras and whatever else is not the password."""
     PASSWORD_CHANGED = "password changed"
-    ROLES_CHANGED = "roles changed"
-    CAMERAS_CHANGED = "cameras changed"
     DELETION = "deletion"
     TRAINING_STARTED = "training started"
     TRAINING_CANCELLED = "training cancelled"
@@ -153,16 +154,19 @@ class AuditFile(Audit):
         by: str = "",
         detail: str = "",
     ) -> None:
-        said = {"user": user, "address": address, "door": door, "credential": credential, "by": by}
-        fields = {name: cleaned(text, LONGEST) for name, text in said.items()}
-        fields["detail"] = cleaned(detail, LONGEST_DETAIL)
-        now = self._clock()
+        said = {"user": user, "address": address, "door": door, "credential": credential, "by": by, "detail": detail}
+        fields, now = _cleaned(said), self._clock()
         groups = self._groups.get(event)  # type: ignore[call-overload]  # a member is a string like any other
         if groups is not None:
             with self._lock:
                 if not groups.passes(_who(event, fields), fields, now):
                     return
         self.lines.add(line_of(event, now, fields))
+
+    def note_for_certain(self, entries: list[tuple[AuditEvent, float, dict[str, str]]], timeout: float) -> bool:
+        """Whether these are on the disk, each an event, its time in seconds since 1970, and fields. Blocks."""
+        lines = [line_of(event, when, _cleaned(fields)) for event, when, fields in entries]
+        return self.lines.add_for_certain(lines, timeout)
 
     def limit_hit(self, name: str, who: str) -> None:
         """Note that somebody ran into the limit `name`. `who`: as `limits.hit` has it."""
@@ -262,9 +266,13 @@ def _who(event: str, fields: dict[str, str]) -> str:
     return f"{owner} {fields['user']}" if event == AuditEvent.LOGIN_TAKEN else owner
 
 
+def _cleaned(fields: dict[str, str]) -> dict[str, str]:
+    return {name: cleaned(text, LONGEST_DETAIL if name == "detail" else LONGEST) for name, text in fields.items()}
+
+
 def cleaned(text: str, most: int) -> str:
     """A text of a client's that may stand in the audit: printable, at most so many characters, without a token."""
-    if len(text) <= most and text.isprintable() and "ist_" not in text:
+    if len(text) <= most and text.isprintable() and not _TOKEN.search(text):
         return text
     short = _TOKEN.sub(r"\1…", printable(text[:most]))
     return short if len(text) <= most else f"{short}… ({len(text)} characters)"

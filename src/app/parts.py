@@ -14,6 +14,7 @@ from imageserver.accounts.database import ROLES, UserDB
 from imageserver.accounts.login import Logins
 from imageserver.accounts.rates import Rates
 from imageserver.app import logs, tls
+from imageserver.app.changes import KEPT, UserChanges
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
 from imageserver.inference.server.engine import Engine
@@ -118,12 +119,14 @@ def inference(settings: Settings) -> Inference:
     return Inference(jails, engine, streams, stateful, sessions, Overview(streams, sessions), results)
 
 
-def audit(settings: Settings) -> AuditFile | None:
-    """The file of events, where one is asked for. SettingError."""
+def audit(settings: Settings, users: UserDB) -> AuditFile | None:
+    """The file of events, where one is asked for; what becomes of users is followed into it. SettingError."""
     if settings.audit is None:
         return None
     found = AuditFile(str(settings.audit), settings, LOG.warning)
     limits.on_hit(found.limit_hit)
+    hub.spawn(found.run)
+    hub.spawn(UserChanges(users, found, settings.data / KEPT if users.path else None, LOG.warning).run)
     return found
 
 

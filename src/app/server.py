@@ -47,7 +47,7 @@ class ImageServer:
         self._signalled = 0.0
         self._serving: list[hub.Task] = []
         self.users = parts.users(settings)
-        self.audit = parts.audit(settings)
+        self.audit = parts.audit(settings, self.users)
         self.inference = parts.inference(settings)
         budget = parts.budget(settings)
         checks = parts.logins(settings, self.users, self.audit or NO_AUDIT)
@@ -78,8 +78,6 @@ class ImageServer:
         announce(self._settings, self.doors, self.legacy_tcp, self.users, self._warnings)
         if self._settings.display:
             self.windows = Windows(self.inference.streams, LOG.warning)
-        if self.audit:
-            hub.spawn(self.audit.run)
         hub.spawn(self._await_default)
         hub.spawn(prometheus.measure_lag)
         hub.spawn(self.service.run)
