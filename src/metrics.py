@@ -143,6 +143,9 @@ AUDIT_DROPPED = _counter(
 SNIPPETS_REFUSED = _counter(
     "imageserver_snippets_refused_total", (), "Pictures of Snap that could not be kept, as on a full disk."
 )
+SNAPS_REFUSED = _counter(
+    "imageserver_snaps_refused_total", (), "Times that a camera said snap to others in /ws, which was not relayed."
+)
 LOG_LINES_DROPPED = _counter(
     "imageserver_log_lines_dropped_total", (), "Lines of the log that were dropped because nobody read them."
 )

@@ -80,6 +80,10 @@ class Limits(ClientLimits):
         _SNAP, 10.0, "seconds", 0.1, HOUR,
         help="time for which a client of /ws may leave texts unread before it is dropped",
     )
+    relay_rate: int = limit(
+        _SNAP, 1000, "count", 10, 1_000_000,
+        help="texts a second of one client of /ws; one that sends more is read more slowly",
+    )
     snippet_disk: int = limit(
         _SNAP, 10 * GIB, "bytes", MIB, 2**50,
         help="space on the disk for all pictures together, in whole blocks and with their database; "

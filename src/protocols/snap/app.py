@@ -1,12 +1,14 @@
 """Snap: capture devices put pictures, people get them with what a model found (docs/protocols.md#snap).
 
-PUT /snippets/<id>/         a picture, raw, in JSON or in a form; `?model=` names the model, `?room=` who is told
+PUT /snippets/<id>/         a picture, raw, in JSON or in a form; `?model=` names the model, `?room=` who is told,
+                            `?name=` the camera
 GET /snippets/<id>/         the newest picture's record; `?history=1` those that are kept, newest first, in pages
 GET /snippets/<id>/image    the picture
 GET /snippets/              the newest record of every id, in pages
-DELETE /snippets/<id>/      forget it (role admin)
+DELETE /snippets/<id>/      forget it
 
-The relay that tells devices when to take a picture is relay.py.
+Who may ask for which of them is said in accounts/doors.py, and for whose pictures in rights.py. The relay that tells
+devices when to take a picture is relay.py.
 """
 
 from __future__ import annotations
@@ -20,10 +22,11 @@ from typing import Any, BinaryIO
 from werkzeug.routing import BaseConverter
 
 from imageserver import limits, metrics
+from imageserver.accounts.database import User
 from imageserver.errors import LimitExceeded, ModelError, PictureError, Refused, Stopping
 from imageserver.inference.shared import image_header, request_bodies, wire
 from imageserver.inference.shared.request_bodies import Bytes
-from imageserver.protocols.snap import pages
+from imageserver.protocols.snap import pages, rights
 from imageserver.protocols.snap.keeper import Keeper
 from imageserver.protocols.snap.pages import ListPage
 from imageserver.protocols.snap.records import LAST, Row
@@ -81,39 +84,48 @@ class Snap:
     def put(self, request: Request, identity: int) -> Response:
         """Run the model on a picture, keep both, and tell the room."""
         model, room = query.text(request, "model", self._model), query.text(request, "room", "")
+        rights.check_room(request.user, room)
+        sender = rights.sender(request.user, request.camera, identity)
         self._streams.engine.check(model)
         body = requests.body(request, min(requests.MAX_BODY, self._streams.max_frame_bytes), PROTOCOL)
         picture = self._picture(request, body)
         kind = image_header.read(picture).kind
         self._keeper.check(len(picture))
+        if request.user is not None:  # also before the model runs, so that a refused one costs nothing
+            sender.check(self._keeper.find(identity))
         received = datetime.now(UTC).isoformat(timespec="milliseconds")
         prediction = self._predict(request, model, picture)
-        self._keeper.put(identity, kind, picture, received, prediction)
-        news = json.dumps({"snippet": identity, "prediction": prediction}, ensure_ascii=False)
-        self._relay.announce(room, news)
-        return answer({"id": identity, "prediction": prediction, "received": received})
+        self._keeper.put(identity, kind, picture, received, prediction, sender)
+        said = {"camera": sender.camera} if sender.camera else {}
+        news = json.dumps({"snippet": identity, "prediction": prediction, **said}, ensure_ascii=False)
+        self._relay.announce(room, news, sender.owner, sender.camera)
+        return answer({"id": identity, "prediction": prediction, "received": received, **said})
 
     def get(self, request: Request, identity: int) -> Response:
         """The newest picture's record, or a page of those that are kept."""
+        user = request.user
         if not query.flag(request, "history"):
-            return _json(pages.record(self._found(identity)).encode())
+            row = self._found(user, identity)
+            return _json(pages.record(row, rights.sight(user).names).encode())
         before = query.whole(request, "before", LAST, 0, LAST)
         asked = self._rows(request)
-        page = self._keeper.history(identity, before, asked or self._list_rows)
+        if user is not None:
+            self._found(user, identity)
+        page = self._keeper.history(identity, before, asked or self._list_rows, rights.sight(user))
         if page is None:
-            raise _nothing(identity)
+            raise rights.nothing(identity)
         return _page(page, asked)
 
     def newest(self, request: Request) -> Response:
         """A page of the newest records of every number."""
         after = query.whole(request, "after", -1, -1, LAST)
         asked = self._rows(request)
-        return _page(self._keeper.newest(after, asked or self._list_rows), asked)
+        return _page(self._keeper.newest(after, asked or self._list_rows, rights.sight(request.user)), asked)
 
-    def image(self, _request: Request, identity: int) -> Response:
+    def image(self, request: Request, identity: int) -> Response:
         """The newest picture itself."""
         for _once_more in range(3):  # a newer picture may take this one's place between the two looks
-            row = self._found(identity)
+            row = self._found(request.user, identity)
             try:
                 file, first = self._keeper.open(row)
             except FileNotFoundError:
@@ -123,12 +135,13 @@ class Snap:
             response.content_length = row.size
             response.call_on_close(file.close)
             return response
-        raise _nothing(identity)
+        raise rights.nothing(identity)
 
-    def delete(self, _request: Request, identity: int) -> Response:
+    def delete(self, request: Request, identity: int) -> Response:
         """Forget a number."""
+        self._found(request.user, identity)
         if not self._keeper.delete(identity):
-            raise _nothing(identity)
+            raise rights.nothing(identity)
         return answer({"id": identity, "deleted": True})
 
     def _rows(self, request: Request) -> int:
@@ -162,10 +175,12 @@ class Snap:
         result.pop("reason", None)
         return {"model": model, **result, "timestamp": now, "age_ms": round((time.monotonic() - begun) * 1000, 1)}
 
-    def _found(self, identity: int) -> Row:
+    def _found(self, user: User | None, identity: int) -> Row:
+        """The newest picture of a number. Refused: there is none, or none for this user."""
         found = self._keeper.find(identity)
         if found is None:
-            raise _nothing(identity)
+            raise rights.nothing(identity)
+        rights.check_seen(user, identity, found)
         return found
 
 
@@ -179,10 +194,6 @@ class Number(BaseConverter):
             metrics.LIMITS_HIT.inc("snippet-id")
             raise Refused(404, f"numbers go to {LAST}")
         return int(value)
-
-
-def _nothing(identity: int) -> Refused:
-    return Refused(404, f"there is no picture {identity}; PUT one to this address")
 
 
 def _json(text: bytes) -> Response:

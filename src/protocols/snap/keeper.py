@@ -11,7 +11,7 @@ from imageserver.errors import Refused, describe
 from imageserver.inference.shared.request_bodies import Bytes
 from imageserver.protocols.snap import pages
 from imageserver.protocols.snap.pages import ListPage
-from imageserver.protocols.snap.records import Row
+from imageserver.protocols.snap.records import Row, Sender, Sight
 from imageserver.protocols.snap.store import SnapStore
 from imageserver.transport import hub
 
@@ -59,10 +59,22 @@ class Keeper:
         """TooLarge for a picture of `size` bytes that could never be kept."""
         self._store.check(size)
 
-    def put(self, identity: int, kind: str, picture: Bytes, received: str, prediction: dict[str, Any]) -> None:
-        """Keep a picture. Refused: 507 when it cannot be; the log tells of the first one, and when they can again."""
+    def put(
+        self,
+        identity: int,
+        kind: str,
+        picture: Bytes,
+        received: str,
+        prediction: dict[str, Any],
+        sender: Sender,
+    ) -> None:
+        """Keep a picture; the log tells of the first one that cannot be, and when they can again.
+
+        Raises:
+            Refused: it cannot be kept now (507), or what `sender.check` raises.
+        """
         try:
-            room = self._in_turn(self._store.put, identity, kind, picture, received, prediction)
+            room = self._in_turn(self._store.put, identity, kind, picture, received, prediction, sender)
         except (OSError, sqlite3.Error) as error:
             self._failed(error)
             self._refused += 1
@@ -91,7 +103,7 @@ class Keeper:
 
     def find(self, identity: int) -> Row | None:
         """The newest picture of an id."""
-        rows, _more = self._looking(self._store.history, identity)
+        rows, _following = self._looking(self._store.history, identity)
         return rows[0] if rows else None
 
     def open(self, row: Row) -> tuple[BinaryIO, bytes]:
@@ -102,13 +114,13 @@ class Keeper:
         """The next piece of a file; b"" at its end."""
         return self._in_turn(file.read, IMAGE_PIECE)
 
-    def newest(self, after: int, most: int) -> ListPage:
+    def newest(self, after: int, most: int, sight: Sight) -> ListPage:
         """As pages.newest."""
-        return self._looking(pages.newest, self._store, after, most)
+        return self._looking(pages.newest, self._store, after, most, sight)
 
-    def history(self, identity: int, before: int, most: int) -> ListPage | None:
+    def history(self, identity: int, before: int, most: int, sight: Sight) -> ListPage | None:
         """As pages.history."""
-        return self._looking(pages.history, self._store, identity, before, most)
+        return self._looking(pages.history, self._store, identity, before, most, sight)
 
     def _tidy(self, identity: int = -1) -> None:
         """Remove what is over the limits, a piece at a time; one green thread does so."""

@@ -1,7 +1,8 @@
 """The relay of Snap: whatever text one client of a room sends reaches every other one, in order.
 
 A client that does not read delays nobody: what it does not take waits in the kernel and in a bounded queue,
-and one that takes nothing of it for `--ws-send-timeout` is dropped.
+and one that takes nothing of it for `--ws-send-timeout` is dropped. One that sends more than `--relay-rate` texts a
+second is read more slowly, and none is lost. Who may command, and who hears of whose pictures, is said in rights.py.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from typing import TYPE_CHECKING
 from imageserver import limits, metrics
 from imageserver.errors import Refused
 from imageserver.limits import Limits
+from imageserver.protocols.snap import rights
+from imageserver.protocols.snap.members import Member, TextRate, commands
 from imageserver.transport import hub
+from imageserver.transport.budget import FULL, Charge
 from imageserver.transport.fairness import Turn
 from imageserver.transport.websocket.connection import WebSocket, accept, encode_text
-from imageserver.transport.websocket.frames import CloseCode
+from imageserver.transport.websocket.frames import CHUNK_BYTES, CloseCode
 from imageserver.web.access import Access
 from imageserver.web.application import Application, Route
 from imageserver.web.requests import Request
@@ -32,50 +36,21 @@ MESSAGE_BYTES = 64 * 2**10
 """Bytes of a text; "snap" has four."""
 QUEUE_BYTES = 4 * 2**20
 """Bytes of texts that may wait for one client."""
-LOOKS = 4
-"""Times that a queue is looked at within the timeout.
-
-After a pause of the whole process the loop runs its timers first, and a single look would find that nobody had read
-anything.
-"""
 
 
-class Member:
-    """One client in a room, and the watch over what waits for it, in the kernel too: that alone holds megabytes."""
+class Room:
+    """Who is in a room, and how many of them are bound to some cameras."""
 
-    def __init__(self, ws: WebSocket, send_timeout: float) -> None:
-        self._ws, self._send_timeout = ws, send_timeout
-        self._timer: hub.Timer | None = None
-        self._offered = self._taken = 0  # bytes
+    def __init__(self) -> None:
+        self.members: dict[WebSocket, Member] = {}
+        self.bound = 0
 
-    def send(self, frame: bytes) -> None:
-        """Send an encoded text. Never blocks."""
-        self._offered += len(frame)
-        if self._ws.write(frame) and self._timer is None:
-            self._watch()
+    def add(self, ws: WebSocket, member: Member) -> None:
+        self.members[ws] = member
+        self.bound += member.bound
 
-    def forget(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _watch(self, looks: int = LOOKS) -> None:
-        self._taken = self._offered - self._ws.untaken
-        self._timer = hub.call_later(self._send_timeout / LOOKS, self._look, looks)
-
-    def _look(self, looks: int) -> None:
-        self._timer = None
-        waiting = self._ws.untaken
-        if not waiting:
-            return
-        if self._offered - waiting > self._taken:
-            self._watch()  # slow, but it reads
-            return
-        if looks > 1:
-            self._watch(looks - 1)
-            return
-        limits.hit("ws_send_timeout")
-        self._ws.abort()
+    def remove(self, ws: WebSocket) -> None:
+        self.bound -= self.members.pop(ws).bound
 
 
 class Relay:
@@ -83,56 +58,108 @@ class Relay:
 
     def __init__(self, bounds: Limits) -> None:
         self._limits = replace(bounds, max_message_bytes=MESSAGE_BYTES, max_outgoing_bytes=QUEUE_BYTES)
-        self._rooms: dict[str, dict[WebSocket, Member]] = {}
+        self._rooms: dict[str, Room] = {}
         self._gauge = metrics.CONNECTIONS.child("relay")
 
     def join(self, request: Request, room: str = "") -> WSGIApplication:
         """Make a WebSocket of the request; what is returned stays in the room until the client leaves."""
+        rights.check_room(request.user, room)
+        user, camera, account = request.user, request.camera, request.account
         ws = accept(request.environ, self._limits)
         if ws is None:
             raise Refused(426, "this address speaks WebSocket", Upgrade="websocket", Sec_WebSocket_Version="13")
-        return functools.partial(self._serve, ws, room)
+        member = Member(ws, self._limits.ws_send_timeout, user, camera)
+        return functools.partial(self._serve, ws, room, member, account.charge("messages"))
 
-    def announce(self, room: str, text: str, sender: WebSocket | None = None) -> None:
-        """Send a text to everybody in `room` but its sender; None: it is the server's own.
+    def announce(self, room: str, text: str, owner: str, camera: str) -> None:
+        """Send the news of a picture to everybody in `room` who may have it.
+
+        Args:
+            room: its name; "": the common one.
+            text: what is sent.
+            owner: the user who put the picture; "": nobody known.
+            camera: the name that was said with it; "": none.
+        """
+        found = self._rooms.get(room)
+        if found is not None:
+            self._tell(found, text, lambda member: rights.hears(member.user, owner, camera))
+
+    def close_all(self) -> None:
+        """Tell every client that the server goes away."""
+        for room in list(self._rooms.values()):
+            for ws in list(room.members):
+                ws.close(CloseCode.GOING_AWAY, "the server is stopping")
+
+    def _relay(self, room: Room, text: str, sender: Member) -> None:
+        """Send a client's text to the others in its room.
+
+        Where some are bound to cameras, a text passes between members that may see each other's. For a command it is
+        enough that who gives it may see the device's: whoever commands shows it no camera.
+        """
+        if sender.commands and not room.bound:
+            self._tell(room, text, lambda member: member is not sender)
+            return
+        command = commands(text)
+        if command and not sender.commands:
+            metrics.SNAPS_REFUSED.inc()
+            return
+        self._tell(
+            room,
+            text,
+            lambda member: member is not sender and sender.sees(member) and (command or member.sees(sender)),
+        )
+
+    def _tell(self, room: Room, text: str, wanted: Callable[[Member], bool]) -> None:
+        """Send a text to those in a room who are wanted.
 
         Waits for nobody, but lets others have their turns: 20,000 members take a tenth of a second.
         """
         frame = encode_text(text)  # once for all
         turn = Turn(time.monotonic)
         turn.begin()
-        for ws, member in list(self._rooms.get(room, {}).items()):
-            if ws is not sender:
+        for member in list(room.members.values()):
+            if wanted(member):
                 member.send(frame)
-                turn.share()
-
-    def close_all(self) -> None:
-        """Tell every client that the server goes away."""
-        for members in list(self._rooms.values()):
-            for ws in list(members):
-                ws.close(CloseCode.GOING_AWAY, "the server is stopping")
+            turn.share()
 
     def _serve(
-        self, ws: WebSocket, room: str, _environ: WSGIEnvironment, _start_response: StartResponse
+        self,
+        ws: WebSocket,
+        name: str,
+        member: Member,
+        unread: Charge,
+        _environ: WSGIEnvironment,
+        _start_response: StartResponse,
     ) -> Iterable[bytes]:
-        member = Member(ws, self._limits.ws_send_timeout)
-        members = self._rooms.setdefault(room, {})
-        members[ws] = member
+        room = self._rooms.setdefault(name, Room())
+        room.add(ws, member)
         self._gauge.value += 1
+        rate = TextRate(self._limits.relay_rate)
         try:
             while (message := ws.receive()) is not None:
                 if isinstance(message, bytes):
                     ws.close(CloseCode.UNSUPPORTED_DATA, "send text")
-                else:
-                    self.announce(room, message, ws)
+                    continue
+                self._relay(room, message, member)
+                if late := rate.take():
+                    self._put_off(ws, late, unread)
         finally:
             self._gauge.value -= 1
             member.forget()
-            del members[ws]
-            if not members and self._rooms.get(room) is members:
-                del self._rooms[room]
+            room.remove(ws)
+            if not room.members and self._rooms.get(name) is room:
+                del self._rooms[name]
             ws.ended()
         return []
+
+    def _put_off(self, ws: WebSocket, seconds: float, unread: Charge) -> None:
+        """Read on later: what the client has sent meanwhile stays where it was read into, and in the kernel."""
+        limits.hit("relay_rate")
+        if not unread.set(CHUNK_BYTES):
+            ws.close(CloseCode.TRY_AGAIN_LATER, FULL)
+            return
+        hub.sleep(seconds)
+        unread.set(0)
 
 
 def application(relay: Relay, access: Access, *, log: Callable[[str], None]) -> Application:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from imageserver.errors import SettingError, TooLarge
-from imageserver.protocols.snap import pages
+from imageserver.errors import Refused, SettingError, TooLarge
+from imageserver.protocols.snap import pages, records
 from imageserver.protocols.snap import store as module
+from imageserver.protocols.snap.records import Row, Sender, Sight
 from imageserver.protocols.snap.store import Repaired, SnapStore
 
 MIB = 2**20
@@ -92,6 +93,47 @@ def test_lists_come_in_pages(tmp_path: Path) -> None:
     before = int(page.next.partition("before=")[2].partition("&")[0])
     rest, following = pictures.history(12, before, 5)
     assert ([row.prediction for row in rest], following) == ([f'{{"label":"{number}"}}' for number in (2, 1, 0)], None)
+
+
+def test_a_page_for_somebody_ends_after_so_many_looks_and_leads_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "LOOKS", 10)
+    pictures = store(tmp_path, history=100)
+    for number in range(45):
+        camera = {12: "hall", 13: "", 40: "hall"}.get(number, "door")
+        pictures.put(number, "png", b"x", "t", {}, Sender("hall" if number in (13, 20) else "ann", camera))
+    sight = Sight(cameras=("hall", "nothing' OR 1=1"))
+    pages_of, after = [], -1
+    while True:
+        rows, following = pictures.newest(after, 2, sight)
+        pages_of.append([row.id for row in rows])
+        if following is None:
+            break
+        after = following
+    assert pages_of == [[], [12, 13], [], [], [40], []], "13 counts under its user's name"
+    for owner in ("ann", "bob", "ann", "ann"):
+        pictures.put(7, "png", b"x", "t", {}, Sender(owner))
+    rows, following = pictures.history(7, most=9, sight=Sight("ann"))
+    assert ([row.owner for row in rows], following) == (["ann"] * 4, None)
+    rows, following = pictures.history(7, most=2, sight=Sight("ann"))
+    assert (len(rows), following) == (2, rows[-1].number)
+    assert pages.history(pictures, 7, 2**63 - 1, 9, Sight("eve")) is None
+
+
+def test_who_may_not_follow_the_newest_is_refused_within_the_transaction(tmp_path: Path) -> None:
+    pictures = store(tmp_path)
+
+    def check(newest: Row | None) -> None:
+        if newest is not None and newest.owner != "bob":
+            raise Refused(403, f"it is {newest.owner}'s")
+
+    pictures.put(1, "png", b"x", "t", {}, Sender("bob", check=check))
+    pictures.put(1, "png", b"x", "t", {}, Sender("ann"))
+    with pytest.raises(Refused, match="ann's"):
+        pictures.put(1, "png", b"y", "t", {}, Sender("bob", check=check))
+    assert [row.owner for row in pictures.history(1, most=5)[0]] == ["ann"]
+    assert len(files(tmp_path)) == 1
 
 
 def test_a_page_of_long_predictions_has_fewer_rows(tmp_path: Path) -> None:
