@@ -38,7 +38,7 @@ QUEUE_BYTES = 4 * 2**20
 """Bytes of texts that may wait for one client."""
 
 
-class Room:
+class RelayRoom:
     """Who is in a room, and how many of them are bound to some cameras."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Relay:
 
     def __init__(self, bounds: Limits) -> None:
         self._limits = replace(bounds, max_message_bytes=MESSAGE_BYTES, max_outgoing_bytes=QUEUE_BYTES)
-        self._rooms: dict[str, Room] = {}
+        self._rooms: dict[str, RelayRoom] = {}
         self._gauge = metrics.CONNECTIONS.child("relay")
 
     def join(self, request: Request, room: str = "") -> WSGIApplication:
@@ -90,7 +90,7 @@ class Relay:
             for ws in list(room.members):
                 ws.close(CloseCode.GOING_AWAY, "the server is stopping")
 
-    def _relay(self, room: Room, text: str, sender: Member) -> None:
+    def _relay(self, room: RelayRoom, text: str, sender: Member) -> None:
         """Send a client's text to the others in its room.
 
         Where some are bound to cameras, a text passes between members that may see each other's. For a command it is
@@ -109,7 +109,7 @@ class Relay:
             lambda member: member is not sender and sender.sees(member) and (command or member.sees(sender)),
         )
 
-    def _tell(self, room: Room, text: str, wanted: Callable[[Member], bool]) -> None:
+    def _tell(self, room: RelayRoom, text: str, wanted: Callable[[Member], bool]) -> None:
         """Send a text to those in a room who are wanted.
 
         Waits for nobody, but lets others have their turns: 20,000 members take a tenth of a second.
@@ -131,7 +131,7 @@ class Relay:
         _environ: WSGIEnvironment,
         _start_response: StartResponse,
     ) -> Iterable[bytes]:
-        room = self._rooms.setdefault(name, Room())
+        room = self._rooms.setdefault(name, RelayRoom())
         room.add(ws, member)
         self._gauge.value += 1
         rate = TextRate(self._limits.relay_rate)
