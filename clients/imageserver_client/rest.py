@@ -68,7 +68,7 @@ class Rest:
             return self._json("GET", f"{path}/train/status")
         if operation == "train":
             sample = urllib.parse.quote(str(argument or "mnist"), safe="")
-            return self._json("GET", f"{path}/train?training_sample={sample}")
+            return self._train(f"{path}/train?training_sample={sample}")
         if operation == "cancel":
             return self._json("POST", f"{path}/train/cancel", b"")
         if operation != "classify":
@@ -81,6 +81,14 @@ class Rest:
             raise Wrong(f"{argument} cannot be read: {error.strerror}") from error
         body = json.dumps({"image": base64.b64encode(picture).decode()}).encode()
         return self._json("POST", f"{path}/classify", body)
+
+    def _train(self, path: str) -> dict[str, Any]:
+        try:
+            return self._json("POST", path, b"")
+        except Refused as error:
+            if error.status != 405:
+                raise
+            return self._json("GET", path)  # an older server takes no POST here; one that cannot train says so again
 
     def put_snippet(self, identity: int, picture: bytes, model: str | None = None, room: str = "") -> dict[str, Any]:
         """Put the newest picture of a capture device; `room` hears of it. The server's answer. Refused, Unreachable."""

@@ -112,8 +112,10 @@ DOORS: tuple[Door, ...] = (
     ),
     # Training.
     *_http("GET", (f"{_MODEL}/train/status", f"{_MODEL}/train/events"), Login.USERS, rate="look_rate"),
+    *_http(
+        "POST", (f"{_MODEL}/train", f"{_MODEL}/train/cancel"), Login.USERS, ADMIN, changes=True, rate="training_rate"
+    ),
     *_http("GET", f"{_MODEL}/train", Login.USERS, ADMIN, changes=True, rate="training_rate", note="programs only"),
-    *_http("POST", f"{_MODEL}/train/cancel", Login.USERS, ADMIN, changes=True, rate="training_rate"),
     # Pictures on demand.
     *_http("GET", "/snippets/", Login.AUTH, VIEWER, rate="look_rate"),
     *_http(

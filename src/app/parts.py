@@ -177,7 +177,7 @@ def doors(
     jobs = trainings(settings, models.engine.check, models.jails, log=LOG.info)
     kept = pictures(settings)
     snap = Snap(models.streams, kept, relay, settings.model, list_rows=settings.list_rows, log=LOG.warning)
-    access = Access(checks, settings)
+    access = Access(checks, settings, origins=pages)
     http.route("/socket.io/", socketio)
     http.route("/health/", health.application(not_ready, access, log=LOG.warning))
     http.route(snap_relay.PREFIX, snap_relay.application(relay, access, log=LOG.warning))

@@ -9,8 +9,12 @@ from imageserver.accounts.login import Logins
 from imageserver.accounts.rates import Rates
 from imageserver.errors import NotAllowed, Refused
 from imageserver.limits import Limits, hit
+from imageserver.transport.http.origins import Origins
 from imageserver.web import basic_auth
 from imageserver.web.requests import MAX_BODY, Request
+
+_ELSEWHERE = ("cross-site", "same-site")
+"""What browsers say of pages of other origins."""
 
 
 class Access:
@@ -20,10 +24,13 @@ class Access:
         logins: Who may come in.
         limits: How often, and how large.
         table: The rows.
+        origins: Which web pages may ask; by default the server's own alone.
     """
 
-    def __init__(self, logins: Logins, limits: Limits, table: DoorTable = doors.TABLE) -> None:
-        self.table = table
+    def __init__(
+        self, logins: Logins, limits: Limits, table: DoorTable = doors.TABLE, origins: Origins | None = None
+    ) -> None:
+        self.table, self.origins = table, origins or Origins()
         self._logins, self._rates = logins, Rates(limits)
         self._largest = {
             "max_frame_bytes": min(MAX_BODY, limits.max_frame_bytes),
@@ -37,16 +44,21 @@ class Access:
             Refused: not logged in (401), without the role or from another site's page (403), too large (413), too
                 often (429).
         """
+        self._check_page(request, door)
         user = request.user = self._user(request, door)
-        if door.changes and request.headers.get("Sec-Fetch-Site") == "cross-site":
-            # A browser sends stored credentials along with whatever another site's page links to.
-            raise Refused(403, "this cannot be asked from another site's page")
         if sentence := door.refuses(user):
             raise Refused(403, sentence)
         if wait := self._rates.take(door, request.account.owner):
             sentence = f"too many such requests in a minute; try again in {wait:.0f} seconds"
             raise Refused(429, sentence, Retry_After=str(int(wait) + 1))
         self._measure(request, door)
+
+    def _check_page(self, request: Request, door: Door) -> None:
+        """Refuse what no page of another origin may ask of this door, although it may ask others. Refused: 403."""
+        linked = "Origin" not in request.headers and request.headers.get("Sec-Fetch-Site") in _ELSEWHERE
+        # A browser sends stored credentials along with whatever another site's page links to.
+        if (door.changes and linked) or not (door.foreign or self.origins.is_own(request.environ)):
+            raise Refused(403, "this cannot be asked from another site's page")
 
     def _user(self, request: Request, door: Door) -> User | None:
         """Who is asking. Refused: 401, where a login is asked."""

@@ -16,6 +16,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, Map, Rule
 
 from imageserver.errors import Interrupted, Refused, describe
+from imageserver.transport.http.origins import is_preflight
 from imageserver.web import requests
 from imageserver.web.access import Access
 from imageserver.web.requests import Request, Response
@@ -74,11 +75,22 @@ class Application:
         self._router = rules.bind("")
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        origins = self._access.origins
+        if refused := origins.refusal(environ):
+            return self._error_response(Refused(403, refused))(environ, start_response)
+        if "HTTP_COOKIE" in environ and not origins.trusts(environ):
+            del environ["HTTP_COOKIE"]
+        told = environ["transport.headers"] = origins.headers(environ)
         # Populated, `environ` would hold the request that holds it.
-        return self._respond(Request(environ, populate_request=False))(environ, start_response)
+        response = self._respond(Request(environ, populate_request=False))
+        if told and isinstance(response, Response):
+            response.headers.extend(told)
+        return response(environ, start_response)
 
     def _respond(self, request: Request) -> WSGIApplication:
         try:
+            if is_preflight(request.environ):
+                return self._preflight(request)
             (route, door), variables = self._router.match(request.path, request.method)
             self._access.admit(request, door)
             response: WSGIApplication = route.view(request, **variables)
@@ -87,6 +99,13 @@ class Application:
             raise interrupted.cause from None
         except Exception as error:  # noqa: BLE001 - whatever we forgot: this request fails, the server goes on
             return self._error_response(self._refusal(request, error))
+
+    def _preflight(self, request: Request) -> Response:
+        """What a page of another origin may send to this path: its browser asks, and shows no login. NotFound."""
+        methods = self._router.allowed_methods(request.path)
+        if not methods:
+            raise NotFound
+        return Response(status=204, headers=self._access.origins.preflight(request.environ, methods))
 
     def _refusal(self, request: Request, error: Exception) -> Refused:
         """What the client is told of `error`; the log is told what is the server's own fault."""

@@ -121,8 +121,11 @@ def test_what_changes_something_is_for_no_other_sites_page_and_for_no_head() -> 
     ask = Asked(("GET", "/start", who, {"changes": True}), ("GET", "/look", who, {}))
     assert ask("/start").status_code == ask("/look", "HEAD").status_code == 200
     assert ask("/start", Sec_Fetch_Site="same-origin").status_code == 200
-    assert ask("/start", Sec_Fetch_Site="cross-site").status_code == 403
-    assert ask("/look", Sec_Fetch_Site="cross-site").status_code == 200
+    link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+    for elsewhere in ("cross-site", "same-site"):
+        assert ask("/start", **(link | {"Sec_Fetch_Site": elsewhere})).status_code == 403
+        assert ask("/look", **(link | {"Sec_Fetch_Site": elsewhere})).status_code == 200
+        assert ask("/look", Sec_Fetch_Site=elsewhere).status_code == 403, "a picture in a page, say"
     head = ask("/start", "HEAD")
     assert (head.status_code, head.headers["Allow"]) == (405, "GET")
 

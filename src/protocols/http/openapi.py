@@ -44,6 +44,8 @@ class Operation:
     query: tuple[str, ...] = ()
     models: Models = "all"
     """Which models' names it takes."""
+    deprecated: bool = False
+    """Whether another one is to be used in its place."""
 
     @property
     def door(self) -> Door:
@@ -128,6 +130,8 @@ def _operation(each: Operation, path: str, models: Sequence[str], most: int) -> 
         "tags": [each.tag],
         "summary": each.summary,
     }
+    if each.deprecated:
+        described["deprecated"] = True
     description, door = each.description, each.door
     if door.roles:
         roles = " or ".join(f"`{role}`" for role in sorted(door.roles))

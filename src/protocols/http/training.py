@@ -16,6 +16,7 @@ from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.protocols.http.models import RequestedModels
 from imageserver.protocols.http.openapi import operation
+from imageserver.transport.http.origins import looks_like_browser
 from imageserver.web import query
 from imageserver.web.requests import Request, Response, answer
 
@@ -53,7 +54,7 @@ class TrainingJobs:
         self._followers: Counter[str] = Counter()  # by address
 
     @operation(
-        "GET",
+        "POST",
         "/<model:name>/train",
         tag=_TAG,
         query=("training_sample",),
@@ -73,6 +74,24 @@ class TrainingJobs:
         except TrainingError as error:
             raise Refused(406, str(error)) from error
         return answer({"text": "training has started"})
+
+    @operation(
+        "GET",
+        "/<model:name>/train",
+        tag=_TAG,
+        query=("training_sample",),
+        answers={200: "Text", **dict.fromkeys((400, 405, 406), "Error")},
+        models="trainable",
+        deprecated=True,
+    )
+    def train_as_before(self, request: Request, name: str) -> Response:
+        """Start a training, as programs did before there was POST.
+
+        405 for browsers, which open an address because any page asks them to.
+        """
+        if looks_like_browser(request.environ):
+            raise Refused(405, "a training is started by POST, not by opening its address", Allow="POST")
+        return self.train(request, name)
 
     @operation(
         "GET",

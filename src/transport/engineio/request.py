@@ -77,9 +77,9 @@ class EngineRequest:
 
     def answer_preflight(self) -> list[bytes]:
         """Answer what a browser asks before a page of another origin may ask, and any other OPTIONS alike."""
-        headers = []
-        if self.environ.get("HTTP_ORIGIN"):
-            headers = self._origins.preflight(self.environ, ("GET", "OPTIONS", "POST"), to_all=True)
+        headers = self._origins.headers(self.environ, to_all=True)
+        if headers:
+            headers += self._origins.preflight(self.environ, ("GET", "OPTIONS", "POST"))
         return self._answer(b"", "text/plain", headers)
 
     def _answer(self, body: bytes, content_type: str, headers: list[tuple[str, str]]) -> list[bytes]:

@@ -183,7 +183,7 @@ class HttpConnection:
                 if close is not None:
                     close()
         except Refusal as refusal:
-            response.refuse(refusal)
+            response.refuse(refusal, environ.get("transport.headers", ()))
             _let_go(refusal)
         except (OSError, EOFError) as error:
             channel.give_up()  # the client went away, or did not take its answer in time
@@ -191,7 +191,8 @@ class HttpConnection:
         except Exception as error:  # noqa: BLE001
             # Whatever an application forgot to catch: this request fails, the server goes on.
             self._site.log(f"{method} {environ['PATH_INFO']} failed: {describe(error)}")
-            response.refuse(Refusal(500, "Something went wrong in the server; its log says what.", log=False))
+            failed = Refusal(500, "Something went wrong in the server; its log says what.", log=False)
+            response.refuse(failed, environ.get("transport.headers", ()))
 
     def _refuse(self, refusal: Refusal) -> None:
         Response(self._channel, self._channel.method).refuse(refusal)

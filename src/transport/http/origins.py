@@ -112,13 +112,16 @@ class Origins:
 
     def trusts(self, environ: WSGIEnvironment) -> bool:
         """Whether cookies count that come with this request: not for pages that "*" alone allows."""
-        origin = _page(environ)
-        return not origin or origin in self._allowed or origin == _own(environ)
+        return self.is_own(environ) or _page(environ) in self._allowed
 
-    def preflight(self, environ: WSGIEnvironment, methods: Iterable[str], *, to_all: bool = False) -> Headers:
+    def is_own(self, environ: WSGIEnvironment) -> bool:
+        """Whether this comes from the server's own page, or from none."""
+        page = _page(environ)
+        return not page or page == _own(environ)
+
+    def preflight(self, environ: WSGIEnvironment, methods: Iterable[str]) -> Headers:
         """The headers that answer a preflight, beside those that every answer has; `methods`: what the path takes."""
         headers = [
-            *self.headers(environ, to_all=to_all),
             ("Access-Control-Allow-Methods", ", ".join(sorted(methods))),
             ("Access-Control-Max-Age", str(PREFLIGHT_SECONDS)),
         ]

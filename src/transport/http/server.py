@@ -3,6 +3,7 @@
 Applications are WSGI (PEP 3333), one green thread for each connection. Those of this package find under
 `environ["transport.connection"]` the `HttpChannel`, from which a WebSocket takes over the socket, and under
 `environ["transport.account"]` the `Account` of the client, to which the request's body and its answer are charged.
+Headers that they leave under `environ["transport.headers"]` go with a refusal in place of their answer, too.
 """
 
 from __future__ import annotations

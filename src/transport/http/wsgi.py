@@ -67,8 +67,8 @@ class Response:
                 self._send(part)
         self._send(b"", last=True)
 
-    def refuse(self, refusal: Refusal) -> None:
-        """Answer with a refusal, in place of whatever the application had begun but not sent."""
+    def refuse(self, refusal: Refusal, more: Iterable[tuple[str, str]] = ()) -> None:
+        """Answer with a refusal and `more` headers, in place of whatever the application had begun but not sent."""
         channel = self._channel
         noted = note(refusal.sentence, refusal.limit)
         if refusal.log:
@@ -80,7 +80,7 @@ class Response:
             self._body.failure = None  # it is being answered
         body = json.dumps({"error": refusal.sentence}).encode()
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
-        headers += [("Retry-After", "5")] if refusal.status == 503 else []
+        headers += [*more, *([("Retry-After", "5")] if refusal.status == 503 else [])]
         try:
             self.start_response(f"{refusal.status} {_REASONS.get(refusal.status, 'Refused')}", headers)
             self._send(body, last=True)

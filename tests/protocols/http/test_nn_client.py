@@ -166,15 +166,25 @@ class Trainer(BaseHTTPRequestHandler):
         {"state": "completed", "text": "the new model gets 99.50 %"},
     )
 
+    START = "POST"
+
     def do_GET(self):
+        if self.path != "/lenet/train/events":
+            self.start()
+            return
         self.send_response(200)
         self.end_headers()
-        if self.path == "/lenet/train?training_sample=other":
-            self.wfile.write(json.dumps({"text": "training has started"}).encode())
-        else:
-            assert self.path == "/lenet/train/events"
-            for event in self.EVENTS:
-                self.wfile.write(b": comment\n\ndata: " + json.dumps(event).encode() + b"\n\n")
+        for event in self.EVENTS:
+            self.wfile.write(b": comment\n\ndata: " + json.dumps(event).encode() + b"\n\n")
+
+    def do_POST(self):
+        self.start()
+
+    def start(self):
+        assert self.path == "/lenet/train?training_sample=other"
+        self.send_response(200 if self.command == self.START else 405)
+        self.end_headers()
+        self.wfile.write(json.dumps({"text": "training has started"}).encode())
 
     def log_message(self, *_arguments):
         pass
@@ -203,8 +213,15 @@ def test_a_server_that_stops_during_a_training_is_no_end_of_it(heard):
     assert "Traceback" not in done.stderr
 
 
-def test_a_training_is_followed_with_a_bar():
-    done = train_with(Trainer)
+class OldTrainer(Trainer):
+    """The same, from before trainings were started by POST."""
+
+    START = "GET"
+
+
+@pytest.mark.parametrize("trainer", [Trainer, OldTrainer])
+def test_a_training_is_followed_with_a_bar(trainer):
+    done = train_with(trainer)
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
     assert lines[0] == "training has started"

@@ -182,7 +182,14 @@ REFUSALS = [
     ("POST", "/list_nn", {}, 405, "GET"),
     ("GET", "/lenet/train?training_sample=all", {}, 400, "mnist or other"),
     ("GET", "/lenet/train?training_sample=other", {}, 406, "--training-data"),
+    ("POST", "/lenet/train?training_sample=all", {}, 400, "mnist or other"),
+    ("POST", "/lenet/train?training_sample=other", {}, 406, "--training-data"),
     ("GET", "/lenet/train", {"headers": {"Sec-Fetch-Site": "cross-site"}}, 403, "another site"),
+    ("POST", "/lenet/train", {"headers": {"Sec-Fetch-Site": "cross-site"}}, 403, "another site"),
+    ("POST", "/lenet/train", {"headers": {"Sec-Fetch-Site": "same-site"}}, 403, "another site"),
+    ("POST", "/lenet/train", {"headers": {"Origin": "null"}}, 403, "--cors-origin"),
+    ("GET", "/lenet", {"headers": {"Origin": "null"}}, 403, "--cors-origin"),
+    ("GET", "/lenet", {"headers": {"Host": "evil.example", "User-Agent": "Mozilla/5.0"}}, 403, "--server-name"),
     ("POST", "/lenet/train/cancel", {"headers": {"Sec-Fetch-Site": "cross-site"}}, 403, "another site"),
     ("GET", "/echo/train", {}, 405, "cannot be trained"),
     ("GET", "/echo/train/status", {}, 405, "cannot be trained"),
@@ -200,8 +207,21 @@ def test_refusals_say_what_is_wrong(server, method, path, more, status, words):
 
 def test_asking_for_headers_alone_starts_no_training(server):
     answer = server.ask("HEAD", "/lenet/train")
-    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, POST")
     assert server.ask("GET", "/lenet/train/status").status_code == 200
+
+
+BROWSERS = [{"User-Agent": "Mozilla/5.0"}, {"Cookie": "a=b"}, {"Sec-Fetch-Site": "none"}, {"Origin": "{url}"}]
+
+
+@pytest.mark.parametrize("headers", BROWSERS, ids=str)
+def test_a_browser_starts_no_training_by_opening_its_address(server, headers):
+    headers = {name: value.format(url=server.url) for name, value in headers.items()}
+    answer = server.ask("GET", "/lenet/train?training_sample=other", headers=headers)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+    assert "by POST" in answer.json()["error"]
+    posted = server.ask("POST", "/lenet/train?training_sample=other", headers=headers)
+    assert "--training-data" in error_of(posted, 406)
 
 
 def test_a_body_too_large_gets_its_413_every_time(server, secure):

@@ -123,7 +123,7 @@ def test_a_training_swaps_its_model_in_under_load(data, own_models, digits, digi
             return answer.json()["outputs"][0]["data"]
 
         before = scores()
-        assert server.ask("GET", "/lenet/train").json() == {"text": "training has started"}
+        assert server.ask("POST", "/lenet/train").json() == {"text": "training has started"}
         (job,) = jobs(server)
         assert os.getpriority(os.PRIO_PROCESS, job) == 19
         for method, path in (("GET", "/lenet/train"), ("GET", "/lenet/train/status"), ("POST", "/lenet/classify")):
@@ -175,13 +175,13 @@ def test_what_does_not_serve_leaves_an_honest_status(data, own_models, digits, d
         (kept,) = (data / "models" / ".versions" / "lenet").iterdir()
         assert (kept / "lenet" / "weights.npz").exists()
 
-        assert server.ask("GET", "/lenet/train").status_code == 200
+        assert server.ask("POST", "/lenet/train").status_code == 200
         assert server.ask("POST", "/lenet/train/cancel").status_code == 200
         cancelled = status(server)
         assert "was cancelled" in cancelled.pop("note")
         assert cancelled == before
 
-        assert server.ask("GET", "/lenet/train").status_code == 200
+        assert server.ask("POST", "/lenet/train").status_code == 200
         (job,) = jobs(server)
         os.kill(job, signal.SIGKILL)
         killed = status(server)
@@ -193,7 +193,7 @@ def test_what_does_not_serve_leaves_an_honest_status(data, own_models, digits, d
         )
 
         # The job does not outlive a server that is killed, and the next server says what became of it.
-        assert server.ask("GET", "/lenet/train").status_code == 200
+        assert server.ask("POST", "/lenet/train").status_code == 200
         (job,) = jobs(server)
         server.process.kill()
         until(lambda: not alive(job), "the end of the job")
@@ -221,7 +221,7 @@ def test_training_data_that_cannot_be_used_is_refused_at_once(
     (data / "few").mkdir()
     with RestServer("--user", "test_nn:lenet", *arguments, data=data, models=own_models, model="lenet") as server:
         for sample, words in refused.items():
-            answer = server.ask("GET", f"/lenet/train?training_sample={sample}")
+            answer = server.ask("POST", f"/lenet/train?training_sample={sample}")
             assert answer.status_code == 406
             assert words in answer.json()["error"]
             assert str(tmp_path) not in answer.json()["error"]
@@ -233,7 +233,7 @@ def test_training_takes_the_role_admin(data, own_models, digits):
 
     UserDB(data / "users.db").add("camera", "secret", ["camera"])
     with RestServer("--mnist", str(digits), data=data, models=own_models, model="lenet") as server:
-        for method, path in (("GET", "/lenet/train"), ("POST", "/lenet/train/cancel")):
+        for method, path in (("GET", "/lenet/train"), ("POST", "/lenet/train"), ("POST", "/lenet/train/cancel")):
             answer = server.ask(method, path, auth=("camera", "secret"))
             assert (answer.status_code, "admin" in answer.json()["error"]) == (403, True)
         assert server.ask("GET", "/lenet/train/status", auth=("camera", "secret")).status_code == 200

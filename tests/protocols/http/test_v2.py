@@ -238,7 +238,9 @@ def test_the_document_describes_every_operation(server):
     identities = [each["operationId"] for operations in found["paths"].values() for each in operations.values()]
     assert len(set(identities)) == len(identities)
     assert all(each["summary"] for operations in found["paths"].values() for each in operations.values())
-    assert found["paths"]["/{name}/train"]["get"]["parameters"][0]["schema"]["enum"] == ["lenet"]
+    training = found["paths"]["/{name}/train"]
+    assert ("deprecated" in training["post"], training["get"]["deprecated"]) == (False, True)
+    assert training["post"]["parameters"][0]["schema"]["enum"] == ["lenet"]
     references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(found)))
     assert references == set(found["components"]["schemas"])
 
