@@ -7,7 +7,8 @@
     │   │   └── UsersUnavailable        the database of users is damaged, empty, locked, or of a newer version
     │   ├── LimitExceeded           something larger, longer or more than its setting allows
     │   │   ├── TooLarge                so large that it can never be taken
-    │   │   └── TooCostly               a picture that is to be decoded apart from the others
+    │   │   ├── TooCostly               a picture that is to be decoded apart from the others
+    │   │   └── LoginPaused             too many logins failed: this one is not even looked at for some seconds
     │   ├── NotAllowed              credentials missing, wrong, or without the role
     │   │   └── ConnectionRefused       a client is turned away as it connects
     │   ├── BodyError               a request's body that is not what it is said to be
@@ -37,6 +38,7 @@ It is shown to clients as it is, so it never holds a path, a secret or a traceba
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Sequence
 
@@ -75,6 +77,14 @@ class TooCostly(LimitExceeded):
     def __init__(self, cost: int) -> None:
         super().__init__(f"the picture takes {cost} bytes to decode: send it smaller", "costly_bytes")
         self.cost = cost
+
+
+class LoginPaused(LimitExceeded):
+    """Too many logins of this address, or for this name, failed: the next is looked at in `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = max(1, math.ceil(seconds))
+        super().__init__(f"too many logins failed; try again in {self.seconds} seconds")
 
 
 class NotAllowed(ImageServerError):

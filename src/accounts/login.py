@@ -1,33 +1,118 @@
-"""Checking who is there, for every protocol: off the loop, bounded, counted.
+"""Checking who is there, for every door: guarded, off the loop, bounded, counted.
 
-Hashing a password costs tens of milliseconds and megabytes, so only a few run at once and a bounded number
-may wait; the rest is refused at once. When credentials are not asked for, every name is accepted as it is.
+Hashing a password costs tens of milliseconds and megabytes, so only a few run at once, in turns by address, and a
+bounded number may wait. Whether somebody may try at all, the guard says (guard/guard.py).
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import time
-from collections import deque
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from imageserver import metrics
-from imageserver.accounts.audit import NO_AUDIT, Audit
-from imageserver.accounts.database import ROLES, User, UserDB, Verifier
-from imageserver.errors import LimitExceeded, SettingError
+from imageserver.accounts import credentials
+from imageserver.accounts.audit import NO_AUDIT, Audit, AuditEvent
+from imageserver.accounts.credentials import CredentialKind, Credentials
+from imageserver.accounts.database import MAX_NAME, ROLES, User, UserDB, Verifier, is_token
+from imageserver.accounts.doors import Login
+from imageserver.accounts.guard.guard import Claim, Guard
+from imageserver.accounts.guard.turns import Turns
+from imageserver.errors import LimitExceeded, LoginPaused, SettingError, UsersUnavailable
 from imageserver.limits import Limits, hit
 from imageserver.transport import hub
 from imageserver.transport.budget import owner_of
 
-MINUTE = 60.0
+T = TypeVar("T")
+
+LOOKED_UP_AT_ONCE = 8
+"""Attempts that cost a look-up only: tokens, keys, and what was right a moment ago."""
+_LOG_SECONDS = 60.0
+"""At most one line in that time says that the users cannot be read."""
+WRONG = "unknown name or wrong password"
+
+
+class Attempt:
+    """One attempt to show who one is, from the wish to try until it is known what came out.
+
+    Args:
+        guard: Says whether it may be tried now.
+        claim: Who tries.
+        address: From where.
+        door: Where.
+        log: Takes a line.
+        audit: Where what comes out is noted.
+    """
+
+    def __init__(
+        self, guard: Guard, claim: Claim, address: str, door: str, log: Callable[[str], None], audit: Audit
+    ) -> None:
+        self._guard, self._claim, self._log = guard, claim, log
+        self._note = functools.partial(audit.note, address=address, door=door)
+        self.trusted = guard.trusts(claim)
+        # With trust, a party of its own: it need not wait for what others try at the same address.
+        self._party = claim if self.trusted else claim.owner
+        self._reserved = False
+
+    @contextlib.contextmanager
+    def turn(self, turns: Turns) -> Iterator[None]:
+        """Wait green for a turn, and for leave to try where that has not been given before. LimitExceeded."""
+        try:
+            if not self._reserved:
+                self._guard.may(self._claim)  # who has to pause need not wait for a turn to be told
+            with turns.turn(self._party, self._reserve):
+                yield
+        except LoginPaused:
+            hit("login_attempts", self._claim.owner)
+            metrics.LOGINS.inc("paused")
+            raise
+
+    def right(self, user: str = "", credential: str = "", *, note: bool = True) -> None:
+        """It was right.
+
+        Args:
+            user: Whose name or token it was.
+            credential: What was shown, as `User.credential` has it.
+            note: Whether to note it in the audit.
+        """
+        if self._reserved:
+            self._reserved = False
+            self._guard.right(self._claim)
+            metrics.LOGINS.inc("accepted")
+            if note:
+                self._note(AuditEvent.LOGIN_TAKEN, user=user, credential=credential)
+
+    def failed(self, sentence: str, user: str = "") -> None:
+        """It was wrong; `sentence` says it in the log. `user`: whose name was shown."""
+        if self._reserved:
+            self._reserved = False
+            metrics.LOGINS.inc("refused")
+            self._log(sentence)
+            self._note(AuditEvent.LOGIN_REFUSED, user=user)
+            for line in self._guard.wrong(self._claim):
+                self._log(line)
+                self._note(AuditEvent.LOGIN_PAUSED, user=user, detail=line)
+
+    def close(self) -> None:
+        """Whatever came out, it is over: what is not known to be right or wrong counts for nothing."""
+        if self._reserved:
+            self._reserved = False
+            self._guard.release(self._claim)
+
+    def _reserve(self) -> bool:
+        self._reserved = self._reserved or self._guard.reserve(self._claim)
+        return self._reserved
 
 
 class Logins:
-    """The one check of names and passwords that every door shares.
+    """The one check of names, passwords, tokens and keys that every door shares.
 
     Args:
         users: Where names and passwords are.
-        limits: `login_threads` passwords are hashed at once, `login_queue` may wait, and after `login_attempts`
-            refusals within a minute an address has to wait until the oldest is a minute ago.
+        limits: Those that begin with `login_`.
         required: Whether credentials are asked for everywhere (`--auth`).
         log: Takes a line for the log.
         clock: Monotonic seconds.
@@ -45,41 +130,108 @@ class Logins:
         audit: Audit = NO_AUDIT,
     ) -> None:
         self.users, self.required, self.audit = users, required, audit
-        self._limits, self._log, self._clock = limits, log, clock
+        self._log, self._clock = log, clock
         self._verifier = Verifier(users, clock=clock)
+        self._guard = Guard(limits, clock)
+        self._hashing = Turns(limits.login_threads, limits.login_queue)
+        self._looking = Turns(LOOKED_UP_AT_ONCE, limits.login_queue)
+        self._closed = required
+        self._logged = -_LOG_SECONDS
         self._verified: dict[str, User] = {}  # by connection
-        self._refusals: dict[str, deque[float]] = {}  # when, by address or network; who was refused last stands last
-        self._waiting = 0
-        self._hashing = hub.Semaphore(limits.login_threads)
 
-    def check(self, name: str, password: str, address: str, *, always: bool = False) -> User | None:
+    def asked(self, login: Login) -> bool:
+        """Whether a door with this row asks for a login now; of SESSION and PROGRAMS a key or a page is seen to there.
+
+        Raises:
+            UsersUnavailable: Nobody knows whether there are users.
+        """
+        if login in (Login.NEVER, Login.KEY):
+            return False
+        if login in (Login.AUTH, Login.SESSION):
+            return self.required
+        return login is Login.ALWAYS or self.closed()
+
+    def closed(self) -> bool:
+        """Whether there are users or were any: then it stays so, whoever is removed. UsersUnavailable."""
+        if not self._closed:
+            self._closed = self._in_thread(self.users.closed)
+        return self._closed
+
+    def check(self, shown: Credentials, address: str, door: str = "", *, each: bool = True) -> User | None:
         """Who this is, or None when the credentials are wrong; waits green.
 
         Args:
-            name: As the client gave it.
-            password: As the client gave it.
+            shown: What the client shows.
             address: The client's.
-            always: Check though credentials are not required; else every name passes then, with the defaults of a known
-                user of that name.
+            door: Where it does.
+            each: Whether every time is a login to be noted; False for requests, which bring their credentials along.
 
         Raises:
-            LimitExceeded: Too many logins wait, or too many from this address were refused.
+            LoginPaused: Too many from this address, or for this name, were wrong.
+            LimitExceeded: Too many logins wait.
+            UsersUnavailable: The users cannot be read; it counts against nobody.
         """
-        if self.required or always:
-            user = self._verify(name, password, address)
+        if (
+            shown.kind is CredentialKind.PAGE
+        ):  # random bits that nobody guesses; and a page goes on asking when it has ended
+            return self._in_thread(self.users.check_page, shown.secret)
+        attempt = Attempt(self._guard, _claim(shown, address), address, door, self._log, self.audit)
+        try:
+            user = self._verify(attempt, shown)
             if user is None:
-                self._log(f"login of {name[:64]!r} from {address} refused: unknown name or wrong password")
-                self._remember(owner_of(address))
-        else:
-            user = self._known(name) or User(name, frozenset(ROLES))
-        metrics.LOGINS.inc("accepted" if user else "refused")
+                attempt.failed(f"{_what(shown)} from {address} refused: {WRONG}", shown.name[:MAX_NAME])
+            else:
+                attempt.right(user.name, user.credential, note=each or not attempt.trusted)
+        finally:
+            attempt.close()
+            self._go_on()
         return user
 
+    def identify(self, shown: Credentials, address: str, door: str = "", *, each: bool = True) -> User | None:
+        """`check` at a door that asks nobody for a login: None whenever it cannot be told who this is."""
+        with contextlib.suppress(LimitExceeded, UsersUnavailable):
+            if self.closed():
+                return self.check(shown, address, door, each=each)
+        return None
+
+    @contextlib.contextmanager
+    def attempt(self, address: str, door: str) -> Iterator[Attempt]:
+        """Around the check of a key or a signature: `failed` says that it was wrong; without that it was right.
+
+        Args:
+            address: The client's.
+            door: Which key it is; those of one door count together, as a user's do.
+
+        Raises:
+            LoginPaused: Too many from this address, or at this door, were wrong.
+            LimitExceeded: Too many wait.
+        """
+        claim = Claim(owner_of(address), f"at {door}")
+        attempt = Attempt(self._guard, claim, address, door, self._log, self.audit)
+        try:
+            with attempt.turn(self._looking):
+                yield attempt
+            attempt.right()
+        finally:
+            attempt.close()
+            self._go_on()
+
+    def known(self, name: str) -> User | None:
+        """The user of that name, for whoever need not prove to be that one; None, too, when nobody can be read."""
+        with contextlib.suppress(UsersUnavailable):
+            return self._in_thread(self.users.get, name)
+        return None
+
+    # ---- until connections remember their users themselves ------------------------------------------------------
+
     def login(self, connection: str, name: str, password: str, address: str) -> User | None:
-        """`check`, and remember for this connection who proved to be there (`verified`) until `forget`."""
-        user = proven = self.check(name, password, address)
-        if not self.required:
-            proven = self._verify(name, password, address) if self._known(name) else None
+        """Check, and remember for this connection who proved to be there (`verified`) until `forget`."""
+        shown = credentials.password(name, password)
+        if self.required:
+            user = proven = self.check(shown, address)
+        else:
+            proven = self.identify(shown, address)
+            user = proven or self.known(name) or User(name, frozenset(ROLES))
         if proven is not None:
             self._verified[connection] = proven
         return user
@@ -92,53 +244,49 @@ class Logins:
         """The connection has ended."""
         self._verified.pop(connection, None)
 
-    def checked(self) -> bool:
-        """Whether credentials count that come with each request (REST): with `--auth`, or once there is a user."""
-        return self.required or hub.in_thread(self.users.any)
+    # ---- within -------------------------------------------------------------------------------------------------
 
-    def _known(self, name: str) -> User | None:
+    def _verify(self, attempt: Attempt, shown: Credentials) -> User | None:
+        """Whose credentials these are."""
+        if shown.kind is CredentialKind.TOKEN or is_token(shown.secret):
+            with attempt.turn(self._looking):
+                return self._in_thread(self.users.check_token, shown.secret, shown.name or None)
+        if attempt.trusted:
+            # Clients of REST show their password with every request: what was right a moment ago is not hashed again.
+            with attempt.turn(self._looking):
+                if user := self._in_thread(self._verifier.recall, shown.name, shown.secret):
+                    return user
+        with attempt.turn(self._hashing):
+            return self._in_thread(self._verifier.check, shown.name, shown.secret)
+
+    def _go_on(self) -> None:
+        """An attempt is settled: others from its address may have waited for that."""
+        self._hashing.go_on()
+        self._looking.go_on()
+
+    def _in_thread(self, function: Callable[..., T], *args: object) -> T:
+        """Ask the users. UsersUnavailable, whose text is for clients; the log is told why."""
         try:
-            return hub.in_thread(self.users.get, name)
+            return hub.in_thread(function, *args)
         except SettingError as error:
-            self._log(f"the users cannot be read: {error}")
-            return None
+            if self._clock() - self._logged >= _LOG_SECONDS:
+                self._logged = self._clock()
+                self._log(f"nobody can log in: {error}")
+            raise UsersUnavailable("the users cannot be read at this moment; the server's log says why") from None
 
-    def _verify(self, name: str, password: str, address: str) -> User | None:
-        """The user of that name and password, within the limits; raises as `check` does."""
-        try:
-            # Clients of REST show their password with every request: what was right a moment ago need not wait.
-            if lately := hub.in_thread(self._verifier.recall, name, password):
-                return lately
-            if self._waiting >= self._limits.login_queue:
-                hit("login_queue")
-                raise LimitExceeded("too many logins wait at this moment; try again in a few seconds")
-            if self._must_wait(owner_of(address)):
-                hit("login_attempts")
-                raise LimitExceeded(
-                    f"{self._limits.login_attempts} logins from {address} were refused within a minute; "
-                    "try again in a minute"
-                )
-            self._waiting += 1
-            try:
-                with self._hashing:
-                    return hub.in_thread(self._verifier.check, name, password)
-            finally:
-                self._waiting -= 1
-        except SettingError as error:
-            self._log(f"nobody can log in: {error}")
-            return None
 
-    def _remember(self, owner: str) -> None:
-        """A login of theirs was refused."""
-        if self._limits.login_attempts:
-            times = self._refusals.pop(owner, None) or deque(maxlen=self._limits.login_attempts)
-            times.append(self._clock())
-            self._refusals[owner] = times  # behind those that were refused earlier
+def _claim(shown: Credentials, address: str) -> Claim:
+    """Who tries, as the guard counts it."""
+    name = shown.name
+    if shown.kind is CredentialKind.TOKEN:
+        name = "token " + shown.secret.partition("_")[2].partition("_")[0][:MAX_NAME]
+    elif len(name) > MAX_NAME:
+        name = ""  # nobody's
+    else:
+        name = "user " + unicodedata.normalize("NFC", name)
+    return Claim(owner_of(address), name)
 
-    def _must_wait(self, owner: str) -> bool:
-        """Whether they were refused too often; forgets those whose last refusal is over a minute ago."""
-        since = self._clock() - MINUTE
-        while self._refusals and next(iter(self._refusals.values()))[-1] < since:
-            del self._refusals[next(iter(self._refusals))]
-        times = self._refusals.get(owner, ())
-        return sum(when >= since for when in times) >= self._limits.login_attempts > 0
+
+def _what(shown: Credentials) -> str:
+    """For the log: what was refused."""
+    return "a token" if shown.kind is CredentialKind.TOKEN else f"login of {shown.name[:64]!r}"

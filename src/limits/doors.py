@@ -15,8 +15,8 @@ class DoorLimits:
     """How often, and how many at once, somebody may log in or use a door."""
 
     login_queue: int = limit(
-        _LOGINS, 256, "count", 1, MANY,
-        help="logins that may wait to be checked; further ones are refused",
+        _LOGINS, 2048, "count", 1, MANY,
+        help="logins that may wait to be checked, of one address a quarter; further ones are refused",
     )
     login_time: float = limit(
         _LOGINS, 30.0, "seconds", SHORTEST, DAY,
@@ -29,7 +29,21 @@ class DoorLimits:
     )
     login_attempts: int = limit(
         _LOGINS, 60, "count", 0, MANY,
-        help="refused logins a minute from one address, after which it has to wait; 0 is no limit",
+        help="logins a minute that may fail from one address, and for one name over all addresses; from then on each "
+        "further one brings a pause: to the address, and for the name to those where it failed; 0 is no limit",
+    )
+    login_pause: float = limit(
+        _LOGINS, 300.0, "seconds", 1, DAY,
+        help="longest such pause; they begin with 2 s, double, and are forgotten when nothing failed for so long",
+    )
+    login_trust: float = limit(
+        _LOGINS, DAY, "seconds", 0, 366 * DAY,
+        help="time for which a user who logged in is not paused by what others fail at the same address",
+    )
+    login_records: int = limit(
+        _LOGINS, 20_000, "count", 16, MANY,
+        help="addresses, names, and pairs of both of which failures are remembered, of each sort so many; "
+        "the oldest are forgotten first, those that pause last",
     )
     page_idle: float = limit(
         _LOGINS, 1800.0, "seconds", 60, 30 * DAY,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imageserver.accounts import doors
+from imageserver.accounts import credentials, doors
 from imageserver.accounts.database import User
 from imageserver.accounts.doors import Door, DoorTable, Login
 from imageserver.accounts.login import Logins
@@ -10,7 +10,6 @@ from imageserver.accounts.rates import Rates
 from imageserver.errors import NotAllowed, Refused
 from imageserver.limits import Limits, hit
 from imageserver.transport.http.origins import Origins
-from imageserver.web import basic_auth
 from imageserver.web.requests import MAX_BODY, Request
 
 _ELSEWHERE = ("cross-site", "same-site")
@@ -61,25 +60,27 @@ class Access:
             raise Refused(403, "this cannot be asked from another site's page")
 
     def _user(self, request: Request, door: Door) -> User | None:
-        """Who is asking. Refused: 401, where a login is asked."""
-        if not self._asked(request, door.login):
+        """Who is asking; None where nobody has to say, and did not. Refused: 401, where a login is asked."""
+        header, address = request.headers.get("Authorization", ""), request.environ.get("REMOTE_ADDR", "")
+        asked = self._asked(request, door.login)
+        if not asked and (not header or door.login is Login.NEVER):
             return None
         try:
-            name, password = basic_auth.parse(request.headers.get("Authorization", ""))
-            user = self._logins.check(name, password, request.environ.get("REMOTE_ADDR", ""), always=True)
-            if user is None:
+            shown = credentials.of_header(header)
+            check = self._logins.check if asked else self._logins.identify
+            user = check(shown, address, door.name, each=False)
+            if user is None and asked:
                 raise NotAllowed("the user name or the password is wrong")
-            request.account.belongs_to(user.name)
         except NotAllowed as error:
-            raise Refused(401, str(error), WWW_Authenticate=basic_auth.REALM) from None
+            if not asked:
+                return None
+            raise Refused(401, str(error), WWW_Authenticate=credentials.CHALLENGE) from None
+        if user is not None:
+            request.account.belongs_to(user.name)
         return user
 
     def _asked(self, request: Request, login: Login) -> bool:
-        if login is Login.NEVER or (login is Login.PROGRAMS and request.wants_page):
-            return False
-        if login is Login.AUTH:
-            return self._logins.required
-        return login is Login.ALWAYS or self._logins.checked()
+        return not (login is Login.PROGRAMS and request.wants_page) and self._logins.asked(login)
 
     def _measure(self, request: Request, door: Door) -> None:
         """Refuse a body that says itself that it is too large; what comes without a length is measured as it comes."""

@@ -17,6 +17,7 @@ from imageserver.errors import (
     BodyError,
     Interrupted,
     LimitExceeded,
+    LoginPaused,
     ManifestError,
     ModelError,
     ModelUnavailable,
@@ -26,6 +27,7 @@ from imageserver.errors import (
     Stopping,
     TooLarge,
     UnknownModel,
+    UsersUnavailable,
 )
 from imageserver.inference.shared import request_bodies
 from imageserver.transport.budget import Account, unlimited
@@ -48,6 +50,8 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (PictureError, 415),
     (ModelUnavailable, 503),
     (Stopping, 503),
+    (UsersUnavailable, 503),
+    (LoginPaused, 429),
     (LimitExceeded, 503),
 )
 """The status code for an error of the project that a view lets through."""
@@ -100,7 +104,8 @@ def refusal(error: Exception) -> Refused:
         return error
     for kind, status in _STATUS:
         if isinstance(error, kind):
-            return Refused(status, str(error), **({"Retry_After": "5"} if status == 503 else {}))
+            seconds = error.seconds if isinstance(error, LoginPaused) else 5
+            return Refused(status, str(error), **({"Retry_After": str(seconds)} if status in (429, 503) else {}))
     for_clients = isinstance(error, ModelError) and not isinstance(error, ManifestError)
     return Refused(500, str(error) if for_clients else FAILED)
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import argon2
 import pytest
 
 from imageserver import metrics
-from imageserver.accounts.database import ROLES, User, UserDB
+from imageserver.accounts import credentials
+from imageserver.accounts.credentials import Credentials
+from imageserver.accounts.database import User, UserDB
+from imageserver.accounts.doors import Login
 from imageserver.accounts.login import Logins
-from imageserver.errors import LimitExceeded
+from imageserver.errors import LimitExceeded, LoginPaused, UsersUnavailable
 from imageserver.limits import Limits
 from imageserver.transport import hub
 
 CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-HOME, WORK = "192.0.2.1", "192.0.2.2"
+HOME, WORK = "192.0.2.1", "198.51.100.2"
+ALICE = credentials.password("alice", "secret")
 
 
 class Clock:
@@ -28,31 +33,88 @@ class Clock:
         return self.now
 
 
-def logins(required: bool = True, clock: Callable[[], float] = time.monotonic, **limits: int) -> Logins:
+def logins(
+    required: bool = True,
+    clock: Callable[[], float] = time.monotonic,
+    log: Callable[[str], None] = lambda _line: None,
+    **limits: int,
+) -> Logins:
     users = UserDB(None, CHEAP)
     users.add("alice", "secret", model="lenet")
-    return Logins(users, Limits(**limits), required=required, log=lambda _line: None, clock=clock)
+    return Logins(users, Limits(**limits), required=required, log=log, clock=clock)
+
+
+def wrong(number: int = 0, name: str = "alice") -> Credentials:
+    return credentials.password(name, f"guess {number}")
 
 
 def hits(name: str) -> Any:
     return metrics.LIMITS_HIT.child(name).value
 
 
-def test_with_auth_the_password_counts() -> None:
+class Crowd:
+    """Attempts at the same time, and what became of them."""
+
+    def __init__(self, checks: Logins, *attempts: tuple[Credentials, str]) -> None:
+        self.found: list[str] = []
+        self._tasks = [hub.spawn(self._try, checks, *attempt) for attempt in attempts]
+
+    def _try(self, checks: Logins, shown: Credentials, address: str) -> None:
+        try:
+            self.found.append("accepted" if checks.check(shown, address) else "refused")
+        except LoginPaused:
+            self.found.append("paused")
+        except LimitExceeded:
+            self.found.append("too many")
+
+    def wait(self) -> list[str]:
+        for task in self._tasks:
+            task.wait()
+        return self.found
+
+
+class Counted:
+    """Counts what is hashed, and lets it go on only once it may."""
+
+    def __init__(self, checks: Logins, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.names: list[str] = []
+        self.may_go_on = threading.Event()
+        self._check = checks.users.check
+        monkeypatch.setattr(checks.users, "check", self)
+
+    def __call__(self, name: str, password: str) -> User | None:
+        self.names.append(name)
+        assert self.may_go_on.wait(60)
+        return self._check(name, password)
+
+
+# ---- who is accepted ----------------------------------------------------------------------------------------------
+
+
+def test_the_password_counts_or_a_token_in_its_place_or_a_page() -> None:
     checks = logins()
-    alice = checks.check("alice", "secret", HOME)
-    assert alice == User("alice", frozenset({"camera"}), "lenet")
-    assert checks.check("alice", "wrong", HOME) is None
-    assert checks.check("bob", "secret", HOME) is None
+    assert checks.check(ALICE, HOME) == User("alice", frozenset({"camera"}), "lenet")
+    assert checks.check(wrong(), HOME) is None
+    assert checks.check(credentials.password("bob", "secret"), HOME) is None
+    checks.users.add("bob", "secret")
+    token = checks.users.add_token("alice")[1]
+    for shown in (credentials.token(token), credentials.password("alice", token)):
+        found = checks.check(shown, HOME)
+        assert found is not None
+        assert (found.name, found.credential.partition(" ")[0]) == ("alice", "token")
+        cookie = checks.users.open_page(found, HOME)
+        assert checks.check(credentials.page(cookie), HOME) == found
+    assert checks.check(credentials.password("bob", token), HOME) is None
+    assert checks.check(credentials.token("ist_x_y"), HOME) is None
+    assert checks.check(credentials.page("x"), HOME) is None
 
 
-def test_without_it_every_name_passes_with_the_defaults_of_a_known_user() -> None:
-    checks = logins(required=False)
-    assert checks.check("bob", "whatever", HOME) == User("bob", frozenset(ROLES))
-    alice = checks.check("alice", "wrong", HOME)
-    assert alice is not None
-    assert alice.model == "lenet"
-    assert checks.check("alice", "wrong", HOME, always=True) is None
+def test_at_an_open_door_who_cannot_be_told_is_nobody() -> None:
+    checks = logins(required=False, login_attempts=1)
+    assert checks.identify(ALICE, WORK)
+    assert checks.identify(wrong(), HOME) is None
+    assert checks.identify(ALICE, HOME) is None  # a pause
+    assert Logins(UserDB(None, CHEAP), Limits(), required=False, log=print).identify(ALICE, HOME) is None
 
 
 @pytest.mark.parametrize("required", [True, False])
@@ -67,75 +129,152 @@ def test_a_connection_is_verified_by_a_right_password_alone(required: bool) -> N
     assert checks.verified("three") is None
 
 
-def test_an_address_that_was_wrong_too_often_has_to_wait_a_minute() -> None:
-    clock, before = Clock(), hits("login-attempts")
-    checks = logins(clock=clock, login_attempts=2)
-    for _ in range(2):
-        assert checks.check("alice", "wrong", HOME) is None
-        clock.now += 10
-    with pytest.raises(LimitExceeded, match="2 logins from 192.0.2.1 were refused within a minute"):
-        checks.check("alice", "secret", HOME)
-    assert hits("login-attempts") == before + 1
-    assert checks.check("alice", "secret", WORK)
-    clock.now += 50
-    assert checks.check("alice", "wrong", HOME) is None
+@pytest.mark.parametrize("required", [True, False])
+@pytest.mark.parametrize("shown", [wrong(), wrong(name="bob"), wrong(name="b" * 200), credentials.password("", "x")])
+def test_each_wrong_pair_costs_a_hash(required: bool, shown: Credentials, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = logins(required)
+    counted = Counted(checks, monkeypatch)
+    counted.may_go_on.set()
+    assert (checks.check if required else checks.identify)(shown, HOME) is None
+    assert len(counted.names) == 1
 
 
-def test_refusals_of_a_minute_ago_are_forgotten_and_a_network_is_one_address() -> None:
-    clock = Clock()
-    checks = logins(clock=clock, login_attempts=2)
-    for number in range(50):
-        assert checks.check("alice", "wrong", f"192.0.2.{number}") is None
-        clock.now += 10
-    assert len(checks._refusals) <= 7
+def test_what_was_right_a_moment_ago_is_not_hashed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = logins()
+    counted = Counted(checks, monkeypatch)
+    counted.may_go_on.set()
+    assert all(checks.check(ALICE, HOME) for _ in range(3))
+    assert len(counted.names) == 1
+
+
+# ---- which doors ask ----------------------------------------------------------------------------------------------
+
+
+def test_which_doors_ask(tmp_path: Path) -> None:
+    users = UserDB(tmp_path / "users.db", CHEAP)
+    checks = Logins(users, Limits(), required=False, log=print)
+
+    def asked() -> list[str]:
+        return [login.name for login in Login if checks.asked(login)]
+
+    assert asked() == ["ALWAYS"]
+    users.add("alice", "secret")
+    closed = ["USERS", "PROGRAMS", "ALWAYS"]
+    assert asked() == closed
+    users.remove("alice")
+    assert asked() == closed
+    (tmp_path / "users.db").unlink()
+    assert asked() == closed
+    assert Logins(users, Limits(), required=True, log=print).asked(Login.AUTH)
+
+
+def test_users_that_cannot_be_read_count_against_nobody(tmp_path: Path) -> None:
+    path, lines = tmp_path / "users.db", list[str]()
+    path.write_bytes(b"")
+    checks = Logins(UserDB(path, CHEAP), Limits(login_attempts=1), required=True, log=lines.append)
+    for _ in range(3):
+        with pytest.raises(UsersUnavailable, match="the server's log says why") as raised:
+            checks.check(ALICE, HOME)
+        assert str(tmp_path) not in str(raised.value)
+    assert len(lines) == 1
+    assert str(path) in lines[0]
+    UserDB(tmp_path / "backup.db", CHEAP).add("alice", "secret")
+    (tmp_path / "backup.db").rename(path)
+    assert checks.check(ALICE, HOME)
+
+
+# ---- the guard ----------------------------------------------------------------------------------------------------
+
+
+def test_an_address_that_was_wrong_too_often_pauses_and_says_so_once() -> None:
+    clock, before, lines = Clock(), hits("login-attempts"), list[str]()
+    checks = logins(clock=clock, log=lines.append, login_attempts=2)
     for number in range(2):
-        assert checks.check("alice", "wrong", f"2001:db8::{number}") is None
-    with pytest.raises(LimitExceeded):
-        checks.check("alice", "wrong", "2001:db8::ffff")
-    assert checks.check("alice", "wrong", "2001:db8:1::1") is None
+        assert checks.check(wrong(number), HOME) is None
+        clock.now += 10
+    for _ in range(5):
+        with pytest.raises(LoginPaused, match="try again in 40 seconds") as raised:
+            checks.check(ALICE, HOME)
+    assert raised.value.seconds == 40
+    assert hits("login-attempts") == before + 5
+    pauses = [line for line in lines if "has to pause" in line]
+    assert pauses == ["too many logins from address 192.0.2.1 failed: it has to pause for 50 s (--login-attempts)"]
+    assert checks.check(ALICE, WORK), "another address is none the wiser"
+    clock.now += 40
+    assert checks.check(ALICE, HOME)
 
 
-def test_what_was_right_a_moment_ago_never_waits() -> None:
+def test_of_guesses_at_once_no_more_than_the_limit_is_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = logins(login_attempts=10, login_queue=2000)
+    counted = Counted(checks, monkeypatch)
+    crowd = Crowd(checks, *((wrong(number), HOME) for number in range(300)))
+    counted.may_go_on.set()
+    found = crowd.wait()
+    assert len(counted.names) == found.count("refused") == 10
+    assert found.count("paused") == 290
+
+
+def test_a_right_login_waits_for_one_of_another_address_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = logins(login_attempts=100, login_queue=2000, login_threads=1)
+    counted = Counted(checks, monkeypatch)
+    guesses = Crowd(checks, *((wrong(number, "eve"), HOME) for number in range(50)))
+    while not counted.names:
+        hub.sleep(0.001)
+    alice = Crowd(checks, (ALICE, WORK))
+    hub.sleep(0.01)
+    counted.may_go_on.set()
+    assert alice.wait() == ["accepted"]
+    guesses.wait()
+    assert counted.names.index("alice") <= 2
+
+
+def test_a_crowd_behind_one_address_gets_in_though_it_is_larger_than_the_limit() -> None:
+    checks = logins(login_attempts=3, login_queue=2000)
+    assert set(Crowd(checks, *((ALICE, HOME) for _ in range(300))).wait()) == {"accepted"}
+
+
+def test_tokens_and_keys_are_guarded_alike() -> None:
+    checks, lines = logins(login_attempts=3), list[str]()
+    checks._log = lines.append
+    assert checks.check(credentials.token("ist_aaaa_bbbb"), HOME) is None
+    assert checks.check(credentials.password("alice", "ist_aaaa_bbbb"), HOME) is None
+    with checks.attempt(HOME, "session key") as attempt:
+        attempt.failed(f"session key: {HOME} is refused: the key is wrong")
+    with pytest.raises(LoginPaused), checks.attempt(HOME, "session key"):
+        raise AssertionError("it must not come to that")
+    assert "session key: 192.0.2.1 is refused: the key is wrong" in lines
+    with checks.attempt(WORK, "session key"):
+        pass
+
+
+def test_an_error_counts_neither_as_right_nor_as_wrong() -> None:
     checks = logins(login_attempts=1)
-    assert checks.check("alice", "secret", HOME)
-    assert checks.check("alice", "wrong", HOME) is None
-    assert checks.check("alice", "secret", HOME)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), checks.attempt(HOME, "a key"):
+            raise ZeroDivisionError
+    assert not checks._guard._flying
+    assert not checks._guard._right
 
 
 def test_without_a_limit_no_refusal_is_kept() -> None:
     checks = logins(login_attempts=0)
-    for _ in range(100):
-        assert checks.check("alice", "wrong", HOME) is None
-    assert not any("192.0.2.1" in repr(value) for value in vars(checks).values())
+    for number in range(100):
+        assert checks.check(wrong(number), HOME) is None
+    guard = checks._guard
+    assert not [*guard._flying, *guard._addresses._calm, *guard._names._calm, *guard._pairs._calm]
 
 
-def test_only_so_many_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    before, may_go_on = hits("login-queue"), threading.Event()
-    checks = logins(login_threads=1, login_queue=3)
-    check = checks.users.check
-    monkeypatch.setattr(checks.users, "check", lambda name, password: may_go_on.wait(60) and check(name, password))
-    found: list[str] = []
-
-    def log_in() -> None:
-        try:
-            found.append("accepted" if checks.check("alice", "secret", HOME) else "refused")
-        except LimitExceeded:
-            found.append("too many")
-
-    tasks = [hub.spawn(log_in) for _ in range(5)]
-    while len(found) < 2:
-        hub.sleep(0.005)
-    assert found == ["too many"] * 2
-    may_go_on.set()
-    for task in tasks:
-        task.wait()
-    assert sorted(found) == ["accepted"] * 3 + ["too many"] * 2
-    assert hits("login-queue") == before + 2
-
-
-def test_requests_that_always_carry_credentials_are_checked_once_there_is_a_user() -> None:
-    users = UserDB(None, CHEAP)
-    checks = Logins(users, Limits(), required=False, log=print)
-    assert not checks.checked()
-    users.add("alice", "secret")
-    assert checks.checked()
+def test_only_so_many_may_wait_and_of_one_address_a_quarter(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = hits("login-queue")
+    checks = logins(login_threads=1, login_queue=8)
+    counted = Counted(checks, monkeypatch)
+    crowd = Crowd(checks, *((ALICE, HOME) for _ in range(5)))
+    while len(crowd.found) < 2:
+        hub.sleep(0.001)
+    assert crowd.found == ["too many"] * 2, "one is hashed and two wait"
+    others = Crowd(checks, *((ALICE, f"203.0.113.{number}") for number in range(8)))
+    hub.sleep(0.01)
+    counted.may_go_on.set()
+    assert sorted(crowd.wait()) == ["accepted"] * 2 + ["too many"] * 3, "who has most waiting gives way"
+    assert sorted(others.wait()) == ["accepted"] * 7 + ["too many"]
+    assert hits("login-queue") == before + 4

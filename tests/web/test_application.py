@@ -6,11 +6,13 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
+import argon2
 import pytest
 from werkzeug.test import Client
 
-from imageserver.accounts.database import User
+from imageserver.accounts.database import User, UserDB
 from imageserver.accounts.doors import HTTP, Door, DoorTable, Login
+from imageserver.accounts.login import Logins
 from imageserver.errors import (
     BodyError,
     Interrupted,
@@ -35,19 +37,16 @@ WRONG = {"Authorization": "Basic " + base64.b64encode(b"ann:wrong").decode()}
 PAGE = {"Accept": "text/html,*/*;q=0.8"}
 
 
-class Users:
-    """In place of Logins: ann is an admin and vic a viewer; their password is `right`."""
+CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
-    def __init__(self, *, required: bool = False, users: bool = False) -> None:
-        self.required, self._users = required, users
 
-    def checked(self) -> bool:
-        return self.required or self._users
-
-    def check(self, name: str, password: str, _address: str, *, always: bool) -> User | None:
-        roles = {"ann": frozenset({"admin"}), "vic": frozenset({"viewer"})}
-        assert always
-        return User(name, roles[name]) if password == "right" else None
+def logins(*, required: bool = False, users: bool = False) -> Logins:
+    """With users: ann is an admin and vic a viewer; their password is `right`."""
+    known = UserDB(None, CHEAP)
+    if required or users:
+        known.add("ann", "right", ["admin"])
+        known.add("vic", "right", ["viewer"])
+    return Logins(known, Limits(), required=required, log=lambda _line: None)
 
 
 class Asked:
@@ -59,13 +58,13 @@ class Asked:
     def __init__(
         self,
         *views: tuple[str, str, Callable[..., Any], dict[str, Any]],
-        users: Users | None = None,
+        users: Logins | None = None,
         limits: Limits | None = None,
         **options: Any,
     ) -> None:
         self.log: list[str] = []
         table = DoorTable(Door(HTTP, method, path, **{"login": Login.NEVER, **asks}) for method, path, _, asks in views)
-        access = Access(users or Users(), limits or Limits(), table)  # type: ignore[arg-type]
+        access = Access(users or logins(), limits or Limits(), table)
         routes = [Route(method, path, view) for method, path, view, _asks in views]
         self.client = Client(Application(routes, access, log=self.log.append, **options))
 
@@ -89,28 +88,28 @@ def who(request: Request) -> Response:
     ],
 )
 def test_who_is_asked_to_log_in(login: Login, nobody: int, users: int, required: int) -> None:
-    kinds = (Users(), Users(users=True), Users(required=True))
+    kinds = (logins(), logins(users=True), logins(required=True))
     for kind, status in zip(kinds, (nobody, users, required), strict=True):
         ask = Asked(("GET", "/", who, {"login": login}), users=kind)
         found = ask()
         assert found.status_code == status
         assert ask(**WRONG).status_code == status, "a wrong password is one only where it is asked for"
-        name = "ann" if status == 401 else None
-        assert ask(**ADMIN).json == {"user": name}
+        if kind is not kinds[0] and login is not Login.NEVER:
+            assert ask(**ADMIN).json == {"user": "ann"}, "who logs in has a name also where nobody is asked"
         if status == 401:
             assert found.headers["WWW-Authenticate"].startswith("Basic ")
             assert list(found.json) == ["error"]
 
 
 def test_browsers_are_led_on_where_programs_are_asked() -> None:
-    ask = Asked(("GET", "/", who, {"login": Login.PROGRAMS}), users=Users(required=True))
+    ask = Asked(("GET", "/", who, {"login": Login.PROGRAMS}), users=logins(required=True))
     assert (ask(**PAGE).status_code, ask(Accept="*/*").status_code, ask().status_code) == (200, 401, 401)
 
 
 def test_roles_are_looked_at_where_somebody_had_to_log_in() -> None:
     view = ("POST", "/", who, {"login": Login.AUTH, "roles": frozenset({"admin"})})
     assert Asked(view)(method="POST").status_code == 200
-    ask = Asked(view, users=Users(required=True))
+    ask = Asked(view, users=logins(required=True))
     assert ask(method="POST", **ADMIN).status_code == 200
     refused = ask(method="POST", **VIEWER)
     assert (refused.status_code, refused.json) == (403, {"error": "this takes a user with the role admin"})
@@ -182,7 +181,7 @@ def test_a_body_that_did_not_arrive_is_the_transports_business() -> None:
 
 def test_a_route_without_a_row_is_an_error_at_the_start() -> None:
     with pytest.raises(KeyError, match="/new"):
-        Application([Route("GET", "/new", who)], Access(Users(), Limits()), log=print)  # type: ignore[arg-type]
+        Application([Route("GET", "/new", who)], Access(logins(), Limits()), log=print)  # type: ignore[arg-type]
 
 
 def test_a_door_may_be_used_so_often_and_takes_so_much() -> None:

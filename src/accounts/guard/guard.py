@@ -1,0 +1,152 @@
+"""The guard before every check of a password, a token, a key or a signature. Pure; the clock is passed in.
+
+An attempt is reserved before it is checked, and settled by what came out:
+
+    reserve ──► (wait for earlier ones) ──► reserved ──► right | wrong | released (nobody could tell)
+       └──────► LoginPaused
+
+For an address, attempts that are being checked and those that failed are together never more than `login_attempts` in
+a minute; what is more waits for the earlier ones, and is refused once these were wrong. From then on each failure
+brings a pause, twice as long each time. For a name over all addresses the same number holds, but there only addresses
+that have failed for that name pause. Who was right lately at an address (`login_trust`) has a quarter of that number
+at that address for its own, whatever others did there.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
+
+from imageserver.accounts.guard.records import FIRST_PAUSE, FailureRecords
+from imageserver.errors import LoginPaused
+from imageserver.limits import Limits, hit, option
+
+_OPTION = option("login_attempts")
+
+
+class Claim(NamedTuple):
+    """Who wants to be checked."""
+
+    owner: str
+    """Address or network, as `transport.budget.owner_of` has it."""
+    name: str
+    """Of a user, whether there is one or not, or of a key; "" is nobody's."""
+
+
+class Guard:
+    """Who may be checked now.
+
+    Args:
+        limits: Those that begin with `login_`.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        self._often, self._clock = limits.login_attempts, clock
+        self._most, self._trust = limits.login_records, limits.login_trust
+        kept = limits.login_records, max(1, self._often), limits.login_pause, clock
+        self._addresses: FailureRecords[str] = FailureRecords(*kept)
+        self._names: FailureRecords[str] = FailureRecords(*kept)
+        self._pairs: FailureRecords[Claim] = FailureRecords(*kept)
+        self._flying: Counter[str | Claim] = Counter()  # what is being checked now, of an address and of a pair
+        self._right: OrderedDict[Claim, float] = OrderedDict()  # until when, whoever was right last stands last
+
+    def trusts(self, claim: Claim) -> bool:
+        """Whether this name was right at this address lately."""
+        return self._right.get(claim, 0.0) > self._clock()
+
+    def reserve(self, claim: Claim) -> bool:
+        """Ask for an attempt; one that is reserved has to be settled: `right`, `wrong` or `release`.
+
+        Returns:
+            Whether it is reserved; if not, earlier ones decide: ask again when one of these is settled.
+
+        Raises:
+            LoginPaused: Not before so many seconds.
+        """
+        if not self.may(claim):
+            return False
+        self._flying.update((claim.owner, claim))
+        return True
+
+    def may(self, claim: Claim) -> bool:
+        """What `reserve` would say, without doing it."""
+        if not self._often:
+            return True
+        own = self._own(claim)
+        if own > self._flying[claim]:
+            return True
+        try:
+            self._check_name(claim)
+            return self._fits(claim.owner)
+        except LoginPaused:
+            if own:  # those of its own are all being checked, and may be right
+                return False
+            raise
+
+    def right(self, claim: Claim) -> None:
+        """It was right."""
+        self.release(claim)
+        self._pairs.forgive(claim)
+        self._right.pop(claim, None)
+        self._right[claim] = self._clock() + self._trust
+        if len(self._right) > self._most:
+            self._right.popitem(last=False)
+            hit("login_records")
+
+    def wrong(self, claim: Claim) -> list[str]:
+        """It was wrong. Returns what there is to say in the log: that a pause begins."""
+        self.release(claim)
+        if not self._often:
+            return []
+        lines = []
+        if claim.name:
+            attacked = self._names.fail(claim.name)
+            self._pairs.fail(claim, pause=attacked.pauses > 0)
+            if attacked.pauses == 1:
+                lines.append(
+                    f"too many logins of {claim.name} failed: addresses where it failed have to pause ({_OPTION})"
+                )
+        record = self._addresses.fail(claim.owner)
+        if record.pauses:
+            seconds = math.ceil(record.until - self._clock())
+            lines.append(f"too many logins from {claim.owner} failed: it has to pause for {seconds} s ({_OPTION})")
+        return lines
+
+    def release(self, claim: Claim) -> None:
+        """Nobody could tell: it counts for nothing."""
+        for key in (claim.owner, claim):
+            self._flying[key] -= 1
+            if not self._flying[key]:
+                del self._flying[key]
+
+    def _own(self, claim: Claim) -> int:
+        """How many attempts it may have whatever others did: of those who were right lately a quarter."""
+        if not self.trusts(claim):
+            return 0
+        record = self._pairs.get(claim)
+        return max(0, max(1, self._often // 4) - (record.within(self._clock()) if record else 0))
+
+    def _check_name(self, claim: Claim) -> None:
+        """LoginPaused: this address failed for this name, as did too many others."""
+        attacked, pair = self._names.get(claim.name), self._pairs.get(claim)
+        if attacked is not None and attacked.pauses and pair is not None:
+            self._check_pause(pair.until if pair.pauses else pair.last + FIRST_PAUSE)
+
+    def _fits(self, owner: str) -> bool:
+        """Whether the address has room for one more beside those that are being checked. LoginPaused."""
+        record, flying = self._addresses.get(owner), self._flying[owner]
+        if record is None:
+            return flying < self._often
+        self._check_pause(record.until)
+        if record.pauses:
+            return flying < 1
+        return flying + record.within(self._clock()) < self._often
+
+    def _check_pause(self, until: float) -> None:
+        seconds = until - self._clock()
+        if seconds > 0:
+            raise LoginPaused(seconds)

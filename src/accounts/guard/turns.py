@@ -1,0 +1,143 @@
+"""Whose turn it is to be checked: so many at once, round robin by address.
+
+An address with hundreds of attempts that wait delays everybody else by one of its own, not by all of them. How many
+wait is bounded, for all and for one; where all of it is taken, whoever has most waiting gives one up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterator
+
+from imageserver.errors import LimitExceeded
+from imageserver.limits import hit
+from imageserver.transport import hub
+from imageserver.transport.fairness import SharedTurn
+
+WOKEN_AT_ONCE = 16
+"""Of those that were refused, in one turn of the loop."""
+
+FULL = "too many logins wait at this moment; try again in a few seconds"
+
+
+class _Waiting:
+    """One that waits; `refused` says why it need not wait any longer."""
+
+    __slots__ = ("ask", "event", "refused")
+
+    def __init__(self, ask: Callable[[], bool]) -> None:
+        self.ask, self.event = ask, hub.Event()
+        self.refused: Exception | None = None
+
+
+class Turns:
+    """Turns for what is done `at_once`.
+
+    Args:
+        at_once: How many have a turn at the same time.
+        most: How many may wait; of one party a quarter.
+    """
+
+    def __init__(self, at_once: int, most: int) -> None:
+        self._free, self._most, self._share = at_once, most, max(1, most // 4)
+        # Whose turn was longest ago stands first.
+        self._waiting: OrderedDict[Hashable, deque[_Waiting]] = OrderedDict()
+        self._count = 0
+        self._refusals = SharedTurn(WOKEN_AT_ONCE)
+
+    @contextlib.contextmanager
+    def turn(self, party: Hashable, ask: Callable[[], bool]) -> Iterator[None]:
+        """Wait green for a turn, and have it within the block.
+
+        Args:
+            party: Between whom turns go round.
+            ask: Called when the turn has come: whether it can be taken now, else it is asked again at `go_on`.
+                What it raises ends the waiting.
+
+        Raises:
+            LimitExceeded: Too many wait; or what `ask` raised.
+        """
+        self._wait(party, ask)
+        try:
+            yield
+        finally:
+            self._free += 1
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Give turns to those that can have them: one ended, or what `ask` looks at has changed."""
+        served = True
+        while served and self._free:
+            served = False
+            for party in list(self._waiting):
+                served = (self._free > 0 and self._serve(party)) or served
+
+    def _wait(self, party: Hashable, ask: Callable[[], bool]) -> None:
+        waiting = _Waiting(ask)
+        self._add(party, waiting)
+        if self._free:
+            self._serve(party)
+        try:
+            waiting.event.wait()
+        except BaseException:
+            if waiting.event.is_set() and waiting.refused is None:
+                self._free += 1
+                self.go_on()
+            else:
+                self._drop(party, waiting)
+            raise
+        if waiting.refused is not None:
+            self._refusals.take()
+            raise waiting.refused
+
+    def _serve(self, party: Hashable) -> bool:
+        """Give the next of one party its turn; whether there is one who can have it."""
+        queue = self._waiting[party]
+        while queue:
+            waiting = queue[0]
+            try:
+                if not waiting.ask():
+                    return False
+            except Exception as error:  # noqa: BLE001 - whoever waits is told
+                waiting.refused = error
+            self._drop(party, waiting)
+            waiting.event.set()
+            if waiting.refused is None:
+                self._free -= 1
+                if party in self._waiting:
+                    self._waiting.move_to_end(party)
+                return True
+        return False
+
+    def _add(self, party: Hashable, waiting: _Waiting) -> None:
+        queue = self._waiting.get(party)
+        if self._count >= self._most:
+            self._give_way(len(queue or ()))
+        elif queue is not None and len(queue) >= self._share:
+            self._refuse_one()
+        self._waiting.setdefault(party, deque()).append(waiting)
+        self._count += 1
+
+    def _give_way(self, mine: int) -> None:
+        """Have the last of whoever has most waiting give up its place. LimitExceeded: that is who asks for one."""
+        party, queue = max(self._waiting.items(), key=lambda item: len(item[1]))
+        if len(queue) <= mine + 1:
+            self._refuse_one()
+        last = queue[-1]
+        hit("login_queue")
+        last.refused = LimitExceeded(FULL)
+        self._drop(party, last)
+        last.event.set()
+
+    def _refuse_one(self) -> None:
+        hit("login_queue")
+        raise LimitExceeded(FULL)
+
+    def _drop(self, party: Hashable, waiting: _Waiting) -> None:
+        queue = self._waiting.get(party)
+        if queue is not None and waiting in queue:
+            queue.remove(waiting)
+            self._count -= 1
+            if not queue:
+                del self._waiting[party]
