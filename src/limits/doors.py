@@ -29,21 +29,21 @@ class DoorLimits:
     )
     login_attempts: int = limit(
         _LOGINS, 60, "count", 0, MANY,
-        help="logins a minute that may fail from one address, and for one name over all addresses; from then on each "
-        "further one brings a pause: to the address, and for the name to those where it failed; 0 is no limit",
+        help="logins a minute that may fail from one address, or for one name; from then on each brings a pause; "
+        "0 is no limit",
     )
     login_pause: float = limit(
         _LOGINS, 300.0, "seconds", 1, DAY,
-        help="longest such pause; they begin with 2 s, double, and are forgotten when nothing failed for so long",
+        help="longest such pause; they double from 2 s on, and are forgotten when nothing failed for so long",
     )
     login_trust: float = limit(
         _LOGINS, DAY, "seconds", 0, 366 * DAY,
-        help="time for which a user who logged in is not paused by what others fail at the same address",
+        help="time for which who logged in is not paused by failures of others at the same address",
     )
     login_records: int = limit(
         _LOGINS, 20_000, "count", 16, MANY,
-        help="addresses, names, and pairs of both of which failures are remembered, of each sort so many; "
-        "the oldest are forgotten first, those that pause last",
+        help="addresses, names, and pairs of both whose failures are remembered, so many of each; those that pause "
+        "are forgotten last",
     )
     page_idle: float = limit(
         _LOGINS, 1800.0, "seconds", 60, 30 * DAY,
