@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.web.test_application import ADMIN, Users
+from tests.web.test_application import ADMIN, logins
 from werkzeug.test import Client
 
 from imageserver.accounts.doors import HTTP, Door, DoorTable, Login
@@ -39,7 +39,7 @@ class Site:
         ]
         views: dict[str, Callable[..., Any]] = {"/events": self.events, "/busy": self.busy, "/broken": self.broken}
         routes = [Route(row.method, row.path, views.get(row.path, self.view)) for row in rows]
-        access = Access(Users(required=required), Limits(look_rate=2), DoorTable(rows), self.origins)  # type: ignore[arg-type]
+        access = Access(logins(required=required), Limits(look_rate=2), DoorTable(rows), self.origins)
         self.application = Application(routes, access, log=self.log.append)
         self.client = Client(self.application, use_cookies=False)
 
@@ -177,7 +177,7 @@ def test_what_the_transport_answers_in_place_of_the_application_may_be_read_too(
         raise Interrupted(Refusal(413, "too large"))
 
     rows = [Door(HTTP, "GET", "/cut", Login.NEVER)]
-    access = Access(Users(), Limits(), DoorTable(rows), site.origins)  # type: ignore[arg-type]
+    access = Access(logins(), Limits(), DoorTable(rows), site.origins)
     application = Application([Route("GET", "/cut", cut)], access, log=print)
     environ: dict[str, Any] = {
         "REQUEST_METHOD": "GET", "PATH_INFO": "/cut", "wsgi.url_scheme": "http", "HTTP_HOST": "localhost",
@@ -192,6 +192,6 @@ def test_a_refusal_is_made_as_the_application_makes_others() -> None:
     def as_text(refused: Refused) -> Response:
         return Response(refused.sentence, refused.status)
 
-    application = Application([], Access(Users(), Limits(), DoorTable([])), log=print, error_response=as_text)  # type: ignore[arg-type]
+    application = Application([], Access(logins(), Limits(), DoorTable([])), log=print, error_response=as_text)
     found = Client(application).get("/", headers={"Origin": STRANGER})
     assert (found.status_code, "--cors-origin" in found.text) == (403, True)
