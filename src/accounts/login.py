@@ -21,6 +21,7 @@ from imageserver.accounts.database import MAX_NAME, ROLES, User, UserDB, Verifie
 from imageserver.accounts.doors import Login
 from imageserver.accounts.guard.guard import Claim, Guard
 from imageserver.accounts.guard.turns import Turns
+from imageserver.accounts.live import LiveLogins
 from imageserver.errors import LimitExceeded, LoginPaused, SettingError, UsersUnavailable
 from imageserver.limits import Limits, hit
 from imageserver.transport import hub
@@ -117,6 +118,9 @@ class Logins:
         log: Takes a line for the log.
         clock: Monotonic seconds.
         audit: Where logins are noted, and what else doors that have a `Logins` have to note.
+
+    Attributes:
+        live: Where connections are registered that live on a login; it has to `run`.
     """
 
     def __init__(
@@ -130,6 +134,7 @@ class Logins:
         audit: Audit = NO_AUDIT,
     ) -> None:
         self.users, self.required, self.audit = users, required, audit
+        self.live = LiveLogins(users, log, audit)
         self._log, self._clock = log, clock
         self._verifier = Verifier(users, clock=clock)
         self._guard = Guard(limits, clock)

@@ -50,8 +50,8 @@ class ImageServer:
         self.audit = parts.audit(settings, self.users)
         self.inference = parts.inference(settings)
         budget = parts.budget(settings)
-        checks = parts.logins(settings, self.users, self.audit or NO_AUDIT)
-        self.doors = parts.doors(settings, self.inference, checks, budget, self._not_ready)
+        self.logins = parts.logins(settings, self.users, self.audit or NO_AUDIT)
+        self.doors = parts.doors(settings, self.inference, self.logins, budget, self._not_ready)
         self.legacy_tcp = legacy_tcp.build(
             settings, self.inference.streams, budget, log=LOG.warning, warn=warnings.append
         )
@@ -72,6 +72,7 @@ class ImageServer:
         self._start_models()
         hub.spawn(self.inference.stateful.run)
         hub.spawn(self.inference.sessions.run)
+        hub.spawn(self.logins.live.run)
         self._serving = [hub.spawn(server.serve) for server in self.doors.listeners]
         if self.legacy_tcp:
             self._serving.append(hub.spawn(self.legacy_tcp.serve))
