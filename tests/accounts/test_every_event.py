@@ -130,7 +130,10 @@ def test_who_may_authenticate(place: Scene, generation: int) -> None:
 def test_who_may_join_a_room(place: Scene, room: str) -> None:
     door = doors.TABLE.http("GET", "/ws/<string(maxlength=64):room>" if room else "/ws")
     for visitor in place.visitors:
-        assert joins(place, visitor, room) == (expected(door, place.mode, visitor) or 101), visitor.name
+        hidden = room and visitor.bound and visitor.counts(place.mode)  # it is not the name of a camera of theirs
+        assert joins(place, visitor, room) == (404 if hidden else expected(door, place.mode, visitor) or 101), (
+            visitor.name
+        )
 
 
 def joins(place: Scene, visitor: Visitor, room: str = "", **more: Any) -> int:

@@ -105,7 +105,7 @@ def expected(door: Door, mode: str, visitor: Visitor) -> int:
 def settle(folder: Path) -> list[Visitor]:
     """The users of a data folder, with tokens in every state; returns all who will come."""
     users = UserDB(folder / "users.db", CHEAP)
-    found = [Visitor("nobody"), Visitor("unknown user", "ghost", "ghost"), Visitor("no token", "", "ist_abc_def")]
+    found = [Visitor("nobody"), Visitor("no token", "", "ist_abc_def")]
     for roles in (*((role,) for role in ROLES), ROLES):
         name = roles[0] if len(roles) == 1 else "all"
         users.add(name, name, roles)
@@ -113,12 +113,13 @@ def settle(folder: Path) -> list[Visitor]:
         found.append(Visitor(f"token of {name}", "", users.add_token(name)[1], frozenset(roles)))
     users.add("bound", "bound", ("camera", "viewer"), only=("kitchen",))
     found.append(Visitor("bound", "bound", "bound", frozenset({"camera", "viewer"}), bound=True))
-    found.append(Visitor("wrong password", "all", "wrong"))
+    users.add("forgetful", "forgotten", ROLES)  # whose hash stays cheap, since it is never renewed by a right login
+    found.append(Visitor("wrong password", "forgetful", "wrong"))
     found.append(Visitor("token as password", "all", users.add_token("all")[1], frozenset(ROLES)))
     found.append(Visitor("token of another", "all", users.add_token("viewer")[1]))
     found.append(Visitor("token with one role", "", users.add_token("all", ("viewer",))[1], frozenset({"viewer"})))
     revoked, secret = users.add_token("all")
-    users.revoke(revoked.id)
+    users.revoke(revoked.identity)
     found.append(Visitor("revoked token", "", secret))
     long_ago = UserDB(folder / "users.db", CHEAP, clock=lambda: 0.0)
     found.append(Visitor("expired token", "", long_ago.add_token("all", days=1)[1]))
