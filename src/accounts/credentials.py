@@ -56,8 +56,6 @@ def page(value: str) -> Credentials:
 def of_header(header: str) -> Credentials:
     """What an Authorization header holds, Basic or Bearer. NotAllowed, with a sentence, when that is nothing."""
     scheme, _, encoded = header.partition(" ")
-    if not scheme:
-        raise NotAllowed("this needs a user name and password (HTTP Basic) or a token (Bearer)")
     if scheme.lower() == "bearer":
         return token(encoded.strip())
     if scheme.lower() != "basic":

@@ -14,9 +14,7 @@ from imageserver.transport.http.server import HttpServer
 Log = Callable[[str], None]
 
 
-def context(
-    settings: Settings, *, log: Log, know: Callable[[str], None] = lambda _name: None
-) -> ssl.SSLContext | None:
+def context(settings: Settings, *, log: Log, know: Callable[[str], None] = lambda _name: None) -> ssl.SSLContext | None:
     """What TLS needs, or None when it is not asked for; `know` is told the certificate's names. SettingError."""
     if settings.tls and settings.https_port is not None:
         raise SettingError("-s makes the HTTP port speak HTTPS, and --https-port adds a second one: give one of them")

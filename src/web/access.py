@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imageserver.accounts import credentials, doors
+from imageserver.accounts.credentials import CredentialKind, Credentials
 from imageserver.accounts.database import User
 from imageserver.accounts.doors import Door, DoorTable, Login
 from imageserver.accounts.login import Logins
@@ -12,6 +13,15 @@ from imageserver.limits import Limits, hit
 from imageserver.transport.http.origins import Origins
 from imageserver.web.requests import MAX_BODY, Request
 
+PAGE_COOKIES = ("__Host-imageserver_session", "imageserver_session")
+"""Names of the cookie of a page session: under TLS, where only the server itself can set it, and without."""
+
+_NOTHING = "this needs a user name and password (HTTP Basic) or a token (Bearer)"
+_WRONG = {
+    CredentialKind.PASSWORD: "the user name or the password is wrong",
+    CredentialKind.TOKEN: "the token is wrong, or holds no longer",
+    CredentialKind.PAGE: "you are signed out; sign in again",
+}
 _ELSEWHERE = ("cross-site", "same-site")
 """What browsers say of pages of other origins."""
 
@@ -60,17 +70,17 @@ class Access:
             raise Refused(403, "this cannot be asked from another site's page")
 
     def _user(self, request: Request, door: Door) -> User | None:
-        """Who is asking; None where nobody has to say, and did not. Refused: 401, where a login is asked."""
-        header, address = request.headers.get("Authorization", ""), request.environ.get("REMOTE_ADDR", "")
-        asked = self._asked(request, door.login)
-        if not asked and (not header or door.login is Login.NEVER):
+        """Who is asking; None: nobody knows, and nobody had to say. Refused: 401."""
+        if door.login is Login.NEVER:
             return None
+        address = request.environ.get("REMOTE_ADDR", "")
+        asked = self._logins.asked(door.login) and not (door.login is Login.PROGRAMS and request.wants_page)
+        check = self._logins.check if asked else self._logins.identify
         try:
-            shown = credentials.of_header(header)
-            check = self._logins.check if asked else self._logins.identify
-            user = check(shown, address, door.name, each=False)
+            shown = self._shown(request)
+            user = check(shown, address, door.name, each=False) if shown else None
             if user is None and asked:
-                raise NotAllowed("the user name or the password is wrong")
+                raise NotAllowed(_WRONG[shown.kind] if shown else _NOTHING)
         except NotAllowed as error:
             if not asked:
                 return None
@@ -79,8 +89,12 @@ class Access:
             request.account.belongs_to(user.name)
         return user
 
-    def _asked(self, request: Request, login: Login) -> bool:
-        return not (login is Login.PROGRAMS and request.wants_page) and self._logins.asked(login)
+    def _shown(self, request: Request) -> Credentials | None:
+        """What a request shows; cookies count where nothing else does, of pages that may use them. NotAllowed."""
+        if header := request.headers.get("Authorization", ""):
+            return credentials.of_header(header)
+        cookie = next((value for name in PAGE_COOKIES if (value := request.cookies.get(name))), "")
+        return credentials.page(cookie) if cookie and self.origins.trusts(request.environ) else None
 
     def _measure(self, request: Request, door: Door) -> None:
         """Refuse a body that says itself that it is too large; what comes without a length is measured as it comes."""
