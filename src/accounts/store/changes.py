@@ -22,6 +22,9 @@ class ChangeKind(enum.StrEnum):
     PAGE_REVOKED = "page_revoked"
 
 
+_KINDS = frozenset(ChangeKind)
+
+
 class Change(NamedTuple):
     """One change; `number` grows by one with each, and none is given twice."""
 
@@ -47,6 +50,7 @@ def record(connection: sqlite3.Connection, when: float, kind: ChangeKind, user: 
 
 
 def after(connection: sqlite3.Connection, number: int, most: int) -> list[Change]:
-    """The changes that follow `number`, oldest first. sqlite3.Error; ValueError for a kind that is none."""
+    """The changes that follow `number`, oldest first; what somebody wrote there by hand is left out. sqlite3.Error."""
     query = "SELECT number, time, kind, user, by, detail FROM changes WHERE number > ? ORDER BY number LIMIT ?"
-    return [Change(row[0], row[1], ChangeKind(row[2]), *row[3:]) for row in connection.execute(query, (number, most))]
+    rows = connection.execute(query, (number, most))
+    return [Change(row[0], row[1], ChangeKind(row[2]), *row[3:]) for row in rows if row[2] in _KINDS]

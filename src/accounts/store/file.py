@@ -103,7 +103,7 @@ class Store:
                 schema.create(self._connections.path)
             with self._connections.lend() as connection:
                 yield connection
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last: of a damaged file, even its errors
             raise _unusable(self._connections.path, error) from error
 
     def _is_there(self) -> bool:

@@ -168,12 +168,12 @@ def _take_over(connection: sqlite3.Connection, path: Path) -> None:
 def _check_is_before(connection: sqlite3.Connection, path: Path) -> None:
     found = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
     tables = [name for (name,) in found]
-    columns = tuple(row[1] for row in connection.execute("PRAGMA table_info(users)"))
-    if tables != ["users"] or columns != _BEFORE:
-        raise UsersUnavailable(
-            f"the user database {path} holds no users, or not as any server stored them "
-            f"(version 0, tables: {', '.join(tables)[:200] or 'none'}): put back a copy, or name another with --users"
-        )
+    if tables == ["users"] and tuple(row[1] for row in connection.execute("PRAGMA table_info(users)")) == _BEFORE:
+        return
+    raise UsersUnavailable(
+        f"the user database {path} holds no users, or not as any server stored them "
+        f"(version 0, tables: {', '.join(tables)[:200] or 'none'}): put back a copy, or name another with --users"
+    )
 
 
 def _keep_copy(path: Path) -> None:

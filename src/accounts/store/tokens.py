@@ -109,12 +109,13 @@ class TokenStore(Store):
 
     def tokens(self, user: str | None = None) -> Sequence[Token]:
         """The tokens of a user, or all of them, by user and age; those that have expired as well."""
+        whose, values = ("", ()) if user is None else ("WHERE user = ?", (_name(user),))
         query = (
-            "SELECT id, user, name, roles, created, expires, used FROM tokens "
-            "WHERE ?1 IS NULL OR user = ?1 ORDER BY user, created, id"
+            f"SELECT id, user, name, roles, created, expires, used FROM tokens {whose} "  # noqa: S608 - constants
+            "ORDER BY user, created, id"
         )
         with self._connection() as connection:
-            rows = connection.execute(query, (None if user is None else _name(user),)).fetchall()
+            rows = connection.execute(query, values).fetchall()
         return [
             Token(identity, owner, name, frozenset(roles.split()), created, expires, used)
             for identity, owner, name, roles, created, expires, used in rows
@@ -152,11 +153,11 @@ def _checked_days(days: float) -> float:
 
 
 def _checked_name(name: str) -> str:
-    name = normal(name)
-    if len(name) > MAX_TOKEN_NAME or not name.isprintable() or not encodable(name) or name != name.strip():
+    fits = len(name) <= MAX_TOKEN_NAME and name.isprintable() and encodable(name) and name == name.strip()
+    if not fits:
         rule = f"it takes at most {MAX_TOKEN_NAME} visible characters, no space at either end"
         raise SettingError(f"{name[:MAX_TOKEN_NAME]!r} cannot be a token's name: {rule}")
-    return name
+    return normal(name)
 
 
 def _end(expires: float | None) -> str:
