@@ -187,7 +187,7 @@ def socketio(clients: ClientAddresses | None) -> SocketIOServer:
     server.on("flood", flood)
     server.on("newest", newest)
     server.on("block", block)
-    server.on("kick", server.disconnect)
+    server.on("kick", lambda sid, close=False: server.disconnect(sid, close=close))
     server.on("name", lambda sid: [sid, server.generation(sid), server.address(sid)])
     server.on("name", lambda sid: sid, "/0")
     server.on("disconnect", lambda sid, reason: say(f"gone {sid} {reason}"))

@@ -105,14 +105,17 @@ class Members:
         for group in self.early.pop(sid):
             session.send(group)
 
-    def disconnect(self, sid: str) -> None:
-        """Turn a member out; a connection that is in no namespace then has `close_seconds` to close."""
+    def disconnect(self, sid: str, *, close: bool = False) -> None:
+        """Turn a member out; a connection that is in no namespace then has `close_seconds` to close, none if `close`."""
         membership = self.where.get(sid)
         if membership is not None:
             namespace, session = membership
             session.send(group_of(SocketPacket(packets.DISCONNECT, namespace=namespace)))
             self._leave(sid, "server disconnect")
-            hub.call_later(self._limits.close_time, self._close_unused, session.sid)
+            if close:
+                self._engine.close(session.sid)
+            else:
+                hub.call_later(self._limits.close_time, self._close_unused, session.sid)
 
     def left(self, session: EngineSession, namespace: str) -> None:
         """The client wants to leave; in generation 3 leaving `/` is leaving all."""

@@ -94,9 +94,12 @@ class SocketIOServer:
             if sid != skip:
                 self._members.send(sid, session, group)
 
-    def disconnect(self, sid: str) -> None:
-        """Turn a client out; its disconnect handler runs before this returns. Harmless when it has gone."""
-        self._members.disconnect(sid)
+    def disconnect(self, sid: str, *, close: bool = False) -> None:
+        """Turn a client out; its disconnect handler runs before this returns. Harmless when it has gone.
+
+        `close`: end its connection as well, and do not wait for the client to do it.
+        """
+        self._members.disconnect(sid, close=close)
 
     def drop(self, sid: str) -> None:
         """Close a client's connection as a lost network would: it may come back. Harmless when it has gone."""

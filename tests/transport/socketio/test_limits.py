@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import websocket
+from tests.conformance.peer import framed
 from tests.transport.sio import PATH, Sio
 
 Serve = Callable[..., Any]
@@ -257,6 +258,23 @@ def test_kicked_client_is_closed(serve: Serve) -> None:
     assert one.recv() == "41"
     one.emit("echo", "nobody hears it", data=b"x")
     one.closed()
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_client_is_closed_at_once_where_that_is_wanted(serve: Serve, version: int) -> None:
+    served = serve(socketio={"close_time": 60})
+    one = Sio(served, version)
+    one.emit("kick", True)
+    assert one.recv() == "41"
+    assert one.closed() is None
+    query = {"EIO": version, "transport": "polling"}
+    opened = served.request("GET", PATH, **query).text
+    query["sid"] = opened[opened.index('"sid":"') + 7 :].partition('"')[0]
+    join = [] if version == 3 else ["40"]
+    served.request("POST", PATH, framed(version, *join, '42["kick",true]'), **query)
+    assert served.request("GET", PATH, **query).text.endswith(framed(version, "41", "1"))
+    assert served.request("GET", PATH, **query).status_code == 400
+    served.wait(lambda state: not any(state["leftovers"]))
 
 
 def test_names(serve: Serve) -> None:
