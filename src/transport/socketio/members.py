@@ -106,7 +106,7 @@ class Members:
             session.send(group)
 
     def disconnect(self, sid: str, *, close: bool = False) -> None:
-        """Turn a member out; a connection that is in no namespace then has `close_seconds` to close, none if `close`."""
+        """Turn a member out; a connection in no namespace then has `close_seconds` to close, with `close` none."""
         membership = self.where.get(sid)
         if membership is not None:
             namespace, session = membership
