@@ -191,7 +191,7 @@ def test_who_may_not_send_frames_may_connect_and_guesses_are_limited(tmp_path: P
             refused.append(json.loads(client.joined[2:])["message"])
             client.ws.close()
         assert refused[:2] == ["the user or the password is wrong"] * 2
-        assert "2 logins from 127.0.0.1 were refused" in refused[2]
+        assert "try again in" in refused[2]
 
 
 @pytest.mark.parametrize("arguments", [(), (1, 2, 3), ("alice",), (None, None, None), ({"a": 1}, [2], b"x")])

@@ -11,6 +11,7 @@ from tests.protocols.sockets import TIME, World
 
 from imageserver.accounts import doors
 from imageserver.accounts.rates import Rates
+from imageserver.errors import UsersUnavailable
 from imageserver.limits import Limits
 from imageserver.protocols import camstream
 from imageserver.protocols.events.router import Events
@@ -241,6 +242,89 @@ def test_whatever_a_client_shows_is_harmless(later: Later, odd: Any, auth: bool)
     made.call("d", "configure", odd)
     made.call("d", "session_start", odd)
     assert not made.log or not any("Error" in line for line in made.log)
+
+
+def test_a_token_is_as_good_as_a_password_at_the_connect_and_in_its_place(later: Later) -> None:
+    made = world(auth=True)
+    made.users.add("both", "secret", roles=["camera", "viewer"])
+    _token, sends = made.users.add_token("both", roles=["camera"])
+    _token, looks = made.users.add_token("both", roles=["viewer"])
+    for number, shown in enumerate(
+        ({"token": sends}, {"user": "both", "token": sends}, {"user": "both", "password": sends})
+    ):
+        sid = f"c{number}"
+        assert made.connect(sid, **shown) == ""
+        assert made.frame(sid) == ""
+        assert made.streams.open_streams[sid].user == "both"
+        assert made.sockets.account(sid).owner == "user both"
+    assert made.connect("viewer", token=looks) == ""
+    assert made.frame("viewer") == ROLE, "a token has the roles that it was made with"
+    assert made.connect("later") == ""
+    assert made.login("later", "both", sends) is True
+    assert made.frame("later") == ""
+    assert made.login("later", "camera", sends) is False, "it is another user's"
+    assert made.connect("wrong", token=sends[:-1] + ("a" if sends[-1] != "a" else "b")) == "the token is wrong"
+    made.users.revoke(sends)
+    assert made.connect("revoked", token=sends) == "the token is wrong"
+
+
+def test_guesses_at_the_connect_and_in_events_are_guarded_alike(later: Later) -> None:
+    made = world(auth=True, login_attempts=3)
+    for number in range(3):
+        assert made.connect(f"c{number}", user="camera", password="guess") == "the user or the password is wrong"
+    paused = "too many logins failed; try again in"
+    assert made.connect("c", user="camera", password="guess").startswith(paused)
+    assert made.connect("app") == ""
+    assert made.login("app", "camera", "guess") is False
+    assert json.loads(made.sockets.emitted[-2][2])["error"].startswith(paused), "told before the answer"
+
+
+def test_guesses_of_the_key_are_guarded(later: Later) -> None:
+    made = world(key="sesame", login_attempts=3)
+    answers = [made.connect(f"c{number}", key="guess") for number in range(10)]
+    assert answers[:3] == ["the key is wrong"] * 3
+    assert not any(answer == "the key is wrong" for answer in answers[3:])
+    assert any("session key" in line for line in made.log)
+
+
+def test_an_app_that_nobody_asks_for_a_password_is_accepted_while_its_address_has_to_pause(later: Later) -> None:
+    made = world(login_attempts=2)
+    made.connect("app")
+    for _ in range(10):
+        assert made.login("app", "camera", "its own idea") is True
+    assert made.frame("app") == ""
+    assert made.streams.open_streams["app"].user == "camera"
+
+
+@pytest.mark.parametrize("auth", [True, False])
+def test_users_that_cannot_be_read_are_told_of_and_count_against_nobody(
+    later: Later, auth: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = world(auth=auth, login_attempts=1)
+
+    def damaged(*_arguments: object) -> None:
+        raise UsersUnavailable("/secret/path is damaged")
+
+    monkeypatch.setattr(made.users, "check", damaged)
+    for _ in range(5):
+        refused = made.connect("c", user="camera", password="secret")
+        assert "the server's log says why" in refused
+        assert "/secret/path" not in refused
+    made.connect("app")
+    assert made.login("app", "camera", "secret") is not auth
+    assert made.frame("app") == "" if not auth else made.frame("app").startswith(STRANGER)
+    monkeypatch.undo()
+    assert made.connect("c", user="camera", password="secret") == ""
+
+
+def test_a_name_that_nobody_need_prove_gives_a_users_defaults_and_no_rights(later: Later) -> None:
+    made = world()
+    made.users.add("upright", "secret", model="slow", rotate=90, only=["kitchen"])
+    made.connect("c", "name=garden")
+    assert made.login("c", "upright", "") is True
+    made.frame("c")
+    stream = made.streams.open_streams["c"]
+    assert (stream.user, stream.model, stream.rotate, stream.camera) == ("upright", "slow", 90, "garden")
 
 
 def test_changes_have_a_rate_and_frames_have_none(later: Later) -> None:

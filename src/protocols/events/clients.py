@@ -18,12 +18,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from imageserver.accounts import cameras
+from imageserver.accounts import cameras, credentials
+from imageserver.accounts.credentials import Credentials
 from imageserver.accounts.database import MAX_NAME, User
 from imageserver.accounts.doors import Door, Login
 from imageserver.accounts.login import Logins
-from imageserver.errors import LimitExceeded, NotAllowed
+from imageserver.errors import LimitExceeded, NotAllowed, UsersUnavailable
 from imageserver.transport.socketio.server import SocketIOServer
+
+CONNECT, AUTHENTICATE, KEY = "connect", "authenticate", "session key"
+"""Where logins are tried, as the guard and the audit name it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,15 +48,6 @@ class SocketClient:
     """Whose defaults its streams have: its user's; where nobody need prove their name, those of the user so named."""
     has_key: bool = False
     """Whether it has shown the server's key for sessions."""
-
-
-@dataclass(slots=True)
-class _Claim:
-    """Who a client is that has proved nothing, or as far as it has."""
-
-    name: str
-    camera: str
-    known: User | None = None
 
 
 class SocketClients:
@@ -98,82 +93,94 @@ class SocketClients:
         Args:
             sid: Its id.
             environ: REMOTE_ADDR, and QUERY_STRING of the request that it began with.
-            auth: What it brought along: a `key`, a `user` and a `password`.
+            auth: What it brought along: a `key`; a `user` and a `password`, or a `token`.
 
         Raises:
             NotAllowed: What it shows or says is wrong.
-            LimitExceeded: As `login`.
+            LimitExceeded: Too many logins wait, or were refused.
+            UsersUnavailable: Nobody can log in now.
         """
         camera = cameras.said(environ["QUERY_STRING"])
         client = self._here[sid] = SocketClient(sid, environ["REMOTE_ADDR"], camera, camera, sid)
         if self._key and auth.get("key") is not None:
             self._check_key(client, auth["key"])
-        name, password = auth.get("user", auth.get("username")), auth.get("password")
-        if name is None or password is None:
+        name, secret, token = auth.get("user", auth.get("username")), auth.get("password"), auth.get("token")
+        if token is None and (name is None or secret is None):
             self.changed(client, None)
             return
-        self._check(client, name, password)
+        self._check(client, _password(name, secret) if token is None else _token(token, name), CONNECT)
         if client.user is None and self.required:
-            raise NotAllowed("the user or the password is wrong")
+            raise NotAllowed("the user or the password is wrong" if token is None else "the token is wrong")
 
-    def login(self, client: SocketClient, name: Any, password: Any) -> None:
+    def login(self, client: SocketClient, name: object, secret: object) -> None:
         """Log a client in with what it sent, whatever that is; waits green. `client.user` is None when that is wrong.
+
+        Where nobody need log in, every name is accepted, also when just now nobody can prove one.
 
         Raises:
             NotAllowed: The user is bound to other cameras than the client's.
-            LimitExceeded: Too many logins wait, or were refused.
+            LimitExceeded, UsersUnavailable: As `connect`.
         """
         try:
-            self._check(client, name, password)
-        except LimitExceeded:
+            self._check(client, _password(name, secret), AUTHENTICATE)
+        except (LimitExceeded, UsersUnavailable):
             if self.required:
-                raise  # otherwise every name is accepted, though just now nobody can prove one
+                raise
 
     def forget(self, sid: str) -> SocketClient | None:
         """The client of this id has gone; None when it was not here."""
-        self._logins.forget(sid)
         return self._here.pop(sid, None)
 
     # ---- within -----------------------------------------------------------------------------------------------
 
     def _check_key(self, client: SocketClient, key: object) -> None:
         """NotAllowed: the key is wrong."""
-        if not (isinstance(key, str) and hmac.compare_digest(key.encode(errors="surrogatepass"), self._key)):
-            raise NotAllowed("the key is wrong")
+        with self._logins.attempt(client.address, KEY) as attempt:
+            if not (isinstance(key, str) and hmac.compare_digest(key.encode(errors="surrogatepass"), self._key)):
+                attempt.failed(f"a session key from {client.address} is wrong")
+                raise NotAllowed("the key is wrong")
         client.has_key = True
         self._server.logged_in(client.sid)
         self._server.account(client.sid).admit()
 
-    def _check(self, client: SocketClient, name: object, password: object) -> None:
-        """Let the client be who it says, if that is right, and otherwise nobody."""
-        claim, user = _Claim(client.sid, client.said_camera), None
+    def _check(self, client: SocketClient, shown: Credentials | None, door: str) -> None:
+        """Let the client be whose credentials it shows; nobody when they are wrong or none (None)."""
+        user, claimed = None, "" if shown is None or self.required else shown.name
         try:
-            if isinstance(name, str) and isinstance(password, str) and 0 < len(name) <= MAX_NAME:
-                user = self._prove(client, name, password, claim)
-                claim.camera = cameras.of_user(() if user is None else user.only, client.said_camera)
+            if shown is not None and self._logins.closed():
+                with self._server.checking_login(client.sid):
+                    user = self._logins.check(shown, client.address, door)
+                if user is not None:
+                    cameras.of_user(user.only, client.said_camera)
         except Exception:
-            self._become(client, None, claim)
+            self._become(client, None, claimed)
             raise
-        self._become(client, user, claim)
+        self._become(client, user, claimed)
 
-    def _prove(self, client: SocketClient, name: str, password: str, claim: _Claim) -> User | None:
-        """The user whose password this is."""
-        if not self.required:
-            claim.name = name
-        with self._server.checking_login(client.sid):
-            self._logins.forget(client.sid)
-            claim.known = self._logins.login(client.sid, name, password, client.address)
-        return self._logins.verified(client.sid)
-
-    def _become(self, client: SocketClient, user: User | None, claim: _Claim) -> None:
-        """The one place that changes who a client is."""
+    def _become(self, client: SocketClient, user: User | None, claimed: str) -> None:
+        """The one place that changes who a client is: a user, or nobody, who may go by the name that it claims."""
+        known = self._logins.known(claimed) if user is None and claimed else user
         if not self.is_here(client):
-            self._logins.forget(client.sid)
             return  # it went while its password was hashed
         before = client.user
-        client.user, client.known, client.camera = user, claim.known, claim.camera
-        client.name = claim.name if user is None else user.name
+        client.user, client.known, client.name = user, known, claimed or client.sid
+        client.camera = client.said_camera
         if user is not None:
+            client.name, client.camera = user.name, cameras.of_user(user.only, client.said_camera)
             self._server.logged_in(client.sid)
             self._server.account(client.sid).belongs_to(user.name)
         self.changed(client, before)
+
+
+def _password(name: object, secret: object) -> Credentials | None:
+    """What an event or a connection shows; None: no texts of the length of a name and a password."""
+    if isinstance(name, str) and isinstance(secret, str) and 0 < len(name) <= MAX_NAME:
+        return credentials.password(name, secret)
+    return None
+
+
+def _token(secret: object, name: object) -> Credentials | None:
+    """The same of a token, which says itself whose it is; a name beside it has to be that user's."""
+    if name is not None:
+        return _password(name, secret)
+    return credentials.token(secret) if isinstance(secret, str) else None
