@@ -53,7 +53,7 @@ class ImageServer:
         self.logins = parts.logins(settings, self.users, self.audit or NO_AUDIT)
         self.doors = parts.doors(settings, self.inference, self.logins, budget, self._not_ready)
         self.legacy_tcp = legacy_tcp.build(
-            settings, self.inference.streams, budget, log=LOG.warning, warn=warnings.append
+            settings, self.inference.streams, budget, self.logins, log=LOG.warning, warn=warnings.append
         )
         warnings += not_held(settings, self.inference.jails.shared())
         self.windows: Windows | None = None

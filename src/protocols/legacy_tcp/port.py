@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from imageserver.accounts.login import Logins
 from imageserver.config import addresses
 from imageserver.config.kinds import ADDRESS, OFF
 from imageserver.config.table import Settings
@@ -31,7 +32,13 @@ class Endpoint:
 
 
 def build(
-    settings: Settings, streams: Asker, budget: Budget, *, log: Callable[[str], None], warn: Callable[[str], None]
+    settings: Settings,
+    streams: Asker,
+    budget: Budget,
+    logins: Logins,
+    *,
+    log: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> LegacyTcp | None:
     """Build the port as the settings want it, listening.
 
@@ -39,6 +46,7 @@ def build(
         settings: All of them; those that begin with `tcp_`, `ip` and `auth` count.
         streams: Where its questions go.
         budget: Of the bytes that wait.
+        logins: Counts signatures that are wrong.
         log: Takes a line for the log.
         warn: Takes a sentence for the operator.
 
@@ -56,7 +64,7 @@ def build(
     listener = listen(settings, warn)
     if listener is None:
         return None
-    return LegacyTcp(streams, listener, settings, budget=budget, keys=keys, log=log)
+    return LegacyTcp(streams, listener, settings, budget=budget, keys=keys, logins=logins, log=log)
 
 
 def listen(settings: Settings, warn: Callable[[str], None]) -> hub.Socket | None:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from imageserver import metrics
+from imageserver.accounts.database import UserDB
+from imageserver.accounts.login import Logins
 from imageserver.errors import ImageServerError, LimitExceeded, NotAllowed, TimedOut
 from imageserver.limits import Limits, hit
 from imageserver.protocols.legacy_tcp import codes
@@ -28,6 +30,9 @@ from imageserver.transport.listener import Connection, Listener
 PROTOCOL = "legacy_tcp"
 NAMESPACE = "imageserver"
 """Of the SSH signatures."""
+
+DOOR = "AUTH"
+"""What the audit and the guard of logins call it."""
 
 PREDICTIONS_AT_ONCE = 24
 """Questions to one model at the same time, so that this port leaves room in the engine to others; further ones wait."""
@@ -86,6 +91,7 @@ class LegacyTcp(Listener):
         times: What the protocol fixes.
         budget: Of the bytes that wait, one for all ports; its own by default.
         keys: With them every connection has to authenticate.
+        logins: Counts signatures that are wrong, together with all else that is; its own by default.
         log: Takes a line at a time.
         clock: Monotonic seconds.
         random_bytes: Gives as many as it is asked for, for nonces.
@@ -100,6 +106,7 @@ class LegacyTcp(Listener):
         times: ProtocolTimes | None = None,
         budget: Budget | None = None,
         keys: Keys | None = None,
+        logins: Logins | None = None,
         log: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         random_bytes: Callable[[int], bytes] = os.urandom,
@@ -117,6 +124,7 @@ class LegacyTcp(Listener):
         self._by_host: dict[str, int] = {}
         self._asking: dict[str, hub.Semaphore] = {}
         self._asking_of: dict[tuple[str, str], _Own] = {}
+        self._logins = logins or Logins(UserDB(None), limits, required=False, log=log)
         self._checks = hub.Semaphore(2)
 
     def admit(self, sock: hub.Socket, host: str, _port: int) -> LegacyConnection | None:
@@ -221,16 +229,22 @@ class LegacyTcp(Listener):
 
     def check(self, question: CheckSignature, host: str) -> bool:
         """Whether a listed key made the signature. Waits green."""
+        accepted = self.keys is not None and self._verify(self.keys, question, host)
         if self.keys is None:
-            reason = "no key is listed, for the server has no --tcp-authorized-keys"
-        else:
-            try:
-                with self._checks:
-                    hub.in_thread(self.keys.check, question.nonce, question.signature)
-                metrics.TCP_AUTHENTICATIONS.inc("accepted")
+            self.log(f"legacy TCP: {host} is refused: no key is listed, for the server has no --tcp-authorized-keys")
+        metrics.TCP_AUTHENTICATIONS.inc("accepted" if accepted else "refused")
+        return accepted
+
+    def _verify(self, keys: Keys, question: CheckSignature, host: str) -> bool:
+        """`check` by these keys, unless too many signatures from this host were wrong."""
+        try:
+            with self._logins.attempt(host, DOOR) as attempt:
+                try:
+                    with self._checks:
+                        hub.in_thread(keys.check, question.nonce, question.signature)
+                except NotAllowed as error:
+                    attempt.failed(f"legacy TCP: {host} is refused: {error}")
+                    return False
                 return True
-            except NotAllowed as error:
-                reason = str(error)
-        metrics.TCP_AUTHENTICATIONS.inc("refused")
-        self.log(f"legacy TCP: {host} is refused: {reason}")
-        return False
+        except LimitExceeded:  # counted and logged there
+            return False

@@ -440,6 +440,23 @@ def test_auth() -> None:
     ]
 
 
+def test_who_signs_wrongly_too_often_pauses_even_if_the_next_one_is_right() -> None:
+    def answer(client: Any, *, right: bool) -> bytes:
+        assert client.command(b"AUTH") == b"0"
+        nonce = client.read(32)
+        client.send(padded(32) + nonce[:: -1 if right else 1])
+        return bytes(client.read(1))
+
+    with Running(keys=Keys(), login_attempts=2) as running:
+        for _ in range(2):
+            with running.connect() as client:
+                assert answer(client, right=False) == b"6"
+        with running.connect() as client:
+            assert answer(client, right=True) == b"6"
+    assert len([line for line in running.lines if "is refused" in line]) == 2
+    assert len([line for line in running.lines if "has to pause" in line and "127.0.0.1" in line]) == 1
+
+
 def test_auth_where_no_keys_are_known_is_refused(running: Running) -> None:
     with running.connect() as client:
         assert client.command(b"AUTH") == b"0"
