@@ -24,8 +24,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from imageserver_client.command import Login, add_server_options, ended, login_of, trust_of
-from imageserver_client.connection import TRUST, Trust, url_of
+from imageserver_client.command import Login, add_server_options, add_token_option, credentials_of, ended, trust_of
+from imageserver_client.connection import TRUST, Token, Trust, url_of
 from imageserver_client.errors import Refused, SourceError, Unreachable
 from imageserver_client.relay import Room, delays
 from imageserver_client.report import describe
@@ -39,10 +39,15 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def wait_for_snap(
-    server: str, room: str = "", login: Login | None = None, timeout: float | None = None, trust: Trust = TRUST
+    server: str,
+    room: str = "",
+    login: Login | Token | None = None,
+    timeout: float | None = None,
+    trust: Trust = TRUST,
+    camera: str = "",
 ) -> bool:
     """Wait until somebody in the room says `snap`; False when `timeout` seconds pass before. Refused, Unreachable."""
-    with Room(server, room, login, trust) as relay:
+    with Room(server, room, login, trust, camera) as relay:
         return any(text.strip().lower() == "snap" for text in relay.texts(timeout))
 
 
@@ -92,9 +97,10 @@ def capture(
     settle: float = SETTLE,
     model: str | None = None,
     room: str = "",
-    login: Login | None = None,
+    login: Login | Token | None = None,
     folder: Path = Path(),
     trust: Trust = TRUST,
+    camera: str = "",
 ) -> dict[str, Any]:
     """Take a picture, save it as `opencv_frame_0.png` in `folder`, put it on the server.
 
@@ -104,9 +110,10 @@ def capture(
         source, settle: see `take`.
         model: the model to ask; None: the server's default.
         room: the room that hears of it; "": the common one.
-        login: name and password, for a server that asks.
+        login: name and password, or a token, for a server that asks.
         folder: where the picture is saved.
         trust: whom to believe over HTTPS.
+        camera: the camera's name, which the answer carries; "": none.
 
     Returns:
         The server's answer: `{"id": …, "prediction": {…}, "received": …}`.
@@ -118,18 +125,18 @@ def capture(
     """
     picture = take(source, settle)
     (folder / PICTURE).write_bytes(picture)
-    return Rest(server, login, trust).put_snippet(identity, picture, model, room)
+    return Rest(server, login, trust).put_snippet(identity, picture, model, room, camera)
 
 
 def run(options: argparse.Namespace) -> int:
     """Until Ctrl-C, or `--count` pictures: wait, take, put, print; reconnect whenever the connection is lost. Wrong."""
-    login, trust = login_of(options), trust_of(options)
+    login, trust = credentials_of(options), trust_of(options)
     url = url_of(options.server, trust)
     left = options.count
     pauses = delays()
     while left is None or left > 0:
         try:
-            with Room(options.server, options.room, login, trust) as relay:
+            with Room(options.server, options.room, login, trust, options.name) as relay:
                 print(f"Waiting for snap at {url}.", flush=True)
                 pauses = delays()
                 for text in relay.texts():
@@ -145,7 +152,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def shoot(options: argparse.Namespace, login: Login | None, trust: Trust) -> None:
+def shoot(options: argparse.Namespace, login: Login | Token | None, trust: Trust) -> None:
     """One picture; what goes wrong is printed, and the next snap is another chance."""
     source = int(options.source) if options.source.isdigit() else options.source
     try:
@@ -159,6 +166,7 @@ def shoot(options: argparse.Namespace, login: Login | None, trust: Trust) -> Non
             login=login,
             folder=options.folder,
             trust=trust,
+            camera=options.name,
         )
     except (CameraError, Refused, Unreachable) as error:
         print(error, file=sys.stderr, flush=True)
@@ -171,7 +179,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         prog="capture.py", description="Waits for snap, takes a picture, and puts it on the server."
     )
     add_server_options(parser)
+    add_token_option(parser)
     parser.add_argument("--id", type=int, metavar="N", default=1, help="this device's number (default 1)")
+    parser.add_argument(
+        "--name", metavar="NAME", default="", help="the camera's name, which answers carry (default: none)"
+    )
     parser.add_argument(
         "--source", metavar="SOURCE", default="0", help="number of the camera, or a picture or video file (default 0)"
     )

@@ -21,8 +21,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from imageserver_client.command import Login, add_server_options, ended, login_of, trust_of
-from imageserver_client.connection import TRUST, Trust
+from imageserver_client.command import Login, add_server_options, add_token_option, credentials_of, ended, trust_of
+from imageserver_client.connection import TRUST, Token, Trust
 from imageserver_client.relay import Room, announcement
 from imageserver_client.report import describe
 
@@ -32,7 +32,7 @@ WAIT = 10.0
 def snap(
     server: str,
     room: str = "",
-    login: Login | None = None,
+    login: Login | Token | None = None,
     *,
     pictures: int = 1,
     wait: float = WAIT,
@@ -44,7 +44,7 @@ def snap(
     Args:
         server: `host:port` or a URL.
         room: the room of the devices; "": the common one.
-        login: name and password, for a server that asks.
+        login: name and password, or a token, for a server that asks.
         pictures: how many announcements to wait for.
         wait: seconds to wait for them.
         trust: whom to believe over HTTPS.
@@ -75,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="snap.py", description="Asks capture devices for a picture, shows what was found."
     )
     add_server_options(parser)
+    add_token_option(parser)
     parser.add_argument("--room", metavar="ROOM", default="", help="room of the devices (default: the common one)")
     parser.add_argument("--pictures", type=int, metavar="N", default=1, help="pictures to wait for (default 1)")
     parser.add_argument(
@@ -86,10 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Do what the options say; returns the exit code. ClientError."""
+    login = credentials_of(options)
     found = snap(
         options.server,
         options.room,
-        login_of(options),
+        login,
         pictures=options.pictures,
         wait=options.wait,
         trust=trust_of(options),
@@ -97,7 +99,8 @@ def run(options: argparse.Namespace) -> int:
     )
     if len(found) < options.pictures:
         came = f"{len(found)} of {options.pictures} pictures came within {options.wait:g} s"
-        print(f"{came}: is a capture device connected?", file=sys.stderr)
+        allowed = "" if login is None else ", and has your user the role viewer, which commanding it takes"
+        print(f"{came}: is a capture device connected{allowed}?", file=sys.stderr)
         return 1
     return 0
 

@@ -9,10 +9,11 @@ import os
 import sys
 from collections.abc import Callable
 
-from imageserver_client.connection import Trust
-from imageserver_client.errors import ClientError
+from imageserver_client.connection import Token, Trust
+from imageserver_client.errors import ClientError, Wrong
 
 PASSWORD_VARIABLE = "CAMERA_PASSWORD"
+TOKEN_VARIABLE = "CAMERA_TOKEN"
 Login = tuple[str, str]
 
 
@@ -28,6 +29,16 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         help=f"password; other people of this machine can see it here, but not in {PASSWORD_VARIABLE} or at the prompt",
     )
     add_trust_options(parser)
+
+
+def add_token_option(parser: argparse.ArgumentParser) -> None:
+    """What may be shown in place of a name and password."""
+    parser.add_argument(
+        "--token",
+        metavar="TEXT",
+        help=f"token to show in place of a name and password; other people of this machine can see it here, "
+        f"but not in {TOKEN_VARIABLE}",
+    )
 
 
 def add_trust_options(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +78,18 @@ def login_of(options: argparse.Namespace) -> Login | None:
     if password is None:
         password = getpass.getpass(f"Password of {options.user}: ") if sys.stdin.isatty() else ""
     return options.user, password
+
+
+def credentials_of(options: argparse.Namespace) -> Login | Token | None:
+    """As `login_of`, for programs with --token: that, or the environment's, where there is no --user. Wrong."""
+    if options.token is not None and options.user is not None:
+        raise Wrong("A token stands for its user: give --token or --user, not both.")
+    text = options.token if options.token is not None else os.environ.get(TOKEN_VARIABLE)
+    if not text or options.user is not None:
+        return login_of(options)
+    if not (text.isascii() and text.isprintable() and " " not in text):
+        raise Wrong("A token is one word, as userdb.py printed it: what was given is none.")
+    return Token(text)
 
 
 def positive(text: str) -> float:

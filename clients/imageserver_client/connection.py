@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from imageserver_client.errors import Unreachable, Wrong
+from imageserver_client.errors import Refused, Unreachable, Wrong, login_wanted, login_wrong
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,29 @@ def sentence_in(body: bytes | None) -> str | None:
         return None
 
 
-def basic_credentials(login: tuple[str, str]) -> dict[str, str]:
-    """Name and password as a header of HTTP."""
+@dataclass(frozen=True)
+class Token:
+    """What is shown in place of a name and password."""
+
+    text: str
+
+
+def credentials(login: tuple[str, str] | Token | None) -> dict[str, str]:
+    """A name and password, or a token, as a header of HTTP; none for nobody."""
+    if login is None:
+        return {}
+    if isinstance(login, Token):
+        return {"Authorization": f"Bearer {login.text}"}
     return {"Authorization": "Basic " + base64.b64encode(":".join(login).encode()).decode()}
+
+
+def not_let_in(login: tuple[str, str] | Token | None, status: int = 0) -> Refused:
+    """Why a server says 401; `status` as in Refused."""
+    if login is None:
+        return login_wanted()
+    if isinstance(login, Token):
+        return Refused("The server does not take the token: it is wrong, has expired, or was revoked.", status)
+    return login_wrong(login[0], status)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import random
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import websocket
 
-from imageserver_client.connection import TRUST, Trust, basic_credentials, sentence_in, unreachable, url_of
-from imageserver_client.errors import Lost, Unreachable, login_wanted, login_wrong
+from imageserver_client.connection import TRUST, Token, Trust, credentials, not_let_in, sentence_in, unreachable, url_of
+from imageserver_client.errors import Lost, Unreachable
 
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 OPEN_WITHIN = 10.0
@@ -24,24 +25,34 @@ class Room:
     Args:
         server: `host:port` or a URL.
         room: the room to be in; "": the common one.
-        login: name and password, for a server that asks.
+        login: name and password, or a token, for a server that asks.
         trust: whom to believe over HTTPS.
+        camera: the name of the camera that stands here; "": none.
 
     Raises:
         Refused: the server wants a login, or another one.
         Unreachable: there is no such server.
     """
 
-    def __init__(self, server: str, room: str = "", login: tuple[str, str] | None = None, trust: Trust = TRUST) -> None:
+    def __init__(
+        self,
+        server: str,
+        room: str = "",
+        login: tuple[str, str] | Token | None = None,
+        trust: Trust = TRUST,
+        camera: str = "",
+    ) -> None:
         url = url_of(server, trust)
-        address = "ws" + url.removeprefix("http") + "/ws" + (f"/{room}" if room else "")
-        headers = {} if login is None else basic_credentials(login)
+        address = "ws" + url.removeprefix("http") + "/ws" + (f"/{urllib.parse.quote(room, safe='')}" if room else "")
+        if camera:
+            address += "?" + urllib.parse.urlencode({"name": camera})
+        headers = credentials(login)
         tls = trust.websocket_options()
         try:
             self._ws = websocket.create_connection(address, timeout=OPEN_WITHIN, header=headers, sslopt=tls)
         except websocket.WebSocketBadStatusException as error:
             if error.status_code == 401:
-                raise (login_wanted() if login is None else login_wrong(login[0])) from None
+                raise not_let_in(login) from None
             if (said := sentence_in(error.resp_body)) is not None:
                 raise Unreachable(f"The server does not open {address}: {said}.") from None
             raise unreachable(url, error) from None

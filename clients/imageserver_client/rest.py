@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from imageserver_client.connection import TRUST, Trust, basic_credentials, sentence_in, unreachable, url_of
-from imageserver_client.errors import Refused, Unreachable, Wrong, login_wanted, login_wrong
+from imageserver_client.connection import TRUST, Token, Trust, credentials, not_let_in, sentence_in, unreachable, url_of
+from imageserver_client.errors import Refused, Unreachable, Wrong
 
 OPERATIONS = ("about", "classify", "status", "train", "cancel")
 RUNNING = ("preparing", "training", "evaluating")
@@ -29,17 +29,17 @@ class Rest:
 
     Args:
         server: `host`, `host:port` or a URL.
-        login: name and password; None: show none.
+        login: name and password, or a token; None: show none.
         trust: whom to believe over HTTPS.
         port: the port where the address names none; None: that of the scheme.
     """
 
     def __init__(
-        self, server: str, login: tuple[str, str] | None, trust: Trust = TRUST, port: int | None = None
+        self, server: str, login: tuple[str, str] | Token | None, trust: Trust = TRUST, port: int | None = None
     ) -> None:
         self.url = url_of(server, trust, port)
-        self._user = None if login is None else login[0]
-        self._headers = {"Accept": "application/json", **(basic_credentials(login) if login is not None else {})}
+        self._login = login
+        self._headers = {"Accept": "application/json", **credentials(login)}
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust.context())
         )
@@ -90,9 +90,12 @@ class Rest:
                 raise
             return self._json("GET", path)  # an older server takes no POST here; one that cannot train says so again
 
-    def put_snippet(self, identity: int, picture: bytes, model: str | None = None, room: str = "") -> dict[str, Any]:
+    def put_snippet(
+        self, identity: int, picture: bytes, model: str | None = None, room: str = "", camera: str = ""
+    ) -> dict[str, Any]:
         """Put the newest picture of a capture device; `room` hears of it. The server's answer. Refused, Unreachable."""
-        options = urllib.parse.urlencode({name: value for name, value in (("model", model), ("room", room)) if value})
+        given = (("model", model), ("room", room), ("name", camera))
+        options = urllib.parse.urlencode({name: value for name, value in given if value})
         return self._json("PUT", f"/snippets/{identity}/?{options}", picture, "application/octet-stream")
 
     def follow(self, network: str) -> Iterator[dict[str, Any]]:
@@ -126,7 +129,7 @@ class Rest:
             with error:
                 said = sentence_in(error.read(10_000))
             if error.code == 401:
-                raise (login_wanted() if self._user is None else login_wrong(self._user, 401)) from None
+                raise not_let_in(self._login, 401) from None
             if said is None and self.url.startswith("http:") and error.code == 400:
                 raise unreachable(self.url, http.client.HTTPException(f"it says {error.code}")) from None
             raise Refused(said or f"{error.code} {error.reason}", error.code) from None
