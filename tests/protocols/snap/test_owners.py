@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 import websocket
 from requests.auth import _basic_auth_str
-from tests.running import PATIENCE, Server, picture
+from tests.running import PATIENCE, ROOT, Server, picture
 
 from imageserver.accounts.database import UserDB
 
@@ -31,13 +35,18 @@ USERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    data = tmp_path_factory.mktemp("data")
-    users = UserDB(data / "users.db")
+def users(tmp_path_factory: pytest.TempPathFactory) -> UserDB:
+    made = UserDB(tmp_path_factory.mktemp("data") / "users.db")
     for name, (roles, only) in USERS.items():
-        users.add(name, "secret", roles, only=only)
+        made.add(name, "secret", roles, only=only)
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(users: UserDB) -> Iterator[Server]:
+    assert users.path is not None
     options = ("--snippet-history", "5", "--picture-rate", "0", "--look-rate", "0", "--relay-rate", "50")
-    with Server("-a", *options, data=data) as running:
+    with Server("-a", *options, data=users.path.parent) as running:
         yield running.ready()
 
 
@@ -258,3 +267,52 @@ def test_who_sends_too_fast_is_read_more_slowly_and_loses_nothing(server: Server
         assert fast.recv() == "at once"
     figures = ask(server, "boss", "GET", "/metrics").text
     assert 'imageserver_limits_hit_total{limit="relay-rate"}' in figures
+
+
+def test_pages_of_other_origins_are_turned_away_before_the_upgrade(server: Server) -> None:
+    header = ["Authorization: " + _basic_auth_str("eye", "secret")]
+    address = f"ws://127.0.0.1:{server.port}/ws"
+    for options in (
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"host": "evil.example"},
+        {"origin": f"http://evil.example:{server.port}", "host": f"evil.example:{server.port}"},
+    ):
+        with pytest.raises(websocket.WebSocketBadStatusException) as turned_away:
+            websocket.create_connection(address, timeout=PATIENCE, header=header, **options)
+        assert turned_away.value.status_code == 403
+
+
+def test_both_programs_with_tokens_and_the_name_of_a_camera(server: Server, users: UserDB, tmp_path: Path) -> None:
+    source = tmp_path / "source.jpg"
+    source.write_bytes(picture(66))
+
+    def command(name: str, *words: str) -> list[str]:
+        return [sys.executable, str(ROOT / "clients" / name), "-s", server.url, *words]
+
+    secrets = {name: users.add_token(name)[1] for name in ("kit", "kiteye")}
+    device = command("capture.py", "--source", str(source), "--count", "1", "--id", "90", "--name", "hall")
+    environment = {**os.environ, "CAMERA_TOKEN": secrets["kit"]}
+    capture = subprocess.Popen(device, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert capture.stdout is not None
+        assert capture.stdout.readline() == f"Waiting for snap at {server.url}.\n"
+        for words, said in (
+            (["--token", secrets["kit"], "--wait", "0.5"], "has your user the role viewer"),
+            (["--token", "ist_abc_wrong"], "The server does not take the token: it is wrong, has expired, or was"),
+            (["--token", secrets["kit"], "-u", "kit"], "give --token or --user, not both"),
+        ):
+            refused = subprocess.run(
+                command("snap.py", *words), capture_output=True, text=True, timeout=PATIENCE, check=False
+            )
+            assert refused.returncode in (1, 2) and said in refused.stderr, refused
+        snap = command("snap.py", "--token", secrets["kiteye"], "--wait", str(PATIENCE))
+        snapped = subprocess.run(snap, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        assert snapped.stdout.startswith("Picture 90: 66 "), snapped
+        assert capture.wait(PATIENCE) == 0
+    finally:
+        capture.kill()
+        capture.wait()
+        assert capture.stdout is not None
+        capture.stdout.close()
+    assert ask(server, "eye", "GET", "/snippets/90/").json()["camera"] == "hall"
