@@ -30,7 +30,7 @@ bootstrap.provide_package()
 import psutil
 from tests.running import Server, until
 
-from imageserver.config.transports import RELAY_QUEUE_BYTES
+from imageserver.protocols.snap.relay import QUEUE_BYTES
 
 SECONDS = 2.0
 SEND_TIMEOUT = 3.0
@@ -151,7 +151,7 @@ def measure(server: Server, size: int, options: argparse.Namespace) -> list[str]
     print(f"{size:>8,} {took:>12.2f} s {rate:>10,.0f} {statistics.median(dropped):>11.1f} s {memory:>22}", flush=True)
     if size <= 1000 and took > SECONDS:
         missed.append(f"{size} bytes: delivered in {took:.2f} s, {SECONDS:g} is the mark")
-    if most - before > options.deaf * RELAY_QUEUE_BYTES + 32 * 2**20:
+    if most - before > options.deaf * QUEUE_BYTES + 32 * 2**20:
         missed.append(f"{size} bytes: memory grew by {(most - before) / 1e6:.0f} MB")
     return missed
 
