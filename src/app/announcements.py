@@ -56,18 +56,23 @@ def not_held(settings: Settings, jail: Jail) -> list[str]:
 
 
 def _announce_who_may_come_in(settings: Settings, users: UserDB, *, open_to_network: bool) -> None:
-    if settings.auth:
-        if not users.any():
-            command = f"python3 src/userdb.py add NAME --users {settings.users}"
-            LOG.warning("nobody can log in yet: add a user with  %s", command)
-        return
-    if open_to_network:
+    if open_to_network and not settings.auth:
         LOG.warning("anybody who reaches this address may send frames; -a asks for a user and password")
+    command = f"python3 src/userdb.py add NAME --users {settings.users}"
     try:
         if users.any():
-            LOG.info(
-                "there are users, so REST asks for one; "
-                "cameras, sessions, snippets, /ws and /metrics do so with -a alone"
+            if not settings.auth:
+                LOG.info(
+                    "there are users, so REST, and whatever deletes or is an admin's, asks for one; "
+                    "cameras, sessions, snippets, /ws and /metrics do so with -a alone"
+                )
+        elif settings.auth:
+            LOG.warning("nobody can log in yet: add a user with  %s", command)
+        elif users.closed():
+            LOG.warning(
+                "there were users and now is none, so REST lets nobody in: add one with  %s, or remove %s",
+                command,
+                settings.users,
             )
     except SettingError as error:
-        LOG.warning("%s", error)  # nobody needs it yet
+        LOG.warning("%s", error)  # who asks for users is told 503; all other doors are open

@@ -65,6 +65,7 @@ def test_sessions_are_asked_with_auth(asked: tuple[Server, bool]) -> None:
 def test_the_start_says_so(asked: tuple[Server, bool]) -> None:
     server, auth = asked
     sentence = (
-        "there are users, so REST asks for one; cameras, sessions, snippets, /ws and /metrics do so with -a alone"
+        "there are users, so REST, and whatever deletes or is an admin's, asks for one; "
+        "cameras, sessions, snippets, /ws and /metrics do so with -a alone"
     )
     assert bool(server.find(sentence)) is not auth
