@@ -40,9 +40,12 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 class Talk:
     """A connection of Socket.IO over a WebSocket; `refusal` is what the server said where it did not let it in."""
 
-    def __init__(self, server: Server, generation: int, auth: dict[str, str] | None, **more: Any) -> None:
+    def __init__(
+        self, server: Server, generation: int, auth: dict[str, str] | None, *, name: str = "", **more: Any
+    ) -> None:
         self.generation, self._number, self.refusal = generation, 0, ""
-        query = {"EIO": str(generation), "transport": "websocket", **((auth or {}) if generation == 3 else {})}
+        query = {"EIO": str(generation), "transport": "websocket", **({"name": name} if name else {})}
+        query |= (auth or {}) if generation == 3 else {}
         url = f"ws://127.0.0.1:{server.port}/socket.io/?{urllib.parse.urlencode(query)}"
         self._ws = websocket.create_connection(url, timeout=PATIENCE, **{"suppress_origin": True, **more})
         assert self._next().startswith("0{")
