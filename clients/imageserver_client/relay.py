@@ -74,15 +74,16 @@ class Room:
         while end is None or time.monotonic() < end:
             self._ws.settimeout(PING_EVERY if end is None else max(0.01, min(PING_EVERY, end - time.monotonic())))
             try:
-                text = self._ws.recv()
+                kind, data = self._ws.recv_data()
             except websocket.WebSocketTimeoutException:
                 self._ws.ping()  # a connection that died in silence shows itself so
                 continue
             except (OSError, websocket.WebSocketException) as error:
                 raise Lost(f"The connection to the server is lost ({error}).") from None
-            if not text:
-                raise Lost("The server closed the connection.")
-            yield text if isinstance(text, str) else text.decode(errors="replace")
+            if kind == websocket.ABNF.OPCODE_CLOSE:
+                reason = data[2:].decode(errors="replace").rstrip(".")
+                raise Lost(f"The server closed the connection{f' ({reason})' if reason else ''}.")
+            yield data.decode(errors="replace")
 
 
 def announcement(text: str) -> dict[str, Any] | None:

@@ -173,7 +173,7 @@ def doors(
         log=LOG.warning,
     )
     socket_protocols(settings, models, checks, socketio)
-    relay = Relay(settings)
+    relay = Relay(settings, checks.live)
     jobs = trainings(settings, models.engine.check, models.jails, log=LOG.info)
     kept = pictures(settings)
     snap = Snap(models.streams, kept, relay, settings.model, list_rows=settings.list_rows, log=LOG.warning)

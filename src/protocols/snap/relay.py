@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imageserver import limits, metrics
+from imageserver.accounts.live import LiveLogins
 from imageserver.errors import Refused
 from imageserver.limits import Limits
 from imageserver.protocols.snap import rights
@@ -54,9 +55,15 @@ class RelayRoom:
 
 
 class Relay:
-    """The rooms of `/ws` and `/ws/<room>`, and who is in them."""
+    """The rooms of `/ws` and `/ws/<room>`, and who is in them.
 
-    def __init__(self, bounds: Limits) -> None:
+    Args:
+        bounds: those that concern connections, and `relay_rate`.
+        live: ends those whose login holds no longer.
+    """
+
+    def __init__(self, bounds: Limits, live: LiveLogins) -> None:
+        self._live = live
         self._limits = replace(bounds, max_message_bytes=MESSAGE_BYTES, max_outgoing_bytes=QUEUE_BYTES)
         self._rooms: dict[str, RelayRoom] = {}
         self._gauge = metrics.CONNECTIONS.child("relay")
@@ -134,6 +141,7 @@ class Relay:
         room = self._rooms.setdefault(name, RelayRoom())
         room.add(ws, member)
         self._gauge.value += 1
+        login = None if member.user is None else self._live.add(member.user, member.end)
         rate = TextRate(self._limits.relay_rate)
         try:
             while (message := ws.receive()) is not None:
@@ -145,6 +153,8 @@ class Relay:
                     self._put_off(ws, late, unread)
         finally:
             self._gauge.value -= 1
+            if login is not None:
+                login.close()
             member.forget()
             room.remove(ws)
             if not room.members and self._rooms.get(name) is room:

@@ -15,9 +15,9 @@ import pytest
 import requests
 import websocket
 from requests.auth import _basic_auth_str
-from tests.running import PATIENCE, ROOT, Server, picture
+from tests.running import PATIENCE, ROOT, Server, picture, until
 
-from imageserver.accounts.database import UserDB
+from imageserver.accounts.database import User, UserDB
 
 LONG = "Ж中🙂é" * 32
 """128 characters of several scripts."""
@@ -213,8 +213,12 @@ def test_a_camera_commands_nobody_and_stays(server: Server, text: str) -> None:
 
 
 def refused(server: Server) -> float:
+    return figure(server, "imageserver_snaps_refused_total ")
+
+
+def figure(server: Server, name: str) -> float:
     lines = ask(server, "boss", "GET", "/metrics").text.splitlines()
-    return float(next(line.split()[1] for line in lines if line.startswith("imageserver_snaps_refused_total ")))
+    return float(next(line.split()[1] for line in lines if line.startswith(name)))
 
 
 def test_rooms_of_one_bound_are_its_cameras(server: Server) -> None:
@@ -316,3 +320,33 @@ def test_both_programs_with_tokens_and_the_name_of_a_camera(server: Server, user
         assert capture.stdout is not None
         capture.stdout.close()
     assert ask(server, "eye", "GET", "/snippets/90/").json()["camera"] == "hall"
+
+
+def test_a_login_that_ends_closes_its_connections_read_or_not(server: Server, users: UserDB) -> None:
+    for name in ("gone", "changed", "stays"):
+        users.add(name, "secret")
+    token, secret = users.add_token("stays", days=1)
+    bearer = [f"Authorization: Bearer {secret}"]
+    with joined(server, ("gone", "/end"), ("changed", "/end"), ("stays", "/end"), ("gone", "/end")) as clients:
+        gone, changed, stays, deaf = clients
+        by_token = websocket.create_connection(f"ws://127.0.0.1:{server.port}/ws/end", timeout=PATIENCE, header=bearer)
+        before = connections(server)
+        users.remove("gone")
+        users.set(User("changed", frozenset({"viewer"})))
+        users.revoke(token.identity)
+        for ws in (gone, changed, by_token):
+            opcode, payload = ws.recv_data()
+            assert (opcode, payload[:2]) == (websocket.ABNF.OPCODE_CLOSE, (1008).to_bytes(2, "big"))
+            assert payload[2:].decode().startswith("this login no longer holds")
+            ws.shutdown()
+        until(lambda: connections(server) == before - 4, "the one that does not read to be cut off")
+        stays.send("still here")
+        changed_again = [("changed", "/end")]
+        with joined(server, *changed_again) as (viewer,):
+            viewer.send("snap")
+            assert stays.recv() == "snap", "with its new role"
+        deaf.shutdown()
+
+
+def connections(server: Server) -> float:
+    return figure(server, 'imageserver_connections{transport="relay"}')
