@@ -81,7 +81,12 @@ _MODEL = "/<model:name>"
 _V2 = ("/v2/models/<model:name>", "/v2/models/<model:name>/versions/<version>")
 _NUMBER = "/snippets/<number:identity>/"
 _STREAM = "/streams/<key:stream>"
+_USER = "/users/<key:user>"
+_OWN = "one's own; `admin`: anybody's"
 _ROOMS = ("/ws", "/ws/<string(maxlength=64):room>")
+
+_change: dict[str, Any] = {"changes": True, "rate": "change_rate"}
+"""What doors have in common through which users, tokens and logins are changed."""
 
 
 def _http(methods: str, paths: str | Iterable[str], login: Login, *roles: str, **more: Any) -> list[Door]:
@@ -135,6 +140,17 @@ DOORS: tuple[Door, ...] = (
     *_http("GET", ("/streams/", f"{_STREAM}.json"), Login.AUTH, VIEWER, rate="look_rate"),
     *_http("POST", _STREAM, Login.USERS, ADMIN, changes=True, rate="change_rate", body="max_json_bytes"),
     *_http("DELETE", _STREAM, Login.USERS, ADMIN, changes=True, rate="change_rate"),
+    # Users, tokens, and logins of pages.
+    *_http("GET", "/users/", Login.ALWAYS, ADMIN, rate="look_rate"),
+    *_http("PUT", _USER, Login.ALWAYS, ADMIN, **_change, body="max_json_bytes"),
+    *_http("DELETE", _USER, Login.ALWAYS, ADMIN, **_change),
+    *_http("GET", "/tokens/", Login.ALWAYS, rate="look_rate", note=_OWN),
+    *_http("POST", "/tokens/", Login.ALWAYS, **_change, body="max_json_bytes", note="no token makes tokens; " + _OWN),
+    *_http("DELETE", "/tokens/<key:token>", Login.ALWAYS, **_change, note=_OWN),
+    *_http("POST", "/login", Login.NEVER, **_change, body="max_json_bytes", note="the login itself"),
+    *_http("POST", "/logout", Login.ALWAYS, **_change),
+    *_http("GET", "/sessions/", Login.ALWAYS, rate="look_rate", note=_OWN),
+    *_http("DELETE", "/sessions/<key:session>", Login.ALWAYS, **_change, note=_OWN),
     # Figures.
     *_http("GET", "/metrics", Login.AUTH, VIEWER, rate="look_rate"),
     # Socket.IO: its connection, and the events that clients send.

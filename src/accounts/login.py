@@ -227,6 +227,19 @@ class Logins:
             return self._in_thread(self.users.get, name)
         return None
 
+    def nobody(self) -> bool:
+        """Whether there is no user who could log in. UsersUnavailable."""
+        return not self._in_thread(self.users.any)
+
+    def hash(self, address: str, function: Callable[..., T], *args: object) -> T:
+        """Call what hashes a new password, in a thread, when it is this address's turn; raises what it does.
+
+        Raises:
+            LimitExceeded: Too many passwords wait to be hashed.
+        """
+        with self._hashing.turn(owner_of(address), lambda: True):
+            return hub.in_thread(function, *args)
+
     # ---- until connections remember their users themselves ------------------------------------------------------
 
     def login(self, connection: str, name: str, password: str, address: str) -> User | None:

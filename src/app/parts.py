@@ -28,6 +28,8 @@ from imageserver.protocols.camstream import CamStream
 from imageserver.protocols.events.clients import SocketClients
 from imageserver.protocols.events.router import Events
 from imageserver.protocols.http import app as rest
+from imageserver.protocols.http.accounts import Accounts, TokenViews, UserViews
+from imageserver.protocols.http.login import PageLogins
 from imageserver.protocols.http.streams import StreamViews
 from imageserver.protocols.http.training import trainings
 from imageserver.protocols.sessions import SessionProtocol
@@ -203,17 +205,18 @@ def networks(
     jobs: Trainings,
     not_ready: Callable[[], str | None],
 ) -> Application:
-    """REST, and what is left to it: streams. The arguments are those of `doors`; `jobs` are the trainings."""
-    seen = StreamViews(
-        models.overview,
-        most_hz=settings.hz,
-        list_rows=settings.list_rows,
-        max_json_bytes=settings.max_json_bytes,
-        audit=checks.audit,
+    """REST, streams, users, tokens, logins of pages. The arguments are those of `doors`; `jobs` are the trainings."""
+    bounds = {"list_rows": settings.list_rows, "max_json_bytes": settings.max_json_bytes}
+    accounts = Accounts(checks, **bounds, log=LOG.warning)
+    further = (
+        StreamViews(models.overview, most_hz=settings.hz, **bounds, audit=checks.audit),
+        UserViews(accounts),
+        TokenViews(accounts),
+        PageLogins(accounts, settings.page_time),
     )
     followers = settings.training_followers
     return rest.application(
-        models.streams, access, jobs, seen, not_ready=not_ready, log=LOG.warning, most_followers=followers
+        models.streams, access, jobs, *further, not_ready=not_ready, log=LOG.warning, most_followers=followers
     )
 
 

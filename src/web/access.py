@@ -11,16 +11,16 @@ from imageserver.accounts.rates import Rates
 from imageserver.errors import NotAllowed, Refused
 from imageserver.limits import Limits, hit
 from imageserver.transport.http.origins import Origins
+from imageserver.web import page_cookie
 from imageserver.web.requests import MAX_BODY, Request
 
-PAGE_COOKIES = ("__Host-imageserver_session", "imageserver_session")
-"""Names of the cookie of a page session: under TLS, where only the server itself can set it, and without."""
+NO_USERS = "there is no user yet: the first one is added at the machine itself, with userdb.py"
 
 _NOTHING = "this needs a user name and password (HTTP Basic) or a token (Bearer)"
 _WRONG = {
     CredentialKind.PASSWORD: "the user name or the password is wrong",
     CredentialKind.TOKEN: "the token is wrong, or holds no longer",
-    CredentialKind.PAGE: "you are signed out; sign in again",
+    CredentialKind.PAGE: "this login of a page has ended; log in again",
 }
 _ELSEWHERE = ("cross-site", "same-site")
 """What browsers say of pages of other origins."""
@@ -84,17 +84,26 @@ class Access:
         except NotAllowed as error:
             if not asked:
                 return None
-            raise Refused(401, str(error), WWW_Authenticate=credentials.CHALLENGE) from None
+            raise self._not_logged_in(request, door, str(error)) from None
         if user is not None:
             request.account.belongs_to(user.name)
         return user
 
     def _shown(self, request: Request) -> Credentials | None:
-        """What a request shows; cookies count where nothing else does, of pages that may use them. NotAllowed."""
+        """What a request shows; its cookie counts where nothing else is. NotAllowed."""
         if header := request.headers.get("Authorization", ""):
             return credentials.of_header(header)
-        cookie = next((value for name in PAGE_COOKIES if (value := request.cookies.get(name))), "")
-        return credentials.page(cookie) if cookie and self.origins.trusts(request.environ) else None
+        cookie = page_cookie.shown(request)
+        return credentials.page(cookie) if cookie else None
+
+    def _not_logged_in(self, request: Request, door: Door, sentence: str) -> Refused:
+        """What to say where a login is asked, and there was none or a wrong one. UsersUnavailable."""
+        if door.login is Login.ALWAYS and self._logins.nobody():
+            return Refused(403, NO_USERS)
+        if request.headers.get("Authorization") or not page_cookie.shown(request):
+            return Refused(401, sentence, WWW_Authenticate=credentials.CHALLENGE)
+        headers = {"WWW_Authenticate": page_cookie.LOGIN, "Set_Cookie": page_cookie.cleared(request)}
+        return Refused(401, sentence, **headers)
 
     def _measure(self, request: Request, door: Door) -> None:
         """Refuse a body that says itself that it is too large; what comes without a length is measured as it comes."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from imageserver import limits
 from imageserver.web import query
 from imageserver.web.requests import Request, Response
+
+encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+"""A row as JSON."""
 
 
 def asked(request: Request, most: int) -> int:

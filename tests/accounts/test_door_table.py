@@ -39,6 +39,10 @@ WHO = {
     # an admin's alone
     r"(GET|POST) /<model:name>/train|POST /<model:name>/train/cancel": ADMIN,
     r"DELETE /snippets/<number:identity>/|(POST|DELETE) /streams/<key:stream>": ADMIN,
+    r"GET /users/|(PUT|DELETE) /users/<key:user>": ADMIN,
+    # one's own, and an admin's are all
+    r"(GET|POST) /tokens/|DELETE /tokens/<key:token>|GET /sessions/|DELETE /sessions/<key:session>": ANYBODY,
+    r"POST /(login|logout)": ANYBODY,
     # doors that each message or event asks at once more, or the login itself
     r"GET /ws(/<.*:room>)?|(GET|POST) /socket.io/|authenticate": ANYBODY,
     # legacy TCP knows keys, and no users

@@ -36,8 +36,6 @@ class Visitor:
         user: of which name; "" for nobody.
         secret: password or token; shown with the name, or alone where there is none.
         roles: what counts; None for whom no server lets in.
-        bound: to another camera than those of the others.
-        owner: whose token it is.
     """
 
     name: str
@@ -45,7 +43,6 @@ class Visitor:
     secret: str = ""
     roles: frozenset[str] | None = None
     bound: bool = False
-    owner: str = ""
 
     @property
     def headers(self) -> Headers:
@@ -96,13 +93,25 @@ def asked(door: Door, mode: str) -> bool:
 
 def expected(door: Door, mode: str, visitor: Visitor) -> int:
     """The status of a refusal, or 0 where whatever else is answered will do."""
+    if door.path == "/login":
+        return expected_login(mode, visitor)
     if door.login is Login.NEVER:
         return 0
     if not visitor.counts(mode):
-        return 401 if asked(door, mode) else 0
+        refusal = 403 if door.login is Login.ALWAYS and mode == "no users" else 401
+        return refusal if asked(door, mode) else 0
     assert visitor.roles is not None
     has_role = not door.roles or "admin" in visitor.roles or bool(door.roles & visitor.roles)
     return 0 if has_role else 403
+
+
+def expected_login(mode: str, visitor: Visitor) -> int:
+    """The same for the login of a page, which takes passwords only."""
+    if not visitor.secret:
+        return 0  # and then the lack of a body is told
+    if visitor.roles is None:
+        return 403 if mode == "no users" else 401
+    return 403 if visitor.secret.startswith("ist_") else 0
 
 
 def settle(folder: Path) -> list[Visitor]:
@@ -113,20 +122,19 @@ def settle(folder: Path) -> list[Visitor]:
         name = roles[0] if len(roles) == 1 else "all"
         users.add(name, name, roles)
         found.append(Visitor(name, name, name, frozenset(roles)))
-        found.append(Visitor(f"token of {name}", "", users.add_token(name)[1], frozenset(roles), owner=name))
+        found.append(Visitor(f"token of {name}", "", users.add_token(name)[1], frozenset(roles)))
     users.add("bound", "bound", ("camera", "viewer"), only=("kitchen",))
     found.append(Visitor("bound", "bound", "bound", frozenset({"camera", "viewer"}), bound=True))
     users.add("forgetful", "forgotten", ROLES)  # whose hash stays cheap, since it is never renewed by a right login
     found.append(Visitor("wrong password", "forgetful", "wrong"))
     found.append(Visitor("token as password", "all", users.add_token("all")[1], frozenset(ROLES)))
     found.append(Visitor("token of another", "all", users.add_token("viewer")[1]))
-    secret = users.add_token("all", ("viewer",))[1]
-    found.append(Visitor("token with one role", "", secret, frozenset({"viewer"}), owner="all"))
+    found.append(Visitor("token with one role", "", users.add_token("all", ("viewer",))[1], frozenset({"viewer"})))
     revoked, secret = users.add_token("all")
     users.revoke(revoked.identity)
-    found.append(Visitor("revoked token", "", secret, owner="all"))
+    found.append(Visitor("revoked token", "", secret))
     long_ago = UserDB(folder / "users.db", CHEAP, clock=lambda: 0.0)
-    found.append(Visitor("expired token", "", long_ago.add_token("all", days=1)[1], owner="all"))
+    found.append(Visitor("expired token", "", long_ago.add_token("all", days=1)[1]))
     return found
 
 

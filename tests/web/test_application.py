@@ -84,7 +84,7 @@ def who(request: Request) -> Response:
         (Login.AUTH, 200, 200, 401),
         (Login.USERS, 200, 401, 401),
         (Login.PROGRAMS, 200, 401, 401),
-        (Login.ALWAYS, 401, 401, 401),
+        (Login.ALWAYS, 403, 401, 401),  # who is nobody yet is told how to become somebody
     ],
 )
 def test_who_is_asked_to_log_in(login: Login, nobody: int, users: int, required: int) -> None:

@@ -3,7 +3,7 @@
     @operation("GET", "/<model:name>/about", tag="Networks", answers={200: "Text", 404: "Error"})
     def about(self, request, name): ...
 
-The docstring's first sentence becomes the summary, the rest the description. Schemas: schemas.py.
+The docstring's first sentence becomes the summary, the rest the description. Schemas: schemas/.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any, Literal, TypeVar
 
 from imageserver.accounts import doors
 from imageserver.accounts.doors import Door, Login
-from imageserver.protocols.http import schemas
+from imageserver.protocols.http.schemas import tables as schemas
+from imageserver.web import page_cookie
 from imageserver.web.application import Route
 
 VERSION = "1.0.0"
@@ -25,6 +26,7 @@ VERSION = "1.0.0"
 Models = Literal["all", "pictures", "trainable"]
 View = TypeVar("View", bound=Callable[..., Any])
 
+_COOKIE = "What /login gives to pages; over TLS its name begins with __Host-."
 _VARIABLE = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
@@ -39,7 +41,7 @@ class Operation:
     summary: str
     description: str
     answers: dict[int, str | None]
-    """Schema (or media, see schemas.py) by status code; None: no body worth describing."""
+    """Schema (or media, see schemas/) by status code; None: no body worth describing."""
     body: str = ""
     query: tuple[str, ...] = ()
     models: Models = "all"
@@ -115,6 +117,7 @@ def document(
             "securitySchemes": {
                 "basic": {"type": "http", "scheme": "basic"},
                 "bearer": {"type": "http", "scheme": "bearer", "description": "A token, as userdb.py makes them."},
+                "cookie": {"type": "apiKey", "in": "cookie", "name": page_cookie.NAME, "description": _COOKIE},
             },
         },
     }
@@ -148,7 +151,8 @@ def _operation(each: Operation, path: str, models: Sequence[str], most: int) -> 
         described["requestBody"] = {"required": True, "content": schemas.BODIES[each.body]}
     answers: dict[int, str | None] = {}
     if door.login is not Login.NEVER:
-        described["security"] = [{"basic": []}, {"bearer": []}, {}]  # only where there are users
+        optional: list[dict[str, Any]] = [] if door.login is Login.ALWAYS else [{}]  # only where there are users
+        described["security"] = [{"basic": []}, {"bearer": []}, {"cookie": []}, *optional]
         answers |= {401: "Error", 429: "Error", 503: "Error"} | ({403: "Error"} if door.roles else {})
     if each.body:
         answers |= dict.fromkeys((400, 413, 415), "Error")

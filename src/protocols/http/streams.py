@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from typing import Any
 
@@ -19,8 +18,6 @@ from imageserver.web.requests import Request, Response, answer
 _TAG = "Streams"
 _LAST = 2**53
 """No stream's number is higher."""
-
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class StreamViews:
@@ -57,7 +54,7 @@ class StreamViews:
                 continue
             if len(rows) == (wanted or self._list_rows):
                 return lists.page(lists.array(rows), f"/streams/?after={last}&limit={len(rows)}", wanted)
-            rows.append(_encode(self._described(one)))
+            rows.append(lists.encode(self._described(one)))
             last = one.number
         return lists.page(lists.array(rows), "", wanted)
 
@@ -84,7 +81,7 @@ class StreamViews:
             configure(one, options, self._most_hz)
         except UnknownModel as error:
             raise Refused(400, str(error)) from None
-        self._note(AuditEvent.CONFIGURATION, request, one, _encode(options))
+        self._note(AuditEvent.CONFIGURATION, request, one, lists.encode(options))
         return answer(self._described(one))
 
     @operation("DELETE", "/streams/<key:stream>", tag=_TAG, answers={200: "Disconnected", 409: "Error"})
@@ -142,4 +139,4 @@ class StreamViews:
 
 
 def _sees(user: User | None, one: Incoming) -> bool:
-    return user is None or not user.only or one.name in user.only
+    return user is None or user.sees(one.name)

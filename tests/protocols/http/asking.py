@@ -29,7 +29,8 @@ class Asking:
     def __init__(self, *, required: bool = False, **limits: Any) -> None:
         self.limits = Limits(**limits)
         self.log: list[str] = []
-        self.users = UserDB(None, CHEAP)
+        self.now = 1_800_000_000.0
+        self.users = UserDB(None, CHEAP, self.limits, clock=lambda: self.now)
         self.logins = Logins(self.users, self.limits, required=required, log=self.log.append)
 
     def serve(self, *parts: object) -> Asking:
@@ -37,7 +38,7 @@ class Asking:
         streams.engine.models = {}
         access = Access(self.logins, self.limits)
         options: dict[str, Any] = {"not_ready": lambda: None, "log": self.log.append, "most_followers": 1}
-        self.client = Client(app.application(streams, access, trainings, *parts, **options))
+        self.client = Client(app.application(streams, access, trainings, *parts, **options), use_cookies=False)
         return self
 
     def add(self, name: str, *roles: str, **more: Any) -> None:

@@ -78,13 +78,9 @@ class World(Asking):
         return session
 
     def bind(self, user: str, *cameras: str) -> None:
-        check: Any = self.logins.check
-
-        def bound(*credentials: Any, **more: Any) -> Any:
-            found = check(*credentials, **more)
-            return replace(found, only=cameras) if found and found.name == user else found
-
-        self.logins.check = bound  # type: ignore[method-assign]
+        found = self.users.get(user)
+        assert found is not None
+        self.users.set(replace(found, only=cameras))
 
 
 @pytest.mark.parametrize(
