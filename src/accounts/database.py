@@ -30,7 +30,7 @@ import argon2
 from imageserver.accounts.store import changes
 from imageserver.accounts.store.changes import Change, ChangeKind
 from imageserver.accounts.store.pages import LIVE_PAGE, PageSession, PageStore
-from imageserver.accounts.store.rows import USER_COLUMNS, user_of
+from imageserver.accounts.store.rows import USER_COLUMNS, columns, difference, find, in_words, user_of
 from imageserver.accounts.store.tokens import Token, TokenStore, is_token
 from imageserver.accounts.store.users import (
     MAX_NAME,
@@ -41,8 +41,6 @@ from imageserver.accounts.store.users import (
     checked,
     checked_password,
     encodable,
-    in_order,
-    missing,
     normal,
     taken,
 )
@@ -105,9 +103,10 @@ class UserDB(TokenStore, PageStore):
             self._hasher.verify(stored, password if fits else "")
         except argon2.exceptions.VerifyMismatchError:
             return None
-        except argon2.exceptions.InvalidHashError:
+        except (argon2.exceptions.InvalidHashError, argon2.exceptions.VerificationError) as error:
             raise UsersUnavailable(
-                f"the stored password of {name!r} is damaged: set it anew with  python3 src/userdb.py passwd"
+                f"the password of {name!r} cannot be checked ({error}): where what is stored is damaged, "
+                "set it anew with  python3 src/userdb.py passwd; where memory lacks, see --login-threads"
             ) from None
         if found is None or not fits:
             return None
@@ -148,21 +147,20 @@ class UserDB(TokenStore, PageStore):
                 connection.execute(
                     "INSERT INTO accounts (name, password, roles, model, hz, rotate, cameras) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (user.name, stored, *_columns(user)),
+                    (user.name, stored, *columns(user)),
                 )
             except sqlite3.IntegrityError:
                 raise taken(user.name) from None
-            self._record(connection, ChangeKind.USER_ADDED, user.name, by, _described(user))
+            self._record(connection, ChangeKind.USER_ADDED, user.name, by, in_words(user))
         return self.get(user.name) or user
 
     def passwd(self, name: str, password: str, by: str = "") -> None:
         """A new password for a user, whose page sessions end. SettingError when there is none of that name."""
         stored = self._hasher.hash(_new_password(password))
         with self._transaction() as connection:
-            found = normal(name)
-            if not _changed(connection, "UPDATE accounts SET password = ? WHERE name = ?", stored, found):
-                raise missing(name)
-            self._record(connection, ChangeKind.PASSWORD_CHANGED, found, by)
+            user = find(connection, name)
+            connection.execute("UPDATE accounts SET password = ? WHERE name = ?", (stored, user.name))
+            self._record(connection, ChangeKind.PASSWORD_CHANGED, user.name, by)
 
     def set(self, user: User, by: str = "") -> None:
         """Store everything of `user` but the password: `db.set(dataclasses.replace(db.get("alice"), hz=5.0))`.
@@ -172,17 +170,17 @@ class UserDB(TokenStore, PageStore):
         user = checked(user)
         statement = "UPDATE accounts SET roles = ?, model = ?, hz = ?, rotate = ?, cameras = ? WHERE name = ?"
         with self._transaction() as connection:
-            if not _changed(connection, statement, *_columns(user), user.name):
-                raise missing(user.name)
-            self._record(connection, ChangeKind.USER_CHANGED, user.name, by, _described(user))
+            before = find(connection, user.name)
+            connection.execute(statement, (*columns(user), before.name))
+            if changed := difference(before, user):
+                self._record(connection, ChangeKind.USER_CHANGED, before.name, by, changed)
 
     def remove(self, name: str, by: str = "") -> None:
         """Let that user in no more, nor their tokens and page sessions. SettingError when there is none."""
         with self._transaction() as connection:
-            found = normal(name)
-            if not _changed(connection, "DELETE FROM accounts WHERE name = ?", found):
-                raise missing(name)
-            self._record(connection, ChangeKind.USER_REMOVED, found, by)
+            user = find(connection, name)
+            connection.execute("DELETE FROM accounts WHERE name = ?", (user.name,))
+            self._record(connection, ChangeKind.USER_REMOVED, user.name, by)
 
     def revoke(self, identity: str, by: str = "") -> None:
         """End the token or page session of that id; a token's whole text will do. SettingError when there is none."""
@@ -297,25 +295,6 @@ def _new_password(password: str) -> str:
     if is_token(password):
         raise SettingError("this is a token, and cannot be a password as well")
     return checked_password(password)
-
-
-def _changed(connection: sqlite3.Connection, statement: str, *values: object) -> bool:
-    """Whether a statement changed a row; the last value is a user's name, which may be any text."""
-    return encodable(str(values[-1])) and connection.execute(statement, values).rowcount > 0
-
-
-def _columns(user: User) -> tuple[str, str | None, float | None, int, str]:
-    return " ".join(in_order(user.roles)), user.model, user.hz, user.rotate, "\n".join(user.only)
-
-
-def _described(user: User) -> str:
-    """What a user may, for `changes`."""
-    words = [f"roles {','.join(in_order(user.roles))}"]
-    words += [f"only {','.join(user.only)}"] if user.only else []
-    words += [f"model {user.model}"] if user.model else []
-    words += [f"hz {user.hz:g}"] if user.hz is not None else []
-    words += [f"rotate {user.rotate}"] if user.rotate else []
-    return ", ".join(words)
 
 
 def _unmatchable(hasher: argon2.PasswordHasher) -> str:

@@ -16,7 +16,7 @@ import pytest
 from imageserver.accounts import database
 from imageserver.accounts.database import ROLES, User, UserDB, Verifier
 from imageserver.accounts.store import users as users_module
-from imageserver.errors import SettingError
+from imageserver.errors import SettingError, UsersUnavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -205,15 +205,29 @@ def test_a_file_that_is_no_database(tmp_path):
         UserDB(path / "below" / "users.db", CHEAP).add("alice", "x")
 
 
-def test_a_damaged_hash_is_said_to_the_operator(tmp_path):
+@pytest.mark.parametrize("damaged", ["x", "", "$argon2id$", "$argon2id$v=19$m=8,t=1,p=1$c2FsdA$x", "\0", "x" * 100_000])
+def test_a_damaged_hash_is_said_to_the_operator(tmp_path, damaged):
     path = tmp_path / "users.db"
     users = UserDB(path, CHEAP)
     users.add("alice", "secret")
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE accounts SET password = 'x'")
+        connection.execute("UPDATE accounts SET password = ?", (damaged,))
     connection.close()
-    with pytest.raises(SettingError, match="the stored password of 'alice' is damaged"):
+    with pytest.raises(UsersUnavailable, match=r"the password of 'alice' cannot be checked \(.*set it anew"):
         users.check("alice", "secret")
+
+
+def test_without_memory_to_hash_nobody_is_refused(tmp_path):
+    """What libargon2 says then is no wrong password."""
+
+    class Poor(argon2.PasswordHasher):
+        def verify(self, hash, password):  # noqa: A002
+            raise argon2.exceptions.VerificationError("Memory allocation error")
+
+    UserDB(tmp_path / "users.db", CHEAP).add("alice", "secret")
+    for name in ("alice", "nobody"):
+        with pytest.raises(UsersUnavailable, match=r"\(Memory allocation error\): where .* see --login-threads"):
+            UserDB(tmp_path / "users.db", Poor()).check(name, "secret")
 
 
 def test_many_threads(users):

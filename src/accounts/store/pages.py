@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from imageserver.accounts.store import bearer
 from imageserver.accounts.store.file import Store
-from imageserver.accounts.store.rows import USER_COLUMNS, user_of
-from imageserver.accounts.store.users import User, encodable, normal
+from imageserver.accounts.store.rows import USER_COLUMNS, stored_name, user_of
+from imageserver.accounts.store.users import User
 from imageserver.errors import NotAllowed
 from imageserver.limits import hit
 
@@ -94,8 +94,7 @@ class PageStore(Store):
             "SELECT pages.id, pages.user, address, begun, seen FROM pages LEFT JOIN tokens ON tokens.id = token "  # noqa: S608
             f"WHERE {LIVE_PAGE} AND (? OR pages.user = ?) ORDER BY pages.user, begun, pages.id"
         )
-        name = normal(user or "")
-        values = (*self._live(self._clock()), user is None, name if encodable(name) else "")
+        values = (*self._live(self._clock()), user is None, stored_name(user or ""))
         with self._connection() as connection:
             return [PageSession(*row) for row in connection.execute(query, values)]
 

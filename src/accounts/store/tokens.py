@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from imageserver.accounts.store import bearer, changes
 from imageserver.accounts.store.changes import ChangeKind
 from imageserver.accounts.store.file import Store
-from imageserver.accounts.store.rows import USER_COLUMNS, user_of
-from imageserver.accounts.store.users import User, checked_roles, encodable, in_order, missing, normal
+from imageserver.accounts.store.rows import USER_COLUMNS, find, stored_name, user_of
+from imageserver.accounts.store.users import User, checked_roles, encodable, in_order, normal
 from imageserver.errors import LimitExceeded, SettingError
 
 MAX_TOKEN_NAME = 64
@@ -67,7 +67,7 @@ class TokenStore(Store):
         expires = None if days is None else now + _checked_days(days) * _DAY
         wanted = frozenset(roles)
         with self._transaction() as connection:
-            owner = _owner(connection, user)
+            owner = find(connection, user)
             token = Token("", owner.name, _checked_name(name), wanted or owner.roles, now, expires, None)
             checked_roles(token.roles, "a token's")
             if lacking := [role for role in in_order(token.roles) if not owner.has(role)]:
@@ -109,7 +109,7 @@ class TokenStore(Store):
 
     def tokens(self, user: str | None = None) -> Sequence[Token]:
         """The tokens of a user, or all of them, by user and age; those that have expired as well."""
-        whose, values = ("", ()) if user is None else ("WHERE user = ?", (_name(user),))
+        whose, values = ("", ()) if user is None else ("WHERE user = ?", (stored_name(user),))
         query = (
             f"SELECT id, user, name, roles, created, expires, used FROM tokens {whose} "  # noqa: S608 - constants
             "ORDER BY user, created, id"
@@ -130,20 +130,6 @@ class TokenStore(Store):
         connection.execute("DELETE FROM tokens WHERE user = ? AND expires <= ?", (user, now))
         if connection.execute(count, (user,)).fetchone()[0] >= most:
             raise LimitExceeded(f"{user!r} has {most} tokens, and more are not allowed: revoke one", "max_tokens")
-
-
-def _owner(connection: sqlite3.Connection, name: str) -> User:
-    query = f"SELECT {USER_COLUMNS} FROM accounts WHERE name = ?"  # noqa: S608 - constants
-    row = connection.execute(query, (_name(name),)).fetchone()
-    if row is None:
-        raise missing(name)
-    return user_of(row)
-
-
-def _name(text: str) -> str:
-    """A user's name as it is stored; "" for what cannot be one."""
-    name = normal(text)
-    return name if encodable(name) else ""
 
 
 def _checked_days(days: float) -> float:

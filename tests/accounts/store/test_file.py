@@ -271,6 +271,7 @@ class TestChanges:
         assert [change.number for change in found] == list(range(1, 8))
         assert {change.time for change in found} == {clock.now}
         assert found[0].detail == "roles camera,viewer, only kitchen,door"
+        assert found[5].detail == "only kitchen,door -> -"
         assert found[1].detail.startswith(f"{token.identity} 'front door', roles camera, until 2027-01-16")
         assert "hunter22" not in repr(found) and text.split("_")[2] not in repr(found)
         assert users.changes(5) == found[5:] and users.changes(2, most=2) == found[2:4]
