@@ -1,12 +1,7 @@
 """userdb: users in a file and in memory, what the command does, and what a right password may skip."""
 
 import dataclasses
-import json
-import os
-import pty
 import sqlite3
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -298,102 +293,6 @@ class TestVerifier:
             verifier.check(f"user{number}", "hunter22")
         assert [bool(verifier.recall(f"user{number}", "hunter22")) for number in range(6)] == [False] * 3 + [True] * 3
         assert "hunter22" not in repr(vars(verifier))
-
-
-def command(*arguments, typed="", folder=ROOT, **environment):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "src/userdb.py"), *arguments],
-        input=typed, cwd=folder, env={"PATH": os.environ["PATH"], **environment},
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-
-
-def test_the_command(tmp_path):
-    where = ("--data", str(tmp_path))
-    done = command("add", "alice", *where, "--roles", "camera,admin", typed="secret word\n")
-    assert (done.returncode, done.stdout) == (0, f"Added to {tmp_path}/users.db: alice camera,admin\n"), done.stderr
-    users = UserDB(tmp_path / "users.db")
-    assert users.check("alice", "secret word").roles == {"camera", "admin"}
-    assert command("set", "alice", *where, "--model", "lenet", "--hz", "5", "--rotate", "90").stdout == (
-        "alice camera,admin --model lenet --hz 5 --rotate 90\n"
-    )
-    assert json.loads(command("list", "--json", "--users", str(tmp_path / "users.db")).stdout) == [
-        {"name": "alice", "roles": ["camera", "admin"], "model": "lenet", "hz": 5.0, "rotate": 90, "only": []}
-    ]
-    assert command("passwd", "alice", IMAGESERVER_DATA=str(tmp_path), typed="changed").returncode == 0
-    assert users.check("alice", "changed")
-    assert command("set", "alice", *where, "--model", "", "--hz", "", "--rotate", "0").stdout == "alice camera,admin\n"
-    done = command("set", "alice", *where, "--model", "lennet")
-    assert (done.returncode, done.stdout) == (0, "alice camera,admin --model lennet\n")
-    assert (
-        done.stderr
-        == f"There is no model 'lennet' in {ROOT / 'models'}: until there is, the server's own default is used.\n"
-    )
-    assert command("remove", "alice", *where).returncode == 0
-    done = command("list", *where)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"No users in {tmp_path}/users.db.\n")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "typed", "sentence"),
-    [
-        (
-            ("add", "a:b"),
-            "x",
-            "'a:b' cannot be a user's name: it takes 1 to 128 visible characters, no colon, no space at either end",
-        ),
-        (
-            ("add", "bob"),
-            "",
-            "there is no password on standard input: run this in a terminal, or pipe the password into it",
-        ),
-        (("add", "alice"), "x", "there is a user 'alice' already: change it with passwd or set, or remove it first"),
-        (("passwd", "bob"), "x", "there is no user 'bob'; list shows them all"),
-        (("remove", "bob"), "", "there is no user 'bob'; list shows them all"),
-        (("set", "bob", "--hz", "1"), "", "there is no user 'bob'; list shows them all"),
-        (("set", "alice", "--hz", "fast"), "", "--hz is 'fast', but it takes a number from 0 (no cap) to 1000"),
-        (("set", "alice", "--roles", "boss"), "", "'boss' cannot be a user's roles: they are camera, viewer, admin"),
-    ],
-)
-def test_mistakes_with_the_command(tmp_path, arguments, typed, sentence):
-    UserDB(tmp_path / "users.db", CHEAP).add("alice", "x")
-    done = command(*arguments, "--data", str(tmp_path), typed=typed)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"userdb.py: {sentence}\n")
-
-
-def on_a_terminal(folder, *passwords):
-    """Run `add alice` on a terminal, typing a password at each prompt; its exit code and what the screen shows."""
-    ours, theirs = pty.openpty()
-    program = [sys.executable, str(ROOT / "src/userdb.py"), "add", "alice", "--data", str(folder)]
-    with subprocess.Popen(program, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
-        os.close(theirs)
-        screen = b""
-        for password in (*passwords, None):
-            while True:
-                try:
-                    piece = os.read(ours, 1000)
-                except OSError:  # the other end is closed: it ended
-                    piece = b""
-                screen += piece
-                if not piece or (password and screen.endswith(b": ")):
-                    break
-            if password:
-                screen += b"\n"
-                os.write(ours, password.encode() + b"\n")
-        os.close(ours)
-    return process.returncode, screen.decode()
-
-
-def test_on_a_terminal_the_password_is_asked_for_twice_and_not_shown(tmp_path):
-    code, screen = on_a_terminal(tmp_path, "geheimwort", "geheimwort")
-    assert code == 0 and "Password: " in screen and "Once more: " in screen and "geheim" not in screen
-    assert UserDB(tmp_path / "users.db").check("alice", "geheimwort")
-
-
-def test_on_a_terminal_two_different_passwords_change_nothing(tmp_path):
-    code, screen = on_a_terminal(tmp_path, "geheimwort", "gehemwort")
-    assert code == 2 and "the two passwords differ; nothing was changed" in screen
-    assert not (tmp_path / "users.db").exists()
 
 
 def test_the_command_and_the_server_agree_on_the_file():

@@ -36,6 +36,8 @@ class Visitor:
         user: of which name; "" for nobody.
         secret: password or token; shown with the name, or alone where there is none.
         roles: what counts; None for whom no server lets in.
+        bound: to another camera than those of the others.
+        owner: whose token it is.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Visitor:
     secret: str = ""
     roles: frozenset[str] | None = None
     bound: bool = False
+    owner: str = ""
 
     @property
     def headers(self) -> Headers:
@@ -122,19 +125,20 @@ def settle(folder: Path) -> list[Visitor]:
         name = roles[0] if len(roles) == 1 else "all"
         users.add(name, name, roles)
         found.append(Visitor(name, name, name, frozenset(roles)))
-        found.append(Visitor(f"token of {name}", "", users.add_token(name)[1], frozenset(roles)))
+        found.append(Visitor(f"token of {name}", "", users.add_token(name)[1], frozenset(roles), owner=name))
     users.add("bound", "bound", ("camera", "viewer"), only=("kitchen",))
     found.append(Visitor("bound", "bound", "bound", frozenset({"camera", "viewer"}), bound=True))
     users.add("forgetful", "forgotten", ROLES)  # whose hash stays cheap, since it is never renewed by a right login
     found.append(Visitor("wrong password", "forgetful", "wrong"))
     found.append(Visitor("token as password", "all", users.add_token("all")[1], frozenset(ROLES)))
     found.append(Visitor("token of another", "all", users.add_token("viewer")[1]))
-    found.append(Visitor("token with one role", "", users.add_token("all", ("viewer",))[1], frozenset({"viewer"})))
+    secret = users.add_token("all", ("viewer",))[1]
+    found.append(Visitor("token with one role", "", secret, frozenset({"viewer"}), owner="all"))
     revoked, secret = users.add_token("all")
     users.revoke(revoked.identity)
-    found.append(Visitor("revoked token", "", secret))
+    found.append(Visitor("revoked token", "", secret, owner="all"))
     long_ago = UserDB(folder / "users.db", CHEAP, clock=lambda: 0.0)
-    found.append(Visitor("expired token", "", long_ago.add_token("all", days=1)[1]))
+    found.append(Visitor("expired token", "", long_ago.add_token("all", days=1)[1], owner="all"))
     return found
 
 

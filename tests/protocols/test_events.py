@@ -327,6 +327,61 @@ def test_a_name_that_nobody_need_prove_gives_a_users_defaults_and_no_rights(late
     assert (stream.user, stream.model, stream.rotate, stream.camera) == ("upright", "slow", 90, "garden")
 
 
+@pytest.mark.parametrize("auth", [True, False])
+def test_a_login_that_no_longer_holds_ends_its_connections_and_no_others(later: Later, auth: bool) -> None:
+    made = world(auth=auth, key="sesame")
+    made.users.add("alice", "secret")
+    _token, text = made.users.add_token("alice")
+    made.connect("at connect", user="alice", password="secret")
+    made.connect("token", token=text)
+    made.connect("event")
+    made.login("event", "alice", "secret")
+    made.connect("former")
+    made.login("former", "alice", "secret")
+    made.login("former", "camera", "secret")
+    made.connect("lost")
+    made.login("lost", "alice", "secret")
+    made.login("lost", "alice", "wrong")
+    made.connect("key", key="sesame")
+    made.connect("other", user="camera", password="secret")
+    for sid in ("at connect", "token", "event", "former", "key", "other"):
+        assert made.begin(sid) == ""
+    made.logins.live.look()
+    assert made.sockets.disconnected == []
+    made.users.revoke(text)
+    made.logins.live.look()
+    assert made.sockets.disconnected == ["token"]
+    made.users.passwd("alice", "another")
+    made.logins.live.look()
+    assert sorted(made.sockets.disconnected) == ["at connect", "event", "token"]
+    assert len(made.sessions.open_sessions) == 3
+    assert set(made.sockets.disconnected).isdisjoint(made.streams.open_streams)
+    made.logins.live.look()
+    assert len(made.sockets.disconnected) == 3
+
+
+def test_a_user_who_is_removed_while_the_password_is_hashed_does_not_stay(
+    later: Later, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = world(auth=True)
+    made.connect("other", user="camera", password="secret")
+    made.logins.live.look()
+    check = made.users.check
+
+    def slow(name: str, password: str) -> Any:
+        found = check(name, password)
+        made.users.remove(name)
+        made.logins.live.look()
+        return found
+
+    monkeypatch.setattr(made.users, "check", slow)
+    made.connect("c")
+    assert made.login("c", "viewer", "secret") is False
+    assert made.connect("d", user="admin", password="secret") == ""
+    made.logins.live.look()
+    assert made.sockets.disconnected == ["c", "d"]
+
+
 def test_changes_have_a_rate_and_frames_have_none(later: Later) -> None:
     made = world(change_rate=3)
     made.connect("c")
@@ -347,7 +402,7 @@ def test_nothing_stays_of_clients_that_have_gone(later: Later) -> None:
         made.login(sid, "camera", "wrong")
         made.sockets.handlers["disconnect"](sid, "transport close")
         assert made.connect(sid, user="camera", password="wrong") != ""
-    assert made.clients._here == {}
+    assert (made.clients._here, made.logins.live._groups) == ({}, {})
     assert all(not allowed for allowed in made.events._allowed.values())
     assert (made.camstream._open, made.camstream._turned_away, later.timers) == ({}, {}, [])
     assert made.streams.open_streams == {}

@@ -22,6 +22,7 @@ from imageserver.accounts import cameras, credentials
 from imageserver.accounts.credentials import Credentials
 from imageserver.accounts.database import MAX_NAME, User
 from imageserver.accounts.doors import Door, Login
+from imageserver.accounts.live import LiveLogin
 from imageserver.accounts.login import Logins
 from imageserver.errors import LimitExceeded, NotAllowed, UsersUnavailable
 from imageserver.transport.socketio.server import SocketIOServer
@@ -48,6 +49,8 @@ class SocketClient:
     """Whose defaults its streams have: its user's; where nobody need prove their name, those of the user so named."""
     has_key: bool = False
     """Whether it has shown the server's key for sessions."""
+    login: LiveLogin | None = None
+    """Ends the connection when its user's login no longer holds."""
 
 
 class SocketClients:
@@ -129,7 +132,10 @@ class SocketClients:
 
     def forget(self, sid: str) -> SocketClient | None:
         """The client of this id has gone; None when it was not here."""
-        return self._here.pop(sid, None)
+        client = self._here.pop(sid, None)
+        if client is not None and client.login is not None:
+            client.login.close()
+        return client
 
     # ---- within -----------------------------------------------------------------------------------------------
 
@@ -163,10 +169,13 @@ class SocketClients:
         if not self.is_here(client):
             return  # it went while its password was hashed
         before = client.user
-        client.user, client.known, client.name = user, known, claimed or client.sid
-        client.camera = client.said_camera
+        if client.login is not None:
+            client.login.close()
+        client.user, client.known, client.login = user, known, None
+        client.name, client.camera = claimed or client.sid, client.said_camera
         if user is not None:
             client.name, client.camera = user.name, cameras.of_user(user.only, client.said_camera)
+            client.login = self._logins.live.add(user, lambda _why: self._server.disconnect(client.sid, close=True))
             self._server.logged_in(client.sid)
             self._server.account(client.sid).belongs_to(user.name)
         self.changed(client, before)

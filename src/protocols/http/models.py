@@ -48,7 +48,7 @@ class RequestedModels:
     def ask(
         self, request: Request, name: str, data: bytearray, content: str, *, protocol: str, picture_status: int
     ) -> wire.Result:
-        """What the model found in a body.
+        """What the model found in a body; with the name of the camera, where one was said.
 
         Args:
             request: Whose user says how pictures are turned.
@@ -59,14 +59,14 @@ class RequestedModels:
             picture_status: The status code for a picture that cannot be used.
 
         Raises:
-            Refused: The body, the picture or the model is at fault.
+            Refused: The body, the picture, the model or the name of the camera is at fault.
             ImageServerError: As `Streams.ask` says.
         """
+        camera, account = request.camera, request.account
         rotate = request.user.rotate if request.user else 0
-        account = request.account
         result = self._streams.ask(name, data, protocol=protocol, content=content, rotate=rotate, account=account)
         if "error" not in result:
-            return result
+            return result | {"camera": camera} if camera else result
         if result["reason"] == "busy":
             raise Refused(503, result["error"], Retry_After="5")
         if result["reason"] != "model":

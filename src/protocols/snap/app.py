@@ -87,12 +87,12 @@ class Snap:
         rights.check_room(request.user, room)
         sender = rights.sender(request.user, request.camera, identity)
         self._streams.engine.check(model)
+        if request.user is not None:  # here as well, before it costs anything
+            sender.check(self._keeper.find(identity))
         body = requests.body(request, min(requests.MAX_BODY, self._streams.max_frame_bytes), PROTOCOL)
         picture = self._picture(request, body)
         kind = image_header.read(picture).kind
         self._keeper.check(len(picture))
-        if request.user is not None:  # also before the model runs, so that a refused one costs nothing
-            sender.check(self._keeper.find(identity))
         received = datetime.now(UTC).isoformat(timespec="milliseconds")
         prediction = self._predict(request, model, picture)
         self._keeper.put(identity, kind, picture, received, prediction, sender)

@@ -145,7 +145,7 @@ class Keeper:
         """As `_in_turn`, for records. Refused: 507 when they cannot be read, as when the disk was full at the start."""
         try:
             return self._in_turn(function, *args)
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             self._failed(error)
             raise _no_room() from error
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from imageserver.errors import SettingError
+from imageserver.errors import Refused, SettingError
 from imageserver.protocols.snap import schema
+from imageserver.protocols.snap.keeper import Keeper
 from imageserver.protocols.snap.store import Repaired, SnapStore
 
 TABLES = """
@@ -115,12 +116,15 @@ def test_a_takeover_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyte
 def test_without_room_for_the_copy_the_server_starts_and_takes_over_later(small_disk: Path) -> None:
     path = older(small_disk, rows=6, prediction="x" * 60_000)
     (small_disk / "alive.db").unlink(missing_ok=True)
-    ballast = small_disk / "ballast"
+    ballast, lines = small_disk / "ballast", list[str]()
     ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free - 600 * 1024))
     with closing(store(small_disk)) as pictures:
         for _ in range(2):
             with pytest.raises(OSError, match=r"no room for snippets\.db\.before-2, a copy of \d+ bytes"):
                 pictures.newest()
+        with pytest.raises(Refused) as refused:
+            Keeper(pictures, lines.append).find(1)
+        assert (refused.value.status, len(lines)) == (507, 1)
         assert not list(path.parent.glob("*before*"))
         with closing(sqlite3.connect(path)) as database:
             assert database.execute("PRAGMA user_version").fetchone() == (1,)

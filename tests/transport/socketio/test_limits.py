@@ -309,12 +309,37 @@ def test_origins(serve: Serve, origin: str | None, allowed: bool) -> None:
         assert any(repr(headers["Origin"]) in line and "--cors-origin" in line for line in served.state()["log"])
 
 
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "http://evil.example"}, {"User-Agent": "Mozilla/5.0"}, {"Cookie": "a=b"}], ids=str
+)
+def test_a_page_whose_name_was_made_to_lead_here_gets_no_session(
+    serve: Serve, transport: str, headers: dict[str, str]
+) -> None:
+    served = serve(origins=["http://friend.example"])
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+    upgrade["Sec-WebSocket-Key"] = "dGhlIHNhbXBsZSBub25jZQ=="
+    sent = (upgrade if transport == "websocket" else {}) | headers | {"Host": "evil.example"}
+    answer = served.http.get(served.url(PATH, EIO=4, transport=transport), headers=sent)
+    assert (answer.status_code, answer.json()["code"]) == (403, 4)
+    assert "'evil.example'" in answer.json()["message"]
+    assert any("--server-name" in line for line in served.state()["log"])
+
+
+def test_programs_may_name_any_host(serve: Serve) -> None:
+    answer = serve().http.get(serve().url(PATH, EIO=4, transport="polling"), headers={"Host": "any.example"})
+    assert answer.status_code == 200
+
+
 def test_preflight(serve: Serve) -> None:
     served = serve(origins=["http://friend.example"])
     asked = {"Origin": "http://friend.example", "Access-Control-Request-Headers": "content-type"}
+    asked["Access-Control-Request-Private-Network"] = "true"
     answer = served.http.options(served.url(PATH, EIO=4, transport="polling"), headers=asked)
     assert answer.headers["access-control-allow-headers"] == "content-type"
     assert "POST" in answer.headers["access-control-allow-methods"]
+    assert answer.headers["access-control-allow-private-network"] == "true"
+    assert answer.headers["access-control-max-age"] == "600"
 
 
 def test_plain_websocket(serve: Serve) -> None:
