@@ -57,7 +57,8 @@ class Link(Generic[Message]):
         client = self._client = socketio.Client(
             reconnection=False,
             handle_sigint=False,
-            websocket_extra_options={"sslopt": self._trust.websocket_options()},
+            # An Origin is for browsers, which a server asks for a name that it knows.
+            websocket_extra_options={"sslopt": self._trust.websocket_options(), "suppress_origin": True},
         )
         messages = self._messages = queue.Queue()  # what an earlier connection still says goes to the earlier queue
         for event, read in events.items():

@@ -49,7 +49,13 @@ class Room:
         headers = credentials(login)
         tls = trust.websocket_options()
         try:
-            self._ws = websocket.create_connection(address, timeout=OPEN_WITHIN, header=headers, sslopt=tls)
+            self._ws = websocket.create_connection(
+                address,
+                timeout=OPEN_WITHIN,
+                header=headers,
+                sslopt=tls,
+                suppress_origin=True,  # which is for browsers: a server asks them for a name that it knows
+            )
         except websocket.WebSocketBadStatusException as error:
             if error.status_code == 401:
                 raise not_let_in(login) from None

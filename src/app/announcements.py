@@ -31,6 +31,10 @@ def announce(
     if legacy_tcp:
         tcp_host, tcp_port = legacy_tcp.address
         LOG.info("legacy TCP listening on %s:%d", addresses.for_url(tcp_host), tcp_port)
+    if settings.trusted_proxy and not settings.server_name:
+        LOG.info("browsers that come through a proxy are refused by any name that is not this machine's: --server-name")
+    if "*" in settings.cors_origin:
+        LOG.warning("pages of every site may use this server, by the browser of anybody who reaches it: --cors-origin")
     for warning in warnings:
         LOG.warning("%s", warning)
     if not addresses.is_loopback(host):

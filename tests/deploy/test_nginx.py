@@ -82,7 +82,8 @@ class Nginx:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     data = tmp_path_factory.mktemp("data")
-    with Server("-a", "--user", ":".join(AUTH), "--trusted-proxy", "127.0.0.1", data=data) as running:
+    behind = ("--trusted-proxy", "127.0.0.1", "--server-name", "cameras.example.org")
+    with Server("-a", "--user", ":".join(AUTH), *behind, data=data) as running:
         yield running.ready()
 
 
@@ -192,6 +193,17 @@ def test_a_web_page_of_the_same_origin_is_let_in(nginx: Nginx) -> None:
             timeout=PATIENCE,
         )
         assert answer.status_code == status, answer.text
+
+
+def test_browsers_ask_for_the_name_that_the_proxy_has(nginx: Nginx) -> None:
+    for name, status in (("cameras.example.org", 200), ("evil.example", 403)):
+        headers = {"Host": name, "User-Agent": "Mozilla/5.0", "X-Forwarded-Host": "cameras.example.org"}
+        page = {"Origin": f"http://{name}"}
+        for path in ("/health/live", "/socket.io/?EIO=4&transport=polling"):
+            found = requests.get(nginx.url("http") + path, headers=headers | page, timeout=PATIENCE)
+            assert found.status_code == status, found.text
+    program = requests.get(nginx.url("http") + "/health/live", headers={"Host": "any.example"}, timeout=PATIENCE)
+    assert program.status_code == 200
 
 
 def test_the_log_names_who_is_behind_nginx_and_not_who_they_claim_to_be(nginx: Nginx, server: Server) -> None:
