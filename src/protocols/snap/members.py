@@ -9,6 +9,7 @@ from imageserver import limits
 from imageserver.accounts.database import User
 from imageserver.protocols.snap import rights
 from imageserver.transport import hub
+from imageserver.transport.budget import Account
 from imageserver.transport.websocket.connection import WebSocket
 from imageserver.transport.websocket.frames import CloseCode
 
@@ -61,11 +62,12 @@ class Member:
         send_timeout: seconds for which it may leave texts unread.
         user: who logged in; None: nobody.
         camera: the name that it said, "" for none: then it counts under its user's.
+        account: to which is charged what of it waits in the server.
     """
 
-    def __init__(self, ws: WebSocket, send_timeout: float, user: User | None = None, camera: str = "") -> None:
+    def __init__(self, ws: WebSocket, send_timeout: float, user: User | None, camera: str, account: Account) -> None:
         self._ws, self._send_timeout = ws, send_timeout
-        self.user = user
+        self.user, self.account = user, account
         self.camera = camera or (user.name if user else "")
         self.commands = rights.watches(user)
         """Whether it may tell devices to take a picture."""
@@ -111,5 +113,5 @@ class Member:
         if looks > 1:
             self._watch(looks - 1)
             return
-        limits.hit("ws_send_timeout")
+        limits.hit("ws_send_timeout", self.account.owner)
         self._ws.abort()

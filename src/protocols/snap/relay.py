@@ -75,8 +75,8 @@ class Relay:
         ws = accept(request.environ, self._limits)
         if ws is None:
             raise Refused(426, "this address speaks WebSocket", Upgrade="websocket", Sec_WebSocket_Version="13")
-        member = Member(ws, self._limits.ws_send_timeout, user, camera)
-        return functools.partial(self._serve, ws, room, member, account.charge("messages"))
+        member = Member(ws, self._limits.ws_send_timeout, user, camera, account)
+        return functools.partial(self._serve, ws, room, member)
 
     def announce(self, room: str, text: str, owner: str, camera: str) -> None:
         """Send the news of a picture to everybody in `room` who may have it.
@@ -134,7 +134,6 @@ class Relay:
         ws: WebSocket,
         name: str,
         member: Member,
-        unread: Charge,
         _environ: WSGIEnvironment,
         _start_response: StartResponse,
     ) -> Iterable[bytes]:
@@ -143,6 +142,7 @@ class Relay:
         self._gauge.value += 1
         login = None if member.user is None else self._live.add(member.user, member.end)
         rate = TextRate(self._limits.relay_rate)
+        unread = member.account.charge("messages")
         try:
             while (message := ws.receive()) is not None:
                 if isinstance(message, bytes):
@@ -150,7 +150,8 @@ class Relay:
                     continue
                 self._relay(room, message, member)
                 if late := rate.take():
-                    self._put_off(ws, late, unread)
+                    limits.hit("relay_rate", member.account.owner)
+                    _put_off(ws, late, unread)
         finally:
             self._gauge.value -= 1
             if login is not None:
@@ -162,14 +163,14 @@ class Relay:
             ws.ended()
         return []
 
-    def _put_off(self, ws: WebSocket, seconds: float, unread: Charge) -> None:
-        """Read on later: what the client has sent meanwhile stays where it was read into, and in the kernel."""
-        limits.hit("relay_rate")
-        if not unread.set(CHUNK_BYTES):
-            ws.close(CloseCode.TRY_AGAIN_LATER, FULL)
-            return
-        hub.sleep(seconds)
-        unread.set(0)
+
+def _put_off(ws: WebSocket, seconds: float, unread: Charge) -> None:
+    """Read on later: what the client has sent meanwhile stays where it was read into, and in the kernel."""
+    if not unread.set(CHUNK_BYTES):
+        ws.close(CloseCode.TRY_AGAIN_LATER, FULL)
+        return
+    hub.sleep(seconds)
+    unread.set(0)
 
 
 def application(relay: Relay, access: Access, *, log: Callable[[str], None]) -> Application:
