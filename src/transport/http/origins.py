@@ -31,6 +31,8 @@ _PORTS = {"http": ":80", "https": ":443"}
 _NAME = re.compile(r"[0-9a-z_-]+(?:\.[0-9a-z_-]+)*")
 _PORT = re.compile(r":[0-9]*$")
 _ASKED_HEADERS = re.compile(r"[0-9A-Za-z-]+(?:, ?[0-9A-Za-z-]+){0,49}")
+_FETCH = ("SITE", "MODE", "DEST", "USER", "STORAGE_ACCESS")
+_MARKS = ("HTTP_ORIGIN", "HTTP_COOKIE", "HTTP_ACCEPT_LANGUAGE", *(f"HTTP_SEC_FETCH_{which}" for which in _FETCH))
 _FRAMES = frozenset({"iframe", "frame", "embed", "object", "fencedframe"})
 
 
@@ -39,9 +41,7 @@ def looks_like_browser(environ: WSGIEnvironment) -> bool:
 
     Accept-Language, since in Firefox a script may say another User-Agent; no script can leave it out.
     """
-    if "Mozilla/" in environ.get("HTTP_USER_AGENT", "") or "HTTP_ORIGIN" in environ or "HTTP_COOKIE" in environ:
-        return True
-    return "HTTP_ACCEPT_LANGUAGE" in environ or any(name.startswith("HTTP_SEC_FETCH_") for name in environ)
+    return "Mozilla/" in environ.get("HTTP_USER_AGENT", "") or not environ.keys().isdisjoint(_MARKS)
 
 
 def is_preflight(environ: WSGIEnvironment) -> bool:
