@@ -10,9 +10,10 @@ from imageserver.accounts.login import Logins
 from imageserver.accounts.rates import Rates
 from imageserver.errors import NotAllowed, Refused
 from imageserver.limits import Limits, hit
+from imageserver.transport import hub
 from imageserver.transport.http.origins import Origins
 from imageserver.web import page_cookie
-from imageserver.web.requests import MAX_BODY, Request
+from imageserver.web.requests import MAX_BODY, Request, Response
 
 NO_USERS = "there is no user yet: the first one is added at the machine itself, with userdb.py"
 
@@ -61,6 +62,16 @@ class Access:
             sentence = f"too many such requests in a minute; try again in {wait:.0f} seconds"
             raise Refused(429, sentence, Retry_After=str(int(wait) + 1))
         self._measure(request, door)
+
+    def watch(self, request: Request, response: Response) -> None:
+        """Cut off an answer that is sent little by little once the login it is for holds no longer.
+
+        Whoever takes it slowly, or follows what happens, would else have it for as long as they like.
+        """
+        connection = request.environ.get("transport.connection")  # under another WSGI server than ours there is none
+        if request.user is not None and connection is not None:
+            login = self._logins.live.add(request.user, lambda _why: hub.shut(connection.sock))
+            response.call_on_close(login.close)
 
     def _check_page(self, request: Request, door: Door) -> None:
         """Refuse what no page of another origin may ask of this door, although it may ask others. Refused: 403."""

@@ -94,6 +94,8 @@ class Application:
             (route, door), variables = self._router.match(request.path, request.method)
             self._access.admit(request, door)
             response: WSGIApplication = route.view(request, **variables)
+            if isinstance(response, Response) and not response.is_sequence:
+                self._access.watch(request, response)
             return response
         except Interrupted as interrupted:
             raise interrupted.cause from None

@@ -135,6 +135,8 @@ class Result(TypedDict):
     score: NotRequired[float]
     labels: NotRequired[list[Label]]
     boxes: NotRequired[list[Box]]
+    camera: NotRequired[str]
+    """The name that the request said, where it said one: not of the worker's."""
     answer: NotRequired[AnswerLocation]
     body: NotRequired[bytes]
 

@@ -66,7 +66,9 @@ class RequestedModels:
         rotate = request.user.rotate if request.user else 0
         result = self._streams.ask(name, data, protocol=protocol, content=content, rotate=rotate, account=account)
         if "error" not in result:
-            return result | {"camera": camera} if camera else result
+            if camera:
+                result["camera"] = camera
+            return result
         if result["reason"] == "busy":
             raise Refused(503, result["error"], Retry_After="5")
         if result["reason"] != "model":
