@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 MOST = 10_000
 """Changes that are kept; the oldest give way."""
+_LONGEST = 2000
+"""Characters of a detail; names of cameras may be longer, all together."""
 
 
 class ChangeKind(enum.StrEnum):
@@ -43,7 +45,7 @@ class Change(NamedTuple):
 def record(connection: sqlite3.Connection, when: float, kind: ChangeKind, user: str, by: str, detail: str = "") -> None:
     """Write a change, in the transaction of the caller. sqlite3.Error."""
     written = connection.execute(
-        "INSERT INTO changes (time, kind, user, by, detail) VALUES (?, ?, ?, ?, ?)", (when, kind, user, by, detail)
+        "INSERT INTO changes (time, kind, user, by, detail) VALUES (?, ?, ?, ?, ?)", (when, kind, user, by, detail[:_LONGEST])
     )
     assert written.lastrowid is not None
     connection.execute("DELETE FROM changes WHERE number <= ?", (written.lastrowid - MOST,))

@@ -289,6 +289,11 @@ class TestChanges:
                 failing()
         assert len(users.changes(0)) == 1
 
+    def test_they_are_bounded(self, make: Callable[..., UserDB]) -> None:
+        users = make()
+        users.set(dataclasses.replace(users.get("alice"), only=tuple(f"{number:064}" for number in range(256))))
+        assert len(users.changes(1)[0].detail) == 2000
+
     def test_the_oldest_give_way(self, make: Callable[..., UserDB], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(changes, "MOST", 5)
         users = make()
