@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Who may come in: import it (`UserDB`), or type `python3 src/userdb.py add|passwd|remove|list|set NAME …`.
+"""Who may come in: import it (`UserDB`), or type `python3 src/userdb.py --help`.
 
 Thin: the database is accounts/database.py, the command accounts/cli.py.
 """

@@ -211,10 +211,7 @@ class UserDB(TokenStore, PageStore):
             accounts = f"SELECT name, stamp FROM accounts WHERE name {among}"  # noqa: S608 - constants, as below
             stamps = dict(connection.execute(accounts, (names,)).fetchall())
             tokens = f"SELECT 'token ' || id FROM tokens WHERE id {among} AND (expires IS NULL OR expires > ?)"  # noqa: S608
-            pages = (
-                "SELECT 'page ' || pages.id FROM pages LEFT JOIN tokens ON tokens.id = token "  # noqa: S608
-                f"WHERE pages.id {among} AND {LIVE_PAGE}"
-            )
+            pages = f"SELECT 'page ' || id FROM pages WHERE id {among} AND {LIVE_PAGE}"  # noqa: S608
             live = {row[0] for row in connection.execute(tokens, (ids, now))}
             live.update(row[0] for row in connection.execute(pages, (ids, *self._live(now))))
         return [

@@ -45,7 +45,8 @@ class Change(NamedTuple):
 def record(connection: sqlite3.Connection, when: float, kind: ChangeKind, user: str, by: str, detail: str = "") -> None:
     """Write a change, in the transaction of the caller. sqlite3.Error."""
     written = connection.execute(
-        "INSERT INTO changes (time, kind, user, by, detail) VALUES (?, ?, ?, ?, ?)", (when, kind, user, by, detail[:_LONGEST])
+        "INSERT INTO changes (time, kind, user, by, detail) VALUES (?, ?, ?, ?, ?)",
+        (when, kind, user, by, detail[:_LONGEST]),
     )
     assert written.lastrowid is not None
     connection.execute("DELETE FROM changes WHERE number <= ?", (written.lastrowid - MOST,))

@@ -16,8 +16,8 @@ from imageserver.limits import hit
 _MARKED_EVERY = 60.0
 """Seconds between two writes of when a page session was last used, unless it ends earlier than that."""
 
-LIVE_PAGE = "begun > ? AND seen > ? AND (token IS NULL OR tokens.expires IS NULL OR tokens.expires > ?)"
-"""Which of `pages LEFT JOIN tokens ON tokens.id = token` have not ended; the values are those of `_live`."""
+LIVE_PAGE = "begun > ? AND seen > ?"
+"""Which pages have not ended; the values are those of `_live`."""
 
 
 @dataclass(frozen=True)
@@ -39,30 +39,29 @@ class PageStore(Store):
     def open_page(self, user: User, address: str) -> str:
         """Begin a page session; returns the value of its cookie, which is to be had here only.
 
-        It has the roles of what `user` has shown, and ends with it: with the token, or with the password. Above
-        `max_pages` of one user the one that was not used for longest ends.
+        It ends with the password that was shown. Above `max_pages` of one user the one that was not used for longest
+        ends.
 
         Args:
-            user: As `check` or `check_token` gave it.
+            user: As `check` gave it.
             address: The client's.
 
         Raises:
-            NotAllowed: They have shown neither password nor token, or it counts no more.
+            NotAllowed: They have shown no password (a token begins no page session, which would outlive it), or it
+                counts no more.
         """
-        kind, _, identity = user.credential.partition(" ")
-        if kind not in ("password", "token"):
-            raise NotAllowed("a page session begins with a password or a token")
+        if user.credential != "password":
+            raise NotAllowed("a page session begins with a password")
         now = self._clock()
         text, secret = bearer.made(bearer.PAGE)
         with self._transaction() as connection:
             self._forget_ended(connection, now)
             begun = connection.execute(
-                "INSERT INTO pages SELECT ?1, ?2, name, ?3, ?4, ?5, ?5 FROM accounts WHERE name = ?6 AND stamp = ?7 "
-                "AND (?3 IS NULL OR EXISTS (SELECT 1 FROM tokens WHERE id = ?3 AND user = ?6))",
-                (secret.identity, secret.digest, identity or None, address[:64], now, user.name, user.stamp),
+                "INSERT INTO pages SELECT ?1, ?2, name, ?3, ?4, ?4 FROM accounts WHERE name = ?5 AND stamp = ?6",
+                (secret.identity, secret.digest, address[:64], now, user.name, user.stamp),
             ).rowcount
             if not begun:
-                raise NotAllowed("the password or token was changed at this moment; log in again")
+                raise NotAllowed("the password was changed at this moment; log in again")
             self._bound(connection, user.name)
         return text
 
@@ -74,36 +73,32 @@ class PageStore(Store):
         now = self._clock()
         with self._connection() as connection:
             row = connection.execute(
-                f"SELECT pages.digest, tokens.roles, seen, {USER_COLUMNS} "  # noqa: S608 - no text of a client's in it
-                "FROM pages JOIN accounts ON accounts.name = pages.user LEFT JOIN tokens ON tokens.id = token "
-                f"WHERE pages.id = ? AND {LIVE_PAGE}",
+                f"SELECT digest, seen, {USER_COLUMNS} FROM pages JOIN accounts ON accounts.name = user "  # noqa: S608
+                f"WHERE id = ? AND {LIVE_PAGE}",
                 (shown.identity, *self._live(now)),
             ).fetchone()
         if row is None or not shown.is_of(row[0]):
             return None
-        found = user_of(row[3:], f"page {shown.identity}", row[1])
-        if not found.roles:
-            return None
-        if now - row[2] >= min(_MARKED_EVERY, self._limits.page_idle / 4):
+        if now - row[1] >= min(_MARKED_EVERY, self._limits.page_idle / 4):
             self._marks.note(("pages", shown.identity), now)
-        return found
+        return user_of(row[2:], f"page {shown.identity}")
 
     def pages(self, user: str | None = None) -> Sequence[PageSession]:
         """The page sessions of a user, or all of them, that have not ended; by user and age."""
         query = (
-            "SELECT pages.id, pages.user, address, begun, seen FROM pages LEFT JOIN tokens ON tokens.id = token "  # noqa: S608
-            f"WHERE {LIVE_PAGE} AND (? OR pages.user = ?) ORDER BY pages.user, begun, pages.id"
+            f"SELECT id, user, address, begun, seen FROM pages WHERE {LIVE_PAGE} AND (? OR user = ?) "  # noqa: S608
+            "ORDER BY user, begun, id"
         )
         values = (*self._live(self._clock()), user is None, stored_name(user or ""))
         with self._connection() as connection:
             return [PageSession(*row) for row in connection.execute(query, values)]
 
-    def _live(self, now: float) -> tuple[float, float, float]:
-        return now - self._limits.page_time, now - self._limits.page_idle, now
+    def _live(self, now: float) -> tuple[float, float]:
+        return now - self._limits.page_time, now - self._limits.page_idle
 
     def _forget_ended(self, connection: sqlite3.Connection, now: float) -> None:
         """Remove what has ended by itself, so that it takes no room."""
-        total, idle, _ = self._live(now)
+        total, idle = self._live(now)
         for _ended in range(connection.execute("DELETE FROM pages WHERE begun <= ?", (total,)).rowcount):
             hit("page_time")
         for _ended in range(connection.execute("DELETE FROM pages WHERE seen <= ?", (idle,)).rowcount):

@@ -43,11 +43,10 @@ _TABLES = (
     "CREATE INDEX tokens_by_user ON tokens (user)",
     "CREATE INDEX tokens_by_end ON tokens (expires)",
     """CREATE TABLE pages (
-        id TEXT PRIMARY KEY, digest BLOB NOT NULL, user TEXT NOT NULL, token TEXT, address TEXT NOT NULL,
-        begun REAL NOT NULL, seen REAL NOT NULL
+        id TEXT PRIMARY KEY, digest BLOB NOT NULL, user TEXT NOT NULL, address TEXT NOT NULL, begun REAL NOT NULL,
+        seen REAL NOT NULL
     ) STRICT""",
     "CREATE INDEX pages_by_user ON pages (user)",
-    "CREATE INDEX pages_by_token ON pages (token)",
     "CREATE INDEX pages_by_begin ON pages (begun)",
     "CREATE INDEX pages_by_use ON pages (seen)",
     """CREATE TABLE changes (
@@ -75,15 +74,12 @@ _STAMPS = (
         DELETE FROM tokens WHERE user = OLD.name;
         DELETE FROM pages WHERE user = OLD.name;
     END""",
-    """CREATE TRIGGER token_removed AFTER DELETE ON tokens BEGIN
-        DELETE FROM pages WHERE token = OLD.id;
-    END""",
 )
 
 _WATCHED = {
     "accounts": ("INSERT", "DELETE", "UPDATE"),
     "tokens": ("INSERT", "DELETE", "UPDATE OF id, digest, user, name, roles, expires"),
-    "pages": ("INSERT", "DELETE", "UPDATE OF id, digest, user, token"),
+    "pages": ("INSERT", "DELETE", "UPDATE OF id, digest, user"),
 }
 """What makes another revision; that a token or a page session was used does not."""
 

@@ -90,24 +90,10 @@ def test_other_changes_do_not(users: UserDB) -> None:
     assert users.check_page(cookie).hz == 5.0
 
 
-def test_one_begun_with_a_token_has_its_roles_and_ends_with_it(users: UserDB, clock) -> None:
-    token, text = users.add_token("alice", ["viewer"], days=0.01)
-    cookie = users.open_page(users.check_token(text), "192.0.2.1")
-    assert users.check_page(cookie).roles == {"viewer"}
-    clock.now += 0.01 * 86_400
-    assert users.check_page(cookie) is None and users.pages() == []
-    token, text = users.add_token("alice", ["viewer"])
-    cookie = users.open_page(users.check_token(text), "192.0.2.1")
-    users.revoke(token.identity)
-    assert users.check_page(cookie) is None and users.pages() == []
-
-
-def test_it_begins_with_what_counts_at_this_moment(users: UserDB) -> None:
+def test_it_begins_with_a_password_that_counts_at_this_moment(users: UserDB) -> None:
     by_password = users.check("alice", "secret")
-    token, text = users.add_token("alice")
-    by_token = users.check_token(text)
+    by_token = users.check_token(users.add_token("alice")[1])
     by_page = users.check_page(begin(users))
-    users.revoke(token.identity)
     for user in (by_token, by_page, users.get("alice"), User("alice"), User("alice", credential="password")):
         with pytest.raises(NotAllowed):
             users.open_page(user, "192.0.2.1")
