@@ -44,6 +44,14 @@ function submit(path) {
   form.submit();
   return hears(frame, "load").then(() => frame.contentDocument.body.innerText.includes("started"));
 }
+function jsonp(path) {
+  const script = document.createElement("script");
+  let heard = false;
+  window.___eio = [text => heard = text.includes("sid")];
+  script.src = target + path;
+  document.head.append(script);
+  return hears(script, "load").then(() => heard);
+}
 const attempts = {
   read: () => asked("/list_nn"),
   put: () => asked("/snippets/7/", {method: "PUT", body: picture}),
@@ -55,6 +63,7 @@ const attempts = {
   picture: () => pixels("/snippets/2/image", "anonymous"),
   socketio: () => asked("/socket.io/?EIO=4&transport=polling"),
   socketio_ws: () => hears(new WebSocket(ws + "/socket.io/?EIO=4&transport=websocket"), "message"),
+  jsonp: () => jsonp("/socket.io/?EIO=3&transport=polling&j=0"),
   relay: () => hears(new WebSocket(ws + "/ws"), "open"),
   events: () => hears(new EventSource(target + "/lenet/train/events"), "message"),
 };

@@ -106,11 +106,12 @@ class EngineServer:
         """The WSGI application."""
         request = EngineRequest(environ, start_response, self._origins)
         try:
-            if refused := self._origins.refusal(environ):
-                raise EngineRefusal(FORBIDDEN, "403 Forbidden", sentence=refused)
+            self._check_page(environ)
             if request.method == "OPTIONS":
                 return request.answer_preflight()
             request.parse()
+            if request.jsonp is not None:
+                self._check_page(environ, script=True)
             if request.sid:
                 return self._go_on(request)
             if request.method != "GET":
@@ -118,6 +119,11 @@ class EngineServer:
             return self._begin(request)
         except EngineRefusal as refusal:
             return request.refuse(refusal)
+
+    def _check_page(self, environ: WSGIEnvironment, *, script: bool = False) -> None:
+        """Refuse pages that may not use the server. EngineRefusal."""
+        if refused := self._origins.refusal(environ, script=script):
+            raise EngineRefusal(FORBIDDEN, "403 Forbidden", sentence=refused)
 
     def _begin(self, request: EngineRequest) -> Iterable[bytes]:
         """Open a session."""

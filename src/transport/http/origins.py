@@ -79,15 +79,20 @@ class Origins:
         """Add a name that the server is known by."""
         self._names.add(name.lower().removesuffix("."))
 
-    def refusal(self, environ: WSGIEnvironment) -> str:
-        """Why this request is not answered, in a sentence for whoever sent it; "" for one that is. It is logged."""
+    def refusal(self, environ: WSGIEnvironment, *, script: bool = False) -> str:
+        """Why this request is not answered, in a sentence for whoever sent it; "" for one that is. It is logged.
+
+        Args:
+            environ: The request.
+            script: Whether the answer is a script with data (JSONP), which runs in whatever page it is asked for.
+        """
         if not looks_like_browser(environ):
             return ""
         address, host = environ.get("REMOTE_ADDR", ""), environ.get("HTTP_HOST", "")[:LONGEST]
         if not self._is_known(host):
             self._log(f"the host {host!r} that a browser at {address} asked for was refused; --server-name adds it")
             return f"browsers do not reach this server by the name {host!r}; --server-name would add it"
-        origin = _page(environ)
+        origin = _page(environ, script=script)
         if not origin or self._all or origin in self._allowed or origin == _own(environ):
             return ""
         self._log(f"the origin {origin!r} of {address} was refused; --cors-origin would allow it")
@@ -154,14 +159,16 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _page(environ: WSGIEnvironment) -> str:
+def _page(environ: WSGIEnvironment, *, script: bool = False) -> str:
     """The origin of the page that asked; "" for none, for one that need not be told, and where a link was followed.
 
     A picture, a frame or a script of a page is asked for without an Origin. Where it is one of another origin browsers
     say so (by HTTPS and on localhost), and most add the page's origin as Referer; "another site" stands for the others.
+    Who asks for a `script` must be told in any case.
     """
     origin: str = environ.get("HTTP_ORIGIN", "")[: LONGEST + 1].lower()
-    if origin or environ.get("HTTP_SEC_FETCH_SITE", "") not in ("cross-site", "same-site"):
+    site = environ.get("HTTP_SEC_FETCH_SITE", "cross-site" if script else "none")
+    if origin or site not in ("cross-site", "same-site"):
         return _plain(origin)
     followed = environ.get("HTTP_SEC_FETCH_MODE") == "navigate" and environ["REQUEST_METHOD"] in ("GET", "HEAD")
     if followed and environ.get("HTTP_SEC_FETCH_DEST") not in _FRAMES:

@@ -241,6 +241,25 @@ def test_what_a_page_embeds_and_what_somebody_follows(method: str, headers: dict
     assert Asked("*")(method, **headers)
 
 
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({}, True),
+        ({"User_Agent": FIREFOX}, False),
+        ({"User_Agent": FIREFOX, "Referer": STRANGER + "/"}, False),
+        ({"User_Agent": FIREFOX, "Referer": OWN + "/page"}, True),
+        ({"User_Agent": FIREFOX, "Referer": FRIEND + "/page"}, True),
+        ({"User_Agent": FIREFOX, "Sec_Fetch_Site": "same-origin"}, True),
+        ({"User_Agent": FIREFOX, "Origin": OWN}, True),
+        ({"Accept_Language": "de", "Origin": FRIEND, "Referer": STRANGER}, True),
+        (LINK, True),
+    ],
+)
+def test_a_script_is_for_pages_that_are_known(headers: dict[str, str], allowed: bool) -> None:
+    assert (Asked().origins.refusal(environ(**headers), script=True) == "") is allowed
+    assert Asked("*").origins.refusal(environ(**headers), script=True) == ""
+
+
 def test_programs_of_the_field_are_answered_under_any_name() -> None:
     for name, request in field.requests().items():
         found = environ()
