@@ -3,6 +3,7 @@
 
     clients/camera.py digits/*.png -m lenet          each picture once, one after the other
     clients/camera.py 0 --hz 10 --user alice         the first webcam, until Ctrl-C
+    clients/camera.py 0 --name "front door"          the same, with a name that its results carry
     clients/camera.py walk.mp4 --server 10.0.0.5:8080 --json
     clients/camera.py rtsp://10.0.0.9/stream1        a network camera
 
@@ -31,6 +32,8 @@ from collections.abc import Sequence
 from imageserver_client.camera import CameraLink
 from imageserver_client.command import (
     PASSWORD_VARIABLE,
+    TOKEN_VARIABLE,
+    add_name_option,
     add_server_options,
     add_stream_options,
     ended,
@@ -111,7 +114,9 @@ def run(options: argparse.Namespace) -> int:
     once = not (options.loop or options.count or options.seconds)
     with (
         open_source(options.source, repeat=not once, note=report.note) as source,
-        CameraLink(options.server, login_of(options), options.model, options.timeout, trust_of(options)) as link,
+        CameraLink(
+            options.server, login_of(options), options.model, options.timeout, trust_of(options), options.name
+        ) as link,
     ):
         try:
             if once and isinstance(source, Pictures):
@@ -128,7 +133,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         prog="camera.py",
         description="Streams a webcam, a network camera, a video or pictures to ImageServer, prints predictions.",
         epilog="Pictures given once are sent one at a time, none is dropped. "
-        f"{PASSWORD_VARIABLE} or a prompt can give the password, too.",
+        f"{PASSWORD_VARIABLE} or a prompt can give the password, {TOKEN_VARIABLE} the token.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -143,6 +148,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--hz", type=positive, default=10.0, metavar="N", help="frames a second to send at most (default %(default)g)"
     )
     parser.add_argument("--loop", action="store_true", help="begin again at the end, until Ctrl-C")
+    add_name_option(parser)
     add_stream_options(parser, timeout=30.0)
     return parser.parse_args(arguments)
 

@@ -24,7 +24,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from imageserver_client.command import Login, add_server_options, add_token_option, credentials_of, ended, trust_of
+from imageserver_client.command import Login, add_name_option, add_server_options, ended, login_of, trust_of
 from imageserver_client.connection import TRUST, Token, Trust, url_of
 from imageserver_client.errors import Refused, SourceError, Unreachable
 from imageserver_client.relay import Room, delays
@@ -130,7 +130,7 @@ def capture(
 
 def run(options: argparse.Namespace) -> int:
     """Until Ctrl-C, or `--count` pictures: wait, take, put, print; reconnect whenever the connection is lost. Wrong."""
-    login, trust = credentials_of(options), trust_of(options)
+    login, trust = login_of(options), trust_of(options)
     url = url_of(options.server, trust)
     left = options.count
     pauses = delays()
@@ -179,11 +179,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         prog="capture.py", description="Waits for snap, takes a picture, and puts it on the server."
     )
     add_server_options(parser)
-    add_token_option(parser)
+    add_name_option(parser)
     parser.add_argument("--id", type=int, metavar="N", default=1, help="this device's number (default 1)")
-    parser.add_argument(
-        "--name", metavar="NAME", default="", help="the camera's name, which answers carry (default: none)"
-    )
     parser.add_argument(
         "--source", metavar="SOURCE", default="0", help="number of the camera, or a picture or video file (default 0)"
     )

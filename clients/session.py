@@ -29,6 +29,8 @@ from collections.abc import Sequence
 
 from imageserver_client.command import (
     PASSWORD_VARIABLE,
+    TOKEN_VARIABLE,
+    add_name_option,
     add_server_options,
     add_stream_options,
     ended,
@@ -100,7 +102,8 @@ def run(options: argparse.Namespace) -> int:
     with open_source(options.source, repeat=bool(options.count or options.seconds), note=report.note) as source:
         if options.hz is None and not isinstance(source, Pictures):
             options.hz = 10.0
-        with SessionLink(options.server, options.key, login, options.timeout, trust_of(options)) as link:
+        trust = trust_of(options)
+        with SessionLink(options.server, options.key, login, options.timeout, trust, options.name) as link:
             link.start(present())
             try:
                 film(link, source, report, options)
@@ -118,7 +121,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         prog="session.py",
         description="Starts a session at ImageServer, sends it frames, ends it, and prints every answer.",
         epilog=f"Without a source: {FIVE} photographs. "
-        f"{KEY_VARIABLE} can give the key, {PASSWORD_VARIABLE} or a prompt the password.",
+        f"{KEY_VARIABLE} can give the key, {PASSWORD_VARIABLE} or a prompt the password, {TOKEN_VARIABLE} the token.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -134,6 +137,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--hz", type=positive, metavar="N", help="frames a second (default: pictures at random intervals, others 10)"
     )
+    add_name_option(parser)
     add_stream_options(parser, timeout=15.0)
     options = parser.parse_args(arguments)
     options.key = options.key if options.key is not None else os.environ.get(KEY_VARIABLE)

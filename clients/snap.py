@@ -21,7 +21,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from imageserver_client.command import Login, add_server_options, add_token_option, credentials_of, ended, trust_of
+from imageserver_client.command import Login, add_server_options, ended, login_of, trust_of
 from imageserver_client.connection import TRUST, Token, Trust
 from imageserver_client.relay import Room, announcement
 from imageserver_client.report import describe
@@ -75,7 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="snap.py", description="Asks capture devices for a picture, shows what was found."
     )
     add_server_options(parser)
-    add_token_option(parser)
     parser.add_argument("--room", metavar="ROOM", default="", help="room of the devices (default: the common one)")
     parser.add_argument("--pictures", type=int, metavar="N", default=1, help="pictures to wait for (default 1)")
     parser.add_argument(
@@ -87,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Do what the options say; returns the exit code. ClientError."""
-    login = credentials_of(options)
+    login = login_of(options)
     found = snap(
         options.server,
         options.room,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import socketio
 
-from imageserver_client.connection import TRUST, Trust
+from imageserver_client.connection import TRUST, Token, Trust
 from imageserver_client.errors import Refused, Unreachable, login_wanted, login_wrong
 from imageserver_client.link import UNAUTHENTICATED, Link
 
@@ -37,16 +37,23 @@ class CameraLink(Link[Answer]):
 
     Args:
         server: `host:port` or a URL.
-        login: name and password; None: do not authenticate.
+        login: name and password, or a token; None: do not authenticate.
         model: the model to ask for; None: the server's default.
         timeout: seconds to wait for each answer of the server's.
         trust: whom to believe over HTTPS.
+        camera: the camera's name; "": none.
     """
 
     def __init__(
-        self, server: str, login: tuple[str, str] | None, model: str | None, timeout: float, trust: Trust = TRUST
+        self,
+        server: str,
+        login: tuple[str, str] | Token | None,
+        model: str | None,
+        timeout: float,
+        trust: Trust = TRUST,
+        camera: str = "",
     ) -> None:
-        super().__init__(server, timeout, trust)
+        super().__init__(server, timeout, trust, camera)
         self._login, self._model = login, model
         self._sent = 0
 
@@ -87,9 +94,10 @@ class CameraLink(Link[Answer]):
 
     def _open(self) -> None:
         self._sent = 0
-        self._connect({"prediction": _predicted, "frame_error": _failed})
+        token = {"token": self._login.text} if isinstance(self._login, Token) else None
+        self._connect({"prediction": _predicted, "frame_error": _failed}, token)
         try:
-            if self._login is not None:
+            if isinstance(self._login, tuple):
                 self._authenticate(*self._login)
             if self._model is not None:
                 self._configure(self._model)
@@ -107,6 +115,9 @@ class CameraLink(Link[Answer]):
         self._client.on(CALLBACK, verdicts.put)
         self._client.emit("authenticate", (user, password, CALLBACK))
         if not verdicts.get(timeout=self._timeout):
+            reason = super().receive(0.0)  # comes before the verdict, where it is not the password that is wrong
+            if reason is not None and reason.error is not None:
+                raise Refused(f"The server does not let {user!r} in: {reason.error.rstrip('.')}.")
             raise login_wrong(user)
 
     def _configure(self, model: str) -> None:

@@ -28,16 +28,19 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         metavar="WORD",
         help=f"password; other people of this machine can see it here, but not in {PASSWORD_VARIABLE} or at the prompt",
     )
-    add_trust_options(parser)
-
-
-def add_token_option(parser: argparse.ArgumentParser) -> None:
-    """What may be shown in place of a name and password."""
     parser.add_argument(
         "--token",
         metavar="TEXT",
         help=f"token to show in place of a name and password; other people of this machine can see it here, "
         f"but not in {TOKEN_VARIABLE}",
+    )
+    add_trust_options(parser)
+
+
+def add_name_option(parser: argparse.ArgumentParser) -> None:
+    """What the camera is called."""
+    parser.add_argument(
+        "--name", metavar="NAME", default="", help="the camera's name, which answers carry (default: none)"
     )
 
 
@@ -70,23 +73,25 @@ def trust_of(options: argparse.Namespace) -> Trust:
     return Trust(options.ca, options.insecure)
 
 
-def login_of(options: argparse.Namespace) -> Login | None:
-    """Name and password: the latter from --password, the environment, or a prompt. None without --user."""
-    if options.user is None:
-        return None
-    password = options.password if options.password is not None else os.environ.get(PASSWORD_VARIABLE)
-    if password is None:
-        password = getpass.getpass(f"Password of {options.user}: ") if sys.stdin.isatty() else ""
-    return options.user, password
+def login_of(options: argparse.Namespace) -> Login | Token | None:
+    """Name and password, or a token: from the command line, the environment, a password from a prompt as well.
 
+    Returns:
+        None when there is neither --user nor a token.
 
-def credentials_of(options: argparse.Namespace) -> Login | Token | None:
-    """As `login_of`, for programs with --token: that, or the environment's, where there is no --user. Wrong."""
-    if options.token is not None and options.user is not None:
-        raise Wrong("A token stands for its user: give --token or --user, not both.")
+    Raises:
+        Wrong: There are both, or the token can be none.
+    """
+    if options.user is not None:
+        if options.token is not None:
+            raise Wrong("A token stands for its user: give --token or --user, not both.")
+        password = options.password if options.password is not None else os.environ.get(PASSWORD_VARIABLE)
+        if password is None:
+            password = getpass.getpass(f"Password of {options.user}: ") if sys.stdin.isatty() else ""
+        return options.user, password
     text = options.token if options.token is not None else os.environ.get(TOKEN_VARIABLE)
-    if not text or options.user is not None:
-        return login_of(options)
+    if not text:
+        return None
     if not (text.isascii() and text.isprintable() and " " not in text):
         raise Wrong("A token is one word, as userdb.py printed it: what was given is none.")
     return Token(text)

@@ -54,7 +54,7 @@ def login_wanted(what: str = "The server", options: str = "--user NAME") -> Refu
     """For whoever gave no name to a server that asks for one. `options`: what to type."""
     return Refused(
         f"{what} wants a user's name and password: give {options}; "
-        "the password is asked for, or taken from CAMERA_PASSWORD or --password."
+        "the password is asked for, or taken from CAMERA_PASSWORD or --password. A token does as well: --token."
     )
 
 

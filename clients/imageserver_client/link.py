@@ -25,10 +25,12 @@ class Link(Generic[Message]):
         server: `host:port` or a URL.
         timeout: seconds to wait for each answer of the server's.
         trust: whom to believe over HTTPS.
+        camera: the camera's name; "": none.
     """
 
-    def __init__(self, server: str, timeout: float, trust: Trust = TRUST) -> None:
+    def __init__(self, server: str, timeout: float, trust: Trust = TRUST, camera: str = "") -> None:
         self._url, self._trust, self._timeout = url_of(server, trust), trust, timeout
+        self._query = "?" + urllib.parse.urlencode({"name": camera}) if camera else ""
         self._client: Any = None
         self._messages: queue.Queue[Message | None] = queue.Queue()
 
@@ -68,7 +70,7 @@ class Link(Generic[Message]):
         client.on("connect_error", refusals.append)
         try:
             client.connect(
-                self._url,
+                self._url + self._query,
                 transports=["websocket"],
                 auth=auth or None,
                 wait_timeout=self._timeout,

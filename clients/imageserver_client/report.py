@@ -13,8 +13,8 @@ if TYPE_CHECKING:  # so that `describe` needs nothing but Python
     from imageserver_client.camera import Answer
     from imageserver_client.sources import Frame
 
-CAMERA_KEYS = {"model", "timestamp", "age_ms", "seq", "dropped", "size", "labels", "label", "score"}
-SESSION_KEYS = {"success", "timestamp", "recv_ts", "seq", "frame", "age_ms", "errors"}
+CAMERA_KEYS = {"model", "timestamp", "age_ms", "seq", "dropped", "size", "labels", "label", "score", "camera"}
+SESSION_KEYS = {"success", "timestamp", "recv_ts", "seq", "frame", "age_ms", "errors", "camera"}
 """What the server adds to what a model says."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import socketio
 
-from imageserver_client.connection import TRUST, Trust
+from imageserver_client.connection import TRUST, Token, Trust
 from imageserver_client.errors import Lost, Refused, Unreachable, login_wanted
 from imageserver_client.link import UNAUTHENTICATED, Link
 
@@ -21,17 +21,26 @@ class SessionLink(Link[dict[str, Any]]):
     Args:
         server: `host:port` or a URL.
         key: the server's key for sessions, if it has one.
-        login: name and password, the other way to be let in.
+        login: name and password, or a token, the other ways to be let in.
         timeout: seconds to wait for each answer of the server's.
         trust: whom to believe over HTTPS.
+        camera: the camera's name; "": none.
     """
 
     def __init__(
-        self, server: str, key: str | None, login: tuple[str, str] | None, timeout: float, trust: Trust = TRUST
+        self,
+        server: str,
+        key: str | None,
+        login: tuple[str, str] | Token | None,
+        timeout: float,
+        trust: Trust = TRUST,
+        camera: str = "",
     ) -> None:
-        super().__init__(server, timeout, trust)
+        super().__init__(server, timeout, trust, camera)
         self._auth = {} if key is None else {"key": key}
-        if login is not None:
+        if isinstance(login, Token):
+            self._auth["token"] = login.text
+        elif login is not None:
             self._auth |= {"user": login[0], "password": login[1]}
 
     def __enter__(self) -> SessionLink:

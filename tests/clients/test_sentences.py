@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -9,9 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from tests.protocols.sockets import CHEAP
 from tests.running import ROOT, Server, until
+
+from imageserver.accounts.database import ROLES, UserDB
 
 PHOTO = str(ROOT / "clients" / "samples" / "photos" / "coffee.jpg")
 WORDS = {
@@ -52,9 +57,24 @@ def told(program: str, address: str, *words: str, **environment: str) -> tuple[i
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    data = tmp_path_factory.mktemp("data")
-    with Server("-a", "--user", "alice:secret", "--https-port", "0", "--tcp-port", "0", data=data) as running:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def tokens(data: Path) -> dict[str, str]:
+    """Users in the data folder, each with a token: alice with every role, one who only looks, one who is bound."""
+    users = UserDB(data / "users.db", CHEAP)
+    users.add("alice", "secret", roles=ROLES)
+    users.add("viewer", "secret", roles=["viewer"])
+    users.add("bound", "secret", only=["kitchen"])
+    return {user.name: users.add_token(user.name)[1] for user in users.list()}
+
+
+@pytest.fixture(scope="module")
+def server(data: Path, tokens: dict[str, str]) -> Iterator[Server]:
+    options = ("-a", "--https-port", "0", "--tcp-port", "0", "--session-models", "sleeper", "--merge-deadline", "30s")
+    with Server(*options, data=data) as running:
         yield running.ready()
 
 
@@ -149,7 +169,7 @@ def test_http_is_no_x_ray_server(server: Server) -> None:
 
 WANTED = (
     "The server wants a user's name and password: give --user NAME; "
-    "the password is asked for, or taken from CAMERA_PASSWORD or --password."
+    "the password is asked for, or taken from CAMERA_PASSWORD or --password. A token does as well: --token."
 )
 
 
@@ -176,6 +196,30 @@ def test_a_wrong_password(server: Server, program: str) -> None:
     code, sentence = told(program, f"127.0.0.1:{server.port}", "--user", "alice", CAMERA_PASSWORD="wrong")
     assert code == 2
     assert re.fullmatch(r"The server does not let 'alice' in: the (name|user) or the password is wrong\.", sentence)
+
+
+@pytest.mark.parametrize("program", ["camera", "session"])
+def test_a_token_and_the_name_of_a_camera(server: Server, tokens: dict[str, str], program: str) -> None:
+    address = ("--server", f"127.0.0.1:{server.port}", "--json")
+    for words, token, camera in ((["--name", "front door"], "alice", "front door"), ([], "bound", "kitchen")):
+        done = run(program, PHOTO, *address, *words, CAMERA_TOKEN=tokens[token])
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert json.loads(done.stdout.splitlines()[0])["camera"] == camera
+    named = (PHOTO, *address, "--name", "garden")
+    refused = [run(program, *named, "--token", tokens["bound"])]
+    refused += [run(program, *named, "--user", "bound", CAMERA_PASSWORD="secret")]
+    for done in refused:
+        assert done.returncode == 2, done.stdout
+        assert re.fullmatch(r"The server does not let ('bound'|you) in: there is no camera 'garden'\.\n", done.stderr)
+
+
+@pytest.mark.parametrize("program", ["camera", "session"])
+def test_a_wrong_token(server: Server, tokens: dict[str, str], program: str) -> None:
+    address = f"127.0.0.1:{server.port}"
+    sentence = "The server does not let you in: the token is wrong."
+    assert told(program, address, "--token", tokens["alice"][:-4] + "0000") == (2, sentence)
+    both = "A token stands for its user: give --token or --user, not both."
+    assert told(program, address, "--token", "x", "--user", "alice") == (2, both)
 
 
 def test_rest_with_a_wrong_password(server: Server) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from imageserver.accounts import doors
 from imageserver.accounts.database import User
-from imageserver.accounts.doors import Door
+from imageserver.accounts.doors import Door, Login
 from imageserver.accounts.rates import Rates
 from imageserver.errors import ConnectionRefused, ImageServerError
 from imageserver.protocols.events.answers import failure
@@ -48,7 +48,7 @@ class Events:
         rates: How often they may.
 
     Raises:
-        ValueError: Two protocols claim one event.
+        ValueError: Two protocols claim one event, or its row asks for a login as no event can.
         KeyError: An event has no row in the table of doors.
     """
 
@@ -62,7 +62,9 @@ class Events:
             for event, handler in protocol.events.items():
                 if event in self._doors:
                     raise ValueError(f"two protocols claim the event {event!r}")
-                self._doors[event] = doors.TABLE.event(event)
+                self._doors[event] = door = doors.TABLE.event(event)
+                if door.login not in (Login.NEVER, Login.AUTH, Login.SESSION):
+                    raise ValueError(f"whether {event!r} asks a login would change while clients are connected")
                 self._allowed[event] = {}
                 server.on(event, self._route(event, handler, protocol))
         clients.changed = self._changed
