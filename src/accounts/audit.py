@@ -171,7 +171,9 @@ class AuditFile(Audit):
     def limit_hit(self, name: str, who: str) -> None:
         """Note that somebody ran into the limit `name`. `who`: as `limits.hit` has it."""
         kind, _, rest = who.partition(" ")
-        user, address = (rest, "") if kind == "user" else ("", rest if kind == "address" else who)
+        if not rest:  # of an account that is nobody's
+            return
+        user, address = (rest, "") if kind == "user" else ("", rest)
         self.note(AuditEvent.LIMIT_HIT, user=user, address=address, detail=limits.option(name))
 
     def run(self) -> None:

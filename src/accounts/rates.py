@@ -45,7 +45,7 @@ class Rates:
         late = earned - now - MINUTE
         if late > 1e-6:
             self._earned[key] = earned - MINUTE / most
-            hit(door.rate)
+            hit(door.rate, owner)
             return late
         self._earned[key] = earned
         while len(self._earned) > MOST_OWNERS:

@@ -12,9 +12,9 @@ next_number = itertools.count(1).__next__
 """The number of a stream or session: whichever began later has the higher one."""
 
 
-def too_large(what: str, size: int, most: int) -> LimitExceeded:
-    """The error for a file over `--max-frame-bytes`, which is counted."""
-    hit("max_frame_bytes")
+def too_large(what: str, size: int, most: int, owner: str) -> LimitExceeded:
+    """The error for a file of `owner` over `--max-frame-bytes`, which is counted."""
+    hit("max_frame_bytes", owner)
     return LimitExceeded(f"{what} has {size} bytes; at most {most} are allowed ({option('max_frame_bytes')})")
 
 

@@ -61,8 +61,13 @@ class SessionFrames(FrameBudget):
     def __init__(self, all_frames: FrameBudget, charge: Charge) -> None:
         self._all_frames, self._charge = all_frames, charge
 
-    def check(self, more: int) -> None:
-        self._all_frames.check(more)
+    @property
+    def owner(self) -> str:
+        """Whose they are, as `limits.hit` has it."""
+        return self._charge.owner
+
+    def check(self, more: int, who: str = "") -> None:
+        self._all_frames.check(more, self.owner)
         if not self._charge.fits(more):
             raise LimitExceeded(FULL)
 
@@ -148,10 +153,10 @@ class Session:
         metrics.RECEIVED_BYTES.child(PROTOCOL).value += len(picture)
         try:
             if len(picture) > self._owner.max_frame_bytes:
-                raise too_large("a frame", len(picture), self._owner.max_frame_bytes)
+                raise too_large("a frame", len(picture), self._owner.max_frame_bytes, self._frames.owner)
             header = image_header.read(picture)
             if header.decoded_bytes > self._owner.costly_bytes:
-                hit("costly_bytes")
+                hit("costly_bytes", self._frames.owner)
                 raise LimitExceeded(
                     f"the frame takes {header.decoded_bytes} bytes once it is decoded; at most "
                     f"{self._owner.costly_bytes} are taken in a session: send it smaller"
@@ -326,7 +331,7 @@ class Sessions:
         now = self.clock()
         for session in list(self.open_sessions.values()):
             if session.running and now - session.last_heard > self._idle:
-                hit("session_idle")
+                hit("session_idle", session._frames.owner)
                 session.end()
 
     def stop(self, timeout: float) -> None:

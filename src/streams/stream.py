@@ -149,7 +149,7 @@ class Stream:
         self._metric_bytes.value += len(data)
         if len(data) > self._streams.max_frame_bytes:
             self.refuse("too large")
-            raise too_large("a frame", len(data), self._streams.max_frame_bytes)
+            raise too_large("a frame", len(data), self._streams.max_frame_bytes, self._account.owner)
         if self._streams.stopping:
             self.refuse("stopping")
             raise Stopping("the server is stopping")
@@ -373,12 +373,11 @@ class Streams:
         """
         metrics.FRAMES_RECEIVED.inc(protocol)
         metrics.RECEIVED_BYTES.child(protocol).value += len(data)
-        begun = time.monotonic()
+        begun, owner = time.monotonic(), "" if account is None else account.owner
         if len(data) > self.max_frame_bytes:
             metrics.FRAMES_REFUSED.inc(protocol, "too large")
-            raise too_large("the picture", len(data), self.max_frame_bytes)
+            raise too_large("the picture", len(data), self.max_frame_bytes, owner)
         try:
-            owner = "" if account is None else account.owner
             result = self.engine.ask(model, data, content=content, rotate=rotate, owner=owner, deadline=deadline)
         except (ModelError, LimitExceeded, Stopping) as error:
             metrics.FRAMES_REFUSED.inc(protocol, type(error).__name__)

@@ -102,7 +102,7 @@ class Budget:
             self._used_by.pop(owner, None)
 
     def _refuse(self, owner: str, wanted: int, limit: str) -> bool:
-        hit(limit)
+        hit(limit, owner)
         self._refusals += 1
         now = self._clock()
         if now - self._logged >= _LOG_SECONDS:
@@ -181,6 +181,11 @@ class Charge:
 
     def __init__(self, account: Account, kind: str) -> None:
         self._account, self._kind, self.size = account, kind, 0
+
+    @property
+    def owner(self) -> str:
+        """Whose it is."""
+        return self._account.owner
 
     def fits(self, more: int) -> bool:
         """Whether there would be room for so many bytes more. Where there is none, that is counted."""

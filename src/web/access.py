@@ -121,5 +121,5 @@ class Access:
         most = self._largest.get(door.body)
         length = request.headers.get("Content-Length")
         if most is not None and length is not None and int(length) > most:  # the transport checked that it is a number
-            hit(door.body)
+            hit(door.body, request.account.owner)
             raise Refused(413, f"the body has {length} bytes; at most {most} are taken")

@@ -30,7 +30,7 @@ def received(request: Request, most: int) -> bytearray:
     """The body, of at most `most` bytes. Raises as `read` does."""
 
     def too_large(length: str) -> Refused:
-        hit("max_json_bytes")
+        hit("max_json_bytes", request.account.owner)
         return Refused(413, f"the body has {length} bytes; at most {most} are taken")
 
     return requests.receive(request, most, too_large)

@@ -142,7 +142,7 @@ def body(request: Request, most: int, protocol: str) -> bytearray:
     """
 
     def too_large(length: str) -> Refused:
-        limits.hit("max_frame_bytes")
+        limits.hit("max_frame_bytes", request.account.owner)
         metrics.FRAMES_REFUSED.inc(protocol, "too large")
         return Refused(413, f"the body has {length} bytes; at most {most} are taken")
 

@@ -66,7 +66,7 @@ class FakeModels:
         self.idle = True
         self.stopped = False
 
-    def check(self, _more: int) -> None:
+    def check(self, _more: int, _who: str = "") -> None:
         """There is room."""
 
     def open(self, name: str, _sid: str, _timestamp: int, session: Session, *_more: object) -> FakeQueue:

@@ -112,4 +112,4 @@ class PageStore(Store):
             (user, self._limits.max_pages),
         ).rowcount
         for _ended in range(too_many):
-            hit("max_pages")
+            hit("max_pages", f"user {user}")

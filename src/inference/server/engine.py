@@ -120,7 +120,7 @@ class Engine:
         """
         own = self._requests_of.get(owner, 0)
         if self._requests >= self._max_requests or self._crowds(owner, own):
-            hit("max_requests")
+            hit("max_requests", owner)
             whose = " of yours" if self._requests < self._max_requests else ""
             raise LimitExceeded(
                 f"{own if whose else self._requests} requests{whose} wait already; try again in a moment"

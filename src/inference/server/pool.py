@@ -194,8 +194,8 @@ class Pool:
             self._isolation.clear(works)
         if "costs" in message:
             self._isolation.charge(batch, message["costs"])
-        for name in message.get("limits", ()):
-            hit(name)
+        for index, name in message.get("limits", ()):
+            hit(name, batch.works[index].owner)
 
     def _on_exit(self, worker: SharedWorker) -> None:
         self._workers.remove(worker)

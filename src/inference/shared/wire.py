@@ -29,7 +29,7 @@ worker to server
     {"op": "done", "id": int, "results": [Result, …]}      one for each item, in their order
         "aside": [[index, cost], …]   if there: items that were not decoded, since they cost more than a batch may
         "costs": [[index, cost], …]   if there: items whose decoding cost NOTABLE_COST and more
-        "limits": [name, …]           if there: settings that items ran into
+        "limits": [[index, name], …]  if there: settings that items ran into
     {"op": "decoded", "id": int, "form": str, "size": int, "cost": int}
                                       the pixels, from the slot's first byte on, and what they cost; or
     {"op": "decoded", "id": int, "error": str, "limit": str}

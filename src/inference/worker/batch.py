@@ -80,7 +80,7 @@ def _outcome(results: list[wire.Result], jobs: dict[int, PictureJob]) -> wire.Me
     ]
     if costs:
         outcome["costs"] = costs
-    hits = [job.limit for job in jobs.values() if job.limit]
+    hits = [(index, job.limit) for index, job in jobs.items() if job.limit]
     if hits:
         outcome["limits"] = hits
     return outcome

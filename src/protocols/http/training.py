@@ -16,6 +16,7 @@ from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.protocols.http.models import RequestedModels
 from imageserver.protocols.http.openapi import operation
+from imageserver.transport.budget import owner_of
 from imageserver.transport.http.origins import looks_like_browser
 from imageserver.web import query
 from imageserver.web.requests import Request, Response, answer
@@ -137,7 +138,7 @@ class TrainingJobs:
         self._followers += Counter()  # drops those that are down to nobody
         most, share = self._most_followers, max(1, self._most_followers // 4)
         if self._followers.total() >= most or self._followers[address] >= share:
-            limits.hit("training_followers")
+            limits.hit("training_followers", owner_of(address))
             where = "your address" if self._followers.total() < most else "the server"
             sentence = f"as many clients as may follow trainings from {where} already; try again later"
             raise Refused(503, sentence, Retry_After="60")

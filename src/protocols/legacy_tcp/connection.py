@@ -50,9 +50,9 @@ class Port(Protocol):
 
     def find_model(self, code: str) -> str | None: ...
 
-    def accept_file(self, size: int) -> bool: ...
+    def accept_file(self, size: int, owner: str) -> bool: ...
 
-    def add_buffered(self, count: int) -> bool: ...
+    def add_buffered(self, count: int, owner: str) -> bool: ...
 
     def predict(self, question: Predict, account: Account) -> bytes: ...
 
@@ -73,7 +73,7 @@ class LegacyConnection:
         self._turn = Turn(port.clock, port.shared_turn)
         self._conversation = Conversation(
             find_model=port.find_model,
-            accept_file=lambda size: port.accept_file(size) and self._memory.fits(size),
+            accept_file=lambda size: port.accept_file(size, self._memory.owner) and self._memory.fits(size),
             make_nonce=lambda: port.random_bytes(NONCE_BYTES),
             authenticated=not port.authenticates,
             times=port.times,
@@ -96,7 +96,7 @@ class LegacyConnection:
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             reason = self._talk()
             if reason == "no login":
-                hit("login_time")
+                hit("login_time", self._memory.owner)
             if reason != "left":
                 self._linger()
         except (OSError, TimedOut) as error:
@@ -105,7 +105,7 @@ class LegacyConnection:
             metrics.TCP_CLOSED.inc(reason)
             self._conversation.forget()
             self._memory.close()
-            self._port.add_buffered(-self._buffered)
+            self._port.add_buffered(-self._buffered, self._memory.owner)
             self._sock.close()
 
     def _talk(self) -> str:
@@ -158,7 +158,7 @@ class LegacyConnection:
         if buffered == self._buffered:
             return True
         more, self._buffered = buffered - self._buffered, buffered
-        return self._port.add_buffered(more) and self._charge.set(buffered)
+        return self._port.add_buffered(more, self._memory.owner) and self._charge.set(buffered)
 
     def _perform(self, actions: list[Action]) -> str | None:
         """Do what the conversation says; the reason why it ends, if it does."""

@@ -23,7 +23,7 @@ from imageserver.protocols.legacy_tcp.connection import LegacyConnection
 from imageserver.protocols.legacy_tcp.intake import ProtocolTimes
 from imageserver.protocols.legacy_tcp.machine import CheckSignature, Predict
 from imageserver.transport import hub
-from imageserver.transport.budget import Account, Budget
+from imageserver.transport.budget import Account, Budget, owner_of
 from imageserver.transport.fairness import SharedTurn
 from imageserver.transport.listener import Connection, Listener
 
@@ -133,7 +133,7 @@ class LegacyTcp(Listener):
         limits, count = self._limits, self._by_host.get(host, 0)
         full = len(self.connections) >= limits.tcp_max_connections
         if full or (limits.tcp_max_per_host and count >= limits.tcp_max_per_host):
-            hit("tcp_max_connections" if full else "tcp_max_per_host")
+            hit("tcp_max_connections" if full else "tcp_max_per_host", owner_of(host))
             sock.close()
             return None
         self._by_host[host] = count + 1
@@ -168,22 +168,22 @@ class LegacyTcp(Listener):
                 with contextlib.suppress(ImageServerError):  # it is disabled: whoever asks is told
                     self.streams.engine.prepare(name)
 
-    def accept_file(self, size: int) -> bool:
-        """Whether there is room for a file of `size` bytes."""
+    def accept_file(self, size: int, owner: str) -> bool:
+        """Whether there is room for a file of `size` bytes of `owner`."""
         if size > min(self._limits.tcp_max_bytes, self.streams.max_frame_bytes):
-            hit("tcp_max_bytes")
+            hit("tcp_max_bytes", owner)
             return False
         if self.buffered + size > self._limits.tcp_max_total_bytes:
-            hit("tcp_max_total_bytes")
+            hit("tcp_max_total_bytes", owner)
             return False
         return True
 
-    def add_buffered(self, count: int) -> bool:
-        """Count bytes of pictures that have come (or, below 0, gone); False when all together are too many."""
+    def add_buffered(self, count: int, owner: str) -> bool:
+        """Count bytes of `owner`'s pictures that have come (below 0: gone); False when all together are too many."""
         self.buffered += count
         metrics.TCP_BUFFERED.child().value = self.buffered
         if count > 0 and self.buffered > self._limits.tcp_max_total_bytes:
-            hit("tcp_max_total_bytes")
+            hit("tcp_max_total_bytes", owner)
             return False
         return True
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from imageserver.errors import EngineRefusal
 from imageserver.limits import Limits, note
 from imageserver.transport import hub
+from imageserver.transport.budget import owner_of
 from imageserver.transport.engineio.request import BAD_REQUEST
 from imageserver.transport.engineio.session import EngineSession
 from imageserver.transport.http.clients import ClientAddresses
@@ -37,7 +38,7 @@ class Admission:
         """Raises EngineRefusal when there are as many sessions as there may be, with `count` of them open now."""
         if count >= self._limits.max_connections:
             sentence = f"{count} sessions are open; one more, of {address}, was refused"
-            self._log(note(sentence, "max_connections"))
+            self._log(note(sentence, "max_connections", owner_of(address)))
             raise EngineRefusal(BAD_REQUEST, "503 Service Unavailable", [("Retry-After", "5")])
 
     def enter(self, address: str) -> None:
@@ -90,5 +91,5 @@ class Admission:
             return
         self._deadlines.pop(session.sid, None)
         why = f"{session.who} has not logged in within {self._limits.login_time:g} seconds; it is disconnected"
-        self._log(note(why, "login_time"))
+        self._log(note(why, "login_time", session.account.owner))
         session.close("server disconnect")

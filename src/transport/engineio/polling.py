@@ -45,7 +45,7 @@ def post(request: EngineRequest, session: EngineSession) -> list[bytes]:
         with session:
             _receive(request, session)
     except DecodeError as error:
-        session.owner.log(f"{session.who} is disconnected: {note(str(error), error.limit)}")
+        session.owner.log(f"{session.who} is disconnected: {note(str(error), error.limit, session.account.owner)}")
         session.close("transport error")
         raise EngineRefusal(BAD_REQUEST, "413 Content Too Large" if error.limit else "400 Bad Request") from None
     except (OSError, Refusal):  # the rest of its message will never come

@@ -88,6 +88,11 @@ class EngineServer:
         session = self.sessions.get(sid)
         return f"client {sid}" if session is None else session.who
 
+    def owner(self, sid: str) -> str:
+        """Whose session it is, as `limits.hit` has it; "" when it is gone."""
+        session = self.sessions.get(sid)
+        return "" if session is None else session.account.owner
+
     # What sessions call.
 
     def forget(self, session: EngineSession, *, orderly: bool) -> None:

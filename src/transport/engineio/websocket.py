@@ -85,7 +85,7 @@ def _read(session: EngineSession, ws: WebSocket, messages: Messages) -> None:
             if session.state is not websocket:
                 break
     except DecodeError as error:
-        owner.log(f"{session.who} is disconnected: {note(str(error), error.limit)}")
+        owner.log(f"{session.who} is disconnected: {note(str(error), error.limit, session.account.owner)}")
         session.close("transport error")
     except UnicodeDecodeError:
         ws.fail(ProtocolError(CloseCode.INVALID_FRAME_PAYLOAD_DATA, "text must be UTF-8"))

@@ -20,7 +20,7 @@ import h11
 from imageserver.errors import Refusal
 from imageserver.limits import Limits, note
 from imageserver.transport import hub
-from imageserver.transport.budget import FULL, Account
+from imageserver.transport.budget import FULL, Account, owner_of
 from imageserver.transport.fairness import Turn
 from imageserver.transport.http import strictness
 from imageserver.transport.http.sending import send_all
@@ -132,7 +132,7 @@ class HttpChannel:
         try:
             send_all(self.sock, parts, self._limits, self._clock, self._turn)
         except TimeoutError as error:
-            self.log(note(f"{self.peer} {error}; it is given up", "send_time"))
+            self.log(note(f"{self.peer} {error}; it is given up", "send_time", owner_of(self.peer)))
             raise
 
     def give_up(self) -> None:

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterable
 
 from imageserver.limits import note
+from imageserver.transport.budget import owner_of
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -52,7 +53,8 @@ class ClientAddresses:
         """Count one more connection of `address`; False when it has as many as it may."""
         count = self._counts.get(address, 0)
         if self._most and count >= self._most:
-            self._log(note(f"{address} has {count} connections; one more was refused", "max_per_address"))
+            why = f"{address} has {count} connections; one more was refused"
+            self._log(note(why, "max_per_address", owner_of(address)))
             return False
         self._counts[address] = count + 1
         return True

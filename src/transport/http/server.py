@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from imageserver.limits import Limits, note
 from imageserver.transport import hub
-from imageserver.transport.budget import Budget
+from imageserver.transport.budget import Budget, owner_of
 from imageserver.transport.http.clients import ClientAddresses
 from imageserver.transport.http.connection import HttpConnection
 from imageserver.transport.listener import Listener
@@ -77,7 +77,7 @@ class HttpServer(Listener):
 
     def _refuse(self, sock: hub.Socket, host: str) -> None:
         sentence = f"{len(self.connections)} connections are open; one more, of {host}, was refused"
-        self.log(note(sentence, "max_connections"))
+        self.log(note(sentence, "max_connections", owner_of(host)))
         if self.ssl_context is None:
             sock.setblocking(False)
             with contextlib.suppress(OSError):  # it may have gone already

@@ -13,7 +13,7 @@ import h11
 from imageserver.errors import Refusal
 from imageserver.limits import Limits, note
 from imageserver.transport import pace
-from imageserver.transport.budget import FULL, SMALL, Account, Charge
+from imageserver.transport.budget import FULL, SMALL, Account, Charge, owner_of
 from imageserver.transport.http.channel import ChannelState, HttpChannel
 
 Headers = list[tuple[str, str]]
@@ -70,7 +70,8 @@ class Response:
     def refuse(self, refusal: Refusal, more: Iterable[tuple[str, str]] = ()) -> None:
         """Answer with a refusal and `more` headers, in place of whatever the application had begun but not sent."""
         channel = self._channel
-        noted = note(refusal.sentence, refusal.limit)
+        owner = owner_of(channel.peer) if self._body is None else self._body.account.owner
+        noted = note(refusal.sentence, refusal.limit, owner)
         if refusal.log:
             channel.log(f"a request of {channel.peer} was refused: {noted}")
         if self._started or channel.state is ChannelState.UPGRADED:

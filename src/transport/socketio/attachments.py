@@ -58,7 +58,7 @@ class Attachments:
         most = self._limits.max_message_bytes
         if packet.size > most:
             why = f"{packet.size} bytes of attachments; {most} are allowed"
-            raise ValueError(note(why, "max_message_bytes"))
+            raise ValueError(note(why, "max_message_bytes", self._engine.owner(eio_sid)))
         if len(packet.attachments) == packet.header.count:
             self._let_go(eio_sid, packet)
             return True
@@ -120,6 +120,7 @@ class Attachments:
         return pace.end <= self._engine.clock()
 
     def _give_up(self, eio_sid: str, packet: AnnouncedPacket, reason: str, limit: str) -> None:
-        self._log(note(f"{self._engine.who(eio_sid)} is disconnected: {reason}", limit))
+        why = f"{self._engine.who(eio_sid)} is disconnected: {reason}"
+        self._log(note(why, limit, self._engine.owner(eio_sid)))
         packet.since, packet.pace = math.inf, None  # told once, though its end may come after the next look
         self._engine.close(eio_sid)

@@ -81,7 +81,7 @@ class EventReader:
             raise ValueError("a packet among another one's attachments")
         pkt = SocketPacket(encoded_packet=text or " ")
         kind, namespace, data = pkt.packet_type, pkt.namespace or "/", pkt.data
-        self._check_name(namespace)
+        self._check_name(eio_sid, namespace)
         if kind in (packets.CONNECT, packets.DISCONNECT):
             session = self._engine.sessions.get(eio_sid)
             if kind == packets.CONNECT and data is not None and not isinstance(data, dict):
@@ -91,9 +91,9 @@ class EventReader:
             if kind == packets.DISCONNECT:
                 self._members.left(session, namespace)
             else:
-                self._members.join(session, namespace, data, self._query_in(text))
+                self._members.join(session, namespace, data, self._query_in(eio_sid, text))
         elif kind in (packets.EVENT, packets.BINARY_EVENT) and _names_an_event(data):
-            self._check_name(data[0])
+            self._check_name(eio_sid, data[0])
             if kind == packets.EVENT:
                 self._event(eio_sid, namespace, pkt.id, data[0], data[1:])
             else:
@@ -106,24 +106,26 @@ class EventReader:
         else:
             raise ValueError(f"a packet of type {kind} without what belongs to it")
 
-    def _check_name(self, name: str) -> None:
+    def _check_name(self, eio_sid: str, name: str) -> None:
         """ValueError for the name of an event or a namespace that is too long."""
         most = self._limits.max_name_length
         if len(name) > most:
-            raise ValueError(note(f"a name of {len(name)} characters; {most} are allowed", "max_name_length"))
+            why = f"a name of {len(name)} characters; {most} are allowed"
+            raise ValueError(note(why, "max_name_length", self._engine.owner(eio_sid)))
 
-    def _query_in(self, text: str) -> str:
+    def _query_in(self, eio_sid: str, text: str) -> str:
         """The query behind the namespace of a CONNECT packet. ValueError for one longer than a request's may be."""
         found = _NAMESPACE_QUERY.match(text)
         query = "" if found is None else found[1]
         if len(query) > self._limits.max_request_line:
-            raise ValueError(note(f"a query of {len(query)} characters", "max_request_line"))
+            why = f"a query of {len(query)} characters"
+            raise ValueError(note(why, "max_request_line", self._engine.owner(eio_sid)))
         return query
 
     def _announce(self, eio_sid: str, pkt: SocketPacket, header: EventHeader) -> None:
         if not 1 <= header.count <= self._limits.max_attachments:
             why = f"{header.count} attachments; 1 to {self._limits.max_attachments} are allowed"
-            raise ValueError(note(why, "max_attachments"))
+            raise ValueError(note(why, "max_attachments", self._engine.owner(eio_sid)))
         self._attachments.announce(eio_sid, AnnouncedPacket(header, pkt.id, pkt.packet_type))
 
     def _event(self, eio_sid: str, namespace: str, number: int | None, event: str, arguments: list[Any]) -> None:

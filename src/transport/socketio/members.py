@@ -132,7 +132,7 @@ class Members:
         if namespace != "/" and namespace not in self._handlers:
             return "Invalid namespace"
         if sum(session.sid in members for members in self.joined.values()) >= self._limits.max_namespaces:
-            hit("max_namespaces")
+            hit("max_namespaces", session.account.owner)
             return f"A connection may be in {self._limits.max_namespaces} namespaces"
         return None
 
@@ -181,5 +181,5 @@ class Members:
         if session.is_open:
             seconds = self._limits.join_time
             why = f"{session.who} joined no namespace within {seconds:g} seconds; it is disconnected"
-            self._log(note(why, "join_time"))
+            self._log(note(why, "join_time", session.account.owner))
             session.close("server disconnect")

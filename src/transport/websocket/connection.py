@@ -45,8 +45,8 @@ class WebSocket:
     """One connection. `messages` or `receive` belong to one green thread; `send` and `close` to any."""
 
     __slots__ = (
-        "_clock", "_close_timer", "_limits", "_log", "_messages", "_pings", "_pings_since", "_sock", "close_code",
-        "close_reason", "incoming", "outgoing", "state",
+        "_account", "_clock", "_close_timer", "_limits", "_log", "_messages", "_pings", "_pings_since", "_sock",
+        "close_code", "close_reason", "incoming", "outgoing", "state",
     )  # fmt: skip
 
     def __init__(
@@ -59,7 +59,7 @@ class WebSocket:
         account: Account | None = None,
         max_text: int | None = None,
     ) -> None:
-        account = account or unlimited()
+        account = self._account = account or unlimited()
         sock.setblocking(False)
         self._sock, self._limits, self._clock, self._log = sock, limits, clock, log
         self._pings, self._pings_since = 0, 0.0
@@ -142,7 +142,7 @@ class WebSocket:
 
     def fail(self, error: ProtocolError) -> None:
         """Close it for what the client did, which is counted and logged."""
-        reason = note(error.reason, error.limit)
+        reason = note(error.reason, error.limit, self._account.owner)
         if self.state is _OPEN and error.code != CloseCode.TRY_AGAIN_LATER:  # the budget tells of that now and then
             self._log(f"is closed with {error.code}: {reason}")
         self.close(error.code, error.reason)

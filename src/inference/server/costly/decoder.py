@@ -116,7 +116,7 @@ class CostlyPictures:
         elif self._queue.add(picture):
             self._wake.set()
         else:
-            hit("costly_queue")
+            hit("costly_queue", work.owner)
             refuse(picture, f"{self._most} pictures as large as this wait to be decoded; send one after the other")
 
     def run(self) -> None:
@@ -148,7 +148,7 @@ class CostlyPictures:
         elif "error" in answer:
             metrics.COSTLY_PICTURES.inc("refused")
             if answer["limit"]:
-                hit(answer["limit"])
+                hit(answer["limit"], picture.work.owner)
             picture.source.answered(picture.work, {"error": answer["error"], "reason": "picture"})
         else:
             metrics.COSTLY_PICTURES.inc("decoded")
@@ -165,7 +165,7 @@ class CostlyPictures:
         end = process.process.exit_text
         sender = picture.work.owner or "nobody in particular"
         sentence = f"decoding a picture of {sender} ended its process by {end}; the picture is put off"
-        self._warn(note(sentence, "decode_time" if "SIGXCPU" in end else ""))
+        self._warn(note(sentence, "decode_time" if "SIGXCPU" in end else "", picture.work.owner))
         if process.reads:
             self.put_off.blame(picture.work.owner, picture.work.data, self._clock())
         error = "the picture takes too long to decode, or is damaged: send it smaller"

@@ -87,10 +87,10 @@ class FrameBudget:
         self._gauge = metrics.SESSION_BYTES.child()
         self.bytes = 0
 
-    def check(self, more: int) -> None:
-        """LimitExceeded when there is no room for so many more."""
+    def check(self, more: int, who: str = "") -> None:
+        """LimitExceeded when there is no room for so many more of `who`, as `limits.hit` has it."""
         if self.bytes + more > self.most:
-            limits.hit("session_bytes")
+            limits.hit("session_bytes", who)
             raise LimitExceeded(
                 "the frames that wait in all sessions together fill the server's memory for them: send fewer a second"
             )
