@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from imageserver.accounts.audit import AuditEvent
 from imageserver.accounts.database import User
 
 CAMERA, VIEWER, ADMIN = "camera", "viewer", "admin"
@@ -46,6 +47,7 @@ class Door:
         body: the setting that bounds what is sent in; "": nothing is read.
         foreign: whether pages of `--cors-origin` may use it too.
         note: what else holds, for docs/users.md.
+        event: what the audit notes when somebody has passed; "": nothing, or more than is known here.
     """
 
     protocol: str
@@ -58,6 +60,7 @@ class Door:
     body: str = ""
     foreign: bool = True
     note: str = ""
+    event: str = ""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -118,9 +121,17 @@ DOORS: tuple[Door, ...] = (
     # Training.
     *_http("GET", (f"{_MODEL}/train/status", f"{_MODEL}/train/events"), Login.USERS, rate="look_rate"),
     *_http(
-        "POST", (f"{_MODEL}/train", f"{_MODEL}/train/cancel"), Login.USERS, ADMIN, changes=True, rate="training_rate"
+        "POST", f"{_MODEL}/train", Login.USERS, ADMIN, changes=True, rate="training_rate",
+        event=AuditEvent.TRAINING_STARTED,
     ),
-    *_http("GET", f"{_MODEL}/train", Login.USERS, ADMIN, changes=True, rate="training_rate", note="programs only"),
+    *_http(
+        "POST", f"{_MODEL}/train/cancel", Login.USERS, ADMIN, changes=True, rate="training_rate",
+        event=AuditEvent.TRAINING_CANCELLED,
+    ),
+    *_http(
+        "GET", f"{_MODEL}/train", Login.USERS, ADMIN, changes=True, rate="training_rate", note="programs only",
+        event=AuditEvent.TRAINING_STARTED,
+    ),
     # Pictures on demand.
     *_http("GET", "/snippets/", Login.AUTH, VIEWER, rate="look_rate"),
     *_http(
@@ -131,7 +142,7 @@ DOORS: tuple[Door, ...] = (
         "PUT POST", _NUMBER, Login.AUTH, CAMERA, changes=True, rate="picture_rate", body="max_frame_bytes",
         note="no number that another user put",
     ),
-    *_http("DELETE", _NUMBER, Login.USERS, ADMIN, changes=True, rate="change_rate"),
+    *_http("DELETE", _NUMBER, Login.USERS, ADMIN, changes=True, rate="change_rate", event=AuditEvent.DELETION),
     *_http(
         "GET", _ROOMS, Login.AUTH, rate="look_rate", changes=True,
         note="texts of `camera` are relayed, but for `snap`; news of pictures go to `viewer` and to who put them",

@@ -176,7 +176,7 @@ def doors(
     )
     socket_protocols(settings, models, checks, socketio)
     relay = Relay(settings, checks.live)
-    jobs = trainings(settings, models.engine.check, models.jails, log=LOG.info)
+    jobs = trainings(settings, models.engine.check, models.jails, log=LOG.info, audit=checks.audit)
     kept = pictures(settings)
     snap = Snap(models.streams, kept, relay, settings.model, list_rows=settings.list_rows, log=LOG.warning)
     access = Access(checks, settings, origins=pages)

@@ -73,6 +73,19 @@ class Access:
             login = self._logins.live.add(request.user, lambda _why: hub.shut(connection.sock))
             response.call_on_close(login.close)
 
+    def passed(self, request: Request, door: Door) -> None:
+        """Note that a request has done what its door is for, where the audit has a word for that."""
+        if door.event:
+            user = request.user
+            self._logins.audit.note(
+                door.event,
+                user="" if user is None else user.name,
+                credential="" if user is None else user.credential,
+                address=request.environ.get("REMOTE_ADDR", ""),
+                door=door.name,
+                detail=request.path,
+            )
+
     def _check_page(self, request: Request, door: Door) -> None:
         """Refuse what no page of another origin may ask of this door, although it may ask others. Refused: 403."""
         linked = "Origin" not in request.headers and request.headers.get("Sec-Fetch-Site") in _ELSEWHERE

@@ -94,6 +94,7 @@ class Application:
             (route, door), variables = self._router.match(request.path, request.method)
             self._access.admit(request, door)
             response: WSGIApplication = route.view(request, **variables)
+            self._access.passed(request, door)
             if isinstance(response, Response) and not response.is_sequence:
                 self._access.watch(request, response)
             return response

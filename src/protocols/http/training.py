@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from imageserver import limits
+from imageserver.accounts.audit import Audit, AuditEvent
 from imageserver.config.table import Settings
 from imageserver.errors import Refused, TrainingError
 from imageserver.inference.server.jails.rights import Jails
@@ -32,9 +33,9 @@ _TAG = "Training"
 
 
 def trainings(
-    settings: Settings, find: Callable[[str], Manifest], jails: Jails, *, log: Callable[[str], None]
+    settings: Settings, find: Callable[[str], Manifest], jails: Jails, *, log: Callable[[str], None], audit: Audit
 ) -> Trainings:
-    """The trainings that these settings allow; `find` gives a model's manifest."""
+    """The trainings that these settings allow; `find` gives a model's manifest, and `audit` notes their ends."""
     sources = {"mnist": ["--mnist", str(settings.mnist)] if settings.mnist else []}
     if settings.training_data is not None:
         sources["other"] = ["--pictures", str(settings.training_data)]
@@ -43,7 +44,12 @@ def trainings(
     arguments = ["--threads", str(threads), "--samples", str(settings.training_samples)]
     arguments += ["--most-pictures", str(settings.training_pictures)]
     arguments += ["--models-cache", str(jails.cache)]
-    return Trainings(settings.data, find, sources, arguments, jails, log=log)
+
+
+    def ended(sentence: str) -> None:
+        audit.note(AuditEvent.TRAINING_ENDED, detail=sentence)
+
+    return Trainings(settings.data, find, sources, arguments, jails, log=log, ended=ended)
 
 
 class TrainingJobs:

@@ -34,6 +34,7 @@ class Case:
 
     def begin(self, sid: str, *, on_polling: bool = False, anonymous: bool = True) -> Any:
         session = SimpleNamespace(sid=sid, anonymous=anonymous, address="192.0.2.1", who=f"client {sid} of 192.0.2.1")
+        session.account = SimpleNamespace(owner="address 192.0.2.1")
         session.close = lambda _reason: self.closed.append(sid) or self.admission.leave(session)
         if on_polling:
             self.admission.enter(session.address)

@@ -18,6 +18,7 @@ def test_who_owes_an_attachment_is_told_once(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(hub, "call_later", lambda _seconds, look: looks.append(look))
     limits = Limits(attachment_time=1.0)
     engine: Any = SimpleNamespace(limits=limits, log=log.append, clock=lambda: now[0], close=closed.append, who=str)
+    engine.owner = str
     reader = EventReader(engine, SimpleNamespace(), SimpleNamespace(joined={}))
     reader.message("client", '51-["echo",{"_placeholder":true,"num":0}]')
     for _ in range(4):

@@ -54,7 +54,10 @@ class TrainingState(enum.StrEnum):
 
 
 class TrainingRun:
-    """`link` is where the model that comes out will serve; `event` is what was told last, `changed` waits for more."""
+    """`link` is where the model that comes out will serve; `event` is what was told last, `changed` waits for more.
+
+    `ended` is told in a sentence what came of it.
+    """
 
     def __init__(
         self,
@@ -63,11 +66,13 @@ class TrainingRun:
         records: TrainingRecords,
         log: Callable[[str], None],
         now: Callable[[], float],
+        ended: Callable[[str], None],
     ) -> None:
         self.name, self.record = link.name, record
         self.event: Event = {"state": TrainingState.IDLE, "text": "no training runs"}
         self.changed = hub.Event()
         self._link, self._records, self._log, self._now = link, records, log, now
+        self._ended = ended
         self._version = versions.folder_for(link, now())
         self._process: ChildProcess | None = None
         self._prepared = hub.Event()
@@ -214,6 +219,7 @@ class TrainingRun:
         # In this order, so that whoever hears of the end and asks at once is not told that the training still runs.
         self._process = None
         self.tell(*self._outcome)
+        self._ended("{}, {}: {}".format(self.name, *self._outcome))
         self._prepared.set()
 
     # ---- the record -------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ class Trainings:
         sources: a job's arguments by training sample ("mnist", "other").
         arguments: for every job's command line.
         jails: for every job.
+        ended: told in a sentence what came of each training.
     """
 
     def __init__(
@@ -38,11 +39,12 @@ class Trainings:
         *,
         log: Callable[[str], None],
         now: Callable[[], float] = time.time,
+        ended: Callable[[str], None] = lambda _sentence: None,
     ) -> None:
         self._models, self._find = data / "models", find
         self._sources, self._arguments, self._jails = sources, arguments, jails
         self._records = TrainingRecords(data / "training", lambda name: find(name).folder, log)
-        self._log, self._now = log, now
+        self._log, self._now, self._ended = log, now, ended
         self._runs: dict[str, TrainingRun] = {}
         self._starting = self._stopping = False
 
@@ -127,4 +129,4 @@ class Trainings:
         return self._runs[name]
 
     def _new_run(self, name: str, record: TrainingRecord) -> TrainingRun:
-        return TrainingRun(self._models / name, record, self._records, self._log, self._now)
+        return TrainingRun(self._models / name, record, self._records, self._log, self._now, self._ended)
