@@ -169,8 +169,7 @@ class EngineSession:
             self.wake_poll()
             return True
         limit = "max_outgoing_bytes" if over else ""  # else the budget has counted it
-        why = f"{self.who} has {waiting} bytes waiting; it is disconnected"
-        self.owner.log(note(why, limit, self.account.owner))
+        self.owner.log(note(f"{self.who} has {waiting} bytes waiting; it is disconnected", limit, self.account.owner))
         self.queue.clear()
         self.close("transport error")
         return False
