@@ -31,6 +31,7 @@ USERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "boss": (("admin",), ()),
     "kit": (("camera",), ("kitchen", "hall")),
     "kiteye": (("viewer",), ("kitchen", "hall")),
+    "kitboss": (("admin",), ("kitchen",)),
 }
 
 
@@ -160,6 +161,9 @@ def test_one_bound_to_cameras_knows_of_no_others(server: Server) -> None:
     assert [status(server, "kit", number) for number in (5, 7, 8)] == [200, 404, 403]
     assert [status(server, "kiteye", number) for number in (5, 7, 8)] == [200, 404, 200]
     assert {5, 8} <= set(listed(server, "kiteye")) and 7 not in listed(server, "kiteye")
+    for method in ("PUT", "GET", "DELETE"):
+        codes = [ask(server, "kitboss", method, f"/snippets/{number}/", 9).status_code for number in (7, 8)]
+        assert codes == [404, 200], method
     assert ask(server, "kiteye", "GET", "/snippets/7/image").json() == {
         "error": "there is no picture 7; PUT one to this address"
     }
