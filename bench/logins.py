@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
@@ -31,7 +31,38 @@ from imageserver.accounts.database import UserDB
 
 KEY = "the right key"
 USERS = 40
-SERVERS = ("passwords over REST", "passwords over Socket.IO", "session keys")
+
+
+class Kind(NamedTuple):
+    """One kind of guess."""
+
+    name: str
+    options: Sequence[str]
+    """Of the server."""
+    guess: Callable[[Target, int], Awaitable[str]]
+    right: Callable[[Target, int], Awaitable[str]]
+
+
+KINDS = (
+    Kind(
+        "passwords over REST",
+        ["-a"],
+        lambda target, number: target.basic(GUESSER, "user 0", f"guess {number}"),
+        lambda target, number: target.basic(HONEST, f"user {number % USERS}", "secret"),
+    ),
+    Kind(
+        "passwords over Socket.IO",
+        ["-a"],
+        lambda target, number: target.connect(GUESSER, {"user": "user 0", "password": f"guess {number}"}),
+        lambda target, number: target.connect(HONEST, {"user": f"user {number % USERS}", "password": "secret"}),
+    ),
+    Kind(
+        "session keys",
+        [f"--session-key={KEY}"],
+        lambda target, number: target.connect(GUESSER, {"key": f"guess {number}"}),
+        lambda target, _number: target.connect(HONEST, {"key": KEY}),
+    ),
+)
 
 
 def told(what: str, guesses: Sequence[Login], others: Sequence[Login]) -> None:
@@ -44,29 +75,12 @@ def told(what: str, guesses: Sequence[Login], others: Sequence[Login]) -> None:
     print(f"    {dict(count(others))}")
 
 
-def figures(server: Server) -> dict[str, float]:
-    """Logins by result, as the server counts them."""
-    text = server.get("/metrics")[1].decode()
-    return {result: float(number) for result, number in re.findall(r'_logins_total\{result="(\w+)"\} (\S+)', text)}
-
-
-def run(what: str, guesses: int, folder: Path) -> None:
+def run(kind: Kind, guesses: int, folder: Path) -> None:
     """One kind of guess, at a server of its own."""
-    keys = what == "session keys"
-    with Server(*([f"--session-key={KEY}"] if keys else ["-a"]), data=folder) as server:
-        target, names = Target(server.ready().port), itertools.cycle(range(USERS))
-
-        def password(name: str, secret: str, source: str) -> object:
-            if what == "passwords over REST":
-                return target.basic(source, name, secret)
-            return target.connect(source, {"user": name, "password": secret})
-
-        attack: Callable[[int], object] = lambda number: password("user 0", f"guess {number}", GUESSER)
-        beside: Callable[[], object] = lambda: password(f"user {next(names)}", "secret", HONEST)
-        if keys:
-            attack = lambda number: target.connect(GUESSER, {"key": f"guess {number}"})
-            beside = lambda: target.connect(HONEST, {"key": KEY})
-        told(what, *at_once(guesses, attack, beside))  # type: ignore[arg-type]
+    with Server(*kind.options, data=folder) as server:
+        target, numbers = Target(server.ready().port), itertools.count()
+        found = at_once(guesses, lambda number: kind.guess(target, number), lambda: kind.right(target, next(numbers)))
+        told(kind.name, *found)
         print(f"    lines of the log that say so: {sum('has to pause' in line for line in server.lines)}")
 
 
@@ -90,8 +104,8 @@ def main() -> None:
         users = UserDB(Path(folder) / "users.db")
         for number in range(USERS):
             users.add(f"user {number}", "secret", ["camera"])
-        for what in SERVERS:
-            run(what, options.guesses, Path(folder))
+        for kind in KINDS:
+            run(kind, options.guesses, Path(folder))
         crowd(options.honest, Path(folder))
 
 

@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from imageserver import metrics
-from imageserver.accounts import credentials
 from imageserver.accounts.audit import NO_AUDIT, Audit, AuditEvent
 from imageserver.accounts.credentials import CredentialKind, Credentials
-from imageserver.accounts.database import MAX_NAME, ROLES, User, UserDB, Verifier, is_token
+from imageserver.accounts.database import MAX_NAME, User, UserDB, Verifier, is_token
 from imageserver.accounts.doors import Login
 from imageserver.accounts.guard.guard import Claim, Guard
 from imageserver.accounts.guard.turns import Turns
@@ -142,7 +141,6 @@ class Logins:
         self._looking = Turns(LOOKED_UP_AT_ONCE, limits.login_queue)
         self._closed = required
         self._logged = -_LOG_SECONDS
-        self._verified: dict[str, User] = {}  # by connection
 
     def asked(self, login: Login) -> bool:
         """Whether a door with this row asks for a login now; of SESSION and PROGRAMS a key or a page is seen to there.
@@ -239,28 +237,6 @@ class Logins:
         """
         with self._hashing.turn(owner_of(address), lambda: True):
             return hub.in_thread(function, *args)
-
-    # ---- until connections remember their users themselves ------------------------------------------------------
-
-    def login(self, connection: str, name: str, password: str, address: str) -> User | None:
-        """Check, and remember for this connection who proved to be there (`verified`) until `forget`."""
-        shown = credentials.password(name, password)
-        if self.required:
-            user = proven = self.check(shown, address)
-        else:
-            proven = self.identify(shown, address)
-            user = proven or self.known(name) or User(name, frozenset(ROLES))
-        if proven is not None:
-            self._verified[connection] = proven
-        return user
-
-    def verified(self, connection: str) -> User | None:
-        """The user whose password this connection has shown, whether or not that was required."""
-        return self._verified.get(connection)
-
-    def forget(self, connection: str) -> None:
-        """The connection has ended."""
-        self._verified.pop(connection, None)
 
     # ---- within -------------------------------------------------------------------------------------------------
 

@@ -120,18 +120,6 @@ def test_at_an_open_door_who_cannot_be_told_is_nobody() -> None:
 
 
 @pytest.mark.parametrize("required", [True, False])
-def test_a_connection_is_verified_by_a_right_password_alone(required: bool) -> None:
-    checks = logins(required)
-    checks.login("one", "alice", "wrong", HOME)
-    checks.login("two", "bob", "secret", HOME)
-    checks.login("three", "alice", "secret", HOME)
-    verified = [checks.verified(connection) for connection in ("one", "two", "three")]
-    assert [user and user.name for user in verified] == [None, None, "alice"]
-    checks.forget("three")
-    assert checks.verified("three") is None
-
-
-@pytest.mark.parametrize("required", [True, False])
 @pytest.mark.parametrize("shown", [wrong(), wrong(name="bob"), wrong(name="b" * 200), credentials.password("", "x")])
 def test_each_wrong_pair_costs_a_hash(required: bool, shown: Credentials, monkeypatch: pytest.MonkeyPatch) -> None:
     checks = logins(required)
