@@ -78,8 +78,7 @@ class Application:
         origins = self._access.origins
         if refused := origins.refusal(environ):
             return self._error_response(Refused(403, refused))(environ, start_response)
-        if "HTTP_COOKIE" in environ and not origins.trusts(environ):
-            del environ["HTTP_COOKIE"]
+        origins.drop_kept_logins(environ)
         told = environ["transport.headers"] = origins.headers(environ)
         # Populated, `environ` would hold the request that holds it.
         response = self._respond(Request(environ, populate_request=False))

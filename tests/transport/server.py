@@ -80,7 +80,8 @@ def no_delay(environ: Any, start_response: Any) -> list[bytes]:
     )
 
 
-def broken(_environ: Any, _start_response: Any) -> list[bytes]:
+def broken(environ: Any, _start_response: Any) -> list[bytes]:
+    environ["transport.headers"] = [("X-Kept", "told")]
     raise RuntimeError("a secret of the application")
 
 

@@ -163,11 +163,18 @@ def test_options_without_being_a_preflight_is_a_method_like_others() -> None:
     assert Site()("/thing/1/", "OPTIONS", FRIEND).status_code == 405
 
 
-def test_cookies_count_for_named_origins_alone() -> None:
+@pytest.mark.parametrize("shown", [{"Cookie": "page=secret"}, ADMIN, {"Authorization": "Negotiate x"}])
+def test_what_browsers_show_by_themselves_counts_for_named_origins_alone(shown: dict[str, str]) -> None:
     site = Site(["*", FRIEND])
     for origin in (FRIEND, STRANGER, OWN, None):
-        assert site("/look", origin=origin, headers={"Cookie": "page=secret"}).status_code == 200
-    assert [bool(request.cookies) for request in site.asked] == [True, False, True, True]
+        assert site("/look", origin=origin, headers=shown).status_code == 200
+    assert [next(iter(shown)) in request.headers for request in site.asked] == [True, False, True, True]
+
+
+def test_a_token_counts_for_all_who_may_ask() -> None:
+    site = Site("*")
+    assert site("/look", origin=STRANGER, headers={"Authorization": "Bearer ist_x_y"}).status_code == 200
+    assert "Authorization" in site.asked[0].headers
 
 
 def test_what_the_transport_answers_in_place_of_the_application_may_be_read_too() -> None:

@@ -116,8 +116,15 @@ class Origins:
         return headers
 
     def trusts(self, environ: WSGIEnvironment) -> bool:
-        """Whether cookies count that come with this request: not for pages that "*" alone allows."""
-        return self.is_own(environ) or _page(environ) in self._allowed
+        """Whether logins count that a browser keeps and shows by itself: not for pages that "*" alone allows."""
+        return not self._all or self.is_own(environ) or _page(environ) in self._allowed
+
+    def drop_kept_logins(self, environ: WSGIEnvironment) -> None:
+        """Take from a request that is not trusted what a browser may have added by itself: cookies, and a password."""
+        if not self.trusts(environ):
+            environ.pop("HTTP_COOKIE", None)
+            if environ.get("HTTP_AUTHORIZATION", "")[:7].lower() != "bearer ":
+                environ.pop("HTTP_AUTHORIZATION", None)
 
     def is_own(self, environ: WSGIEnvironment) -> bool:
         """Whether this comes from the server's own page, or from none."""

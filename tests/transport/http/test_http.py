@@ -159,6 +159,7 @@ def test_failing_application(serve: Serve) -> None:
     answer = talk(served.port, head("/broken"))
     assert answer.startswith(b"HTTP/1.1 500")
     assert b"secret" not in answer
+    assert b"X-Kept: told" in answer, "headers that the application left for whatever is answered"
     assert any("RuntimeError" in line and "server.py" in line for line in served.state()["log"])
 
 
