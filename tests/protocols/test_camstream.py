@@ -162,6 +162,20 @@ def test_a_login_at_the_connect_counts_for_frames(guarded: Server) -> None:
     old.ws.close()
 
 
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_camera_says_its_name_in_the_query(server: Server, version: int) -> None:
+    peer = Peer(server.port)
+    client = Sio(peer, version, name="front%20door%C3%A9")
+    client.emit("receiveImage", data=picture(60))
+    event, answer = json.loads(client.recv()[2:])
+    assert (event, json.loads(answer)["camera"]) == ("prediction", "front dooré")
+    client.ws.close()
+    refused = Sio(peer, version, name="x" * 65)
+    assert refused.joined.startswith("44")
+    assert "cannot be the name of a camera" in refused.joined
+    peer.close()
+
+
 def test_a_wrong_pair_at_the_connect_turns_away(guarded: Server) -> None:
     for wrong in (
         {"user": "alice", "password": "wrong"},
@@ -219,8 +233,10 @@ def test_results_go_to_standard_output_as_json_with_stream_and_user(tmp_path: Pa
         with Camera(server) as camera:
             assert camera.login("alice", "x")
             camera.ask(picture(123))
-        with Camera(server, auth={"user": "bob", "password": "x"}) as camera:
-            camera.ask(picture(124))
+        bob = Sio(Peer(server.port), auth={"user": "bob", "password": "x"}, name="hall")
+        bob.emit("receiveImage", data=picture(124))
+        bob.recv()
+        bob.ws.close()
         with Camera(server) as camera:
             camera.ask(picture(125))
         lines = until(lambda: [line for line in server.lines if line.startswith("{")][2:] and server.lines, "results")
@@ -229,5 +245,6 @@ def test_results_go_to_standard_output_as_json_with_stream_and_user(tmp_path: Pa
             ("alice", "123", 1),
             ("bob", "124", 1),
         ]
+        assert [line.get("camera") for line in found] == [None, "hall", None]
         assert found[2]["user"] == found[2]["stream"], "nobody has said who that is"
         assert len({line["stream"] for line in found}) == 3

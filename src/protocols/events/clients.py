@@ -170,10 +170,15 @@ class SocketClients:
         client.name, client.camera = claimed or client.sid, client.said_camera
         if user is not None:
             client.name, client.camera = user.name, cameras.of_user(user.only, client.said_camera)
-            client.login = self._logins.live.add(user, lambda _why: self._server.disconnect(client.sid, close=True))
+            client.login = self._logins.live.add(user, lambda _why: self._end(client))
             self._server.logged_in(client.sid)
             self._server.account(client.sid).belongs_to(user.name)
         self.changed(client, before)
+
+    def _end(self, client: SocketClient) -> None:
+        """Its login no longer holds. In generation 3 whoever comes back on its connection has the same id."""
+        if self.is_here(client):
+            self._server.disconnect(client.sid, close=True)
 
 
 def _password(name: object, secret: object) -> Credentials | None:
