@@ -56,15 +56,20 @@ class Attempt:
         # With trust, a party of its own: it need not wait for what others try at the same address.
         self._party = claim if self.trusted else claim.owner
         self._reserved = False
+        self._turn = contextlib.ExitStack()
 
-    @contextlib.contextmanager
-    def turn(self, turns: Turns) -> Iterator[None]:
-        """Wait green for a turn, and for leave to try where that has not been given before. LimitExceeded."""
+    def take(self, turns: Turns) -> None:
+        """Wait green for a turn, and for leave to try where that has not been given before; ends a turn that it has.
+
+        Raises:
+            LimitExceeded: Too many wait.
+            LoginPaused: Too many failed.
+        """
+        self._turn.close()
         try:
             if not self._reserved:
                 self._guard.may(self._claim)  # who has to pause need not wait for a turn to be told
-            with turns.turn(self._party, self._reserve):
-                yield
+            self._turn.enter_context(turns.turn(self._party, self._reserve, self._doubtful))
         except LoginPaused:
             hit("login_attempts", self._claim.owner)
             metrics.LOGINS.inc("paused")
@@ -101,6 +106,10 @@ class Attempt:
         if self._reserved:
             self._reserved = False
             self._guard.release(self._claim)
+        self._turn.close()
+
+    def _doubtful(self) -> bool:
+        return self._guard.doubts(self._claim)
 
     def _reserve(self) -> bool:
         self._reserved = self._reserved or self._guard.reserve(self._claim)
@@ -212,8 +221,8 @@ class Logins:
         claim = Claim(owner_of(address), f"at {door}")
         attempt = Attempt(self._guard, claim, address, door, self._log, self.audit)
         try:
-            with attempt.turn(self._looking):
-                yield attempt
+            attempt.take(self._looking)
+            yield attempt
             attempt.right()
         finally:
             attempt.close()
@@ -235,7 +244,7 @@ class Logins:
         Raises:
             LimitExceeded: Too many passwords wait to be hashed.
         """
-        with self._hashing.turn(owner_of(address), lambda: True):
+        with self._hashing.turn(owner_of(address), lambda: True, lambda: False):
             return hub.in_thread(function, *args)
 
     # ---- within -------------------------------------------------------------------------------------------------
@@ -243,15 +252,15 @@ class Logins:
     def _verify(self, attempt: Attempt, shown: Credentials) -> User | None:
         """Whose credentials these are."""
         if shown.kind is CredentialKind.TOKEN or is_token(shown.secret):
-            with attempt.turn(self._looking):
-                return self._in_thread(self.users.check_token, shown.secret, shown.name or None)
+            attempt.take(self._looking)
+            return self._in_thread(self.users.check_token, shown.secret, shown.name or None)
         if attempt.trusted:
             # Clients of REST show their password with every request: what was right a moment ago is not hashed again.
-            with attempt.turn(self._looking):
-                if user := self._in_thread(self._verifier.recall, shown.name, shown.secret):
-                    return user
-        with attempt.turn(self._hashing):
-            return self._in_thread(self._verifier.check, shown.name, shown.secret)
+            attempt.take(self._looking)
+            if user := self._in_thread(self._verifier.recall, shown.name, shown.secret):
+                return user
+        attempt.take(self._hashing)
+        return self._in_thread(self._verifier.check, shown.name, shown.secret)
 
     def _go_on(self) -> None:
         """An attempt is settled: others from its address may have waited for that."""

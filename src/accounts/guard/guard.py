@@ -58,6 +58,10 @@ class Guard:
         """Whether this name was right at this address lately."""
         return self._right.get(claim, 0.0) > self._clock()
 
+    def doubts(self, claim: Claim) -> bool:
+        """Whether something failed at this address lately, and this name was not right there."""
+        return self._addresses.get(claim.owner) is not None and not self.trusts(claim)
+
     def reserve(self, claim: Claim) -> bool:
         """Ask for an attempt; one that is reserved has to be settled: `right`, `wrong` or `release`.
 

@@ -1,7 +1,9 @@
 """Whose turn it is to be checked: so many at once, round robin by address.
 
-An address with hundreds of attempts that wait delays everybody else by one of its own, not by all of them. How many
-wait is bounded, for all and for one; where all of it is taken, whoever has most waiting gives one up.
+An address with hundreds of attempts that wait delays no other by more than one of its own. Addresses that failed
+lately, however many, and all others have turns by turns, and where there are two turns or more at once, one is kept
+for those others. How many wait is bounded, for all and for one; where all of it is taken, whoever has most waiting
+gives one up.
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ FULL = "too many logins wait at this moment; try again in a few seconds"
 class _Waiting:
     """One that waits; `refused` says why it need not wait any longer."""
 
-    __slots__ = ("ask", "event", "refused")
+    __slots__ = ("ask", "doubtful", "event", "refused")
 
-    def __init__(self, ask: Callable[[], bool]) -> None:
-        self.ask, self.event = ask, hub.Event()
+    def __init__(self, ask: Callable[[], bool], doubtful: Callable[[], bool]) -> None:
+        self.ask, self.doubtful, self.event = ask, doubtful, hub.Event()
         self.refused: Exception | None = None
 
 
@@ -41,24 +43,27 @@ class Turns:
 
     def __init__(self, at_once: int, most: int) -> None:
         self._free, self._most, self._share = at_once, most, max(1, most // 4)
+        self._kept = min(1, at_once - 1)  # turns that the doubtful leave to others
+        self._doubtful_next = False
         # Whose turn was longest ago stands first.
         self._waiting: OrderedDict[Hashable, deque[_Waiting]] = OrderedDict()
         self._count = 0
         self._refusals = SharedTurn(WOKEN_AT_ONCE)
 
     @contextlib.contextmanager
-    def turn(self, party: Hashable, ask: Callable[[], bool]) -> Iterator[None]:
+    def turn(self, party: Hashable, ask: Callable[[], bool], doubtful: Callable[[], bool]) -> Iterator[None]:
         """Wait green for a turn, and have it within the block.
 
         Args:
             party: Between whom turns go round.
             ask: Called when the turn has come: whether it can be taken now, else it is asked again at `go_on`.
                 What it raises ends the waiting.
+            doubtful: Whether the party failed lately.
 
         Raises:
             LimitExceeded: Too many wait; or what `ask` raised.
         """
-        self._wait(party, ask)
+        self._wait(party, _Waiting(ask, doubtful))
         try:
             yield
         finally:
@@ -67,16 +72,12 @@ class Turns:
 
     def go_on(self) -> None:
         """Give turns to those that can have them: one ended, or what `ask` looks at has changed."""
-        served = True
-        while served and self._free:
-            served = False
-            for party in list(self._waiting):
-                served = (self._free > 0 and self._serve(party)) or served
+        while self._free and self._serve_next():
+            pass
 
-    def _wait(self, party: Hashable, ask: Callable[[], bool]) -> None:
-        waiting = _Waiting(ask)
+    def _wait(self, party: Hashable, waiting: _Waiting) -> None:
         self._add(party, waiting)
-        if self._free:
+        if self._may_serve(waiting):
             self._serve(party)
         try:
             waiting.event.wait()
@@ -91,8 +92,21 @@ class Turns:
             self._refusals.take()
             raise waiting.refused
 
+    def _serve_next(self) -> bool:
+        """Give one party its turn; whether there is one that can have it."""
+        for doubtful in (self._doubtful_next, not self._doubtful_next):
+            for party, queue in list(self._waiting.items()):
+                first = queue[0]
+                if first.doubtful() is doubtful and self._may_serve(first) and self._serve(party):
+                    self._doubtful_next = not doubtful
+                    return True
+        return False
+
+    def _may_serve(self, waiting: _Waiting) -> bool:
+        return self._free > (self._kept if waiting.doubtful() else 0)
+
     def _serve(self, party: Hashable) -> bool:
-        """Give the next of one party its turn; whether there is one who can have it."""
+        """Give the next of one party its turn; whether there is one that can have it."""
         queue = self._waiting[party]
         while queue:
             waiting = queue[0]
