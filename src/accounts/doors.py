@@ -1,7 +1,7 @@
 """Every door of the server in one table: who may, how often, how large, and whether pages of other origins may.
 
 A door is a method and path of HTTP, an event of Socket.IO, or a command of legacy TCP. The routers (web/, protocols/
-events.py, protocols/legacy_tcp/) ask this table and refuse to start with a door that is not in it; docs/users.md is
+events/, protocols/legacy_tcp/) ask this table and refuse to start with a door that is not in it; docs/users.md is
 written from it by `make docs`; tests/accounts/ walks all that exist.
 """
 

@@ -27,6 +27,7 @@ SHOW_REFUSAL = 2.0
 """Seconds that a client with wrong credentials has to show it before it is disconnected."""
 MOST_CALLBACK = 256
 """Characters of the event that a client wants the answer to its login under."""
+_BYTES = (bytes, bytearray, memoryview)
 STRANGERS = {
     "receiveImage": "authenticate first: this server does not take frames from strangers",
     "configure": "authenticate first: strangers cannot configure anything here",
@@ -105,7 +106,7 @@ class CamStream(StreamSubscriber):
 
     def receive_image(self, client: SocketClient, picture: Any = None, *_more: Any) -> None:
         stream = self._open.get(client) or self._stream(client)
-        if not isinstance(picture, (bytes, bytearray, memoryview)):
+        if not isinstance(picture, _BYTES):
             self._refuse(stream, "picture", "a frame must be the bytes of a picture file, sent as one binary argument")
             return
         try:
@@ -134,7 +135,7 @@ class CamStream(StreamSubscriber):
         self._reject(stream.id, frame.seq, error)
 
     def disconnect(self, stream: Stream) -> None:
-        self._server.disconnect(stream.id)
+        self._server.disconnect(stream.id, close=True)
 
     # ---- within -----------------------------------------------------------------------------------------------
 

@@ -403,9 +403,20 @@ def test_nothing_stays_of_clients_that_have_gone(later: Later) -> None:
         made.sockets.handlers["disconnect"](sid, "transport close")
         assert made.connect(sid, user="camera", password="wrong") != ""
     assert (made.clients._here, made.logins.live._groups) == ({}, {})
-    assert all(not allowed for allowed in made.events._allowed.values())
+    assert not any(allowed for _door, allowed in made.events._allowed.values())
     assert (made.camstream._open, made.camstream._turned_away, later.timers) == ({}, {}, [])
     assert made.streams.open_streams == {}
+
+
+def test_nothing_stays_of_a_client_at_whose_connect_something_failed(
+    later: Later, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = world(auth=True)
+    monkeypatch.setattr(made.users, "check", lambda *_arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        made.connect("c", user="camera", password="secret")
+    assert made.clients._here == {}
+    assert not any(allowed for _door, allowed in made.events._allowed.values())
 
 
 def test_a_client_that_goes_while_its_password_is_hashed_leaves_nothing(

@@ -56,8 +56,9 @@ class Events:
         self, server: SocketIOServer, clients: SocketClients, protocols: Sequence[SocketProtocol], rates: Rates
     ) -> None:
         self._server, self._clients, self._protocols, self._rates = server, clients, protocols, rates
-        self._allowed: dict[str, dict[str, SocketClient]] = {}  # event, id: those who may send it
         self._doors: dict[str, Door] = {}
+        self._allowed: dict[tuple[Login, frozenset[str]], tuple[Door, dict[str, SocketClient]]] = {}
+        """Of all doors that ask the same one, and those who may pass it, by their ids."""
         for protocol in protocols:
             for event, handler in protocol.events.items():
                 if event in self._doors:
@@ -65,7 +66,6 @@ class Events:
                 self._doors[event] = door = doors.TABLE.event(event)
                 if door.login not in (Login.NEVER, Login.AUTH, Login.SESSION):
                     raise ValueError(f"whether {event!r} asks a login would change while clients are connected")
-                self._allowed[event] = {}
                 server.on(event, self._route(event, handler, protocol))
         clients.changed = self._changed
         server.on("connect", self._connected)
@@ -74,7 +74,8 @@ class Events:
 
     def _route(self, event: str, handler: Handler, protocol: SocketProtocol) -> Handler:
         """Calls `handler` for those who may. This is done for each frame, so one look-up has to tell."""
-        allowed, door = self._allowed[event], self._doors[event]
+        door = self._doors[event]
+        _door, allowed = self._allowed.setdefault((door.login, door.roles), (door, {}))
 
         def route(sid: str, argument: Any = None, *more: Any) -> Any:
             client = allowed.get(sid)
@@ -87,7 +88,7 @@ class Events:
         def rated(sid: str, *arguments: Any) -> Any:
             client = allowed.get(sid)
             if client is not None and (wait := self._rates.take(door, self._server.account(sid).owner)):
-                return protocol.refused(client, event, f"too many {event}: try again in {wait:.0f} seconds")
+                return protocol.refused(client, event, f"too many {event}: try again in {int(wait) + 1} seconds")
             return route(sid, *arguments)
 
         return rated if self._rates.holds(door) else route
@@ -99,13 +100,15 @@ class Events:
     def _connected(self, sid: str, environ: Mapping[str, str], auth: Mapping[str, Any] | None) -> None:
         try:
             self._clients.connect(sid, environ, auth or {})
-        except ImageServerError as error:
+        except Exception as error:
             self._disconnected(sid)
-            raise ConnectionRefused(str(error)) from None
+            if isinstance(error, ImageServerError):
+                raise ConnectionRefused(str(error)) from None
+            raise
 
     def _changed(self, client: SocketClient, before: User | None) -> None:
-        for event, allowed in self._allowed.items():
-            if self._clients.may(client, self._doors[event]):
+        for door, allowed in self._allowed.values():
+            if self._clients.may(client, door):
                 allowed[client.sid] = client
             else:
                 allowed.pop(client.sid, None)
@@ -113,7 +116,7 @@ class Events:
             protocol.changed(client, before)
 
     def _disconnected(self, sid: str, _reason: str = "") -> None:
-        for allowed in self._allowed.values():
+        for _door, allowed in self._allowed.values():
             allowed.pop(sid, None)
         client = self._clients.forget(sid)
         if client is not None:

@@ -45,7 +45,6 @@ def trainings(
     arguments += ["--most-pictures", str(settings.training_pictures)]
     arguments += ["--models-cache", str(jails.cache)]
 
-
     def ended(sentence: str) -> None:
         audit.note(AuditEvent.TRAINING_ENDED, detail=sentence)
 
