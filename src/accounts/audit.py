@@ -180,7 +180,7 @@ class AuditFile(Audit):
         """Write the sums of minutes that are over, until the server ends."""
         while True:
             hub.sleep(1.0)
-            self.sum_up()
+            hub.in_thread(self.sum_up)  # a thousand lines, when very many were counted
 
     def sum_up(self, *, all_of_them: bool = False) -> None:
         """Write the sums of minutes that are over, or of those that are not as well."""

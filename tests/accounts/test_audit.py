@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from tests.running import PATIENCE, ROOT, until
 from imageserver import limits, metrics
 from imageserver.accounts import audit
 from imageserver.accounts.audit import NO_AUDIT, AuditEvent, AuditFile
+from imageserver.accounts.doors import ADMIN, DOORS
 from imageserver.errors import SettingError
 from imageserver.limits import Limits
 
@@ -243,3 +246,48 @@ def test_kill_9_leaves_whole_lines(tmp_path: Path) -> None:
         content = entry.read_text()
         assert not content or content.endswith("\n")
         assert all(json.loads(line)["event"] == "deletion" for line in content.splitlines())
+
+
+NOTED_ELSEWHERE = ("/streams/", "/users", "/tokens", "/sessions")
+"""Of these more is noted than the table knows: whose they are."""
+
+
+def test_what_only_an_admin_may_change_is_noted() -> None:
+    doors = [door for door in DOORS if door.changes and door.roles == {ADMIN}]
+    assert {door.event for door in doors} >= {"deletion", "training started", "training cancelled"}
+    silent = [door.name for door in doors if not door.event and not door.path.startswith(NOTED_ELSEWHERE)]
+    assert not silent, "give their rows in accounts/doors.py an event"
+
+
+def test_every_event_is_documented_and_no_other() -> None:
+    text = (ROOT / "docs" / "audit.md").read_text()
+    rows = re.findall(r"^\| (`[a-z ]+`(?:, `[a-z ]+`)*) \|", text.partition("| event | when |")[2], re.MULTILINE)
+    assert {name for row in rows for name in re.findall("`(.*?)`", row)} == {str(event) for event in AuditEvent}
+    for name in FIELDS:
+        assert f"| `{name}` |" in text
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="no jq")
+def test_the_questions_of_the_documentation_have_answers(audited: Audited) -> None:
+    note = audited.file.note
+    note(AuditEvent.LOGIN_REFUSED, user="anna", address="10.0.0.7")
+    note(AuditEvent.LOGIN_TAKEN, user="anna", address="10.0.0.7", credential="token 8c1f00a2b4d6")
+    note(AuditEvent.DELETION, user="anna", address="10.0.0.7", detail="/snippets/7/")
+    note(AuditEvent.USER_ADDED, user="bob", by="anna")
+    audited.file.limit_hit("max_requests", "user anna")
+    day = audited.entries()[0]["time"][:10]
+    text = (ROOT / "docs" / "audit.md").read_text()
+    block = text.partition("## Questions")[2].split("```")[1].replace("2026-11-21", day)
+    answers = []
+    for question in block.strip().split("\n\n"):
+        command = question.partition("\n")[2]
+        done = subprocess.run(["bash", "-c", command], cwd=audited.path.parent, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        answers.append(done.stdout)
+    assert len(answers) == 6
+    assert all(answers)
+    assert json.loads(answers[0]) == [{"address": "10.0.0.7", "failed": 1}]
+    assert answers[1].endswith(" anna /snippets/7/ from 10.0.0.7\n")
+    assert json.loads(answers[3])["by"] == "anna"
+    assert answers[4] == "1 --max-requests anna\n"
+    assert json.loads(answers[5]) == ["10.0.0.7"]

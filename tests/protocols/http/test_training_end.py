@@ -15,15 +15,15 @@ from imageserver.inference.server.training import run
 from imageserver.inference.server.training.trainings import Trainings
 
 
-def trainings_in(folder, manifest, log):
+def trainings_in(folder, manifest, log, ended=print):
     jails = Jails([], folder / "cache")
-    return Trainings(folder / "data", lambda _name: manifest, {"mnist": []}, [], jails, log=log)
+    return Trainings(folder / "data", lambda _name: manifest, {"mnist": []}, [], jails, log=log, ended=ended)
 
 
 @pytest.fixture
 def played(tmp_path, monkeypatch):
     """The trainings of a server whose jobs find their data at once; `job` is the last one begun, `log` what it said."""
-    found = SimpleNamespace(job=None, log=[], heard=[])
+    found = SimpleNamespace(job=None, log=[], heard=[], ended=[])
 
     class Job:
         pid = 1
@@ -44,7 +44,7 @@ def played(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run, "ChildProcess", Job)
     manifest = SimpleNamespace(folder=tmp_path / "shipped")
-    found.trainings = trainings_in(tmp_path, manifest, found.log.append)
+    found.trainings = trainings_in(tmp_path, manifest, found.log.append, found.ended.append)
     found.link = tmp_path / "data" / "models" / "lenet"
     found.record = lambda: json.loads((tmp_path / "data" / "training" / "lenet.json").read_text())
     found.state = lambda: next(found.trainings.follow("lenet", 1))["state"]
@@ -124,3 +124,12 @@ def test_a_cancelled_training_is_told_as_such(played):
     assert not played.job.version.parent.exists(), "trainings that come to nothing do not fill the disk"
     assert played.record()["running_since"] == ""
     assert not played.trainings.cancel("lenet")
+
+
+def test_what_came_of_it_is_told_whoever_asked(played):
+    """The audit notes it."""
+    played.trainings.start("lenet", "mnist")
+    played.job.end("exit code 7")
+    (sentence,) = played.ended
+    assert sentence.startswith("lenet, failed: the training begun at ")
+    assert "exit code 7" in sentence
