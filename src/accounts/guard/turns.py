@@ -12,6 +12,7 @@ import contextlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 
+from imageserver.accounts.guard.guard import Claim
 from imageserver.errors import LimitExceeded
 from imageserver.limits import hit
 from imageserver.transport import hub
@@ -127,26 +128,22 @@ class Turns:
     def _add(self, party: Hashable, waiting: _Waiting) -> None:
         queue = self._waiting.get(party)
         if self._count >= self._most:
-            self._give_way(len(queue or ()))
+            self._give_way(party, len(queue or ()))
         elif queue is not None and len(queue) >= self._share:
-            self._refuse_one()
+            _refuse_one(party)
         self._waiting.setdefault(party, deque()).append(waiting)
         self._count += 1
 
-    def _give_way(self, mine: int) -> None:
+    def _give_way(self, asking: Hashable, mine: int) -> None:
         """Have the last of whoever has most waiting give up its place. LimitExceeded: that is who asks for one."""
         party, queue = max(self._waiting.items(), key=lambda item: len(item[1]))
         if len(queue) <= mine + 1:
-            self._refuse_one()
+            _refuse_one(asking)
         last = queue[-1]
-        hit("login_queue")
+        hit("login_queue", _owner(party))
         last.refused = LimitExceeded(FULL)
         self._drop(party, last)
         last.event.set()
-
-    def _refuse_one(self) -> None:
-        hit("login_queue")
-        raise LimitExceeded(FULL)
 
     def _drop(self, party: Hashable, waiting: _Waiting) -> None:
         queue = self._waiting.get(party)
@@ -155,3 +152,13 @@ class Turns:
             self._count -= 1
             if not queue:
                 del self._waiting[party]
+
+
+def _refuse_one(party: Hashable) -> None:
+    hit("login_queue", _owner(party))
+    raise LimitExceeded(FULL)
+
+
+def _owner(party: Hashable) -> str:
+    """Whose doing it is, as `limits.hit` has it: a party is an address, or whoever claims to be somebody there."""
+    return party.owner if isinstance(party, Claim) else str(party)
