@@ -21,6 +21,9 @@ _WRITE_MARK = {
     "pages": "UPDATE pages SET seen = max(seen, ?) WHERE id = ?",
 }
 
+_QUEUED = 10.0
+"""Seconds that writers of this process may wait for each other."""
+
 
 class Store:
     """What users, tokens and page sessions share.
@@ -39,7 +42,7 @@ class Store:
         self._memory = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         weakref.finalize(self, self._memory.close)
         schema.fill(self._memory)
-        self._lock = threading.Lock()
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         self._connections = Connections(path, patience) if path else None
         if self._connections is not None:
             weakref.finalize(self, self._connections.close)
@@ -78,7 +81,7 @@ class Store:
     @contextlib.contextmanager
     def _transaction(self, create: bool = False) -> Iterator[sqlite3.Connection]:
         """A connection within a transaction, which is undone when anything is raised."""
-        with self._connection(create) as connection:
+        with self._turn(), self._connection(create) as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -87,6 +90,16 @@ class Store:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The turn to write: in this process they queue, where SQLite lets chance decide who waits too long."""
+        if not self._writing.acquire(timeout=_QUEUED):
+            raise UsersUnavailable(f"the user database {self.path} takes too long to write: see to its disk")
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     @contextlib.contextmanager
     def _connection(self, create: bool = False) -> Iterator[sqlite3.Connection]:

@@ -302,6 +302,17 @@ class TestChanges:
         assert [change.number for change in users.changes(0)] == [7, 8, 9, 10, 11]
 
 
+def test_writers_of_one_process_queue_for_longer_than_they_wait_for_another(stored: UserDB) -> None:
+    """On a slow disk each takes a while: SQLite would let the unlucky ones run out of patience."""
+    added = threading.Thread(target=stored.add, args=("bob", "x"))
+    with stored._transaction():
+        added.start()
+        added.join(0.2)  # four times what it waits for other processes
+        assert added.is_alive()
+    added.join()
+    assert stored.get("bob")
+
+
 def test_connections_that_are_kept_hold_nothing(stored: UserDB, path: Path) -> None:
     """A look-up leaves no lock behind, and as many files open as are kept."""
     ready = threading.Barrier(10)
