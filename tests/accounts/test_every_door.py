@@ -10,7 +10,18 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from tests.accounts.walking import EVIL, FRIEND, MODES, PUT_BY_CAMERA, PUT_BY_NOBODY, Scene, Visitor, expected, scene
+from tests.accounts.walking import (
+    EVIL,
+    FRIEND,
+    MODES,
+    PUT_BY_CAMERA,
+    PUT_BY_NOBODY,
+    WITH_USERS,
+    Scene,
+    Visitor,
+    expected,
+    scene,
+)
 
 from imageserver.accounts import doors
 from imageserver.accounts.doors import HTTP, Door
@@ -40,21 +51,24 @@ def passes(status: int) -> bool:
 
 def sees_nothing_there(door: Door, visitor: Visitor, mode: str) -> int:
     """The status for whom the picture of the user camera is not to see; 0: they may, or it is no door to it."""
-    if mode == "no users" or visitor.roles is None or str(PUT_BY_CAMERA) not in path_of(door):
+    if mode not in WITH_USERS or visitor.roles is None or str(PUT_BY_CAMERA) not in path_of(door):
         return 0
     if visitor.bound:
         return 404
-    return 403 if visitor.roles == {"camera"} and visitor.name not in ("camera", "token of camera") else 0
+    return 403 if visitor.roles == {"camera"} and "camera" not in visitor.name else 0
 
 
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
 def test_who_may(place: Scene, door: Door) -> None:
     path = path_of(door)
     for visitor in place.visitors:
+        if visitor.cookie and door.path == "/logout":
+            continue  # it would be their last visit
         refusal = expected(door, place.mode, visitor) or sees_nothing_there(door, visitor, place.mode)
-        for method in (door.method, "HEAD") if door.method == "GET" and not door.changes else (door.method,):
-            status = place.client.ask(method, path, visitor.headers)
-            assert status == refusal if refusal else passes(status), (visitor.name, method, path, status)
+        status = place.client.ask(door.method, path, visitor.headers)
+        assert status == refusal if refusal else passes(status), (visitor.name, path, status)
+        if visitor.name in ("nobody", "camera") and door.method == "GET" and not door.changes:
+            assert place.client.ask("HEAD", path, visitor.headers) == status, (visitor.name, path)
 
 
 PAGES = {
@@ -74,13 +88,13 @@ PAGES = {
 
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
 def test_from_where(place: Scene, door: Door) -> None:
-    path, visitor = path_of(door), place.visitor("token of all" if place.mode != "no users" else "nobody")
+    path, visitor = path_of(door), place.visitor("token of all" if place.mode in WITH_USERS else "nobody")
     alone = place.client.ask(door.method, path, visitor.headers)
     for page, (headers, may) in PAGES.items():
         own = {"Origin": place.server.url} if page == "its own" else {}
         status = place.client.ask(door.method, path, {**visitor.headers, **headers, **own})
         if may and (page == "its own" or door.foreign):
-            assert status == (405 if is_old_training(door) else alone), (page, path, status)
+            assert status == (405 if is_old_training(door) and alone != 401 else alone), (page, path, status)
             assert place.client.headers.get("Access-Control-Allow-Origin") in ({**headers, **own}["Origin"], None), page
         else:
             assert status in (403, 401), (page, path, status)

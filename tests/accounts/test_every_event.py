@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import websocket
-from tests.accounts.walking import EVIL, FRIEND, MODES, Scene, Visitor, expected, scene
+from tests.accounts.walking import EVIL, FRIEND, MODES, WITH_USERS, Scene, Visitor, expected, scene
 from tests.running import PATIENCE, Server, picture
 
 from imageserver.accounts import doors
@@ -105,7 +105,7 @@ def test_there_is_something_to_send_with_every_event() -> None:
 
 @pytest.mark.parametrize("generation", [3, 4])
 def test_who_may_send_events(place: Scene, generation: int) -> None:
-    for visitor in place.visitors:
+    for visitor in (each for each in place.visitors if not each.cookie):
         with Talk(place.server, generation, visitor.auth) as talk:
             lets_in = not visitor.auth or place.mode != "-a" or visitor.roles is not None
             assert bool(talk.refusal) is not lets_in, (visitor.name, talk.refusal)
@@ -117,14 +117,12 @@ def test_who_may_send_events(place: Scene, generation: int) -> None:
 @pytest.mark.parametrize("generation", [3, 4])
 def test_who_may_authenticate(place: Scene, generation: int) -> None:
     """As the apps do: connect first, then say who one is; a token stands in place of the password."""
-    for visitor in place.visitors:
+    for visitor in (each for each in place.visitors if not each.cookie):
         with Talk(place.server, generation, None) as talk:
             talk.emit("authenticate", visitor.user or visitor.owner, visitor.secret, "onAuthentication")
             refused = expected(doors.TABLE.event("receiveImage"), place.mode, visitor)
             answer = talk.heard('42["onAuthentication"')
-            # Without -a everybody is told that they may: apps that are not would give up. Their frames are told.
-            may = place.mode != "-a" or not refused
-            assert answer == f'42["onAuthentication",{"true" if may else "false"}]', visitor.name
+            assert answer == f'42["onAuthentication",{"false" if refused else "true"}]', visitor.name
             assert talk.passes("receiveImage") is not bool(refused), visitor.name
 
 
@@ -169,7 +167,7 @@ def test_from_where(place: Scene, page: str) -> None:
     options, may = PAGES[page]
     if options.get("origin") == "":
         options = {"origin": place.server.url}
-    visitor = place.visitor("viewer" if place.mode != "no users" else "nobody")
+    visitor = place.visitor("viewer" if place.mode in WITH_USERS else "nobody")
     status = 101 if may else 403
     assert joins(place, visitor, **options) == status
     for generation in (3, 4):

@@ -14,6 +14,7 @@ from tests.running import PATIENCE, TEST_MODELS, Server, picture
 
 from imageserver.accounts.database import ROLES, UserDB
 from imageserver.accounts.doors import Door, Login
+from imageserver.web import page_cookie
 
 CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 FRIEND, EVIL = "http://friend.example", "http://evil.example"
@@ -21,8 +22,9 @@ DAY = 86400.0
 PUT_BY_CAMERA, PUT_BY_NOBODY = 99, 98
 """Numbers of pictures: one that the user camera has put, and one that is not there."""
 
-MODES = ("-a", "users", "no users")
-"""With -a and users; without -a, but with users; without both."""
+WITH_USERS = ("-a", "users")
+MODES = (*WITH_USERS, "users once", "no users")
+"""With -a and users; without -a, but with users, or with such as were removed; without both."""
 
 Headers = Mapping[str, str]
 
@@ -38,6 +40,7 @@ class Visitor:
         roles: what counts; None for whom no server lets in.
         bound: to another camera than those of the others.
         owner: whose token it is.
+        cookie: of a page session.
     """
 
     name: str
@@ -46,10 +49,13 @@ class Visitor:
     roles: frozenset[str] | None = None
     bound: bool = False
     owner: str = ""
+    cookie: str = ""
 
     @property
     def headers(self) -> Headers:
         """How they show who they are."""
+        if self.cookie:
+            return {"Cookie": f"{page_cookie.NAME}={self.cookie}"}
         if self.user:
             pair = base64.b64encode(f"{self.user}:{self.secret}".encode()).decode()
             return {"Authorization": f"Basic {pair}"}
@@ -64,7 +70,7 @@ class Visitor:
 
     def counts(self, mode: str) -> bool:
         """Whether a server takes them for who they say they are."""
-        return self.roles is not None and mode != "no users"
+        return self.roles is not None and mode in WITH_USERS
 
 
 @dataclass
@@ -87,7 +93,7 @@ def asked(door: Door, mode: str) -> bool:
         Login.NEVER: False,
         Login.AUTH: mode == "-a",
         Login.SESSION: mode == "-a",
-        Login.USERS: mode != "no users",
+        Login.USERS: mode != "no users",  # nor does it open because the last user was removed
         Login.PROGRAMS: mode != "no users",
         Login.ALWAYS: True,
         Login.KEY: False,
@@ -101,7 +107,7 @@ def expected(door: Door, mode: str, visitor: Visitor) -> int:
     if door.login is Login.NEVER:
         return 0
     if not visitor.counts(mode):
-        refusal = 403 if door.login is Login.ALWAYS and mode == "no users" else 401
+        refusal = 403 if door.login is Login.ALWAYS and mode not in WITH_USERS else 401
         return refusal if asked(door, mode) else 0
     assert visitor.roles is not None
     has_role = not door.roles or "admin" in visitor.roles or bool(door.roles & visitor.roles)
@@ -113,7 +119,7 @@ def expected_login(mode: str, visitor: Visitor) -> int:
     if not visitor.secret:
         return 0  # and then the lack of a body is told
     if visitor.roles is None:
-        return 403 if mode == "no users" else 401
+        return 401 if mode in WITH_USERS else 403
     return 403 if visitor.secret.startswith("ist_") else 0
 
 
@@ -137,6 +143,12 @@ def settle(folder: Path) -> list[Visitor]:
     revoked, secret = users.add_token("all")
     users.revoke(revoked.identity)
     found.append(Visitor("revoked token", "", secret, owner="all"))
+    for name in ("camera", "all"):
+        user = users.check(name, name)
+        assert user is not None
+        found.append(Visitor(f"page of {name}", roles=user.roles, cookie=users.open_page(user, "127.0.0.1")))
+        found.append(Visitor(f"ended page of {name}", cookie=users.open_page(user, "127.0.0.1")))
+        users.revoke(found[-1].cookie.split("_")[1])
     long_ago = UserDB(folder / "users.db", CHEAP, clock=lambda: 0.0)
     found.append(Visitor("expired token", "", long_ago.add_token("all", days=1)[1], owner="all"))
     return found
@@ -145,7 +157,11 @@ def settle(folder: Path) -> list[Visitor]:
 @contextlib.contextmanager
 def scene(mode: str, folder: Path, *more: str) -> Iterator[Scene]:
     """A server of that mode, in which nobody is held up by having asked often."""
-    visitors = settle(folder) if mode != "no users" else [Visitor("nobody"), Visitor("some user", "ghost", "ghost")]
+    visitors = settle(folder) if mode in WITH_USERS else [Visitor("nobody"), Visitor("some user", "ghost", "ghost")]
+    if mode == "users once":
+        users = UserDB(folder / "users.db", CHEAP)
+        users.add("ghost", "ghost")
+        users.remove("ghost")
     unlimited = [
         word for name in ("login-attempts", "look-rate", "change-rate", "training-rate") for word in (f"--{name}", "0")
     ]
@@ -153,7 +169,7 @@ def scene(mode: str, folder: Path, *more: str) -> Iterator[Scene]:
     with Server(*options, data=folder, models=TEST_MODELS) as server, contextlib.closing(Client(server.port)) as client:
         server.ready()
         found = Scene(mode, server, visitors, client)
-        owner = found.visitor("camera").headers if mode != "no users" else {}
+        owner = found.visitor("camera").headers if mode in WITH_USERS else {}
         status = client.ask("PUT", f"/snippets/{PUT_BY_CAMERA}/", owner, picture(9))
         assert status == 200, status
         yield found
