@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 PATIENCE = 120.0
-GUESSER, HONEST = "127.0.0.1", "127.0.0.2"
+GUESSER, HONEST, ANOTHER = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 
 
 class Login(NamedTuple):
