@@ -109,7 +109,7 @@ class UserViews:
         `admin` from yourself, or from the last who has it, takes `?force=yes`.
         """
         wanted = self._accounts.body(request, _FIELDS)
-        password = None if wanted.get("password") is None else _text(wanted, "password")
+        password = _text(wanted, "password") if "password" in wanted else None
         with self._changing:
             former = self._accounts.ask(self._users.get, user)
             changed = self._accounts.ask(_changed, former or User(user), wanted, password)
@@ -176,14 +176,14 @@ class TokenViews:
         user, wanted = asker(request), self._accounts.body(request, _TOKEN_FIELDS)
         if user.credential.startswith("token"):
             raise Refused(403, "a token makes no tokens: log in with the password")
-        owner = _text(wanted, "user") if wanted.get("user") is not None else user.name
-        roles = _roles(wanted) if wanted.get("roles") is not None else frozenset()
+        owner = _text(wanted, "user") if "user" in wanted else user.name
+        roles = _roles(wanted) if "roles" in wanted else frozenset()
         if "admin" not in user.roles:
             roles = roles or user.roles
             if owner != user.name or not roles <= user.roles:
                 raise Refused(403, "a token for others, or with roles that are not yours, takes an admin")
         days = None if wanted.get("days") is None else _number(wanted, "days", 1e6)
-        name = "" if wanted.get("name") is None else _text(wanted, "name")
+        name = _text(wanted, "name") if "name" in wanted else ""
         try:
             made, text = self._accounts.ask(self._users.add_token, owner, roles, days, name, user.name)
         except LimitExceeded as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -28,12 +29,7 @@ MOST_KEY = 256
 class ModelName(BaseConverter):
     """A path segment that can be a model's name; the names of other routes are none."""
 
-    regex = r"[A-Za-z0-9_-]{1,64}"
-
-    def to_python(self, value: str) -> str:
-        if value in RESERVED:
-            raise NotFound
-        return value
+    regex = rf"(?!(?:{'|'.join(map(re.escape, RESERVED))})(?![A-Za-z0-9_-]))[A-Za-z0-9_-]{{1,64}}"
 
 
 class Key(BaseConverter):
