@@ -108,14 +108,14 @@ class UserViews:
         Another password, other roles or cameras end that user's connections within two seconds. Taking the role
         `admin` from yourself, or from the last who has it, takes `?force=yes`.
         """
-        wanted = self._accounts.body(request, _FIELDS)
+        meant, wanted = query.flag(request, "force"), self._accounts.body(request, _FIELDS)
         password = _text(wanted, "password") if "password" in wanted else None
         with self._changing:
             former = self._accounts.ask(self._users.get, user)
             changed = self._accounts.ask(_changed, former or User(user), wanted, password)
             if former is None:
                 return self._add(request, changed, password)
-            if "admin" in former.roles - changed.roles:
+            if "admin" in former.roles - changed.roles and not meant:
                 self._refuse_to_lock_out(request, former)
             by = asker(request).name
             self._accounts.ask(self._users.set, changed, by)
@@ -129,11 +129,12 @@ class UserViews:
 
         Removing yourself, or the last admin, takes `?force=yes`. The server does not open when nobody is left.
         """
+        meant = query.flag(request, "force")
         with self._changing:
             former = self._accounts.ask(self._users.get, user)
             if former is None:
                 raise Refused(404, f"there is no user {user!r}; /users/ lists them")
-            if "admin" in former.roles:
+            if "admin" in former.roles and not meant:
                 self._refuse_to_lock_out(request, former)
             self._accounts.ask(self._users.remove, former.name, asker(request).name)
         return answer({"name": former.name, "removed": True})
@@ -146,9 +147,7 @@ class UserViews:
         return answer(_user(found), 201)
 
     def _refuse_to_lock_out(self, request: Request, former: User) -> None:
-        """Refuse with 409 what takes an admin away who is the last one, or who asks for it, unless it is meant."""
-        if query.flag(request, "force"):
-            return
+        """Refuse with 409 what takes an admin away who is the last one, or who asks for it."""
         admins = [user.name for user in self._accounts.ask(self._users.list) if "admin" in user.roles]
         who = "yourself" if former.name == asker(request).name else "the last user who has it"
         if who == "yourself" or admins == [former.name]:

@@ -33,7 +33,14 @@ class PageLogins:
     def __init__(self, accounts: Accounts, page_time: float) -> None:
         self._accounts, self._users, self._page_time = accounts, accounts.users, page_time
 
-    @operation("POST", "/login", tag=_TAG, body="Login", answers={200: "PageLogin", 401: "Error", 403: "Error"})
+    @operation(
+        "POST",
+        "/login",
+        tag=_TAG,
+        body="Login",
+        body_optional=True,
+        answers={200: "PageLogin", 401: "Error", 403: "Error"},
+    )
     def login(self, request: Request) -> Response:
         """Begin a session of a page: name and password, in JSON, as a form, or by HTTP Basic.
 

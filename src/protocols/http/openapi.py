@@ -43,6 +43,7 @@ class Operation:
     answers: dict[int, str | None]
     """Schema (or media, see schemas/) by status code; None: no body worth describing."""
     body: str = ""
+    body_optional: bool = False
     query: tuple[str, ...] = ()
     models: Models = "all"
     """Which models' names it takes."""
@@ -148,7 +149,7 @@ def _operation(each: Operation, path: str, models: Sequence[str], most: int) -> 
     if parameters:
         described["parameters"] = parameters
     if each.body:
-        described["requestBody"] = {"required": True, "content": schemas.BODIES[each.body]}
+        described["requestBody"] = {"required": not each.body_optional, "content": schemas.BODIES[each.body]}
     answers: dict[int, str | None] = {}
     if door.login is not Login.NEVER:
         optional: list[dict[str, Any]] = [] if door.login is Login.ALWAYS else [{}]  # only where there are users
