@@ -66,6 +66,11 @@ _STAMPS = (
         UPDATE accounts SET stamp = {_NEW_STAMP} WHERE name = NEW.name;
         DELETE FROM pages WHERE user = NEW.name;
     END""",  # noqa: S608 - constants
+    # REPLACE removes a row without the trigger for that.
+    """CREATE TRIGGER account_added AFTER INSERT ON accounts BEGIN
+        DELETE FROM tokens WHERE user = NEW.name;
+        DELETE FROM pages WHERE user = NEW.name;
+    END""",
     """CREATE TRIGGER account_renamed AFTER UPDATE OF name ON accounts WHEN OLD.name <> NEW.name BEGIN
         DELETE FROM tokens WHERE user = OLD.name;
         DELETE FROM pages WHERE user = OLD.name;

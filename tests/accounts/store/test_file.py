@@ -233,6 +233,9 @@ class TestCurrent:
             "UPDATE accounts SET password = password || 'x'",
             "UPDATE accounts SET name = 'eve'",
             "DELETE FROM accounts",
+            "REPLACE INTO accounts (name, password, roles) VALUES ('alice', 'x', 'camera')",
+            "INSERT INTO accounts (name, password, roles) VALUES ('alice', 'x', 'camera') "
+            "ON CONFLICT DO UPDATE SET password = 'x'",
         ],
     )
     def test_changes_by_hand_count(self, stored: UserDB, path: Path, statement: str) -> None:
