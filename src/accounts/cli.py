@@ -8,6 +8,7 @@ import getpass
 import json
 import os
 import pwd
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -186,7 +187,7 @@ def _fields_of_page(page: PageSession) -> dict[str, object]:
 
 def _line(user: User) -> str:
     parts = [user.name, ",".join(in_order(user.roles))]
-    parts += [f"--only {','.join(user.only)}"] if user.only else []
+    parts += [f"--only {shlex.quote(','.join(user.only))}"] if user.only else []
     parts += [f"--model {user.model}"] if user.model else []
     parts += [f"--hz {user.hz:g}"] if user.hz is not None else []
     parts += [f"--rotate {user.rotate}"] if user.rotate else []

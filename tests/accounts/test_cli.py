@@ -87,11 +87,11 @@ def test_life_of_a_user(command: Callable[..., Done], users: UserDB, tmp_path: P
 def test_users_are_bound_to_cameras_and_set_free(command: Callable[..., Done], users: UserDB) -> None:
     assert command("add", "alice", "--only", "kitchen, front door,kitchen", typed="x").code == 0
     assert users.get("alice").only == ("kitchen", "front door")
-    assert command("list").out == "alice camera --only kitchen,front door\n"
+    assert command("list").out == "alice camera --only 'kitchen,front door'\n"
     assert json.loads(command("list", "--json").out)[0]["only"] == ["kitchen", "front door"]
     assert command("set", "alice", "--hz", "2").err == ""
     said = "What alice may has changed: connections that are open end within 2 seconds.\n"
-    assert command("set", "alice", "--only", "ga\u0308rten") == (0, "alice camera --only gärten --hz 2\n", said)
+    assert command("set", "alice", "--only", "ga\u0308rten") == (0, "alice camera --only 'gärten' --hz 2\n", said)
     assert command("set", "alice", "--roles", "viewer").err == said
     assert command("set", "alice", "--only", "") == (0, "alice viewer --hz 2\n", said)
     assert users.get("alice").only == ()

@@ -60,7 +60,7 @@ class Store:
             return True
 
     def revision(self) -> object:
-        """Equal as long as no user, token or page session was changed, came to be, ended or expired (0.1 ms).
+        """Equal as long as no user, token or page session was changed, came to be, ended or expired; a look-up.
 
         What is changed by hand counts, and so does another file in the place of this one.
         """
