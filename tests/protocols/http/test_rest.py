@@ -211,6 +211,14 @@ def test_asking_for_headers_alone_starts_no_training(server):
     assert server.ask("GET", "/lenet/train/status").status_code == 200
 
 
+def test_browsers_reach_this_machine_by_its_names(server):
+    here, machine = server.url.rpartition("/")[2], socket.gethostname()
+    for name in (here, "localhost", "camera.localhost:1", "nas.local", machine, f"{machine}."):
+        headers = {"Host": name, "User-Agent": "Mozilla/5.0"}
+        assert server.ask("GET", "/health/live", headers=headers).status_code == 200, name
+    until(lambda: server.ask("GET", "/health/live", headers=headers | {"Host": socket.getfqdn()}).ok, "the full name")
+
+
 BROWSERS = [{"User-Agent": "Mozilla/5.0"}, {"Cookie": "a=b"}, {"Sec-Fetch-Site": "none"}, {"Origin": "{url}"}]
 
 
