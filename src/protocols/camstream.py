@@ -92,15 +92,15 @@ class CamStream(StreamSubscriber):
         accepted = False
         try:
             self._clients.login(client, username, password)
-            accepted = self._clients.may(client, self._sending)
+            accepted = not self._clients.required or self._clients.may(client, self._sending)
         except ImageServerError as error:
             self._reject(client.sid, self._received(client), str(error))
         if not self._clients.is_here(client):
             return  # it went while its password was checked
-        if accepted:
-            self._stream(client)
-        else:
+        if not accepted:
             self._turned_away[client] = hub.spawn_later(SHOW_REFUSAL, self._server.disconnect, client.sid)
+        elif self._clients.may(client, self._sending):
+            self._stream(client)
         named = isinstance(callback_event, str) and 0 < len(callback_event) <= MOST_CALLBACK
         self._server.emit(callback_event if named else "onAuthentication", accepted, to=client.sid)
 

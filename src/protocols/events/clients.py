@@ -63,7 +63,9 @@ class SocketClients:
     """
 
     def __init__(self, server: SocketIOServer, logins: Logins, key: str) -> None:
-        self._server, self._logins, self._required = server, logins, logins.required
+        self._server, self._logins = server, logins
+        self.required = logins.required
+        """Whether everybody must log in (`--auth`); otherwise every name is accepted."""
         self._key = key.encode(errors="surrogatepass")  # JSON can hold text that has no UTF-8
         self._here: dict[str, SocketClient] = {}
         self.changed: Callable[[SocketClient, User | None], None] = lambda _client, _before: None
@@ -82,8 +84,8 @@ class SocketClients:
         if client.user is not None:
             return not door.refuses(client.user)
         if door.login is Login.SESSION:
-            return client.has_key or not (self._key or self._required)
-        return door.login is Login.NEVER or not self._required
+            return client.has_key or not (self._key or self.required)
+        return door.login is Login.NEVER or not self.required
 
     def connect(self, sid: str, environ: Mapping[str, str], auth: Mapping[str, Any]) -> None:
         """A client has come; waits green while what it shows is checked.
@@ -107,7 +109,7 @@ class SocketClients:
             self.changed(client, None)
             return
         self._check(client, _password(name, secret) if token is None else _token(token, name), CONNECT)
-        if client.user is None and self._required:
+        if client.user is None and self.required:
             raise NotAllowed("the user or the password is wrong" if token is None else "the token is wrong")
 
     def login(self, client: SocketClient, name: object, secret: object) -> None:
@@ -122,7 +124,7 @@ class SocketClients:
         try:
             self._check(client, _password(name, secret), AUTHENTICATE)
         except (LimitExceeded, UsersUnavailable):
-            if self._required:
+            if self.required:
                 raise
 
     def forget(self, sid: str) -> SocketClient | None:
@@ -146,7 +148,7 @@ class SocketClients:
 
     def _check(self, client: SocketClient, shown: Credentials | None, door: str) -> None:
         """Let the client be whose credentials it shows; nobody when they are wrong or none (None)."""
-        user, claimed = None, "" if shown is None or self._required else shown.name
+        user, claimed = None, "" if shown is None or self.required else shown.name
         try:
             if shown is not None and self._logins.closed():
                 with self._server.checking_login(client.sid):
