@@ -149,7 +149,11 @@ SNAPS_REFUSED = _counter(
 LOG_LINES_DROPPED = _counter(
     "imageserver_log_lines_dropped_total", (), "Lines of the log that were dropped because nobody read them."
 )
-LOGINS = _counter("imageserver_logins_total", ("result",), "Attempts to authenticate, by result: accepted or refused.")
+LOGINS = _counter(
+    "imageserver_logins_total",
+    ("result",),
+    "Attempts to authenticate, by result: accepted, refused, or paused (not looked at: too many failed before).",
+)
 LIMITS_HIT = _counter(
     "imageserver_limits_hit_total",
     ("limit",),

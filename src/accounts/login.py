@@ -196,7 +196,7 @@ class Logins:
                 attempt.right(user.name, user.credential, note=each or not attempt.trusted)
         finally:
             attempt.close()
-            self._go_on()
+            self._look_again()
         return user
 
     def identify(self, shown: Credentials, address: str, door: str = "", *, each: bool = True) -> User | None:
@@ -226,7 +226,7 @@ class Logins:
             attempt.right()
         finally:
             attempt.close()
-            self._go_on()
+            self._look_again()
 
     def known(self, name: str) -> User | None:
         """The user of that name, for whoever need not prove to be that one; None, too, when nobody can be read."""
@@ -262,10 +262,10 @@ class Logins:
         attempt.take(self._hashing)
         return self._in_thread(self._verifier.check, shown.name, shown.secret)
 
-    def _go_on(self) -> None:
+    def _look_again(self) -> None:
         """An attempt is settled: others from its address may have waited for that."""
-        self._hashing.go_on()
-        self._looking.go_on()
+        self._hashing.look_again()
+        self._looking.look_again()
 
     def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         """Ask the users. UsersUnavailable, whose text is for clients; the log is told why."""

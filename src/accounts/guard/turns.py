@@ -45,7 +45,7 @@ class Turns:
     def __init__(self, at_once: int, most: int) -> None:
         self._free, self._most, self._share = at_once, most, max(1, most // 4)
         self._kept = min(1, at_once - 1)  # turns that the doubtful leave to others
-        self._doubtful_next = False
+        self._doubtful_next = self._blocked = False
         # Whose turn was longest ago stands first.
         self._waiting: OrderedDict[Hashable, deque[_Waiting]] = OrderedDict()
         self._count = 0
@@ -57,7 +57,7 @@ class Turns:
 
         Args:
             party: Between whom turns go round.
-            ask: Called when the turn has come: whether it can be taken now, else it is asked again at `go_on`.
+            ask: Called when the turn has come: whether it can be taken now, else it is asked again at `look_again`.
                 What it raises ends the waiting.
             doubtful: Whether the party failed lately.
 
@@ -69,23 +69,29 @@ class Turns:
             yield
         finally:
             self._free += 1
-            self.go_on()
+            self._go_on()
 
-    def go_on(self) -> None:
-        """Give turns to those that can have them: one ended, or what `ask` looks at has changed."""
+    def look_again(self) -> None:
+        """What `ask` looks at has changed: give turns to those that can have one now."""
+        if self._blocked:
+            self._blocked = False
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """A turn has ended: give it to whoever can have it."""
         while self._free and self._serve_next():
             pass
 
     def _wait(self, party: Hashable, waiting: _Waiting) -> None:
         self._add(party, waiting)
-        if self._may_serve(waiting):
+        if self._is_free_for(waiting.doubtful()):
             self._serve(party)
         try:
             waiting.event.wait()
         except BaseException:
             if waiting.event.is_set() and waiting.refused is None:
                 self._free += 1
-                self.go_on()
+                self._go_on()
             else:
                 self._drop(party, waiting)
             raise
@@ -96,15 +102,16 @@ class Turns:
     def _serve_next(self) -> bool:
         """Give one party its turn; whether there is one that can have it."""
         for doubtful in (self._doubtful_next, not self._doubtful_next):
+            if not self._is_free_for(doubtful):
+                continue
             for party, queue in list(self._waiting.items()):
-                first = queue[0]
-                if first.doubtful() is doubtful and self._may_serve(first) and self._serve(party):
+                if queue[0].doubtful() is doubtful and self._serve(party):
                     self._doubtful_next = not doubtful
                     return True
         return False
 
-    def _may_serve(self, waiting: _Waiting) -> bool:
-        return self._free > (self._kept if waiting.doubtful() else 0)
+    def _is_free_for(self, doubtful: bool) -> bool:
+        return self._free > (self._kept if doubtful else 0)
 
     def _serve(self, party: Hashable) -> bool:
         """Give the next of one party its turn; whether there is one that can have it."""
@@ -113,6 +120,7 @@ class Turns:
             waiting = queue[0]
             try:
                 if not waiting.ask():
+                    self._blocked = True
                     return False
             except Exception as error:  # noqa: BLE001 - whoever waits is told
                 waiting.refused = error
