@@ -108,7 +108,7 @@ class UserViews:
         Another password, other roles or cameras end that user's connections within two seconds. Taking the role
         `admin` from yourself, or from the last who has it, takes `?force=yes`.
         """
-        meant, wanted = query.flag(request, "force"), self._accounts.body(request, _FIELDS)
+        meant, wanted = query.choice(request, "force", ("no", "yes")) == "yes", self._accounts.body(request, _FIELDS)
         password = _text(wanted, "password") if "password" in wanted else None
         with self._changing:
             former = self._accounts.ask(self._users.get, user)
@@ -123,13 +123,19 @@ class UserViews:
                 self._accounts.hash(request, self._users.passwd, changed.name, password, by)
         return answer(_user(changed))
 
-    @operation("DELETE", "/users/<key:user>", tag=_USERS, query=("force",), answers={200: "Removed", 409: "Error"})
+    @operation(
+        "DELETE",
+        "/users/<key:user>",
+        tag=_USERS,
+        query=("force",),
+        answers={200: "Removed", 400: "Error", 409: "Error"},
+    )
     def remove(self, request: Request, user: str) -> Response:
         """Remove a user with all tokens and page sessions, and end its connections within two seconds.
 
         Removing yourself, or the last admin, takes `?force=yes`. The server does not open when nobody is left.
         """
-        meant = query.flag(request, "force")
+        meant = query.choice(request, "force", ("no", "yes")) == "yes"
         with self._changing:
             former = self._accounts.ask(self._users.get, user)
             if former is None:

@@ -41,7 +41,8 @@ The same for programs: <a href="openapi.json">openapi.json</a>, OpenAPI {{ docum
 <summary><span class="method">{{ method|upper }}</span><code>{{ path }}</code>
 <span class="what">{{ each.summary }}</span></summary>
 {% for part in (each.description or "").split("\n\n") if part %}<p>{{ part }}</p>{% endfor %}
-{% if each.security %}<p>Takes a user name and password, or a token, once there are users.</p>{% endif %}
+{% if each.security %}<p>Takes a user name and password, a token, or the cookie of a page
+{%- if {} in each.security %}, once there are users{% endif %}.</p>{% endif %}
 {% if each.parameters %}<table><tr><th>Parameter<th>In<th>Values<th></tr>
 {% for parameter in each.parameters %}
 <tr><td><code>{{ parameter.name }}</code><td>{{ parameter.in }}
