@@ -16,7 +16,7 @@ from imageserver.accounts import doors
 from imageserver.accounts.database import User
 from imageserver.errors import ImageServerError
 from imageserver.protocols.events.answers import SUCCESS, encode, failure
-from imageserver.protocols.events.clients import SocketClient, SocketClients
+from imageserver.protocols.events.clients import SocketClient, SocketClients, is_another
 from imageserver.streams.options import capped, configure
 from imageserver.streams.stream import Frame, Prediction, Stream, Streams, StreamSubscriber
 from imageserver.transport import hub
@@ -67,7 +67,7 @@ class CamStream(StreamSubscriber):
         former = self._open.get(client)
         if former is None:
             return
-        if before is None or before.name == client.name:
+        if not is_another(client, before):
             self._adopt(former, client)
             return
         former.close()
@@ -78,7 +78,7 @@ class CamStream(StreamSubscriber):
 
     def disconnected(self, client: SocketClient) -> None:
         """The connection has ended; harmless for one that never spoke CamStream."""
-        self._keep(client)
+        self._stop_disconnect(client)
         stream = self._open.pop(client, None)
         if stream is not None:
             stream.close()
@@ -88,7 +88,7 @@ class CamStream(StreamSubscriber):
     def authenticate(
         self, client: SocketClient, username: Any = None, password: Any = None, callback_event: Any = None, *_more: Any
     ) -> None:
-        self._keep(client)  # what counts is the last pair of user and password
+        self._stop_disconnect(client)  # what counts is the last pair of user and password
         accepted = False
         try:
             self._clients.login(client, username, password)
@@ -160,8 +160,8 @@ class CamStream(StreamSubscriber):
     def _adopt(self, stream: Stream, client: SocketClient) -> None:
         """Let the stream be the client's, with its user's defaults."""
         stream.user, stream.camera, user = client.name, client.camera, client.known
-        if user is None:
-            return
+        if user is None or not self._clients.may(client, self._sending):
+            return  # no model is loaded for frames that are refused
         stream.rotate = user.rotate
         try:
             stream.configure(model=user.model, hz=None if user.hz is None else capped(user.hz, self._hz))
@@ -169,7 +169,7 @@ class CamStream(StreamSubscriber):
             why = f"your default model cannot be used, so the server's own is: {error}"
             self._reject(stream.id, stream.received, why)
 
-    def _keep(self, client: SocketClient) -> None:
+    def _stop_disconnect(self, client: SocketClient) -> None:
         """Do not disconnect a client for its refused login any more."""
         timer = self._turned_away.pop(client, None)
         if timer is not None:

@@ -17,7 +17,7 @@ from imageserver import metrics
 from imageserver.accounts.database import User
 from imageserver.errors import ImageServerError, LimitExceeded
 from imageserver.protocols.events.answers import SUCCESS, encode, failure
-from imageserver.protocols.events.clients import SocketClient
+from imageserver.protocols.events.clients import SocketClient, is_another
 from imageserver.streams.merging import Prediction
 from imageserver.streams.session import Session, Sessions
 from imageserver.transport.socketio.server import SocketIOServer
@@ -48,10 +48,8 @@ class SessionProtocol:
     def changed(self, client: SocketClient, before: User | None) -> None:
         """Somebody else is there from now on: a session that was begun by another user, or at another camera, ends."""
         own = self._by_connection.get(client.sid)
-        if own and own[-1].running:
-            another = before is not None and (client.user is None or client.user.name != before.name)
-            if another or own[-1].camera != client.camera:
-                own[-1].end()
+        if own and own[-1].running and (is_another(client, before) or own[-1].camera != client.camera):
+            own[-1].end()
 
     def disconnected(self, client: SocketClient) -> None:
         """The connection has ended, and with it its session."""

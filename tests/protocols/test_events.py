@@ -199,6 +199,19 @@ def test_a_bound_user_streams_under_its_own_cameras_alone(later: Later, auth: bo
     assert made.sockets.disconnected == ["later"]
 
 
+def test_frames_of_a_bound_user_do_not_become_those_of_whoever_goes_by_the_same_name(later: Later) -> None:
+    made = world()
+    made.users.add("bound", "secret", only=["kitchen"])
+    made.connect("c")
+    made.login("c", "bound", "secret")
+    made.frame("c")
+    assert made.login("c", "bound", "wrong") is True
+    assert made.engine.turn()[1] is None
+    made.frame("c")
+    stream = made.streams.open_streams["c"]
+    assert (stream.user, stream.camera, stream.received) == ("bound", "", 2)
+
+
 def test_a_session_of_nobody_ends_when_its_client_turns_out_to_be_bound_to_a_camera(later: Later) -> None:
     made = world()
     made.users.add("bound", "secret", only=["kitchen"])

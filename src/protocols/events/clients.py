@@ -183,6 +183,11 @@ class SocketClients:
             self._server.disconnect(client.sid, close=True)
 
 
+def is_another(client: SocketClient, before: User | None) -> bool:
+    """Whether a user had proved to be there `before`, who is not the one that has now."""
+    return before is not None and (client.user is None or client.user.name != before.name)
+
+
 def _password(name: object, secret: object) -> Credentials | None:
     """What an event or a connection shows; None: no texts of the length of a name and a password."""
     if isinstance(name, str) and isinstance(secret, str) and 0 < len(name) <= MAX_NAME:
