@@ -15,6 +15,7 @@ from imageserver.accounts.login import Logins
 from imageserver.accounts.rates import Rates
 from imageserver.app import logs, tls
 from imageserver.app.changes import KEPT, UserChanges
+from imageserver.config import addresses
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
 from imageserver.inference.server.engine import Engine
@@ -193,7 +194,7 @@ def origins(settings: Settings) -> Origins:
     """Which web pages may use the server, and by which names browsers may ask for it."""
     names = (socket.gethostname(), settings.ip, *settings.server_name)
     found = Origins(settings.cors_origin, names, log=LOG.warning)
-    hub.spawn(lambda: found.know(hub.in_thread(socket.getfqdn)))  # a resolver that is out of order takes its time
+    hub.spawn(lambda: found.know(hub.in_thread(addresses.full_name)))  # a resolver that is out of order takes its time
     return found
 
 

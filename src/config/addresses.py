@@ -47,6 +47,14 @@ def _interface_addresses() -> Iterator[str]:
             yield socket.inet_ntoa(answer[20:24])
 
 
+def full_name() -> str:
+    """This machine's name with its domain, as the resolver knows it, which may take a while; "" for one of no use."""
+    try:
+        return socket.getfqdn()
+    except (OSError, UnicodeError):  # a label of 64 characters is a host name to Linux, and none to the resolver
+        return ""
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach `host` (an address or a name)."""
     try:

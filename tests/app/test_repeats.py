@@ -47,6 +47,7 @@ def test_what_goes_beyond_is_summed_up_when_the_minute_is_over(clock: Clock) -> 
     [
         "client {id} of 1.2.3.4 is disconnected: its packet is no Socket.IO (Expecting value: line 1 column {n})",
         "the origin {name!r} of 1.2.3.4 was refused; --cors-origin would allow it",
+        "the host {name!r} that a browser at 1.2.3.4 asked for was refused; --server-name adds it",
         "a request of 1.2.3.4 was refused: A request body may have {n} bytes. (--max-body-bytes)",
         "{n} sessions are open; one more, of 1.2.3.4, was refused (--max-connections)",
         "login of {name!r} from 2001:db8::{n} refused: unknown name or wrong password",

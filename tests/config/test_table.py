@@ -4,6 +4,7 @@ import dataclasses
 import ipaddress
 import os
 import re
+import socket
 import subprocess
 import sys
 import typing
@@ -308,6 +309,13 @@ def test_addresses():
         True, True, True, True, False, False, False,
     ]  # fmt: skip
     assert addresses.for_url("::1") == "[::1]" and addresses.for_url("10.0.0.1") == "10.0.0.1"
+
+
+def test_the_full_name_of_a_machine_whose_name_no_resolver_takes(monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "x" * 64)
+    assert addresses.full_name() == ""
+    monkeypatch.undo()
+    assert addresses.full_name()
 
 
 @pytest.mark.parametrize("word", ["-h", "--help"])
