@@ -92,14 +92,12 @@ class LinesWriter:
             self._file = _LinesFile(path, kind)
         except OSError as error:
             raise SettingError(f"{self._name}: {error.strerror}; {kind.remedy}") from error
-        self._changed = threading.Condition()  # guards all that follows
+        self._changed = threading.Condition()  # guards what waits, and what was lost
         self._waiting: deque[str] = deque()
         self._characters = 0
         self._lost = 0  # lines since one was written
-        self._lost_ever = 0
-        self._added = self._taken = self._synced = 0  # lines ever, taken by the thread, and held by the disk or lost
-        self._wanted = 0  # of those that were added, somebody waits until so many are held
         self._closing = False
+        self._writing = threading.Lock()  # guards the file
         self._thread = threading.Thread(target=self._write, name=kind.option[2:], daemon=True)
         self._thread.start()
 
@@ -109,33 +107,26 @@ class LinesWriter:
             fits = len(self._waiting) < MOST_WAITING and self._characters + len(line) <= WAITING_CHARACTERS
             if fits:
                 self._waiting.append(line)
-                self._added += 1
                 self._characters += len(line)
                 if len(self._waiting) == 1:
-                    self._changed.notify_all()
+                    self._changed.notify()
         if not fits:
             self._lose(1, "more lines wait than the disk takes")
         return fits
 
-    def add_for_certain(self, lines: list[str], timeout: float) -> bool:
-        """Whether these lines are on the disk: write them and wait, for at most `timeout` seconds. Blocks.
-
-        False when any line was lost meanwhile, or that took longer: some of them may be there all the same.
-        """
-        before = self._lost_ever
-        if not all(self.add(line) for line in lines):
-            return False
-        with self._changed:
-            wanted = self._wanted = self._added
-            self._changed.notify_all()
-            done = self._changed.wait_for(lambda: self._synced >= wanted, timeout)
-        return done and self._lost_ever == before
+    def write(self, lines: list[str]) -> bool:
+        """Write lines here and now; whether the disk holds all of them, which is nobody's loss if not. Blocks."""
+        with self._writing:
+            try:
+                return self._file.append(lines) == len(lines) and self._file.sync()
+            except OSError:
+                return False
 
     def close(self, timeout: float) -> None:
         """Write what waits, for at most `timeout` seconds. Blocks: call it in a thread."""
         with self._changed:
             self._closing = True
-            self._changed.notify_all()
+            self._changed.notify()
         self._thread.join(timeout)
 
     def _write(self) -> None:
@@ -146,8 +137,9 @@ class LinesWriter:
                 self._append(lines)
                 sync_at = min(sync_at, time.monotonic() + self._kind.sync_every)
             ended = self._closing and not self._waiting
-            if ended or self._taken >= self._wanted > self._synced or time.monotonic() >= sync_at:
-                self._sync()
+            if ended or time.monotonic() >= sync_at:
+                with self._writing:
+                    self._file.sync()
                 sync_at = math.inf
             if ended:
                 return
@@ -156,24 +148,16 @@ class LinesWriter:
         """Wait for lines, at most until a time: a batch of them, which may be empty."""
         with self._changed:
             timeout = None if until == math.inf else max(0.0, until - time.monotonic())
-            self._changed.wait_for(lambda: self._waiting or self._closing or self._wanted > self._synced, timeout)
+            self._changed.wait_for(lambda: self._waiting or self._closing, timeout)
             lines = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
             self._characters -= sum(map(len, lines))
-            self._taken += len(lines)
         return lines
-
-    def _sync(self) -> None:
-        held = self._file.sync()
-        with self._changed:
-            self._wanted = 0  # where it was in vain, who waits will see by the time
-            if held:
-                self._synced = self._taken
-            self._changed.notify_all()
 
     def _append(self, lines: list[str]) -> None:
         """Write lines. The first one that is lost is told, and how many were when the next one is not."""
         try:
-            written = self._file.append(lines)
+            with self._writing:
+                written = self._file.append(lines)
         except OSError as error:
             self._lose(len(lines), error.strerror)
             return
@@ -191,7 +175,6 @@ class LinesWriter:
             self._kind.dropped.inc(count)
             first = not self._lost
             self._lost += count
-            self._lost_ever += count
         if first:
             self._log(f"{self._name} cannot be written: {reason}")
 

@@ -146,14 +146,15 @@ def test_what_a_crash_of_the_machine_left_half_stands_for_itself(tmp_path: Path)
     assert path.read_text() == "1\n2 ha\n3\n"
 
 
-def test_lines_are_added_for_certain_or_it_is_said_that_they_were_not(tmp_path: Path) -> None:
-    path = tmp_path / "some"
-    writer = LinesWriter(str(path), kind(sync_every=0.0), print)
-    assert writer.add_for_certain(["1", "2"], PATIENCE)
+def test_lines_are_written_at_once_or_it_is_said_that_they_were_not(tmp_path: Path) -> None:
+    path, dropped = tmp_path / "some", Child()
+    writer = LinesWriter(str(path), kind(), print)
+    assert writer.write(["1", "2"])
     assert numbers(path) == [1, 2]
     writer.close(PATIENCE)
-    full = LinesWriter("/dev/full", kind(sync_every=0.0), lambda _line: None)
-    assert not full.add_for_certain(["1"], PATIENCE)
+    full = LinesWriter("/dev/full", kind(dropped=dropped), print)
+    assert not full.write(["1"])
+    assert dropped.value == 0
     full.close(PATIENCE)
 
 

@@ -163,10 +163,9 @@ class AuditFile(Audit):
                     return
         self.lines.add(line_of(event, now, fields))
 
-    def note_for_certain(self, entries: list[tuple[AuditEvent, float, dict[str, str]]], timeout: float) -> bool:
-        """Whether these are on the disk, each an event, its time in seconds since 1970, and fields. Blocks."""
-        lines = [line_of(event, when, _cleaned(fields)) for event, when, fields in entries]
-        return self.lines.add_for_certain(lines, timeout)
+    def write(self, entries: list[tuple[AuditEvent, float, dict[str, str]]]) -> bool:
+        """Whether the disk holds these, each an event, its time in seconds since 1970, and fields. Blocks."""
+        return self.lines.write([line_of(event, when, _cleaned(fields)) for event, when, fields in entries])
 
     def limit_hit(self, name: str, who: str) -> None:
         """Note that somebody ran into the limit `name`. `who`: as `limits.hit` has it."""

@@ -25,9 +25,6 @@ KEPT = "audit-users.json"
 EVERY = 1.0
 """Seconds between two looks."""
 
-WITHIN = 5.0
-"""Seconds that the disk has to take the lines; else it is tried again."""
-
 _EVENTS = {
     ChangeKind.USER_ADDED: AuditEvent.USER_ADDED,
     ChangeKind.USER_CHANGED: AuditEvent.USER_CHANGED,
@@ -74,9 +71,13 @@ class UserChanges:
                     return
             self._revision, self._told = revision, False
         except UsersUnavailable as error:
-            if not self._told:
-                self._log(f"--audit cannot follow the users: {error}")
-            self._told = True
+            self._tell(f"--audit cannot follow the users: {error}")
+
+    def _tell(self, sentence: str) -> None:
+        """Log a sentence, once until all is well again."""
+        if not self._told:
+            self._log(sentence)
+        self._told = True
 
     def _is_the_same(self) -> bool:
         """Whether this is the database of which the last change was noted: its list has that, or only later ones."""
@@ -88,7 +89,8 @@ class UserChanges:
             (_EVENTS[change.kind], change.time, {"user": change.user, "by": change.by, "detail": change.detail})
             for change in changes
         ]
-        if not self._audit.note_for_certain(entries, WITHIN):
+        if not self._audit.write(entries):
+            self._tell("--audit cannot be written; what was changed about users is noted when it can")
             return False
         self._number, self._time = changes[-1].number, changes[-1].time
         if self._kept is not None:

@@ -97,8 +97,10 @@ def test_what_was_done_while_no_server_ran_is_noted_once(followed: Followed) -> 
 def test_what_the_disk_did_not_take_is_tried_again(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
     followed.users.add("alice", "password")
     with monkeypatch.context() as patched:
-        patched.setattr(AuditFile, "note_for_certain", lambda *_arguments: False)
+        patched.setattr(AuditFile, "write", lambda *_arguments: False)
         followed.changes.follow()
+        followed.changes.follow()
+    assert followed.said == ["--audit cannot be written; what was changed about users is noted when it can"]
     followed.end()
     followed.begin()
     followed.changes.follow()
