@@ -183,9 +183,8 @@ class Logins:
             LimitExceeded: Too many logins wait.
             UsersUnavailable: The users cannot be read; it counts against nobody.
         """
-        if (
-            shown.kind is CredentialKind.PAGE
-        ):  # random bits that nobody guesses; and a page goes on asking when it has ended
+        if shown.kind is CredentialKind.PAGE:
+            # Nobody guesses its random bits, and a page goes on asking when its session has ended.
             return self._in_thread(self.users.check_page, shown.secret)
         attempt = Attempt(self._guard, _claim(shown, address), address, door, self._log, self.audit)
         try:
@@ -200,7 +199,7 @@ class Logins:
         return user
 
     def identify(self, shown: Credentials, address: str, door: str = "", *, each: bool = True) -> User | None:
-        """`check` at a door that asks nobody for a login: None whenever it cannot be told who this is."""
+        """`check`, with the same arguments, at a door that asks nobody: None whenever it cannot be told who this is."""
         with contextlib.suppress(LimitExceeded, UsersUnavailable):
             if self.closed():
                 return self.check(shown, address, door, each=each)
@@ -218,7 +217,7 @@ class Logins:
             LoginPaused: Too many from this address, or at this door, were wrong.
             LimitExceeded: Too many wait.
         """
-        claim = Claim(owner_of(address), f"at {door}")
+        claim = Claim(owner_of(address), f"key at {door}")
         attempt = Attempt(self._guard, claim, address, door, self._log, self.audit)
         try:
             attempt.take(self._looking)

@@ -112,7 +112,7 @@ class Guard:
             self._pairs.fail(claim, pause=attacked.pauses > 0)
             if attacked.pauses == 1:
                 lines.append(
-                    f"too many logins of {claim.name} failed: addresses where it failed have to pause ({_OPTION})"
+                    f"too many logins as {claim.name!r} failed: addresses where they did have to pause ({_OPTION})"
                 )
         record = self._addresses.fail(claim.owner)
         if record.pauses:

@@ -135,7 +135,7 @@ def test_addresses_that_failed_for_an_attacked_name_pause_for_that_name_alone() 
         watched.clock.now += 1
         found.update(watched.attempt(address) for address in addresses)
     assert found["wrong"] < 150
-    assert len([line for line in watched.lines if "logins of alice failed" in line]) == 1
+    assert len([line for line in watched.lines if "logins as 'alice' failed" in line]) == 1
 
 
 def test_a_right_login_forgives_its_own_mistakes() -> None:
@@ -147,6 +147,13 @@ def test_a_right_login_forgives_its_own_mistakes() -> None:
     watched.clock.now += watched.pause(HOME)
     assert watched.attempt(HOME, right=True) == "right"
     assert watched.pause(HOME) == 0
+
+
+def test_what_a_client_calls_itself_makes_no_lines_of_the_log() -> None:
+    watched = Watched(attempts=1)
+    watched.attempt(HOME, "user x\nwarning: all is well")
+    assert len(watched.lines) == 2
+    assert "\n" not in "".join(watched.lines)
 
 
 # ---- who was right lately -----------------------------------------------------------------------------------------
