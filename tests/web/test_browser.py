@@ -206,7 +206,7 @@ def test_pages_of_other_origins_read_nothing_and_change_nothing(
     found = shown(pages, name, target.format(port=server.port), tmp_path)
     assert not any(found.values()), found
     assert state(server) == ([1, 2], False)
-    who = rf"the origin 'http://{name}:\d+' of 127.0.0.1" if target else rf"the host '{name}:\d+' .* at 127.0.0.1"
+    who = rf"the origin 'http://{name}:\d+' of 127.0.0.1" if target else rf"the host '{name}' .* at 127.0.0.1"
     server.wait_for(f"{who} .*was refused; --{'cors-origin' if target else 'server-name'}")
 
 

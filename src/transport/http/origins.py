@@ -88,10 +88,10 @@ class Origins:
         """
         if not looks_like_browser(environ):
             return ""
-        address, host = environ.get("REMOTE_ADDR", ""), environ.get("HTTP_HOST", "")[:LONGEST]
-        if not self._is_known(host):
-            self._log(f"the host {host!r} that a browser at {address} asked for was refused; --server-name adds it")
-            return f"browsers do not reach this server by the name {host!r}; --server-name would add it"
+        address, name = environ.get("REMOTE_ADDR", ""), _name(environ)
+        if not self._is_known(name):
+            self._log(f"the host {name!r} that a browser at {address} asked for was refused; --server-name adds it")
+            return f"browsers do not reach this server by the name {name!r}; --server-name would add it"
         origin = _page(environ, script=script)
         if not origin or self._all or origin in self._allowed or origin == _own(environ):
             return ""
@@ -144,14 +144,18 @@ class Origins:
             headers.append(("Access-Control-Allow-Private-Network", "true"))
         return headers
 
-    def _is_known(self, host: str) -> bool:
-        """Whether a Host header names this server; its port does not matter."""
-        name = _PORT.sub("", host.lower()).removesuffix(".")
+    def _is_known(self, name: str) -> bool:
+        """Whether it is a name of this server."""
         if not _NAME.fullmatch(name):
             return _is_address(name)
         if name == "localhost" or name.endswith((".localhost", ".local")):
             return True
         return name in self._names or f"*.{name.partition('.')[2]}" in self._names or _is_address(name)
+
+
+def _name(environ: WSGIEnvironment) -> str:
+    """The name or address in the Host header, without its port; "" where there is none."""
+    return _PORT.sub("", environ.get("HTTP_HOST", "")[:LONGEST].lower()).removesuffix(".")
 
 
 def _is_address(name: str) -> bool:
