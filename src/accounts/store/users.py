@@ -63,10 +63,10 @@ def checked(user: User) -> User:
         or ":" in name
     ):
         rule = f"it takes 1 to {MAX_NAME} visible characters, no colon, no space at either end"
-        raise SettingError(f"{name!r} cannot be a user's name: {rule}")
+        raise SettingError(f"{name[:MAX_NAME]!r} cannot be a user's name: {rule}")
     checked_roles(user.roles, "a user's")
-    if user.model is not None and not (user.model and user.model.isprintable() and " " not in user.model):
-        raise SettingError(f"{user.model!r} cannot be the name of a model")
+    if user.model is not None and not _names_a_model(user.model):
+        raise SettingError(f"{user.model[:MAX_NAME]!r} cannot be the name of a model")
     if user.hz is not None and not 0 <= user.hz <= 1000:
         raise SettingError(f"hz is {user.hz:g}, but it takes a number from 0 (no cap) to 1000")
     if user.rotate not in ROTATIONS:
@@ -74,6 +74,10 @@ def checked(user: User) -> User:
     if len(user.only) > MAX_CAMERAS:
         raise SettingError(f"{len(user.only)} names of cameras are too many for a user: at most {MAX_CAMERAS}")
     return replace(user, only=_bound(user.only))
+
+
+def _names_a_model(text: str) -> bool:
+    return 0 < len(text) <= MAX_NAME and text.isprintable() and " " not in text
 
 
 def _bound(names: Iterable[str]) -> tuple[str, ...]:
@@ -94,9 +98,8 @@ def checked_roles(roles: frozenset[str], whose: str) -> None:
     """Return when `roles` are some that there are, else SettingError; `whose` they are is said in it."""
     unknown = roles.difference(ROLES)
     if unknown or not roles:
-        raise SettingError(
-            f"{', '.join(sorted(unknown)) or 'no role'!r} cannot be {whose} roles: they are {', '.join(ROLES)}"
-        )
+        named = ", ".join(sorted(unknown))[:MAX_NAME] or "no role"
+        raise SettingError(f"{named!r} cannot be {whose} roles: they are {', '.join(ROLES)}")
 
 
 def checked_password(password: str) -> str:
