@@ -190,7 +190,7 @@ class Logins:
         try:
             user = self._verify(attempt, shown)
             if user is None:
-                attempt.failed(f"{_what(shown)} from {address} refused: {WRONG}", shown.name[:MAX_NAME])
+                attempt.failed(_refused(shown, address), shown.name[:MAX_NAME])
             else:
                 attempt.right(user.name, user.credential, note=each or not attempt.trusted)
         finally:
@@ -289,6 +289,8 @@ def _claim(shown: Credentials, address: str) -> Claim:
     return Claim(owner_of(address), name)
 
 
-def _what(shown: Credentials) -> str:
+def _refused(shown: Credentials, address: str) -> str:
     """For the log: what was refused."""
-    return "a token" if shown.kind is CredentialKind.TOKEN else f"login of {shown.name[:64]!r}"
+    if shown.kind is CredentialKind.TOKEN:
+        return f"a token from {address} refused: unknown, revoked or expired"
+    return f"login of {shown.name[:64]!r} from {address} refused: {WRONG}"
