@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
 from imageserver.errors import NotAllowed
 
 MAX_CAMERA = 64
 """Characters."""
 
+_LONGEST = MAX_CAMERA * 12
+"""Of a name in a query, where a character may have four bytes, and a byte three characters."""
+_SAID = re.compile("(?:^|&)name=([^&]*)")
+"""Looked for alone: to take a query of thousands of fields apart would hold the loop for milliseconds."""
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Controls, ends of lines, changes of the direction of writing, halves of surrogate pairs."""
 
@@ -25,10 +29,13 @@ def said(query: str) -> str:
     Raises:
         NotAllowed: It cannot be the name of a camera.
     """
-    if "name=" not in query:
+    found = _SAID.search(query)
+    if found is None:
         return ""
-    sent = query.encode("latin-1", "replace").decode("utf-8", "replace")
-    return checked(next((value for key, value in parse_qsl(sent) if key == "name"), ""))
+    encoded = found[1].replace("+", " ").encode("latin-1", "replace")
+    if len(encoded) > _LONGEST:
+        raise _refused(found[1])
+    return checked(unquote_to_bytes(encoded).decode("utf-8", "replace"))
 
 
 def checked(name: str) -> str:
@@ -37,8 +44,7 @@ def checked(name: str) -> str:
         composed = unicodedata.normalize("NFC", name).strip()
         if len(composed) <= MAX_CAMERA:
             return composed
-    shown = repr(name) if len(name) <= MAX_CAMERA else f"{name[:MAX_CAMERA]!r}… ({len(name)} characters)"
-    raise NotAllowed(f"{shown} cannot be the name of a camera: it takes at most {MAX_CAMERA} characters, no controls")
+    raise _refused(name)
 
 
 def of_user(only: Sequence[str], camera: str) -> str:
@@ -56,3 +62,9 @@ def of_user(only: Sequence[str], camera: str) -> str:
     if camera and camera not in only:
         raise NotAllowed(f"there is no camera {camera!r}")
     return camera or only[0]
+
+
+def _refused(name: str) -> NotAllowed:
+    """What to say of a text that is no name of a camera."""
+    shown = repr(name) if len(name) <= MAX_CAMERA else f"{name[:MAX_CAMERA]!r}… ({len(name)} characters)"
+    return NotAllowed(f"{shown} cannot be the name of a camera: it takes at most {MAX_CAMERA} characters, no controls")

@@ -26,6 +26,8 @@ from imageserver.errors import NotAllowed
         ("name=" + "Küche".encode().decode("latin-1"), "Küche"),
         ("name=%E3%82%AD%E3%83%83%E3%83%81%E3%83%B3%E3%80%80", "キッチン"),
         ("name=%ff", "\ufffd"),
+        ("name=" + "%F0%9F%8E%A5" * 64, "🎥" * 64),
+        ("&" * 4000 + "a=b&name=x&" + "c=d&" * 1000, "x"),
         ("name=" + "x" * 64, "x" * 64),
     ],
 )
