@@ -15,7 +15,7 @@ from imageserver.accounts.login import Logins
 from imageserver.accounts.store.users import MAX_CAMERAS, checked, checked_password, in_order
 from imageserver.errors import LimitExceeded, NotAllowed, Refused, SettingError, UsersUnavailable
 from imageserver.protocols.http.openapi import operation
-from imageserver.transport import hub
+from imageserver.transport import fairness, hub
 from imageserver.web import json_body, lists, query
 from imageserver.web.requests import Request, Response, answer
 
@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 _USERS, _TOKENS = "Users", "Tokens"
 _LAST = 10**9
+PIECE = 200
+"""Rows that are written before the loop has its turn."""
 _LONGEST = 1024
 """Characters of a text in a body that is looked at."""
 _FIELDS = ("password", "roles", "model", "hz", "rotate", "only")
@@ -69,7 +71,12 @@ class Accounts:
         after, wanted = query.whole(request, "after", 0, 0, _LAST), lists.asked(request, self._list_rows)
         upto = after + (wanted or self._list_rows)
         following = f"{quote(request.path)}?after={upto}&limit={upto - after}" if upto < len(rows) else ""
-        return lists.page(lists.array([lists.encode(described(row)) for row in rows[after:upto]]), following, wanted)
+        texts = []
+        for number, row in enumerate(rows[after:upto], 1):
+            texts.append(lists.encode(described(row)))
+            if number % PIECE == 0:
+                fairness.pause()
+        return lists.page(lists.array(texts), following, wanted)
 
     def _told(self, call: Callable[[], T]) -> T:
         try:
@@ -110,17 +117,19 @@ class UserViews:
         """
         meant, wanted = query.choice(request, "force", ("no", "yes")) == "yes", self._accounts.body(request, _FIELDS)
         password = _text(wanted, "password") if "password" in wanted else None
+        by = asker(request).name
         with self._changing:
             former = self._accounts.ask(self._users.get, user)
             changed = self._accounts.ask(_changed, former or User(user), wanted, password)
-            if former is None:
-                return self._add(request, changed, password)
-            if "admin" in former.roles - changed.roles and not meant:
-                self._refuse_to_lock_out(request, former)
-            by = asker(request).name
-            self._accounts.ask(self._users.set, changed, by)
-            if password is not None:
-                self._accounts.hash(request, self._users.passwd, changed.name, password, by)
+            if former is not None:
+                if "admin" in former.roles - changed.roles and not meant:
+                    self._refuse_to_lock_out(request, former)
+                self._accounts.ask(self._users.set, changed, by)
+        # Hashing may have to wait, and nobody who removes somebody waits for that.
+        if former is None:
+            return self._add(request, changed, password)
+        if password is not None:
+            self._accounts.hash(request, self._users.passwd, changed.name, password, by)
         return answer(_user(changed))
 
     @operation(
@@ -169,7 +178,7 @@ class TokenViews:
     @operation("GET", "/tokens/", tag=_TOKENS, query=("after", "limit"), answers={200: "TokenList", 400: "Error"})
     def tokens(self, request: Request) -> Response:
         """Your tokens, without their secrets, in pages; for admins those of all users."""
-        return self._accounts.page(request, self._mine(request), _token)
+        return self._accounts.page(request, self._accounts.ask(self._of, asker(request)), _token)
 
     @operation("POST", "/tokens/", tag=_TOKENS, body="TokenWish", answers={201: "NewToken", 403: "Error", 409: "Error"})
     def make(self, request: Request) -> Response:
@@ -198,14 +207,14 @@ class TokenViews:
     @operation("DELETE", "/tokens/<key:token>", tag=_TOKENS, answers={200: "Revoked"})
     def revoke(self, request: Request, token: str) -> Response:
         """End a token of yours, and its connections within two seconds; an admin may end anybody's."""
-        if token not in {each.identity for each in self._mine(request)}:
+        if not self._accounts.ask(lambda: any(each.identity == token for each in self._of(asker(request)))):
             raise Refused(404, f"there is no token {token[:64]!r}; /tokens/ lists them by their ids")
         self._accounts.ask(self._users.revoke, token, asker(request).name)
         return answer({"id": token, "revoked": True})
 
-    def _mine(self, request: Request) -> Sequence[Token]:
-        user = asker(request)
-        return self._accounts.ask(self._users.tokens, None if "admin" in user.roles else user.name)
+    def _of(self, user: User) -> Sequence[Token]:
+        """Whose tokens they see and revoke; blocks."""
+        return self._users.tokens(None if "admin" in user.roles else user.name)
 
 
 def asker(request: Request) -> User:

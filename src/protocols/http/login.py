@@ -85,19 +85,20 @@ class PageLogins:
             known = {"id": each.identity, "user": each.user, "address": each.address, "current": current}
             return known | {"begun": when(each.begun), "seen": when(each.seen)}
 
-        return self._accounts.page(request, self._mine(asker(request)), described)
+        return self._accounts.page(request, self._accounts.ask(self._of, asker(request)), described)
 
     @operation("DELETE", "/sessions/<key:session>", tag=_TAG, answers={200: "Revoked"})
     def revoke(self, request: Request, session: str) -> Response:
         """End a session of yours, and its connections within two seconds; an admin may end anybody's."""
         user = asker(request)
-        if session not in {each.identity for each in self._mine(user)}:
+        if not self._accounts.ask(lambda: any(each.identity == session for each in self._of(user))):
             raise Refused(404, f"there is no session {session[:64]!r}; /sessions/ lists them by their ids")
         self._accounts.ask(self._users.revoke, session, user.name)
         return answer({"id": session, "revoked": True})
 
-    def _mine(self, user: User) -> Sequence[PageSession]:
-        return self._accounts.ask(self._users.pages, None if "admin" in user.roles else user.name)
+    def _of(self, user: User) -> Sequence[PageSession]:
+        """Whose sessions they see and revoke; blocks."""
+        return self._users.pages(None if "admin" in user.roles else user.name)
 
     def _shown(self, request: Request) -> Credentials:
         """The name and password in the body, or else in the header. Refused: 400, 401."""
