@@ -21,20 +21,19 @@ from typing import Any, BinaryIO
 
 from werkzeug.routing import BaseConverter
 
-from imageserver import limits, metrics
+from imageserver import metrics
 from imageserver.accounts.database import User
 from imageserver.errors import LimitExceeded, ModelError, PictureError, Refused, Stopping
 from imageserver.inference.shared import image_header, request_bodies, wire
 from imageserver.inference.shared.request_bodies import Bytes
 from imageserver.protocols.snap import pages, rights
 from imageserver.protocols.snap.keeper import Keeper
-from imageserver.protocols.snap.pages import ListPage
 from imageserver.protocols.snap.records import LAST, Row
 from imageserver.protocols.snap.relay import Relay
 from imageserver.streams.stream import Streams
 from imageserver.transport.budget import FULL
 from imageserver.transport.fairness import Turn
-from imageserver.web import query, requests
+from imageserver.web import lists, query, requests
 from imageserver.web.access import Access
 from imageserver.web.application import Application, Route
 from imageserver.web.requests import Request, Response, answer
@@ -108,19 +107,20 @@ class Snap:
             row = self._found(user, identity)
             return _json(pages.record(row, rights.sight(user).names).encode())
         before = query.whole(request, "before", LAST, 0, LAST)
-        asked = self._rows(request)
+        wanted = lists.asked(request, self._list_rows)
         if user is not None:
             self._found(user, identity)
-        page = self._keeper.history(identity, before, asked or self._list_rows, rights.sight(user))
+        page = self._keeper.history(identity, before, wanted or self._list_rows, rights.sight(user))
         if page is None:
             raise rights.nothing(identity)
-        return _page(page, asked)
+        return lists.page(page.body, page.next, wanted)
 
     def newest(self, request: Request) -> Response:
         """A page of the newest records of every number."""
         after = query.whole(request, "after", -1, -1, LAST)
-        asked = self._rows(request)
-        return _page(self._keeper.newest(after, asked or self._list_rows, rights.sight(request.user)), asked)
+        wanted = lists.asked(request, self._list_rows)
+        page = self._keeper.newest(after, wanted or self._list_rows, rights.sight(request.user))
+        return lists.page(page.body, page.next, wanted)
 
     def image(self, request: Request, identity: int) -> Response:
         """The newest picture itself."""
@@ -143,10 +143,6 @@ class Snap:
         if not self._keeper.delete(identity):
             raise rights.nothing(identity)
         return answer({"id": identity, "deleted": True})
-
-    def _rows(self, request: Request) -> int:
-        """How many rows of a list the request wants at most; 0: as many as there may be."""
-        return query.whole(request, "limit", 0, 1, self._list_rows)
 
     def _pieces(self, file: BinaryIO, piece: bytes) -> Iterator[bytes]:
         while piece:
@@ -198,13 +194,3 @@ class Number(BaseConverter):
 
 def _json(text: bytes) -> Response:
     return Response(text, mimetype="application/json", headers={"Cache-Control": "no-store"})
-
-
-def _page(page: ListPage, asked: int) -> Response:
-    """A page of a list; who did not ask for a number of rows and gets fewer than there are hits a limit."""
-    response = _json(page.body)
-    if page.next:
-        response.headers["Link"] = f'<{page.next}>; rel="next"'
-        if not asked:
-            limits.hit("list_rows")
-    return response
