@@ -65,21 +65,21 @@ class TokenStore(Store):
         """
         now = self._clock()
         expires = None if days is None else now + _checked_days(days) * _DAY
-        wanted = frozenset(roles)
+        text, secret = bearer.made(bearer.TOKEN)
         with self._transaction() as connection:
             owner = find(connection, user)
-            token = Token("", owner.name, _checked_name(name), wanted or owner.roles, now, expires, None)
+            its_roles = frozenset(roles) or owner.roles
+            token = Token(secret.identity, owner.name, _checked_name(name), its_roles, now, expires, None)
             checked_roles(token.roles, "a token's")
             if lacking := [role for role in in_order(token.roles) if not owner.has(role)]:
                 raise SettingError(f"{owner.name!r} has not the role {lacking[0]}, so no token of theirs can have it")
             self._make_room(connection, owner.name, now)
-            text, secret = bearer.made(bearer.TOKEN)
-            words = " ".join(in_order(token.roles))
-            values = (secret.identity, secret.digest, owner.name, token.name, words, now, expires)
+            words = in_order(token.roles)
+            values = (token.identity, secret.digest, token.user, token.name, " ".join(words), now, expires)
             connection.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", values)
-            detail = f"{secret.identity} {token.name!r}, roles {words.replace(' ', ',')}, {_end(expires)}"
-            changes.record(connection, now, ChangeKind.TOKEN_ADDED, owner.name, by, detail)
-        return Token(secret.identity, owner.name, token.name, token.roles, now, expires, None), text
+            detail = f"{token.identity} {token.name!r}, roles {','.join(words)}, {_end(expires)}"
+            changes.record(connection, now, ChangeKind.TOKEN_ADDED, token.user, by, detail)
+        return token, text
 
     def check_token(self, secret: str, user: str | None = None) -> User | None:
         """The user of that token, with the token's roles, else None. Costs a look-up, and hashes no password.
