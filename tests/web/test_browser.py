@@ -61,6 +61,11 @@ const attempts = {
   remove: () => asked("/snippets/1/", {method: "DELETE"}),
   header: async () => (await fetch(target + "/snippets/?limit=1")).headers.has("Link"),
   picture: () => pixels("/snippets/2/image", "anonymous"),
+  embedded: () => {
+    const image = new Image();
+    image.src = target + "/snippets/2/image?embedded";
+    return hears(image, "load");
+  },
   socketio: () => asked("/socket.io/?EIO=4&transport=polling"),
   socketio_ws: () => hears(new WebSocket(ws + "/socket.io/?EIO=4&transport=websocket"), "message"),
   jsonp: () => jsonp("/socket.io/?EIO=3&transport=polling&j=0"),
@@ -69,7 +74,7 @@ const attempts = {
 };
 const blind = {  // these tell the page nothing; whether they did something the server knows
   no_cors: () => fetch(target + "/snippets/9/", {method: "POST", mode: "no-cors", body: new Blob([picture])}),
-  plain_picture: () => pixels("/snippets/2/image"),
+  tainted_picture: () => pixels("/snippets/2/image"),
   train_by_picture: () => pixels("/lenet/train?training_sample=other"),
   train_by_form: () => submit("/lenet/train?training_sample=other"),
 };
@@ -212,6 +217,6 @@ def test_pages_of_other_origins_read_nothing_and_change_nothing(
 
 def test_pages_of_a_named_origin_may_use_every_door(pages: Pages, server: Server, tmp_path: Path) -> None:
     found = shown(pages, "friend.example", f"http://nas.example:{server.port}", tmp_path)
-    blind = {"no_cors", "plain_picture", "train_by_picture", "train_by_form"}
+    blind = {"no_cors", "tainted_picture", "train_by_picture", "train_by_form"}
     assert {name for name, done in found.items() if not done} == blind, found
     assert state(server) == ([2, 7, 8, 9], True)

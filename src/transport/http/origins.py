@@ -33,6 +33,7 @@ _PORT = re.compile(r":[0-9]*$")
 _ASKED_HEADERS = re.compile(r"[0-9A-Za-z-]+(?:, ?[0-9A-Za-z-]+){0,49}")
 _FETCH = ("SITE", "MODE", "DEST", "USER", "STORAGE_ACCESS")
 _MARKS = ("HTTP_ORIGIN", "HTTP_COOKIE", "HTTP_ACCEPT_LANGUAGE", *(f"HTTP_SEC_FETCH_{which}" for which in _FETCH))
+_NOT_EMBEDDED = ("Cross-Origin-Resource-Policy", "same-origin")
 _FRAMES = frozenset({"iframe", "frame", "embed", "object", "fencedframe"})
 
 
@@ -99,7 +100,7 @@ class Origins:
         return f"pages of {origin!r} may not use this server; --cors-origin would allow it"
 
     def headers(self, environ: WSGIEnvironment, *, to_all: bool = False) -> Headers:
-        """The headers that tell a browser that a page may read the answer. Only for what is not refused.
+        """The headers that tell a browser which page may have the answer. Only for what is not refused.
 
         Args:
             environ: The request.
@@ -107,7 +108,9 @@ class Origins:
         """
         origin = environ.get("HTTP_ORIGIN", "")
         if not origin:
-            return []
+            # A page embeds pictures without an Origin, and over plain HTTP nothing else says reliably whose page it is.
+            known = self._all or (self._allowed and _referer(environ) in self._allowed)
+            return [] if known or to_all or not looks_like_browser(environ) else [_NOT_EMBEDDED]
         headers = [("Vary", "Origin"), ("Access-Control-Expose-Headers", EXPOSED)]
         if to_all or self.trusts(environ):
             headers += [("Access-Control-Allow-Origin", origin), ("Access-Control-Allow-Credentials", "true")]
@@ -184,8 +187,13 @@ def _page(environ: WSGIEnvironment, *, script: bool = False) -> str:
     followed = environ.get("HTTP_SEC_FETCH_MODE") == "navigate" and environ["REQUEST_METHOD"] in ("GET", "HEAD")
     if followed and environ.get("HTTP_SEC_FETCH_DEST") not in _FRAMES:
         return ""
+    return _referer(environ) or "another site"
+
+
+def _referer(environ: WSGIEnvironment) -> str:
+    """The origin of the page in the Referer header; "" where there is none."""
     scheme, _, rest = environ.get("HTTP_REFERER", "")[:LONGEST].partition("://")
-    return _plain(f"{scheme}://{rest.partition('/')[0]}".lower()) if rest else "another site"
+    return _plain(f"{scheme}://{rest.partition('/')[0]}".lower()) if rest else ""
 
 
 def _own(environ: WSGIEnvironment) -> str:

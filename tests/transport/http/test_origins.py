@@ -286,6 +286,24 @@ def test_what_a_browser_is_told_of_an_answer() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("headers", "embeds"),
+    [
+        ({"User_Agent": "curl/8.5.0"}, True),
+        ({"User_Agent": FIREFOX}, False),
+        ({"User_Agent": FIREFOX, "Referer": STRANGER + "/"}, False),
+        ({"User_Agent": FIREFOX, "Referer": OWN + "/"}, False),  # which the own page may all the same
+        ({"User_Agent": FIREFOX, "Referer": FRIEND + "/page"}, True),
+        ({"User_Agent": FIREFOX, "Origin": FRIEND}, True),
+    ],
+)
+def test_what_other_pages_may_show_without_reading_it(headers: dict[str, str], embeds: bool) -> None:
+    policy = ("Cross-Origin-Resource-Policy", "same-origin")
+    assert (policy in Asked().origins.headers(environ(**headers))) is not embeds
+    assert policy not in Origins("*").headers(environ(**headers))
+    assert policy not in Asked().origins.headers(environ(**headers), to_all=True)
+
+
 def test_pages_that_only_the_asterisk_allows_send_no_logins_of_the_browser() -> None:
     everybody = Origins(["*", FRIEND])
     stranger = told(everybody.headers(environ(Origin=STRANGER)))
