@@ -141,7 +141,7 @@ class AuditFile(Audit):
         self.lines = LinesWriter(path, kind, log, self._regained)
         self._clock = clock
         self._lock = threading.Lock()  # guards the groups
-        self._groups = {event: _Groups(at_once, monotonic) for event, at_once in AT_ONCE.items()}
+        self._groups: dict[str, _Groups] = {event: _Groups(at_once, monotonic) for event, at_once in AT_ONCE.items()}
 
     def note(
         self,
@@ -156,7 +156,7 @@ class AuditFile(Audit):
     ) -> None:
         said = {"user": user, "address": address, "door": door, "credential": credential, "by": by, "detail": detail}
         fields, now = _cleaned(said), self._clock()
-        groups = self._groups.get(event)  # type: ignore[call-overload]  # a member is a string like any other
+        groups = self._groups.get(event)
         if groups is not None:
             with self._lock:
                 if not groups.passes(_who(event, fields), fields, now):
