@@ -100,8 +100,19 @@ def test_users_and_tokens_are_followed_while_the_server_runs(audited: Audited) -
     audited.wait_for("user removed", user="bob", by="root")
     kinds = [entry["event"] for entry in audited.entries() if entry["user"] == "bob"]
     assert kinds == ["user added", "password changed", "user changed", "user removed"]
-    assert {entry["user"] for entry in audited.entries("user added")} >= {*PASSWORDS, "bob"}
+    added = {entry["user"] for entry in audited.entries("user added")}
+    assert added >= {*PASSWORDS, "bob"}
     assert (audited.path.parent / changes.KEPT).stat().st_mode & 0o777 == 0o600
+
+
+def test_users_and_tokens_over_http_are_noted_with_the_admin(audited: Audited) -> None:
+    body = {"password": "seventh secret", "roles": ["viewer"]}
+    assert audited.ask("PUT", "/users/zoe", "admin", json.dumps(body).encode()) == 201
+    assert audited.ask("POST", "/tokens/", "admin", b'{"user": "zoe"}') == 201
+    assert audited.ask("DELETE", "/users/zoe", "admin") == 200
+    audited.wait_for("user added", user="zoe", by="admin")
+    audited.wait_for("token made", user="zoe", by="admin")
+    audited.wait_for("user removed", user="zoe", by="admin")
 
 
 def test_a_token_is_named_by_its_id(audited: Audited) -> None:
@@ -155,7 +166,8 @@ def test_whoever_runs_into_a_limit_is_noted(audited: Audited) -> None:
 def test_no_password_is_in_the_audit_or_in_the_log(audited: Audited) -> None:
     said = audited.path.read_text() + audited.server.text
     encoded = [base64.b64encode(f"{name}:{password}".encode()).decode() for name, password in PASSWORDS.items()]
-    for secret in (*PASSWORDS.values(), GUESS, "fourth secret", "fifth secret", "sixth secret", *encoded):
+    later = [f"{number} secret" for number in ("fourth", "fifth", "sixth", "seventh")]
+    for secret in (*PASSWORDS.values(), GUESS, *later, *encoded):
         assert secret not in said
     assert audited.path.stat().st_mode & 0o777 == 0o600
 

@@ -201,7 +201,7 @@ class TokenViews:
         try:
             made, text = self._accounts.ask(self._users.add_token, owner, roles, days, name, user.name)
         except LimitExceeded as error:
-            raise Refused(409, limits.note(str(error), error.limit)) from None
+            raise Refused(409, limits.note(str(error), error.limit, request.account.owner)) from None
         return answer({**_token(made), "token": text}, 201)
 
     @operation("DELETE", "/tokens/<key:token>", tag=_TOKENS, answers={200: "Revoked"})

@@ -84,7 +84,7 @@ class Keeper:
             self._log(f"pictures can be kept again; {self._refused} could not be")
             self._failing, self._refused = False, 0
         if room.limit:
-            limits.hit(room.limit)
+            limits.hit(room.limit, f"user {sender.owner}" if sender.owner else "")
         if room.more:
             hub.spawn(self._tidy, identity)
 
