@@ -241,6 +241,10 @@ class UserDB(TokenStore, PageStore):
         return [(user_of(row[1:]), row[0]) for row in rows]
 
 
+_NOBODY = User(""), "$argon2id$v=19$m=65536,t=3,p=4$" + "." * 66
+"""In place of a user and the stored hash."""
+
+
 class Verifier:
     """`check` for clients that show their password with every request: remembers what was right for a while.
 
@@ -260,18 +264,20 @@ class Verifier:
     def recall(self, name: str, password: str) -> User | None:
         """The user when this very pair was right lately. Never hashes, so it needs no turn; None says nothing."""
         found = self._users._find(normal(name))
-        if found is None:
-            return None
-        digest = self._digest(found, password)
+        digest = self._digest(found or _NOBODY, password)  # also of nobody, or its time would tell
         with self._lock:
-            if self._until.get(digest, 0.0) <= self._clock():
+            if found is None or self._until.get(digest, 0.0) <= self._clock():
                 self._until.pop(digest, None)
                 return None
         return replace(found[0], credential="password")
 
     def check(self, name: str, password: str) -> User | None:
         """Like `UserDB.check`, at the price of a look-up when the pair was right within the last `seconds`."""
-        user = self.recall(name, password) or self._users.check(name, password)
+        return self.recall(name, password) or self.prove(name, password)
+
+    def prove(self, name: str, password: str) -> User | None:
+        """`UserDB.check`, and remember what was right. What is wrong costs the same whether there is such a user."""
+        user = self._users.check(name, password)
         # Looked up again, since `check` may have renewed the hash.
         found = self._users._find(user.name) if user else None
         if user and found:

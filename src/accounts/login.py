@@ -253,13 +253,15 @@ class Logins:
         if shown.kind is CredentialKind.TOKEN or is_token(shown.secret):
             attempt.take(self._looking)
             return self._in_thread(self.users.check_token, shown.secret, shown.name or None)
+        attempt.take(self._looking if attempt.trusted else self._hashing)
+        # Clients of REST show their password with every request: what was right a moment ago is not hashed again.
+        # It is looked up for everybody, or the time would tell who logged in at this address.
+        lately = self._in_thread(self._verifier.recall, shown.name, shown.secret)
         if attempt.trusted:
-            # Clients of REST show their password with every request: what was right a moment ago is not hashed again.
-            attempt.take(self._looking)
-            if user := self._in_thread(self._verifier.recall, shown.name, shown.secret):
-                return user
-        attempt.take(self._hashing)
-        return self._in_thread(self._verifier.check, shown.name, shown.secret)
+            if lately is not None:
+                return lately
+            attempt.take(self._hashing)
+        return self._in_thread(self._verifier.prove, shown.name, shown.secret)
 
     def _look_again(self) -> None:
         """An attempt is settled: others from its address may have waited for that."""
