@@ -89,17 +89,20 @@ class CamStream(StreamSubscriber):
         self, client: SocketClient, username: Any = None, password: Any = None, callback_event: Any = None, *_more: Any
     ) -> None:
         self._stop_disconnect(client)  # what counts is the last pair of user and password
-        accepted = False
+        accepted, why = False, ""
         try:
             self._clients.login(client, username, password)
             accepted = not self._clients.required or self._clients.may(client, self._sending)
+            why = self._sending.refuses(client.user)
         except ImageServerError as error:
-            self._reject(client.sid, self._received(client), str(error))
+            why = str(error)
         if not self._clients.is_here(client):
             return  # it went while its password was checked
         if not accepted:
+            if why:
+                self._reject(client.sid, self._received(client), why)
             self._turned_away[client] = hub.spawn_later(SHOW_REFUSAL, self._server.disconnect, client.sid)
-        elif self._clients.may(client, self._sending):
+        elif not why:
             self._stream(client)
         named = isinstance(callback_event, str) and 0 < len(callback_event) <= MOST_CALLBACK
         self._server.emit(callback_event if named else "onAuthentication", accepted, to=client.sid)

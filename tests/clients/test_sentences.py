@@ -222,6 +222,13 @@ def test_a_wrong_token(server: Server, tokens: dict[str, str], program: str) -> 
     assert told(program, address, "--token", "x", "--user", "alice") == (2, both)
 
 
+def test_a_camera_of_a_user_who_may_not_send_pictures(server: Server, tokens: dict[str, str]) -> None:
+    address, role = f"127.0.0.1:{server.port}", "this takes a user with the role camera or admin"
+    sentence = f"The server does not let 'viewer' in: {role}."
+    assert told("camera", address, "--user", "viewer", CAMERA_PASSWORD="secret") == (2, sentence)
+    assert told("session", address, "--token", tokens["viewer"]) == (2, f"The server starts no session: {role}.")
+
+
 def test_rest_with_a_wrong_password(server: Server) -> None:
     assert told("nn_client", f"127.0.0.1:{server.port}", "--password", "wrong") == (
         1,
