@@ -37,7 +37,10 @@ def main(arguments: Sequence[str]) -> int:
             word for name in ("users", "data") if getattr(given, name) for word in (f"--{name}", getattr(given, name))
         ]
         found = table.read(options, os.environ)
-        _COMMANDS[given.command](given, UserDB(found.users, limits=found, patience=_PATIENCE))
+        users = UserDB(found.users, limits=found, patience=_PATIENCE)
+        _COMMANDS[given.command](given, users)
+        if users.copy:
+            _say(f"The users were taken over from an older server; {users.copy} is what they were.")
         _warn_of_model(getattr(given, "model", None), found.models)
     except ImageServerError as error:
         print(f"userdb.py: {error}", file=sys.stderr)

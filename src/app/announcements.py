@@ -78,5 +78,7 @@ def _announce_who_may_come_in(settings: Settings, users: UserDB, *, open_to_netw
                 command,
                 settings.users,
             )
+        if users.copy:
+            LOG.warning("users were taken over from an older server; %s is what they were", users.copy)
     except SettingError as error:
         LOG.warning("%s", error)  # who asks for users is told 503; all other doors are open

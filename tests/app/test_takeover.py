@@ -106,9 +106,11 @@ def look(data: Path, *names: str) -> list[tuple[int, str]]:
 def test_it_is_taken_over_once(data: Path) -> None:
     before, trained = look(data, *DATABASES), (data / "models/lenet").readlink()
     found = []
-    for _start in range(2):
+    for told in (True, False):
         with Server("-a", "--snippet-history", "3", data=data, model="lenet") as server:
             check_everything(server.ready())
+            for copy in COPIES:
+                assert bool(server.find(f"taken over .*/{copy} ")) is told
         found.append(look(data, *DATABASES))
         assert [version for version, _ in found[-1]] == list(DATABASES.values())
         assert look(data, *COPIES) == before, "copies hold what was there, its log of writes included"

@@ -29,6 +29,8 @@ class Connections:
 
     def __init__(self, path: Path, patience: float) -> None:
         self.path, self._patience = path, patience
+        self.copy: Path | None = None
+        """Where the file is kept as it was, when it was taken over from an older server just now."""
         self._lock = threading.Lock()
         self._kept: list[tuple[_State, sqlite3.Connection]] = []
         """Each with what the file was before it was opened or lent."""
@@ -37,7 +39,7 @@ class Connections:
     def lend(self) -> Iterator[sqlite3.Connection]:
         """A connection to the file that is there now. UsersUnavailable, sqlite3.Error, OSError."""
         state = _state_of(self.path)
-        connection = self._take(state) or schema.opened(self.path, self._patience)
+        connection = self._take(state) or schema.opened(self.path, self._patience, self._taken_over)
         try:
             yield connection
         except BaseException:
@@ -55,6 +57,9 @@ class Connections:
             kept, self._kept = self._kept, []
         for _state, connection in kept:
             connection.close()
+
+    def _taken_over(self, copy: Path) -> None:
+        self.copy = copy
 
     def _take(self, state: _State) -> sqlite3.Connection | None:
         """One that is kept; those of before the last write are closed: the file may be another, copied over it."""

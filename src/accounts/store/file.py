@@ -59,6 +59,11 @@ class Store:
         except UsersUnavailable:
             return True
 
+    @property
+    def copy(self) -> Path | None:
+        """Where the users are kept as they were, when those of an older server were taken over since the start."""
+        return None if self._connections is None else self._connections.copy
+
     def revision(self) -> object:
         """Equal as long as no user, token or page session was changed, came to be, ended or expired; a look-up.
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
-import itertools
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from imageserver import files
@@ -110,12 +110,13 @@ def fill(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-def opened(path: Path, patience: float) -> sqlite3.Connection:
+def opened(path: Path, patience: float, taken_over: Callable[[Path], None]) -> sqlite3.Connection:
     """A connection, for one thread at a time, to a database that is there; one of an older server is taken over.
 
     Args:
         path: The file.
         patience: Seconds to wait for others who write.
+        taken_over: Told where the database of an older server is kept as it was.
 
     Raises:
         UsersUnavailable: Its version is newer than this server, or its tables are none of an older one.
@@ -128,8 +129,10 @@ def opened(path: Path, patience: float) -> sqlite3.Connection:
         # A user who was removed must not come back with the power.
         connection.execute("PRAGMA synchronous = EXTRA")
         if _version(connection, path) != VERSION:
-            _take_over(connection, path)
+            copy = _take_over(connection, path)
             connection.execute(f"PRAGMA busy_timeout = {round(patience * 1000)}")
+            if copy is not None:
+                taken_over(copy)
     except BaseException:
         connection.close()
         raise
@@ -146,14 +149,18 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     return found
 
 
-def _take_over(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the tables up to date in one transaction, after a copy of the file was made beside it."""
+def _take_over(connection: sqlite3.Connection, path: Path) -> Path | None:
+    """Bring the tables up to date in one transaction, after a copy of the file was made beside it, which is returned.
+
+    None: another process did so at this moment.
+    """
+    copy = None
     connection.execute(f"PRAGMA busy_timeout = {round(_MIGRATION_PATIENCE * 1000)}")
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if _version(connection, path) != VERSION:  # else another process did it while this one waited
+        if _version(connection, path) != VERSION:
             _check_is_before(connection, path)
-            _keep_copy(path)
+            copy = _keep_copy(path)
             connection.execute("ALTER TABLE users RENAME TO before")
             fill(connection)
             columns = ", ".join(_BEFORE)
@@ -164,6 +171,7 @@ def _take_over(connection: sqlite3.Connection, path: Path) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    return copy
 
 
 def _check_is_before(connection: sqlite3.Connection, path: Path) -> None:
@@ -177,8 +185,8 @@ def _check_is_before(connection: sqlite3.Connection, path: Path) -> None:
     )
 
 
-def _keep_copy(path: Path) -> None:
-    """Write `<name>.before-<version>` beside the database; one that is there with other content keeps its name."""
+def _keep_copy(path: Path) -> Path:
+    """Write `<name>.before-<version>` beside the database, and return it; another that is there keeps its name."""
     status = path.stat()
     with files.making(path.parent, _MAKING) as folder:
         copy = folder / "copy"
@@ -189,10 +197,11 @@ def _keep_copy(path: Path) -> None:
         ):
             source.backup(target)
         _make_private(copy, status)
-        for number in itertools.count(1):
-            name = f"{path.name}.before-{VERSION}" + (f".{number}" if number > 1 else "")
-            if _put(copy, path.with_name(name)) or filecmp.cmp(copy, path.with_name(name), shallow=False):
-                return
+        number, kept = 1, path.with_name(f"{path.name}.before-{VERSION}")
+        while not (_put(copy, kept) or filecmp.cmp(copy, kept, shallow=False)):
+            number += 1
+            kept = path.with_name(f"{path.name}.before-{VERSION}.{number}")
+        return kept
 
 
 def create(path: Path) -> None:
