@@ -227,12 +227,12 @@ class _LinesFile:
         """Begin anew where the file is as large as it may be, or somebody has moved or removed it."""
         if not self._regular:
             return
-        if self._kind.max_bytes and self._size() > self._kind.max_bytes:
-            self._kind.rotated()
+        if not self._has_its_name():
+            self._begin_anew()
+        elif self._kind.max_bytes and self._size() > self._kind.max_bytes:
             self.sync()
             self._rename()
-            self._begin_anew()
-        elif not self._has_its_name():
+            self._kind.rotated()
             self._begin_anew()
 
     def _has_its_name(self) -> bool:

@@ -176,3 +176,26 @@ def test_a_folder_in_which_nothing_can_be_renamed_is_said(tmp_path: Path, monkey
 )
 def test_what_would_steer_a_terminal_is_escaped(text: str, safe: str) -> None:
     assert lines.printable(text) == safe
+
+
+def test_a_file_that_could_not_be_begun_anew_is_as_soon_as_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has been renamed by then, and no other may give way for that."""
+    path = tmp_path / "some"
+    path.write_text("2\n" * 10)
+    (tmp_path / "some.1").write_text("1\n")
+    rotations: list[int] = []
+    writer = LinesWriter(str(path), kind(max_bytes=10, keep=2, rotated=lambda: rotations.append(1)), print)
+
+    def full(*_arguments: object, **_options: object) -> int:
+        raise OSError(24, os.strerror(24))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("imageserver.lines.os.open", full)
+        assert not writer.write(["3"])
+        assert not writer.write(["4"])
+    assert writer.write(["5"])
+    writer.close(PATIENCE)
+    assert [numbers(tmp_path / name)[0] for name in ("some.2", "some.1", "some")] == [1, 2, 5]
+    assert len(rotations) == 1
