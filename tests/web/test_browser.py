@@ -17,8 +17,8 @@ import pytest
 import requests
 from tests.running import PATIENCE, ROOT, TEST_MODELS, Server, picture
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+CHROMIUM = next(filter(None, map(shutil.which, ("google-chrome", "chromium", "chromium-browser"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (scripts/apt-packages.sh)")
 
 PAGE = """<!doctype html><title>a page</title><body><script>
 const target = TARGET, picture = Uint8Array.from(atob("PICTURE"), each => each.charCodeAt(0));
