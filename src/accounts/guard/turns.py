@@ -9,6 +9,7 @@ gives one up.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 
@@ -16,10 +17,9 @@ from imageserver.accounts.guard.guard import Claim
 from imageserver.errors import LimitExceeded
 from imageserver.limits import hit
 from imageserver.transport import hub
-from imageserver.transport.fairness import SharedTurn
 
-WOKEN_AT_ONCE = 16
-"""Of those that were refused, in one turn of the loop."""
+REFUSED_AT_ONCE = 16
+"""Of those that wait, in one turn of the loop: each has an answer to write."""
 
 FULL = "too many logins wait at this moment; try again in a few seconds"
 
@@ -49,7 +49,6 @@ class Turns:
         # Whose turn was longest ago stands first.
         self._waiting: OrderedDict[Hashable, deque[_Waiting]] = OrderedDict()
         self._count = 0
-        self._refusals = SharedTurn(WOKEN_AT_ONCE)
 
     @contextlib.contextmanager
     def turn(self, party: Hashable, ask: Callable[[], bool], doubtful: Callable[[], bool]) -> Iterator[None]:
@@ -96,7 +95,6 @@ class Turns:
                 self._drop(party, waiting)
             raise
         if waiting.refused is not None:
-            self._refusals.take()
             raise waiting.refused
 
     def _serve_next(self) -> bool:
@@ -115,9 +113,7 @@ class Turns:
 
     def _serve(self, party: Hashable) -> bool:
         """Give the next of one party its turn; whether there is one that can have it."""
-        queue = self._waiting[party]
-        while queue:
-            waiting = queue[0]
+        for waiting in list(itertools.islice(self._waiting[party], REFUSED_AT_ONCE)):
             try:
                 if not waiting.ask():
                     self._blocked = True
@@ -131,6 +127,8 @@ class Turns:
                 if party in self._waiting:
                     self._waiting.move_to_end(party)
                 return True
+        if party in self._waiting:
+            hub.call_later(0, self._go_on)
         return False
 
     def _add(self, party: Hashable, waiting: _Waiting) -> None:
