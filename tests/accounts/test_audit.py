@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.protocols.http.asking import Asking
 from tests.running import PATIENCE, ROOT, until
 
 from imageserver import limits, metrics
 from imageserver.accounts import audit
-from imageserver.accounts.audit import NO_AUDIT, AuditEvent, AuditFile
+from imageserver.accounts.audit import NO_AUDIT, Audit, AuditEvent, AuditFile
 from imageserver.accounts.doors import ADMIN, DOORS
 from imageserver.errors import SettingError
 from imageserver.limits import Limits
@@ -296,3 +297,36 @@ def test_the_questions_of_the_documentation_have_answers(audited: Audited, tmp_p
     assert json.loads(answers[3])["by"] == "anna"
     assert answers[4] == "1 --max-requests anna\n"
     assert json.loads(answers[5]) == ["10.0.0.7"]
+
+
+class Noted(Audit):
+    """An audit that remembers."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, dict[str, str]]] = []
+
+    def note(self, event: str, **more: str) -> None:
+        self.notes.append((str(event), more))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "event"),
+    [
+        ("POST", "/lenet/train", "training started"),
+        ("GET", "/lenet/train", "training started"),
+        ("POST", "/lenet/train/cancel", "training cancelled"),
+    ],
+)
+def test_who_starts_and_cancels_trainings_is_noted_when_it_is_done(method: str, path: str, event: str) -> None:
+    asking = Asking(required=True).serve()
+    asking.add("anna", "admin")
+    asking.add("bob", "camera")
+    asking.logins.audit = noted = Noted()
+    assert asking(method, path, "bob").status_code == 403
+    assert [kind for kind, _more in noted.notes] == ["login taken"]
+    assert asking(method, path, "anna").status_code == 200
+    kind, more = noted.notes[-1]
+    assert kind == event
+    assert more["user"] == "anna"
+    assert more["detail"] == path
+    assert more["credential"] == "password"
