@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -194,7 +195,8 @@ def origins(settings: Settings) -> Origins:
     """Which web pages may use the server, and by which names browsers may ask for it."""
     names = (socket.gethostname(), settings.ip, *settings.server_name)
     found = Origins(settings.cors_origin, names, log=LOG.warning)
-    hub.spawn(lambda: found.know(hub.in_thread(addresses.full_name)))  # a resolver that is out of order takes its time
+    # A resolver that is out of order takes a minute; the threads of the hub would be waited for when the server stops.
+    threading.Thread(target=lambda: found.know(addresses.full_name()), name="full name", daemon=True).start()
     return found
 
 

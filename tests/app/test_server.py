@@ -200,3 +200,22 @@ def test_it_starts_from_anywhere_with_any_python(tmp_path: Path) -> None:
     )
     assert ended.returncode == 0, ended.stderr
     assert "--preload" in ended.stdout
+
+
+class ServerWithoutResolver(Server):
+    """Asked for the machine's full name, the resolver does not answer."""
+
+    command = (
+        sys.executable,
+        "-c",
+        f"import socket, sys, time; sys.path.insert(0, {str(ROOT / 'src')!r}); import bootstrap; bootstrap.start(); "
+        "socket.getfqdn = lambda *_: time.sleep(600); "
+        "from imageserver.app import server; sys.exit(server.main(sys.argv[1:]))",
+    )
+
+
+@pytest.mark.long
+def test_a_resolver_that_does_not_answer_holds_up_neither_start_nor_stop(tmp_path: Path) -> None:
+    with ServerWithoutResolver(data=tmp_path) as server:
+        server.ready()
+    assert server.process.returncode == 0
