@@ -14,6 +14,7 @@ at that address for its own, whatever others did there.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections import Counter, OrderedDict
@@ -47,10 +48,11 @@ class Guard:
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._often, self._clock = limits.login_attempts, clock
         self._most, self._trust = limits.login_records, limits.login_trust
-        kept = limits.login_records, max(1, self._often), limits.login_pause, clock
-        self._addresses: FailureRecords[str] = FailureRecords(*kept)
-        self._names: FailureRecords[str] = FailureRecords(*kept)
-        self._pairs: FailureRecords[Claim] = FailureRecords(*kept)
+        self._quarter = max(1, limits.login_attempts // 4)
+        kept = functools.partial(FailureRecords, most=limits.login_records, longest=limits.login_pause, clock=clock)
+        self._addresses: FailureRecords[str] = kept(often=max(1, self._often), strict=True)
+        self._names: FailureRecords[str] = kept(often=max(1, self._often))
+        self._pairs: FailureRecords[Claim] = kept(often=self._quarter)
         self._flying: Counter[str | Claim] = Counter()  # what is being checked now, of an address and of a pair
         self._right: OrderedDict[Claim, float] = OrderedDict()  # until when, whoever was right last stands last
 
@@ -83,18 +85,16 @@ class Guard:
         own = self._own(claim)
         if own > self._flying[claim]:
             return True
-        try:
-            self._check_name(claim)
+        seconds = self._until(claim) - self._clock()
+        if seconds <= 0:
             return self._fits(claim.owner)
-        except LoginPaused:
-            if own:  # those of its own are all being checked, and may be right
-                return False
-            raise
+        if not own:
+            raise LoginPaused(seconds)
+        return False  # those of its own are all being checked, and may be right
 
     def right(self, claim: Claim) -> None:
         """It was right."""
         self.release(claim)
-        self._pairs.forgive(claim)
         self._right.pop(claim, None)
         self._right[claim] = self._clock() + self._trust
         if len(self._right) > self._most:
@@ -108,14 +108,14 @@ class Guard:
             return []
         lines = []
         if claim.name:
-            attacked = self._names.fail(claim.name)
+            attacked, begins = self._names.fail(claim.name)
             self._pairs.fail(claim, pause=attacked.pauses > 0)
-            if attacked.pauses == 1:
+            if begins and attacked.pauses == 1:
                 lines.append(
                     f"too many logins as {claim.name!r} failed: addresses where they did have to pause ({_OPTION})"
                 )
-        record = self._addresses.fail(claim.owner)
-        if record.pauses:
+        record, begins = self._addresses.fail(claim.owner)
+        if begins:
             seconds = math.ceil(record.until - self._clock())
             lines.append(f"too many logins from {claim.owner} failed: it has to pause for {seconds} s ({_OPTION})")
         return lines
@@ -132,25 +132,26 @@ class Guard:
         if not self.trusts(claim):
             return 0
         record = self._pairs.get(claim)
-        return max(0, max(1, self._often // 4) - (record.within(self._clock()) if record else 0))
+        if record is None:
+            return self._quarter
+        if record.pauses:
+            return int(record.until <= self._clock())  # at a time
+        return self._quarter - record.within(self._clock())
 
-    def _check_name(self, claim: Claim) -> None:
-        """LoginPaused: this address failed for this name, as did too many others."""
+    def _until(self, claim: Claim) -> float:
+        """When the pauses end that hold for this address, and for this name there."""
+        address = self._addresses.get(claim.owner)
+        until = address.until if address is not None else 0.0
         attacked, pair = self._names.get(claim.name), self._pairs.get(claim)
         if attacked is not None and attacked.pauses and pair is not None:
-            self._check_pause(pair.until if pair.pauses else pair.last + FIRST_PAUSE)
+            until = max(until, pair.until if pair.pauses else pair.last + FIRST_PAUSE)
+        return until
 
     def _fits(self, owner: str) -> bool:
-        """Whether the address has room for one more beside those that are being checked. LoginPaused."""
+        """Whether the address has room for one more beside those that are being checked."""
         record, flying = self._addresses.get(owner), self._flying[owner]
         if record is None:
             return flying < self._often
-        self._check_pause(record.until)
         if record.pauses:
             return flying < 1
         return flying + record.within(self._clock()) < self._often
-
-    def _check_pause(self, until: float) -> None:
-        seconds = until - self._clock()
-        if seconds > 0:
-            raise LoginPaused(seconds)

@@ -49,11 +49,15 @@ class FailureRecords(Generic[Key]):
         most: How many there may be.
         often: Failures within the window from which on each further one brings a pause.
         longest: Seconds; the bound of a pause, and how long nothing may fail until pauses are forgotten.
+        strict: Whether pauses last at least until one failure less is within the window.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, most: int, often: int, longest: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, most: int, often: int, longest: float, clock: Callable[[], float], *, strict: bool = False
+    ) -> None:
         self._most, self._often, self._longest, self._clock = most, often, longest, clock
+        self._strict = strict
         # Whose last failure is longest ago stands first.
         self._calm: OrderedDict[Key, FailureRecord] = OrderedDict()
         self._paused: OrderedDict[Key, FailureRecord] = OrderedDict()
@@ -66,30 +70,30 @@ class FailureRecords(Generic[Key]):
         record = self._paused.get(key) or self._calm.get(key)
         return None if record is None or self._over(record) else record
 
-    def fail(self, key: Key, *, pause: bool = False) -> FailureRecord:
-        """Count a failure; a pause begins with it where there were too many, or where it shall."""
+    def fail(self, key: Key, *, pause: bool = False) -> tuple[FailureRecord, bool]:
+        """Count a failure; a pause begins with it where there were too many, or where it shall, if there is none now.
+
+        Returns:
+            The record, and whether a pause begins.
+        """
         now = self._clock()
         self._forget()
         record = self._calm.pop(key, None) or self._paused.pop(key, None)
         if record is None or self._over(record):
             record = FailureRecord()
         record.times = [*(when for when in record.times if when > now - WINDOW), now][-self._often :]
+        before = record.pauses
         if pause or record.pauses or len(record.times) >= self._often:
             self._pause(record, now)
         (self._paused if record.pauses else self._calm)[key] = record
         self._make_room()
-        return record
-
-    def forgive(self, key: Key) -> None:
-        """Forget a record."""
-        self._calm.pop(key, None)
-        self._paused.pop(key, None)
+        return record, record.pauses > before
 
     def _pause(self, record: FailureRecord, now: float) -> None:
-        pause = min(FIRST_PAUSE * 2.0 ** min(record.pauses, 64), self._longest)
-        record.pauses += 1
-        record.until = now + pause
-        if len(record.times) >= self._often:  # not before there is room in the window
+        if record.until <= now:
+            record.until = now + min(FIRST_PAUSE * 2.0 ** min(record.pauses, 64), self._longest)
+            record.pauses += 1
+        if self._strict and len(record.times) >= self._often:
             record.until = max(record.until, record.times[0] + WINDOW)
 
     def _over(self, record: FailureRecord) -> bool:

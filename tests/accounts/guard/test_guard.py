@@ -72,12 +72,12 @@ def test_one_that_nobody_could_tell_counts_for_nothing() -> None:
 
 def test_pauses_double_up_to_their_bound_and_are_forgotten_after_quiet() -> None:
     watched = Watched(attempts=2, pause=30.0)
-    assert [watched.attempt(HOME) for _ in range(3)] == ["wrong", "wrong", "paused"]
+    assert [watched.attempt(HOME, name) for name in "abc"] == ["wrong", "wrong", "paused"]
     pauses = []
-    for _ in range(7):
-        pauses.append(watched.pause(HOME))
+    for name in "defghij":
+        pauses.append(watched.pause(HOME, name))
         watched.clock.now += pauses[-1]
-        assert watched.attempt(HOME) == "wrong"
+        assert watched.attempt(HOME, name) == "wrong"
     # The first two are longer than 2 s and 4 s: until there is room in the minute.
     assert pauses == [60, 4, 56, 16, 44, 30, 30]
     watched.clock.now += watched.pause(HOME) + 60 + 30
@@ -138,10 +138,10 @@ def test_addresses_that_failed_for_an_attacked_name_pause_for_that_name_alone() 
     assert len([line for line in watched.lines if "logins as 'alice' failed" in line]) == 1
 
 
-def test_a_right_login_forgives_its_own_mistakes() -> None:
-    watched = Watched(attempts=3)
+def test_after_a_mistake_for_an_attacked_name_the_right_password_gets_in_for_good() -> None:
+    watched = Watched(attempts=8)
     watched.attempt(HOME)
-    for number in range(3):
+    for number in range(8):
         watched.attempt(f"address of bot {number}")
     assert watched.attempt(HOME) == "paused"
     watched.clock.now += watched.pause(HOME)
@@ -171,6 +171,15 @@ def test_who_was_right_lately_is_not_paused_by_others_at_the_same_address() -> N
     for _ in range(20):
         watched.attempt(HOME, "eve")
     assert watched.attempt(HOME, "alice") == "paused", "that was too long ago"
+
+
+def test_a_neighbour_gains_nothing_by_the_logins_of_who_is_attacked() -> None:
+    watched, found = Watched(attempts=8), Counter[str]()
+    for _ in range(3600):
+        found[watched.attempt(HOME, "alice", right=True)] += 1
+        found.update(watched.attempt(HOME, "alice") for _ in range(5))
+        watched.clock.now += 1
+    assert found["wrong"] < 60, "8 in the first minute, then one in each pause"
 
 
 def test_many_at_once_who_were_right_lately_wait_and_are_not_refused() -> None:
