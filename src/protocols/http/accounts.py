@@ -49,7 +49,7 @@ class Accounts:
         """Call one that looks into the database or changes it.
 
         Raises:
-            Refused: it does not take these values (400), there is no room (409), it cannot be used now (503).
+            Refused: it does not take these values (400), or cannot be used now (503).
         """
         return self._told(lambda: hub.in_thread(function, *args))
 
@@ -124,7 +124,8 @@ class UserViews:
             if former is not None:
                 if "admin" in former.roles - changed.roles and not meant:
                     self._refuse_to_lock_out(request, former)
-                self._accounts.ask(self._users.set, changed, by)
+                if changed != former:
+                    self._accounts.ask(self._users.set, changed, by)
         # Hashing may have to wait, and nobody who removes somebody waits for that.
         if former is None:
             return self._add(request, changed, password)
