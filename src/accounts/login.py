@@ -283,7 +283,9 @@ def _claim(shown: Credentials, address: str) -> Claim:
     """Who tries, as the guard counts it."""
     name = shown.name
     if shown.kind is CredentialKind.TOKEN:
-        name = "token " + shown.secret.partition("_")[2].partition("_")[0][:MAX_NAME]
+        name = _token(shown.secret)
+    elif is_token(name):
+        name = _token(name)
     elif len(name) > MAX_NAME:
         name = ""  # nobody's
     else:
@@ -291,8 +293,15 @@ def _claim(shown: Credentials, address: str) -> Claim:
     return Claim(owner_of(address), name)
 
 
+def _token(text: str) -> str:
+    """What may be said of a token: all but its secret."""
+    return "token " + text.partition("_")[2].partition("_")[0][:MAX_NAME]
+
+
 def _refused(shown: Credentials, address: str) -> str:
     """For the log: what was refused."""
     if shown.kind is CredentialKind.TOKEN:
         return f"a token from {address} refused: unknown, revoked or expired"
+    if is_token(shown.name):  # as some programs show them; no line of the log may hold one
+        return f"login from {address} refused: a token stands in place of the name, and belongs in that of the password"
     return f"login of {shown.name[:64]!r} from {address} refused: {WRONG}"

@@ -237,6 +237,24 @@ def test_tokens_and_keys_are_guarded_alike() -> None:
         pass
 
 
+def test_no_line_of_the_log_holds_what_is_secret() -> None:
+    lines = list[str]()
+    checks = logins(log=lines.append, login_attempts=1)
+    token = checks.users.add_token("alice")[1]
+    for address, shown in enumerate(
+        [
+            credentials.password(token, ""),
+            credentials.password(token, token),
+            credentials.password("bob", token),
+            credentials.password("alice", "a secret"),
+            credentials.token(f"{token}x"),
+        ]
+    ):
+        assert checks.check(shown, f"192.0.2.{address}") is None
+    assert len([line for line in lines if "refused" in line]) == 5
+    assert not [line for line in lines if token.rpartition("_")[2] in line or "a secret" in line]
+
+
 def test_an_error_counts_neither_as_right_nor_as_wrong() -> None:
     checks = logins(login_attempts=1)
     for _ in range(3):
