@@ -407,7 +407,7 @@ def test_changes_have_a_rate_and_frames_have_none(later: Later) -> None:
 
 
 def test_nothing_stays_of_clients_that_have_gone(later: Later) -> None:
-    made = world(auth=True)
+    made = world(auth=True, login_attempts=0)
     for number in range(50):
         sid = f"c{number}"
         made.connect(sid, user="camera", password="secret")
