@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import argon2
@@ -35,6 +35,8 @@ class Sockets:
         self.emitted: list[tuple[str, str, Any]] = []
         self.disconnected: list[str] = []
         self.logged_in_ids: list[str] = []
+        self.logged_in_late: list[str] = []  # when the time to log in may have ended them
+        self._checking: set[str] = set()
         self.handlers: dict[str, Callable[..., Any]] = {}
         self._budget = Budget(limits, login_required=login_required, log=lambda _line: None)
         self._accounts: dict[str, Account] = {}
@@ -52,11 +54,18 @@ class Sockets:
     def address(self, sid: str) -> str:
         return "192.0.2.1"
 
-    def checking_login(self, _sid: str) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
+    @contextlib.contextmanager
+    def checking_login(self, sid: str) -> Iterator[None]:
+        self._checking.add(sid)
+        try:
+            yield
+        finally:
+            self._checking.discard(sid)
 
     def logged_in(self, sid: str) -> None:
         self.logged_in_ids.append(sid)
+        if sid not in self._checking:
+            self.logged_in_late.append(sid)
 
     def account(self, sid: str) -> Account:
         return self._accounts.setdefault(sid, self._budget.account("192.0.2.1"))

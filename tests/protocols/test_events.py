@@ -406,6 +406,15 @@ def test_changes_have_a_rate_and_frames_have_none(later: Later) -> None:
         assert made.frame("c") == ""
 
 
+def test_who_is_right_is_logged_in_before_the_time_to_log_in_counts_again(later: Later) -> None:
+    made = world(auth=True)
+    made.connect("at the connect", user="camera", password="secret")
+    made.connect("later")
+    made.login("later", "camera", "secret")
+    assert made.sockets.logged_in_ids == ["at the connect", "later"]
+    assert made.sockets.logged_in_late == []
+
+
 def test_nothing_stays_of_clients_that_have_gone(later: Later) -> None:
     made = world(auth=True, login_attempts=0)
     for number in range(50):

@@ -149,16 +149,17 @@ class SocketClients:
     def _check(self, client: SocketClient, shown: Credentials | None, door: str) -> None:
         """Let the client be whose credentials it shows; nobody when they are wrong or none (None)."""
         user, claimed = None, "" if shown is None or self.required else shown.name
-        try:
-            if shown is not None and self._logins.closed():
-                with self._server.checking_login(client.sid):
+        # Also while it becomes who it is: else the time to log in, when it is over, ends who was right.
+        with self._server.checking_login(client.sid):
+            try:
+                if shown is not None and self._logins.closed():
                     user = self._logins.check(shown, client.address, door)
-                if user is not None:
-                    cameras.of_user(user.only, client.said_camera)
-        except Exception:
-            self._become(client, None, claimed)
-            raise
-        self._become(client, user, claimed)
+                    if user is not None:
+                        cameras.of_user(user.only, client.said_camera)
+            except Exception:
+                self._become(client, None, claimed)
+                raise
+            self._become(client, user, claimed)
 
     def _become(self, client: SocketClient, user: User | None, claimed: str) -> None:
         """The one place that changes who a client is: a user, or nobody, who may go by the name that it claims."""
