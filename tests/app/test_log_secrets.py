@@ -141,7 +141,7 @@ def misuse_sockets(server: Server, picture: bytes) -> None:
         client.command(b"PRED")
 
 
-@pytest.mark.parametrize("options", [(), ("--log-json",)])
+@pytest.mark.parametrize("options", [(), pytest.param(("--log-json",), marks=pytest.mark.long)])
 def test_nothing_of_them_is_in_what_a_busy_server_writes(tmp_path: Path, options: tuple[str, ...]) -> None:
     noise = np.random.default_rng(5).integers(0, 256, (32, 32, 3), np.uint8)
     picture = cv2.imencode(".png", noise)[1].tobytes()

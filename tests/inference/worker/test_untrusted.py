@@ -167,6 +167,7 @@ weights = "{}"
 """
 
 
+@pytest.mark.long
 def test_our_loaders_and_keras_itself_run_nothing(root, attacks, tmp_path, mark):
     """All of them in one process, since starting TensorFlow takes most of the time."""
     for name, path in attacks.items():
