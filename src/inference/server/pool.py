@@ -195,7 +195,8 @@ class Pool:
         if "costs" in message:
             self._isolation.charge(batch, message["costs"])
         for index, name in message.get("limits", ()):
-            hit(name, batch.works[index].owner)
+            _source, work = batch.works[index]
+            hit(name, work.owner)
 
     def _on_exit(self, worker: SharedWorker) -> None:
         self._workers.remove(worker)

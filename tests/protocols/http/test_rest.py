@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -240,6 +241,20 @@ def test_a_body_too_large_gets_its_413_every_time(server, secure):
     assert "at most 16777216" in error_of(
         server.ask("POST", "/lenet/classify", secure=secure, data=chunks, headers=JSON), 413
     )
+
+
+def test_a_picture_over_a_limit_of_the_workers_costs_nobody_anything(server):
+    """A PNG that says it is 20,000 pixels square, beside others of the same batch."""
+    header = b"IHDR" + (20_000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    huge = b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4, "big") + header + zlib.crc32(header).to_bytes(4, "big")
+    workers = server.workers()
+    with ThreadPoolExecutor(8) as pool:
+        bodies = [huge, picture(90)] * 8
+        found = list(pool.map(lambda body: server.ask("POST", "/echo/classify", data=body, timeout=20), bodies))
+    assert [answer.status_code for answer in found] == [415, 200] * 8, [answer.text for answer in found]
+    assert "pixels" in error_of(found[0], 415)
+    assert server.workers() == workers
+    assert "unexpected error" not in server.text
 
 
 def test_the_largest_body_goes_through(server):
