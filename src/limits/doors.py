@@ -71,7 +71,7 @@ class DoorLimits:
         help="single pictures a minute of one user or address, over REST, v2 and snippets; 0 is no limit",
     )
     change_rate: int = limit(
-        _DOORS, 600, "count", 0, MANY,
+        _DOORS, 6000, "count", 0, MANY,
         help="changes a minute of one user or address: deletions, configurations, sessions begun; 0 is no limit",
     )
     training_rate: int = limit(
