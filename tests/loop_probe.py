@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 PERIOD = 0.005
@@ -290,6 +291,19 @@ def exchange(sock: socket.socket) -> bool:
     return b"content-length" in lines and lines.get(b"connection", b"").strip() != b"close"
 
 
+def is_ending(pid: int) -> bool:
+    """Whether a process has ended, or does so within a moment: killed, its sockets go before it does."""
+    for _look in range(20):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state in "ZX":
+            return True
+        time.sleep(0.01)
+    return False
+
+
 def commands() -> Iterator[dict[str, Any] | None]:
     """The commands from standard input; None whenever it is time to ask, until the input ends."""
     waiting = b""
@@ -325,10 +339,9 @@ def serve() -> None:
             try:
                 if pid not in watched:
                     watched[pid] = Watched(pid, command["ports"])
-            except (FileNotFoundError, ProcessLookupError):
-                pass  # it has ended
             except OSError as error:
-                ended[pid] = {"answers": 0, "longest": [], "unanswered": str(error)}
+                if not is_ending(pid):
+                    ended[pid] = {"answers": 0, "longest": [], "unanswered": str(error)}
         else:
             answer = {str(pid): one.report() for pid, one in watched.items()}
             answer |= {str(pid): report for pid, report in ended.items()}

@@ -190,6 +190,7 @@ def test_pyproject_demands_a_keras_without_the_known_bypasses():
     assert re.search(r'"keras>=3\.15', text)
 
 
+@pytest.mark.long
 def test_weights_of_a_layer_may_not_come_from_elsewhere(tmp_path, mark):
     for kind, content in hostile.tables(mark).items():
         path = tmp_path / f"{kind}.weights.h5"

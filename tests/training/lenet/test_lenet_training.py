@@ -136,6 +136,7 @@ print(json.dumps({"states": [vars(state) for state in states], "accuracy": train
 """
 
 
+@pytest.mark.long
 def test_a_short_training_learns_reports_and_can_be_cancelled(tmp_path):
     x, y = drawings(200, 1)
     path = write(tmp_path / "digits.npz", x_train=x, y_train=y, x_test=x[:50], y_test=y[:50])
