@@ -209,10 +209,9 @@ def networks(
     not_ready: Callable[[], str | None],
 ) -> Application:
     """REST, streams, users, tokens, logins of pages. The arguments are those of `doors`; `jobs` are the trainings."""
-    bounds = {"list_rows": settings.list_rows, "max_json_bytes": settings.max_json_bytes}
-    accounts = Accounts(checks, **bounds, log=LOG.warning)
+    accounts = Accounts(checks, list_rows=settings.list_rows, log=LOG.warning)
     further = (
-        StreamViews(models.overview, most_hz=settings.hz, **bounds, audit=checks.audit),
+        StreamViews(models.overview, most_hz=settings.hz, list_rows=settings.list_rows, audit=checks.audit),
         UserViews(accounts),
         TokenViews(accounts),
         PageLogins(accounts, settings.page_time),

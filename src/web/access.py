@@ -9,7 +9,7 @@ from imageserver.accounts.doors import Door, DoorTable, Login
 from imageserver.accounts.login import Logins
 from imageserver.accounts.rates import Rates
 from imageserver.errors import NotAllowed, Refused
-from imageserver.limits import Limits, hit
+from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.http.origins import Origins
 from imageserver.web import page_cookie
@@ -48,11 +48,10 @@ class Access:
         }
 
     def admit(self, request: Request, door: Door) -> None:
-        """Let a request pass, whose `user` is then who is asking; None where nobody logged in.
+        """Let a request pass: its `user` is then who is asking, and `most` what it may bring.
 
         Raises:
-            Refused: not logged in (401), without the role or from another site's page (403), too large (413), too
-                often (429).
+            Refused: not logged in (401), without the role or from another site's page (403), too often (429).
         """
         self._check_page(request, door)
         user = request.user = self._user(request, door)
@@ -61,7 +60,7 @@ class Access:
         if wait := self._rates.take(door, request.account.owner):
             sentence = f"too many such requests in a minute; try again in {wait:.0f} seconds"
             raise Refused(429, sentence, Retry_After=str(int(wait) + 1))
-        self._measure(request, door)
+        request.most = self._largest.get(door.body, 0)
 
     def watch(self, request: Request, response: Response) -> None:
         """Cut off an answer that is sent little by little once the login it is for holds no longer.
@@ -128,11 +127,3 @@ class Access:
             return Refused(401, sentence, WWW_Authenticate=credentials.CHALLENGE)
         headers = {"WWW_Authenticate": page_cookie.LOGIN, "Set_Cookie": page_cookie.cleared(request)}
         return Refused(401, sentence, **headers)
-
-    def _measure(self, request: Request, door: Door) -> None:
-        """Refuse a body that says itself that it is too large; what comes without a length is measured as it comes."""
-        most = self._largest.get(door.body)
-        length = request.headers.get("Content-Length")
-        if most is not None and length is not None and int(length) > most:  # the transport checked that it is a number
-            hit(door.body, request.account.owner)
-            raise Refused(413, f"the body has {length} bytes; at most {most} are taken")

@@ -14,8 +14,8 @@ TYPES = ("", "application/json", "text/plain", "application/x-www-form-urlencode
 """What curl and other programs say of JSON that somebody typed, beside what it is."""
 
 
-def read(request: Request, most: int) -> dict[str, Any]:
-    """The object in the body, of at most `most` bytes.
+def read(request: Request) -> dict[str, Any]:
+    """The object in the body, of at most `request.most` bytes.
 
     Raises:
         Refused: no JSON object (400), too large (413), compressed or said to be something else (415).
@@ -23,17 +23,12 @@ def read(request: Request, most: int) -> dict[str, Any]:
     """
     if request.mimetype not in TYPES:
         raise Refused(415, f"send a JSON object as application/json, not {request.mimetype[:64]!r}")
-    return parse(received(request, most))
+    return parse(received(request))
 
 
-def received(request: Request, most: int) -> bytearray:
-    """The body, of at most `most` bytes. Raises as `read` does."""
-
-    def too_large(length: str) -> Refused:
-        hit("max_json_bytes", request.account.owner)
-        return Refused(413, f"the body has {length} bytes; at most {most} are taken")
-
-    return requests.receive(request, most, too_large)
+def received(request: Request) -> bytearray:
+    """The body. Raises as `read` does."""
+    return requests.receive(request, lambda: hit("max_json_bytes", request.account.owner))
 
 
 def parse(data: bytearray) -> dict[str, Any]:

@@ -63,9 +63,12 @@ _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class Request(werkzeug.Request):
-    """A request; `user` is who logged in for it, None where no login is asked for."""
+    """A request, as its door lets it in."""
 
     user: User | None = None
+    """Who is asking; None where nobody logged in."""
+    most: int = 0
+    """Bytes that its body may have."""
 
     @property
     def camera(self) -> str:
@@ -128,44 +131,48 @@ def text_error(refused: Refused) -> Response:
     return Response(f"{refused.sentence}\n", refused.status, headers, mimetype="text/plain")
 
 
-def body(request: Request, most: int, protocol: str) -> bytearray:
+def body(request: Request, protocol: str) -> bytearray:
     """Receive the picture in a request's body.
 
     Args:
         request: Whose body.
-        most: Bytes that are taken.
         protocol: Under which name one that is too large is counted.
 
     Raises:
-        Refused: empty (400), over `most` bytes (413), compressed (415).
+        Refused: empty (400), over `request.most` bytes (413), compressed (415).
         Interrupted: it did not arrive.
     """
 
-    def too_large(length: str) -> Refused:
+    def too_large() -> None:
         limits.hit("max_frame_bytes", request.account.owner)
         metrics.FRAMES_REFUSED.inc(protocol, "too large")
-        return Refused(413, f"the body has {length} bytes; at most {most} are taken")
 
-    return receive(request, most, too_large)
+    return receive(request, too_large)
 
 
-def receive(request: Request, most: int, too_large: Callable[[str], Refused]) -> bytearray:
-    """Receive the request's body into one buffer. Raises as `body` does; `too_large` makes the 413 of a length."""
+def receive(request: Request, too_large: Callable[[], None]) -> bytearray:
+    """Receive the request's body into one buffer. Raises as `body` does; `too_large` counts one that is."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Refused(415, "send the body as it is: compressed bodies are not taken")
-    length = request.headers.get("Content-Length")
+    most, length = request.most, request.headers.get("Content-Length")
     if length is not None and int(length) > most:  # the transport checked that it is a number
-        raise too_large(length)
+        too_large()
+        raise _too_large(length, most)
     # It grows as the body comes, which for large ones moves pages and not bytes: making and clearing 16 MB
     # at once would hold the loop for milliseconds.
     buffer = bytearray()
     while piece := _read(request):
         buffer += piece
         if len(buffer) > most:
-            raise too_large(f"over {most}")
+            too_large()
+            raise _too_large(f"over {most}", most)
     if not buffer:
         raise Refused(400, "the body is empty")
     return buffer
+
+
+def _too_large(length: str, most: int) -> Refused:
+    return Refused(413, f"the body has {length} bytes; at most {most} are taken")
 
 
 def _read(request: Request) -> bytes:

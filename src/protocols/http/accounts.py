@@ -37,13 +37,12 @@ class Accounts:
     Args:
         logins: Has them, and the turns in which passwords are hashed.
         list_rows: Rows in one answer of a list.
-        max_json_bytes: Bytes of a body.
         log: Takes a line for the operator.
     """
 
-    def __init__(self, logins: Logins, *, list_rows: int, max_json_bytes: int, log: Callable[[str], None]) -> None:
+    def __init__(self, logins: Logins, *, list_rows: int, log: Callable[[str], None]) -> None:
         self.logins, self.users = logins, logins.users
-        self._list_rows, self.max_json_bytes, self._log = list_rows, max_json_bytes, log
+        self._list_rows, self._log = list_rows, log
 
     def ask(self, function: Callable[..., T], *args: object) -> T:
         """Call one that looks into the database or changes it.
@@ -60,7 +59,7 @@ class Accounts:
 
     def body(self, request: Request, known: Sequence[str] = ()) -> dict[str, Any]:
         """The JSON object that the request brings; Refused: 400, also for a field that is not `known`, if any are."""
-        found = json_body.read(request, self.max_json_bytes)
+        found = json_body.read(request)
         for name in found:
             if known and name not in known:
                 raise Refused(400, f"{name[:64]!r} is not known here; there are: {', '.join(known)}")

@@ -115,7 +115,7 @@ class PageLogins:
 
     def _form(self, request: Request) -> dict[str, Any]:
         """The fields of a form; JSON that calls itself one is taken as well, as curl sends it. Refused: 400, 413."""
-        data = json_body.received(request, self._accounts.max_json_bytes)
+        data = json_body.received(request)
         if data.startswith(b"{"):
             return json_body.parse(data)
         try:

@@ -43,7 +43,7 @@ class RequestedModels:
 
     def body(self, request: Request) -> bytearray:
         """The request's body."""
-        return requests.body(request, self.max_body, PROTOCOL)
+        return requests.body(request, PROTOCOL)
 
     def ask(
         self, request: Request, name: str, data: bytearray, content: str, *, protocol: str, picture_status: int

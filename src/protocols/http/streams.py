@@ -27,15 +27,12 @@ class StreamViews:
         overview: Of all that comes in.
         most_hz: Frames a second that a stream may be given, 0 for no cap.
         list_rows: Rows in one answer of a list.
-        max_json_bytes: Bytes of a body.
         audit: Told of what is done to others' streams.
     """
 
-    def __init__(
-        self, overview: Overview, *, most_hz: float, list_rows: int, max_json_bytes: int, audit: Audit
-    ) -> None:
+    def __init__(self, overview: Overview, *, most_hz: float, list_rows: int, audit: Audit) -> None:
         self._overview, self._most_hz, self._audit = overview, most_hz, audit
-        self._list_rows, self._max_json_bytes = list_rows, max_json_bytes
+        self._list_rows = list_rows
 
     @operation("GET", "/streams/", tag=_TAG, query=("after", "limit"), answers={200: "StreamList", 400: "Error"})
     def streams(self, request: Request) -> Response:
@@ -76,7 +73,7 @@ class StreamViews:
         one = self._only_one(request, stream)
         if isinstance(one, Session):
             raise Refused(409, f"{one.id} is a session, whose models the server's --session-models names")
-        options = json_body.read(request, self._max_json_bytes)
+        options = json_body.read(request)
         try:
             configure(one, options, self._most_hz)
         except UnknownModel as error:

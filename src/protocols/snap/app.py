@@ -88,7 +88,7 @@ class Snap:
         self._streams.engine.check(model)
         if request.user is not None:  # here as well, before it costs anything
             sender.check(self._keeper.find(identity))
-        body = requests.body(request, min(requests.MAX_BODY, self._streams.max_frame_bytes), PROTOCOL)
+        body = requests.body(request, PROTOCOL)
         picture = self._picture(request, body)
         kind = image_header.read(picture).kind
         self._keeper.check(len(picture))

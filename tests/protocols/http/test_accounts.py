@@ -21,8 +21,7 @@ class World(Asking):
 
     def __init__(self, *roles: str, **limits: Any) -> None:
         super().__init__(**limits)
-        bounds = {"list_rows": self.limits.list_rows, "max_json_bytes": self.limits.max_json_bytes}
-        accounts = Accounts(self.logins, **bounds, log=self.log.append)
+        accounts = Accounts(self.logins, list_rows=self.limits.list_rows, log=self.log.append)
         self.serve(UserViews(accounts), TokenViews(accounts))
         for role in roles or ("camera", "viewer", "admin"):
             self.add(role, role)

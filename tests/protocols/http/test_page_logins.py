@@ -20,8 +20,7 @@ class World(Asking):
 
     def __init__(self, *, required: bool = False, **limits: Any) -> None:
         super().__init__(required=required, **limits)
-        bounds = {"list_rows": self.limits.list_rows, "max_json_bytes": self.limits.max_json_bytes}
-        accounts = Accounts(self.logins, **bounds, log=self.log.append)
+        accounts = Accounts(self.logins, list_rows=self.limits.list_rows, log=self.log.append)
         self.serve(PageLogins(accounts, self.limits.page_time), TokenViews(accounts))
         for role in ("camera", "viewer", "admin"):
             self.add(role, role)

@@ -58,8 +58,7 @@ class World(Asking):
         self.sessions: Any = SimpleNamespace(open_sessions={})
         self.audit = Noted()
         self.overview = Overview(self.streams, self.sessions)
-        bounds = {"list_rows": self.limits.list_rows, "max_json_bytes": self.limits.max_json_bytes}
-        self.serve(StreamViews(self.overview, most_hz=most_hz, audit=self.audit, **bounds))
+        self.serve(StreamViews(self.overview, most_hz=most_hz, audit=self.audit, list_rows=self.limits.list_rows))
         if users:
             for role in ("camera", "viewer", "admin"):
                 self.add(role, role)
