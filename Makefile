@@ -19,7 +19,7 @@ PREPARED := $(VENV)/.prepared
 .NOTPARALLEL:
 PREFIX ?= /opt/imageserver
 DESTDIR ?=
-.PHONY: help run environment dev check test test-long lint docs display bench bench-check lock install-service clean distclean
+.PHONY: help run environment dev check test test-long faults lint docs display bench bench-check lock install-service clean distclean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,14 @@ test-long: dev $(PREPARED)  ## run the tests that take longer, before a release
 	@tests/environments.sh
 	@echo "This takes about three quarters of an hour."
 	@$(VENV)/bin/python -m pytest -m long --timeout 7200 $(ARGS)
+
+TIMES ?= 1
+
+faults: dev $(PREPARED)  ## do each fault of docs/reliability.md to a real server and tell what it kept; TIMES=3 does so three times
+	@tests/environments.sh
+	@for time in $$(seq $(TIMES)); do \
+	    $(VENV)/bin/python -m pytest -q -m fault --timeout 1200 $(ARGS) tests/faults || exit; \
+	done
 
 lint: dev  ## ruff (rules, lines of 120, format) and mypy
 	@$(VENV)/bin/python -m ruff check .
