@@ -6,6 +6,7 @@ longest, and at the end those with a test marked `alone`, beside which no other 
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import fcntl
 import os
@@ -20,6 +21,13 @@ sys.path.insert(0, str(ROOT / "src"))
 import bootstrap
 
 bootstrap.provide_package()
+
+# Hundreds of processes import the package: none is to compile it, as each would whose jail cannot write here, or whose
+# shell says PYTHONDONTWRITEBYTECODE.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    compileall.compile_dir(ROOT / "src", quiet=2)
 
 from tests import large_sends, selection
 
