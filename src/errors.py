@@ -4,7 +4,8 @@
     ├── ImageServerError        something that a person can mend
     │   ├── SettingError            a wrong option, variable or configuration value; exit code 2
     │   │   ├── InvalidValue            a text that a setting does not take, for a reason worth saying
-    │   │   └── UsersUnavailable        the database of users is damaged, empty, locked, or of a newer version
+    │   │   └── UsersUnavailable        the database of users is damaged, empty, locked, or of a newer version (75)
+    │   ├── DataInUse               another server has the data folder (75)
     │   ├── LimitExceeded           something larger, longer or more than its setting allows
     │   │   ├── TooLarge                so large that it can never be taken
     │   │   ├── TooCostly               a picture that is to be decoded apart from the others
@@ -33,7 +34,7 @@
 
 The text of an ImageServerError is one sentence for the person who can mend it: what happened, which value, what to do.
 It is shown to clients as it is, so it never holds a path, a secret or a traceback
-(SettingError, ManifestError and TrainingError go to the operator only, and may name paths).
+(SettingError, DataInUse, ManifestError and TrainingError go to the operator only, and may name paths).
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ class InvalidValue(SettingError):
 
 class UsersUnavailable(SettingError):
     """The database of users cannot be used now: damaged, empty, locked, unreadable, or of a newer version."""
+
+
+class DataInUse(ImageServerError):
+    """The data folder belongs to another server that runs."""
 
 
 class LimitExceeded(ImageServerError):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 from imageserver.accounts.database import UserDB
-from imageserver.app import logs
+from imageserver.app import logs, parts
 from imageserver.app.parts import Doors
 from imageserver.config import addresses
 from imageserver.config.table import Settings
@@ -25,7 +25,7 @@ def announce(
     """Log the start line, the addresses, and `warnings` with those that settings and users give."""
     host, port = doors.http.address
     scheme = "https" if settings.tls else "http"
-    LOG.info("(%d) wsgi starting up on %s://%s:%d", os.getpid(), scheme, addresses.for_url(host), port)
+    LOG.info("(%d) wsgi starting up on %s", os.getpid(), parts.address(settings, host, port))
     if doors.https:
         LOG.info("https as well, on https://%s:%d", addresses.for_url(host), doors.https.port)
     if legacy_tcp:

@@ -16,6 +16,7 @@ from imageserver.accounts.login import Logins
 from imageserver.accounts.rates import Rates
 from imageserver.app import logs, tls
 from imageserver.app.changes import KEPT, UserChanges
+from imageserver.app.data_lock import DataLock
 from imageserver.config import addresses
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
@@ -82,6 +83,19 @@ class Doors:
     def listeners(self) -> list[HttpServer]:
         """The servers that accept connections."""
         return [self.http, *([self.https] if self.https else [])]
+
+
+def data_lock(settings: Settings) -> DataLock:
+    """The data folder, for this server alone. DataInUse."""
+    found = DataLock(settings.data, LOG.warning)
+    found.take(address(settings, settings.ip, settings.port))
+    hub.spawn(found.run)
+    return found
+
+
+def address(settings: Settings, host: str, port: int) -> str:
+    """Where the server listens, as a URL."""
+    return f"{'https' if settings.tls else 'http'}://{addresses.for_url(host)}:{port}"
 
 
 def inference(settings: Settings) -> Inference:

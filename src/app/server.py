@@ -15,7 +15,7 @@ from imageserver.config import table
 from imageserver.config.kinds import STANDARD_OUTPUT
 from imageserver.config.table import Settings
 from imageserver.display.windows import Windows
-from imageserver.errors import ImageServerError, SettingError, UnknownModel
+from imageserver.errors import DataInUse, ImageServerError, SettingError, UnknownModel, UsersUnavailable
 from imageserver.monitoring import prometheus
 from imageserver.monitoring.status import StatusLines
 from imageserver.protocols.legacy_tcp import port as legacy_tcp
@@ -25,6 +25,8 @@ LOG = logs.LOGGER
 SESSION_MODELS = ("pulse", "blink")
 SAME_SIGNAL = 1.0
 """Seconds within which a further signal is the same wish again."""
+WRONG_SETTING = 2
+"""The exit code after which a service manager does not try again."""
 STOP_WITHIN = 3.0
 """Seconds that running frames have to be answered when the server stops."""
 
@@ -37,6 +39,7 @@ class ImageServer:
         warnings: sentences to log behind the start line.
 
     Raises:
+        DataInUse: another server has the data folder.
         SettingError: a port, a certificate or a file that cannot be used.
     """
 
@@ -46,12 +49,14 @@ class ImageServer:
         self._stopping = hub.Event()
         self._signalled = 0.0
         self._serving: list[hub.Task] = []
+        data_lock = parts.data_lock(settings)  # before anything looks into the folder
         self.users = parts.users(settings)
         self.audit = parts.audit(settings, self.users)
         self.inference = parts.inference(settings)
         budget = parts.budget(settings)
         self.logins = parts.logins(settings, self.users, self.audit or NO_AUDIT)
         self.doors = parts.doors(settings, self.inference, self.logins, budget, self._not_ready)
+        data_lock.listens(parts.address(settings, *self.doors.http.address))
         self.legacy_tcp = legacy_tcp.build(
             settings, self.inference.streams, budget, self.logins, log=LOG.warning, warn=warnings.append
         )
@@ -182,7 +187,10 @@ class ImageServer:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the server; returns the exit code. Wrong settings cost a sentence each and code 2."""
+    """Run the server; returns the exit code. Wrong settings cost a sentence each and code 2.
+
+    What may be well at the next try costs a sentence and code 75 (EX_TEMPFAIL): a service manager tries again.
+    """
     warnings: list[str] = []
     try:
         settings = table.load(arguments, warnings.append)
@@ -196,4 +204,4 @@ def main(arguments: list[str]) -> int:
     except ImageServerError as error:
         for sentence in str(error).splitlines():
             print(f"{os.path.basename(sys.argv[0])}: {sentence}", file=sys.stderr)
-        return 2
+        return os.EX_TEMPFAIL if isinstance(error, UsersUnavailable | DataInUse) else WRONG_SETTING

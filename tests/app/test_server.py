@@ -72,7 +72,6 @@ def test_missing_training_data_is_told_at_the_start(tmp_path: Path) -> None:
         (["-i", "203.0.113.7"], "203.0.113.7"),
         (["--prot", "80"], "--prot"),
         (["--results", "/does/not/exist/file"], "/does/not/exist/file"),
-        (["-a", "--users", PROGRAM], PROGRAM),  # no database
     ],
 )
 def test_a_wrong_value_costs_one_sentence_and_code_2(tmp_path: Path, arguments: list[str], words: str) -> None:
@@ -82,6 +81,28 @@ def test_a_wrong_value_costs_one_sentence_and_code_2(tmp_path: Path, arguments: 
     assert ended.stdout == ""
     assert len(ended.stderr.splitlines()) == 1
     assert words in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty (0 bytes): put back a copy"),
+        (b"no database at all" * 100, "file is not a database"),
+        (None, "is gone: put it back"),
+    ],
+)
+def test_users_that_cannot_be_read_cost_one_sentence_and_code_75(
+    tmp_path: Path, content: bytes | None, words: str
+) -> None:
+    """A service manager tries again: they may be put back."""
+    users = tmp_path / "users.db"
+    if content is None:
+        users.symlink_to(tmp_path / "a disk that is not there")
+    else:
+        users.write_bytes(content)
+    ended = run("-i", "127.0.0.1", "-p", "0", "-a", folder=tmp_path)
+    assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (75, "", 1), ended.stderr
+    assert str(users) in ended.stderr and words in ended.stderr
 
 
 def test_a_port_in_use_costs_one_sentence_and_code_2(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_what_a_newer_server_wrote_is_refused(data: Path, name: str) -> None:
         pass
     server.__exit__()
     (sentence,) = server.lines
-    assert server.process.returncode == 2, sentence
+    assert server.process.returncode == (75 if name == "users.db" else 2), sentence
     assert path.name in sentence
     assert str(NEWER) in sentence
     for file, content in before.items():

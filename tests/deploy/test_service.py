@@ -106,6 +106,17 @@ def test_systemd_finds_nothing_wrong_with_it(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+def test_wrong_settings_end_it_and_all_else_is_tried_again_for_ever() -> None:
+    """Exit code 75, where users cannot be read or another server has the data folder, is one of the others."""
+    text = UNIT.read_text()
+    assert re.findall(r"(?m)^Restart\w*=.*$", text) == [
+        "Restart=on-failure",
+        "RestartSec=3",
+        "RestartPreventExitStatus=2",
+    ]
+    assert re.findall(r"(?m)^StartLimitIntervalSec=.*$", text) == ["StartLimitIntervalSec=0"]
+
+
 @needs_systemd
 def test_it_is_hardened() -> None:
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=30", UNIT]
