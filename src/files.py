@@ -12,15 +12,12 @@ import errno
 import fcntl
 import glob
 import os
+import secrets
 import shutil
 import stat
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-
-ABANDONED_AFTER = 60.0
-"""Seconds after which what nobody holds was left behind by a crash."""
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
@@ -46,21 +43,29 @@ def read(path: Path, most: int) -> bytes:
 
 def replace(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Write a file at once or not at all. OSError."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
     for left in path.parent.glob(f".{glob.escape(path.name)}.*[0-9]"):
-        with contextlib.suppress(OSError):
-            if left == new or left.lstat().st_mtime < time.time() - ABANDONED_AFTER:
-                left.unlink()
+        with contextlib.suppress(OSError), _abandoned(left, os.O_NONBLOCK):
+            left.unlink()
+    new, descriptor = _new_file(path, mode)
     try:
-        descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
         with open(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(descriptor)
-        new.replace(path)
+            new.replace(path)  # while it is held, or another process might take it for left behind
     finally:
         new.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def _new_file(path: Path, mode: int) -> tuple[Path, int]:
+    """An empty file beside `path`, held by this process: its path and descriptor. OSError."""
+    while True:
+        new = path.with_name(f".{path.name}.{secrets.randbelow(10**9)}")
+        descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
+        if _hold(descriptor, new):
+            return new, descriptor
+        os.close(descriptor)
 
 
 def link(path: Path, target: Path) -> None:
@@ -83,11 +88,8 @@ def making(parent: Path, prefix: str) -> Iterator[Path]:
         OSError: `parent` cannot be written.
     """
     clean(parent, prefix)
-    made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    held = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    made, held = _new_folder(parent, prefix)
     try:
-        with contextlib.suppress(OSError):  # not every network's file system has locks
-            fcntl.flock(held, fcntl.LOCK_EX)
         yield made
     finally:
         os.close(held)
@@ -96,16 +98,43 @@ def making(parent: Path, prefix: str) -> Iterator[Path]:
 
 def clean(parent: Path, prefix: str) -> None:
     """Remove folders of `making` whose process was killed."""
-    before = time.time() - ABANDONED_AFTER
     for folder in parent.glob(f"{prefix}*"):
-        with contextlib.suppress(OSError):
-            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(held).st_mtime < before:
-                    shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(held)
+        with contextlib.suppress(OSError), _abandoned(folder, os.O_DIRECTORY):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new_folder(parent: Path, prefix: str) -> tuple[Path, int]:
+    """An empty folder, held by this process: its path and descriptor. OSError."""
+    while True:
+        made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        with contextlib.suppress(FileNotFoundError):  # taken for left behind before it was held
+            held = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if _hold(held, made):
+                return made, held
+            os.close(held)
+
+
+def _hold(descriptor: int, path: Path) -> bool:
+    """Hold a new file or folder as long as its descriptor is open; False: somebody took it away before it was held."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:  # not every network's file system has locks, and then nothing is taken away
+        return True
+    return os.fstat(descriptor).st_nlink > 0 and os.path.lexists(path)
+
+
+@contextlib.contextmanager
+def _abandoned(path: Path, flag: int) -> Iterator[None]:
+    """Around the removal of what nobody holds, so that nobody begins to. By its age one could not tell: clocks jump.
+
+    OSError: somebody does, or nobody can tell.
+    """
+    held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flag)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(held)
 
 
 def publish(made: Path, target: Path) -> None:

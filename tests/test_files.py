@@ -1,10 +1,10 @@
 """What is read has a limit, and what is written is there whole or not at all, whenever the process is killed."""
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -79,17 +79,50 @@ def test_a_link_is_turned_at_once(tmp_path):
 
 
 def test_what_a_killed_process_left_is_removed_and_what_is_held_is_not(tmp_path):
-    left, fresh = tmp_path / ".making-left", tmp_path / ".making-fresh"
+    """Whatever their age: a clock that jumps by an hour makes a new one old."""
+    left = tmp_path / ".making-left"
     left.mkdir()
     (left / "file").write_text("")
-    fresh.mkdir()
     (tmp_path / "other").mkdir()
-    long_ago = time.time() - 2 * files.ABANDONED_AFTER
-    os.utime(left, (long_ago, long_ago))
     with files.making(tmp_path, ".making-") as held:
-        os.utime(held, (long_ago, long_ago))
+        os.utime(held, (0, 0))
         files.clean(tmp_path, ".making-")
-        assert sorted(os.listdir(tmp_path)) == sorted([".making-fresh", held.name, "other"])
+        assert sorted(os.listdir(tmp_path)) == sorted([held.name, "other"])
+
+
+def test_two_may_write_the_same_file_whatever_the_clock_says(tmp_path, monkeypatch):
+    """One thread, or process, stands just before its rename while another does it all."""
+    (tmp_path / ".a.123").write_bytes(b"left behind")
+    real, within = os.fsync, []
+
+    def fsync(descriptor):
+        if not within:
+            within.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+            os.utime(within[0], (0, 0))
+            files.replace(tmp_path / "a", b"2")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    files.replace(tmp_path / "a", b"1")
+    assert (tmp_path / "a").read_bytes() == b"1"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_what_is_taken_for_left_behind_before_it_is_held_is_made_again(tmp_path, monkeypatch):
+    real, taken = fcntl.flock, []
+
+    def flock(descriptor, operation):
+        if not taken and not operation & fcntl.LOCK_NB:
+            taken.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+            os.rmdir(taken[0]) if os.path.isdir(taken[0]) else os.unlink(taken[0])
+        return real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    files.replace(tmp_path / "a", b"1")
+    taken.clear()
+    with files.making(tmp_path, ".making-") as made:
+        assert made.is_dir() and str(made) != taken[0]
+    assert os.listdir(tmp_path) == ["a"]
 
 
 PROGRAM = """
@@ -97,7 +130,6 @@ import itertools, os, signal, sys
 from pathlib import Path
 import bootstrap; bootstrap.provide_package()
 from imageserver import files
-files.ABANDONED_AFTER = -1
 root = Path(sys.argv[1])
 STEPS = ("open", "ctypes.dlsym", "shutil.rmtree", "tempfile.mkdtemp")
 

@@ -41,7 +41,7 @@ SHARED = (
     {"transport"},
     {"inference.shared"},
     {"limits", "lines"},
-    {"errors", "metrics", "bootstrap", "folders", "files", "jail"},
+    {"errors", "metrics", "bootstrap", "folders", "files", "clock", "jail"},
 )
 """What both stacks stand on; `transport` is the upper one's alone."""
 

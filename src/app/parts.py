@@ -17,6 +17,7 @@ from imageserver.accounts.rates import Rates
 from imageserver.app import logs, tls
 from imageserver.app.changes import KEPT, UserChanges
 from imageserver.app.data_lock import DataLock
+from imageserver.clock import SteadyClock
 from imageserver.config import addresses
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
@@ -281,11 +282,11 @@ def listen(ip: str, port: int) -> hub.Socket:
 def users(settings: Settings) -> UserDB:
     """The user database, or one in memory when users are given for a trial. SettingError."""
     if not settings.user:
-        found = UserDB(settings.users, limits=settings)
+        found = UserDB(settings.users, limits=settings, clock=SteadyClock(LOG.warning))
         if settings.auth:
             found.any()  # a file that cannot be used is told before anybody can connect
         return found
-    trial = UserDB(None, limits=settings)
+    trial = UserDB(None, limits=settings, clock=SteadyClock(LOG.warning))
     for credential in settings.user:
         trial.add(credential.name, credential.password, ROLES)
     return trial

@@ -149,7 +149,7 @@ def settle(folder: Path) -> list[Visitor]:
         found.append(Visitor(f"page of {name}", roles=user.roles, cookie=users.open_page(user, "127.0.0.1")))
         found.append(Visitor(f"ended page of {name}", cookie=users.open_page(user, "127.0.0.1")))
         users.revoke(found[-1].cookie.split("_")[1])
-    long_ago = UserDB(folder / "users.db", CHEAP, clock=lambda: 0.0)
+    long_ago = UserDB(folder / "users.db", CHEAP, clock=lambda: 1_770_000_000.0)
     found.append(Visitor("expired token", "", long_ago.add_token("all", days=1)[1], owner="all"))
     return found
 

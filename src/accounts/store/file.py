@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from imageserver import clock
 from imageserver.accounts.store import changes, schema
 from imageserver.accounts.store.changes import Change
 from imageserver.accounts.store.connections import Connections
@@ -73,9 +74,9 @@ class Store:
         with self._connection() as connection:
             return connection.execute(
                 "SELECT value, (SELECT max(expires) FROM tokens WHERE expires <= ?), "
-                "(SELECT max(seen) FROM pages WHERE seen <= ?), (SELECT max(begun) FROM pages WHERE begun <= ?) "
-                "FROM revision",
-                (now, now - self._limits.page_idle, now - self._limits.page_time),
+                "(SELECT max(seen) FROM pages WHERE seen <= ?), (SELECT max(begun) FROM pages WHERE begun <= ?), "
+                "(SELECT max(seen) FROM pages WHERE seen > ?) FROM revision",
+                (now, now - self._limits.page_idle, now - self._limits.page_time, now + clock.LARGEST),
             ).fetchone()
 
     def changes(self, after: int, most: int = 1000) -> Sequence[Change]:

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from imageserver import clock
 from imageserver.accounts.store import bearer
 from imageserver.accounts.store.file import Store
 from imageserver.accounts.store.rows import USER_COLUMNS, stored_name, user_of
@@ -16,7 +17,7 @@ from imageserver.limits import hit
 _MARKED_EVERY = 60.0
 """Seconds between two writes of when a page session was last used, unless it ends earlier than that."""
 
-LIVE_PAGE = "begun > ? AND seen > ?"
+LIVE_PAGE = "begun > ? AND seen > ? AND seen <= ?"
 """Which pages have not ended; the values are those of `_live`."""
 
 
@@ -93,12 +94,14 @@ class PageStore(Store):
         with self._connection() as connection:
             return [PageSession(*row) for row in connection.execute(query, values)]
 
-    def _live(self, now: float) -> tuple[float, float]:
-        return now - self._limits.page_time, now - self._limits.page_idle
+    def _live(self, now: float) -> tuple[float, float, float]:
+        # What was used far in the future, while the clock was wrong by as much, would not end for as long.
+        return now - self._limits.page_time, now - self._limits.page_idle, now + clock.LARGEST
 
     def _forget_ended(self, connection: sqlite3.Connection, now: float) -> None:
         """Remove what has ended by itself, so that it takes no room."""
-        total, idle = self._live(now)
+        total, idle, future = self._live(now)
+        connection.execute("DELETE FROM pages WHERE seen > ?", (future,))
         for _ended in range(connection.execute("DELETE FROM pages WHERE begun <= ?", (total,)).rowcount):
             hit("page_time")
         for _ended in range(connection.execute("DELETE FROM pages WHERE seen <= ?", (idle,)).rowcount):

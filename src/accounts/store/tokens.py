@@ -18,6 +18,8 @@ MAX_TOKEN_NAME = 64
 """Characters."""
 MAX_DAYS = 3650
 _DAY = 86_400.0
+_EARLIEST = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+"""It is later than that: a clock that says otherwise has not been set since the machine started."""
 _MARKED_EVERY = 3600.0
 """Seconds between two writes of when a token was last used."""
 
@@ -64,7 +66,7 @@ class TokenStore(Store):
             LimitExceeded: The user has `max_tokens` already.
         """
         now = self._clock()
-        expires = None if days is None else now + _checked_days(days) * _DAY
+        expires = None if days is None else now + _checked_days(days, now) * _DAY
         text, secret = bearer.made(bearer.TOKEN)
         with self._transaction() as connection:
             owner = find(connection, user)
@@ -103,7 +105,7 @@ class TokenStore(Store):
         found = user_of(row[4:], f"token {shown.identity}", row[1])
         if not found.roles or (user is not None and normal(user) != found.name):
             return None
-        if row[3] is None or now - row[3] >= _MARKED_EVERY:
+        if row[3] is None or abs(now - row[3]) >= _MARKED_EVERY:  # in the future: the clock was wrong then
             self._marks.note(("tokens", shown.identity), now)
         return found
 
@@ -132,9 +134,14 @@ class TokenStore(Store):
             raise LimitExceeded(f"{user!r} has {most} tokens, and more are not allowed: revoke one", "max_tokens")
 
 
-def _checked_days(days: float) -> float:
+def _checked_days(days: float, now: float) -> float:
     if not 0 < days <= MAX_DAYS:
         raise SettingError(f"days is {days:g}, but a token lasts more than 0 and at most {MAX_DAYS} days, or for ever")
+    if now < _EARLIEST:
+        raise SettingError(
+            f"the clock of this machine says {_minute(now)}, so a token of {days:g} days would have ended once it is "
+            "right: set it first (timedatectl), or make a token without an end"
+        )
     return days
 
 
@@ -147,4 +154,8 @@ def _checked_name(name: str) -> str:
 
 
 def _end(expires: float | None) -> str:
-    return "without an end" if expires is None else f"until {datetime.fromtimestamp(expires, UTC):%Y-%m-%d %H:%M} UTC"
+    return "without an end" if expires is None else f"until {_minute(expires)}"
+
+
+def _minute(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"

@@ -38,7 +38,7 @@ def convert(manifest: Manifest, weights_digest: str, cache: Path) -> Entry:
         # Several workers start at once and want the same model: one converts, the others find it done.
         fcntl.flock(lock, fcntl.LOCK_EX)
         entry = conversion_cache.find(folder, note) or _convert(manifest, folder)
-        conversion_cache.prune(cache, manifest.name)
+        conversion_cache.prune(cache, manifest.name, folder)
         Path(lock.name).unlink(missing_ok=True)
     return entry
 

@@ -193,10 +193,10 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def prune(cache: Path, name: str) -> None:
-    """Remove all but the newest entries of the model `name`."""
+def prune(cache: Path, name: str, used: Path | None = None) -> None:
+    """Remove all but the newest entries of the model `name`, and `used`: where the clock was set back it looks old."""
     length = len(name) + 1 + 24
     entries = [entry for entry in cache.glob(f"{name}-*") if len(entry.name) == length and entry.is_dir()]
-    entries.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
+    entries.sort(key=lambda entry: (entry == used, entry.stat().st_mtime), reverse=True)
     for entry in entries[KEPT:]:
         remove(entry)

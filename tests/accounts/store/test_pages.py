@@ -134,3 +134,21 @@ def test_nothing_but_the_right_cookie_is_taken(users: UserDB) -> None:
 def test_addresses_are_kept_short(users: UserDB) -> None:
     begin(users, "x" * 100_000)
     assert len(users.pages()[0].address) == 64
+
+
+def test_one_that_was_used_while_the_clock_was_far_ahead_ends_when_it_is_right_again(users: UserDB, clock) -> None:
+    clock.now += 10 * 365 * 86_400
+    cookie = begin(users)
+    user = users.check_page(cookie)
+    before = users.revision()
+    clock.now -= 10 * 365 * 86_400
+    assert users.revision() != before
+    assert users.check_page(cookie) is None and users.pages() == [] and users.current([user]) == [False]
+    begin(users)
+    assert len(users.pages()) == 1
+
+
+def test_a_clock_set_back_by_an_hour_ends_none(users: UserDB, clock) -> None:
+    cookie = begin(users)
+    clock.now -= 3600
+    assert users.check_page(cookie)

@@ -223,3 +223,23 @@ def test_twenty_thousand_tokens_cost_a_look_up_no_more(users: UserDB, clock) -> 
         users.revision,
     ):
         assert steps(users, look) == 0
+
+
+def test_no_token_with_an_end_is_made_while_the_clock_is_that_of_a_machine_that_was_never_set(make, clock) -> None:
+    users = make()
+    clock.now = 180.0
+    with pytest.raises(SettingError, match=r"the clock of this machine says 1970-01-01 00:03 UTC, so a token of 90 d"):
+        users.add_token("alice", days=90)
+    assert users.check_token(users.add_token("alice")[1])
+
+
+def test_a_token_that_was_used_while_the_clock_was_ahead_tells_its_use_again(make, clock) -> None:
+    users = make()
+    _token, text = users.add_token("alice")
+    clock.now += 400 * 86_400
+    users.check_token(text)
+    users._marks.settle()
+    clock.now -= 400 * 86_400
+    users.check_token(text)
+    users._marks.settle()
+    assert users.tokens("alice")[0].used == clock.now

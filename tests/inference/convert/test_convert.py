@@ -295,6 +295,15 @@ def test_old_entries_of_a_model_go_and_others_stay(tmp_path):
     }
 
 
+def test_the_entry_that_is_used_stays_where_a_clock_that_was_set_back_makes_it_the_oldest(tmp_path):
+    for number in range(7):
+        folder = tmp_path / f"m-{number:024x}"
+        folder.mkdir()
+        os.utime(folder, (number, number))
+    conversion_cache.prune(tmp_path, "m", tmp_path / f"m-{0:024x}")
+    assert {entry.name for entry in tmp_path.iterdir()} == {f"m-{number:024x}" for number in (0, 4, 5, 6)}
+
+
 def test_the_cache_is_where_the_desktop_says(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert conversion_cache.cache_folder() == Path("/somewhere/imageserver")

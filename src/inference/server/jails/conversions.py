@@ -107,14 +107,16 @@ class Conversions:
 
 def take_over(room: Path, cache: Path, name: str) -> None:
     """Put what a conversion of the model `name` has made in `room` into the cache. OSError: it is no entry of it."""
+    made = None
     for entry in room.iterdir():
         if entry.name.startswith("."):
             continue  # its lock
         named = re.fullmatch(re.escape(name) + "-[0-9a-f]{24}", entry.name)
         if not named or not entry.is_dir() or entry.is_symlink() or not all(map(_is_plain, entry.iterdir())):
             raise OSError(errno.EINVAL, f"the conversion of {name} made something else")
-        files.publish(entry, cache / entry.name)
-    conversion_cache.prune(cache, name)
+        made = cache / entry.name
+        files.publish(entry, made)
+    conversion_cache.prune(cache, name, made)
 
 
 def _is_plain(path: Path) -> bool:

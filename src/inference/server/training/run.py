@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -73,7 +72,7 @@ class TrainingRun:
         self.changed = hub.Event()
         self._link, self._records, self._log, self._now = link, records, log, now
         self._ended = ended
-        self._version = versions.folder_for(link, now())
+        self._version: Path  # made by `start`
         self._process: ChildProcess | None = None
         self._prepared = hub.Event()
         self._cancelled = False
@@ -94,11 +93,11 @@ class TrainingRun:
         TrainingError: the data cannot be used, or a version cannot be kept.
         """
         self.record.running_since = self._timestamp()
-        room = self._version.parent  # which is there before the job goes into its jail, or it could not write to it
-        try:
-            hub.in_thread(functools.partial(room.mkdir, parents=True, exist_ok=True))
+        try:  # before the job goes into its jail, or it could not write there
+            self._version = hub.in_thread(versions.make, self._link, self._now())
         except OSError as error:
-            self._log(f"training of {self.name}: {room} cannot be made ({error.strerror}): make it writable")
+            where = error.filename or self._link.parent
+            self._log(f"training of {self.name}: {where} cannot be made ({error.strerror}): make it writable")
             raise TrainingError(f"a trained model cannot be kept here ({error.strerror})") from error
         process = self._process = ChildProcess(
             f"training of {self.name}",
@@ -106,7 +105,7 @@ class TrainingRun:
             ["--model", self.name, "--folder", str(folder), "--version", str(self._version), *arguments],
             self._on_message,
             self._on_exit,
-            jail=jail(room),
+            jail=jail(self._version.parent),
         )
         self.tell(TrainingState.PREPARING, "reading the training data")
         self._records.write(self.name, self.record)

@@ -15,9 +15,18 @@ from imageserver import files
 from imageserver.inference.shared.registry import VERSIONS
 
 
-def folder_for(link: Path, now: float) -> Path:
-    """Where a training that begins `now` (seconds since the epoch) writes its version."""
-    return link.parent / VERSIONS / link.name / time.strftime("%Y%m%d-%H%M%S", time.localtime(now)) / link.name
+def make(link: Path, now: float) -> Path:
+    """Where a training that begins `now` (seconds since the epoch) writes its version; the folder around is made.
+
+    By name it follows all that are there, also where the clock was set back or summer ends. OSError.
+    """
+    folder = link.parent / VERSIONS / link.name
+    folder.mkdir(parents=True, exist_ok=True)
+    newest = max((entry.name for entry in folder.iterdir()), default="")
+    name = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
+    room = folder / (name if name > newest else f"{newest}.1")
+    room.mkdir()
+    return room / link.name
 
 
 def serve(link: Path, version: Path) -> None:
