@@ -44,6 +44,9 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _EACH_WORD = [sum(1 << 32 * index for index in range(words)) for words in range(33)]
 """A 32-bit number times the entry n is that number n times in a row."""
 
+_LONGEST_HEADER = 14
+"""Bytes, the masking key among them."""
+
 _FINAL = (0x80 | BINARY, 0x80 | TEXT)
 
 _xor = numpy.bitwise_xor
@@ -224,7 +227,7 @@ class Receiver:
     def _keep(self, rest: memoryview) -> None:
         """Keep what is incomplete until more has come. Raises `ProtocolError`."""
         self._rest = bytes(rest)
-        if 2 <= len(rest) < 6:
+        if 2 <= len(rest) < _LONGEST_HEADER:
             self._check(rest[0], min(rest[1] - 128, 125))  # a broken frame may be shorter than any right one
         if self.since is None and (rest or self._opcode or self._long is not None):
             self.since = self._clock()
@@ -287,6 +290,8 @@ class Receiver:
         """Yield what the whole frame completes: itself, the message whose last fragment it is, or `FRAGMENT`."""
         opcode = first & 15
         if opcode >= CLOSE:
+            if not self._opcode:
+                self.since = None  # of this frame; a message under way keeps its own
             yield opcode, payload
             return
         self._opcode = self._opcode or opcode

@@ -76,6 +76,31 @@ def test_pieces(pieces: int) -> None:
     ]
 
 
+@pytest.mark.parametrize("cut", range(1, 7))
+def test_nothing_is_incomplete_behind_a_ping_that_came_in_two_pieces(cut: int) -> None:
+    receiver, chunk, ping = Receiver(1000, lambda: 1.0), Chunk(), masked(PING, b"?")
+    feed(receiver, chunk, ping[:cut])
+    assert receiver.since == 1.0
+    assert feed(receiver, chunk, ping[cut:]) == [(PING, b"?")]
+    assert receiver.since is None  # else an idle client would be told that its message takes too long
+    feed(receiver, chunk, masked(TEXT, b"a", final=False) + ping[:cut])
+    feed(receiver, chunk, ping[cut:])
+    assert receiver.since == 1.0  # the fragment's message goes on
+
+
+@pytest.mark.parametrize("kept", [2, 6, 7])
+def test_a_broken_frame_is_refused_as_soon_as_its_first_bytes_are_there(kept: int) -> None:
+    receiver, chunk = Receiver(1000, lambda: 1.0), Chunk()
+    with pytest.raises(ProtocolError):
+        feed(receiver, chunk, (b"\xf2\xfe" + bytes(6))[:kept])
+
+
+def feed(receiver: Receiver, chunk: Chunk, data: bytes) -> list[tuple[int, bytes]]:
+    """What one read completes."""
+    receiver.room(chunk)[: len(data)] = data
+    return list(receiver.parse(chunk, len(data)))
+
+
 @pytest.mark.parametrize(("data", "code"), [
     (frames.frame(TEXT, b"unmasked"), CloseCode.PROTOCOL_ERROR),
     (b"\x81\x05", CloseCode.PROTOCOL_ERROR),
