@@ -19,7 +19,7 @@ PREPARED := $(VENV)/.prepared
 .NOTPARALLEL:
 PREFIX ?= /opt/imageserver
 DESTDIR ?=
-.PHONY: help run environment dev check test test-long faults lint docs display bench bench-check lock install-service clean distclean
+.PHONY: help run environment dev check test test-long faults fuzz lint docs display bench bench-check lock install-service clean distclean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,11 @@ faults: dev $(PREPARED)  ## do each fault of docs/reliability.md to a real serve
 	@for time in $$(seq $(TIMES)); do \
 	    $(VENV)/bin/python -m pytest -q -m fault --timeout 1200 $(ARGS) tests/faults || exit; \
 	done
+
+MINUTES ?= 10
+
+fuzz: dev  ## feed every parser with bytes by chance; MINUTES=30 in all, ARGS="websocket-frames" chooses
+	@$(VENV)/bin/python tests/fuzz/run.py --minutes $(MINUTES) $(ARGS)
 
 lint: dev  ## ruff (rules, lines of 120, format) and mypy
 	@$(VENV)/bin/python -m ruff check .
