@@ -5,6 +5,7 @@ Imports inside functions and those for types count like any other: a lazy import
 
 import ast
 import collections
+import functools
 import re
 import subprocess
 import sys
@@ -53,19 +54,25 @@ def name_of(path):
 
 MODULES = {name_of(path): path for path in sorted(SRC.rglob("*.py"))}
 MODULES.pop("", None)
-TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
 TABLES = {"config.table", "limits.clients", "limits.table"}
 """A class of these is a table of settings, a field a row."""
 FOLDERS = {name for name, path in MODULES.items() if path.name == "__init__.py"}
 
 
-def imports_of(tree):
-    """Every name that a file imports, `from a import b` as both `a` and `a.b`.
+@functools.cache
+def tree_of(name):
+    """Parsed when it is asked for, since every worker of a run reads this file, and one runs its tests."""
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+
+
+@functools.cache
+def imports_of(name):
+    """Every name that a module imports, `from a import b` as both `a` and `a.b`.
 
     The package's own are named from src/ on: `imageserver.config.table` is `config.table`.
     """
     found = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(tree_of(name)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -75,11 +82,14 @@ def imports_of(tree):
     return {name.removeprefix("imageserver.") if name.startswith("imageserver.") else f"/{name}" for name in found}
 
 
-IMPORTS = {name: imports_of(tree) for name, tree in TREES.items()}
-OURS = {name: {target for target in targets if target in MODULES} - {name} for name, targets in IMPORTS.items()}
-FOREIGN = {
-    name: {target[1:].split(".")[0] for target in targets if target[0] == "/"} for name, targets in IMPORTS.items()
-}
+def ours(name):
+    """The modules of the package that a module imports."""
+    return {target for target in imports_of(name) if target in MODULES} - {name}
+
+
+def foreign(name):
+    """The packages of others that a module imports."""
+    return {target[1:].split(".")[0] for target in imports_of(name) if target[0] == "/"}
 
 
 def room_of(name):
@@ -98,7 +108,7 @@ def reached_from(*starts):
     queue = list(ways)
     while queue:
         name = queue.pop()
-        for target in OURS[name]:
+        for target in ours(name):
             if target not in ways:
                 ways[target] = (*ways[name], target)
                 queue.append(target)
@@ -113,7 +123,7 @@ def test_arrows_run_downwards(name):
     assert room in height or name == "protocols", (
         f"src/{room} has no floor yet: give it one in this file and in docs/architecture.md"
     )
-    for target in OURS[name]:
+    for target in ours(name):
         other = room_of(target)
         if other != room and target not in ("protocols", "inference"):
             assert other in height, f"{name} imports {target}, on the other side of the process wall"
@@ -129,7 +139,7 @@ def test_no_circles():
             pytest.fail(" → ".join([*path[path.index(name) :], name]))
         if name not in done:
             path.append(name)
-            for target in OURS[name] - FOLDERS:
+            for target in ours(name) - FOLDERS:
                 visit(target)
             path.pop()
             done.add(name)
@@ -141,13 +151,13 @@ def test_no_circles():
 @pytest.mark.parametrize("name", MODULES)
 def test_only_transport_knows_the_loop(name):
     if room_of(name) != "transport":
-        assert not FOREIGN[name] & LOOP, f"{name} imports {FOREIGN[name] & LOOP}: use transport.hub"
+        assert not foreign(name) & LOOP, f"{name} imports {foreign(name) & LOOP}: use transport.hub"
 
 
 def test_no_runtime_in_the_server_process():
     for name, way in reached_from("ImageServer").items():
-        assert not FOREIGN[name] & RUNTIMES, (
-            f"the server process would load {FOREIGN[name] & RUNTIMES} by {' → '.join(way)}"
+        assert not foreign(name) & RUNTIMES, (
+            f"the server process would load {foreign(name) & RUNTIMES} by {' → '.join(way)}"
         )
 
 
@@ -159,7 +169,7 @@ def test_pure_modules_have_no_sockets():
         "inference.shared.image_header",
     }
     for name in pure & set(MODULES):
-        assert not FOREIGN[name] & {"socket", "select", "asyncio", "threading", *LOOP}, name
+        assert not foreign(name) & {"socket", "select", "asyncio", "threading", *LOOP}, name
 
 
 IMPORT_ALL = """
@@ -214,7 +224,7 @@ def test_no_file_is_longer_than_400_lines(path):
 def longer_than(lines, name, kind):
     return [
         f"{node.name} ({node.end_lineno - node.lineno + 1} lines)"
-        for node in ast.walk(TREES[name])
+        for node in ast.walk(tree_of(name))
         if isinstance(node, kind) and node.end_lineno - node.lineno >= lines
     ]
 
@@ -227,7 +237,8 @@ def test_a_function_fits_a_screen_and_a_class_has_one_subject(name):
 
 def test_no_two_public_classes_have_one_name():
     found = collections.defaultdict(list)
-    for name, tree in TREES.items():
+    for name in MODULES:
+        tree = tree_of(name)
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found[node.name].append(name)
@@ -236,7 +247,7 @@ def test_no_two_public_classes_have_one_name():
 
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_says_what_it_is(name):
-    tree = TREES[name]
+    tree = tree_of(name)
     assert ast.get_docstring(tree) or not tree.body, f"{name} has no docstring"
 
 
@@ -257,7 +268,7 @@ def test_folders_instead_of_prefixes(folder):
 @pytest.mark.parametrize("name", [name for name in MODULES if name != "errors"])
 def test_exceptions_are_in_the_one_tree(name):
     """errors.py draws them all; a private one of a module's own is that module's business."""
-    for node in ast.parse(MODULES[name].read_text(encoding="utf-8")).body:
+    for node in tree_of(name).body:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             bases = {ast.unparse(base).split(".")[-1] for base in node.bases}
             assert not {base for base in bases if base.endswith(("Error", "Exception"))}, (
@@ -266,6 +277,6 @@ def test_exceptions_are_in_the_one_tree(name):
 
 
 def test_the_tree_of_exceptions_is_drawn():
-    tree = ast.parse(MODULES["errors"].read_text(encoding="utf-8"))
+    tree = tree_of("errors")
     drawn = re.findall(r"[├└]── (\w+)", ast.get_docstring(tree))
     assert sorted(drawn) == sorted(node.name for node in tree.body if isinstance(node, ast.ClassDef))
