@@ -28,11 +28,15 @@ PATIENCE = 60.0
 
 
 def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-    """Wait until `condition()` is true and return it; fail the test naming `what` when it does not come."""
-    end = time.monotonic() + patience
+    """Wait until `condition()` is true and return it; fail the test naming `what` when it does not come.
+
+    The longer it waits the less often it looks, so that to look takes no processor from what is waited for.
+    """
+    begun = time.monotonic()
     while not (found := condition()):
-        assert time.monotonic() < end, f"waited {patience:g} s in vain for {what}"
-        time.sleep(0.01)
+        waited = time.monotonic() - begun
+        assert waited < patience, f"waited {patience:g} s in vain for {what}"
+        time.sleep(min(max(0.005, waited / 20), 0.1))
     return found
 
 
@@ -44,6 +48,7 @@ class Server:
     def __init__(self, *arguments: str, data: Path, models: Path | None = TEST_MODELS, model: str = "echo") -> None:
         chosen = [] if models is None else ["--models", str(models)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("IMAGESERVER_")}
+        environment["IMAGESERVER_WORKERS"] = "1"  # where the arguments say nothing: each takes processor time to start
         listening = ["-i", "127.0.0.1", "-p", "0", "--tcp-port", "off"]
         self.process = subprocess.Popen(
             [*map(str, self.command), *listening, "--data", str(data), *chosen, "-m", model, *arguments],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -43,10 +44,13 @@ def test_the_start_says_where_it_listens_and_what_is_ready(tmp_path: Path) -> No
         assert "warning" not in server.text
 
 
-def test_an_open_server_warns_and_names_the_address_for_phones(tmp_path: Path) -> None:
-    with Server("-i", "0.0.0.0", data=tmp_path) as server:
+def test_an_open_server_warns_and_names_the_address_for_phones_and_what_it_misses(tmp_path: Path) -> None:
+    missing = ("--mnist", "/does/not/exist.npz", "--training-data", "/does/not/exist")
+    with Server("-i", "0.0.0.0", *missing, data=tmp_path) as server:
         server.wait_for(r"warning: anybody who reaches")
         server.wait_for(r"cameras on this network reach it at http://\d+\.\d+\.\d+\.\d+:\d+")
+        server.wait_for(r"warning: --mnist: there is no /does/not/exist.npz")
+        server.wait_for(r"warning: --training-data: there is no /does/not/exist,")
 
 
 def test_auth_without_users_says_how_to_add_one(tmp_path: Path) -> None:
@@ -54,16 +58,39 @@ def test_auth_without_users_says_how_to_add_one(tmp_path: Path) -> None:
         server.wait_for(r"userdb.py add NAME")
 
 
-def test_missing_training_data_is_told_at_the_start(tmp_path: Path) -> None:
-    with Server("--mnist", "/does/not/exist.npz", "--training-data", "/does/not/exist", data=tmp_path) as server:
-        server.wait_for(r"warning: --mnist: there is no /does/not/exist.npz")
-        server.wait_for(r"warning: --training-data: there is no /does/not/exist,")
+SEVERAL = """
+import contextlib, io, json, sys
+import bootstrap; bootstrap.provide_package()
+from imageserver.app import server
+said = []
+for arguments in json.loads(sys.stdin.read()):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = server.main(arguments)
+    said.append([code, out.getvalue(), err.getvalue()])
+print(json.dumps(said))
+"""
+"""Starts the server several times in one process, since to import it takes most of the time of a start that fails."""
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["-p", "eighty"], "eighty"),
+def starts_that_fail(folder: Path, *rows: list[str]) -> list[tuple[int, str, str]]:
+    """Exit code, output and errors of each, with a data folder of its own where the arguments name none."""
+    commands = []
+    for number, arguments in enumerate(rows):
+        data = folder / str(number)
+        data.mkdir()
+        base = ["-i", "127.0.0.1", "-p", "0", "--tcp-port", "off", "--models", str(TEST_MODELS), "-m", "echo"]
+        commands.append([*base, "--data", str(data), *arguments])
+    ended = subprocess.run(
+        [sys.executable, "-c", SEVERAL],
+        input=json.dumps(commands), env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True, text=True, timeout=60, cwd=folder, check=True,
+    )  # fmt: skip
+    return [(code, out, err) for code, out, err in json.loads(ended.stdout)]
+
+
+def test_a_wrong_value_costs_one_sentence_and_code_2(tmp_path: Path) -> None:
+    rows = [
         (["-p", "70000"], "70000"),
         (["--hz", "-3"], "-3"),
         (["-m", "nix"], "nix"),
@@ -72,37 +99,34 @@ def test_missing_training_data_is_told_at_the_start(tmp_path: Path) -> None:
         (["-i", "203.0.113.7"], "203.0.113.7"),
         (["--prot", "80"], "--prot"),
         (["--results", "/does/not/exist/file"], "/does/not/exist/file"),
-    ],
-)
-def test_a_wrong_value_costs_one_sentence_and_code_2(tmp_path: Path, arguments: list[str], words: str) -> None:
-    base = [] if "-p" in arguments else ["-p", "0"]
-    ended = run("-i", "127.0.0.1", *base, *arguments, folder=tmp_path)
-    assert ended.returncode == 2
-    assert ended.stdout == ""
-    assert len(ended.stderr.splitlines()) == 1
-    assert words in ended.stderr
+    ]
+    ended = run("-i", "127.0.0.1", "-p", "eighty", folder=tmp_path)
+    said = [(ended.returncode, ended.stdout, ended.stderr)]
+    said += starts_that_fail(tmp_path, *(arguments for arguments, _words in rows))
+    for (code, out, err), words in zip(said, ["eighty", *(words for _arguments, words in rows)], strict=True):
+        assert (code, out, len(err.splitlines())) == (2, "", 1), err
+        assert words in err
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", "is empty (0 bytes): put back a copy"),
-        (b"no database at all" * 100, "file is not a database"),
-        (None, "is gone: put it back"),
-    ],
-)
-def test_users_that_cannot_be_read_cost_one_sentence_and_code_75(
-    tmp_path: Path, content: bytes | None, words: str
-) -> None:
+def test_users_that_cannot_be_read_cost_one_sentence_and_code_75(tmp_path: Path) -> None:
     """A service manager tries again: they may be put back."""
-    users = tmp_path / "users.db"
-    if content is None:
-        users.symlink_to(tmp_path / "a disk that is not there")
-    else:
-        users.write_bytes(content)
-    ended = run("-i", "127.0.0.1", "-p", "0", "-a", folder=tmp_path)
-    assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (75, "", 1), ended.stderr
-    assert str(users) in ended.stderr and words in ended.stderr
+    rows = {
+        "is empty (0 bytes): put back a copy": b"",
+        "file is not a database": b"no database at all" * 100,
+        "is gone: put it back": None,
+    }
+    folders = [tmp_path / f"data {number}" for number in range(len(rows))]
+    for folder, content in zip(folders, rows.values(), strict=True):
+        folder.mkdir()
+        if content is None:
+            (folder / "users.db").symlink_to(tmp_path / "a disk that is not there")
+        else:
+            (folder / "users.db").write_bytes(content)
+    said = starts_that_fail(tmp_path, *(["-a", "--data", str(folder)] for folder in folders))
+    for (code, out, err), words, folder in zip(said, rows, folders, strict=True):
+        assert (code, out, len(err.splitlines())) == (75, "", 1), err
+        assert str(folder / "users.db") in err
+        assert words in err
 
 
 def test_a_port_in_use_costs_one_sentence_and_code_2(tmp_path: Path) -> None:

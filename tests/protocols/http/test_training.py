@@ -136,7 +136,7 @@ def test_a_training_swaps_its_model_in_under_load(data, own_models, digits, digi
         listener = threading.Thread(target=events_of, args=(server, heard))
         listener.start()
         # While it trains and while it is swapped in, no inference fails; without pauses they would starve it.
-        until(lambda: time.sleep(0.05) or scores() != before, "the new model", PATIENCE)
+        until(lambda: time.sleep(0.1) or scores() != before, "the new model", PATIENCE)
         listener.join(PATIENCE)
         steps = [event for event in heard if event["state"] == "training"]
         assert heard[-1]["state"] == "completed"
@@ -160,8 +160,8 @@ def test_a_training_swaps_its_model_in_under_load(data, own_models, digits, digi
         )
 
 
-def test_what_does_not_serve_leaves_an_honest_status(data, own_models, digits, digit):
-    file, _pixels = digit
+@pytest.mark.long  # what it says of them is also seen in test_training_end.py, without TensorFlow
+def test_what_does_not_serve_leaves_an_honest_status(data, own_models, digits):
     with start(data, own_models, digits) as server:
         server.ready()
         before = status(server)
@@ -181,6 +181,12 @@ def test_what_does_not_serve_leaves_an_honest_status(data, own_models, digits, d
         assert "was cancelled" in cancelled.pop("note")
         assert cancelled == before
 
+
+def test_what_is_killed_leaves_an_honest_status(data, own_models, digits, digit):
+    file, _pixels = digit
+    with start(data, own_models, digits) as server:
+        server.ready()
+        before = status(server)
         assert server.ask("POST", "/lenet/train").status_code == 200
         (job,) = jobs(server)
         os.kill(job, signal.SIGKILL)
