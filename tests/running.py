@@ -126,6 +126,16 @@ class Server:
         return children(self.process.pid)
 
 
+def processes(server: Server, module: str) -> list[int]:
+    """Process numbers of the server's processes that run a module of the package, such as "display.process"."""
+    found = []
+    for pid in children(server.process.pid):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if module in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
+                found.append(pid)
+    return found
+
+
 def children(pid: int) -> list[int]:
     """Direct children of a process."""
     found = []

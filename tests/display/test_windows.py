@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.running import ROOT, Camera, Server, alive, children, picture, until
+from tests import screens
+from tests.running import ROOT, Camera, Server, alive, picture, processes, until
+from tests.screens import titles
 
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    read, write = os.pipe()
-    process = subprocess.Popen(
-        # Without -noreset it begins anew, and drops who is just connecting, whenever its last client has left.
-        ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x800x24", "-nolisten", "tcp", "-noreset"],
-        pass_fds=(write,),
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        name = f":{pipe.readline().strip()}"
-    monkeypatch.setenv("DISPLAY", name)
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    yield name
-    process.terminate()
-    process.wait()
-
-
-def titles() -> set[str]:
-    """The names of the windows on the screen."""
-
-    def xdotool(*arguments: str) -> str:
-        return subprocess.run(["xdotool", *arguments], capture_output=True, text=True, check=False).stdout
-
-    found = xdotool("search", "--onlyvisible", "--name", ".").split()
-    return {xdotool("getwindowname", each).strip() for each in found} - {""}
+    with screens.screen() as name:
+        monkeypatch.setenv("DISPLAY", name)
+        monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+        yield name
 
 
 def brightness(screen: str, target: Path) -> float:
@@ -46,13 +26,6 @@ def brightness(screen: str, target: Path) -> float:
 
     subprocess.run(["import", "-display", screen, "-window", "root", str(target)], check=True)
     return float(cv2.imread(str(target)).mean())
-
-
-def display_process(server: Server) -> int:
-    (found,) = [
-        pid for pid in children(server.process.pid) if "display.process" in Path(f"/proc/{pid}/cmdline").read_text()
-    ]
-    return found
 
 
 def test_each_stream_has_a_window_which_goes_with_it(screen: str, tmp_path: Path) -> None:
@@ -74,7 +47,7 @@ def test_each_stream_has_a_window_which_goes_with_it(screen: str, tmp_path: Path
             until(lambda: titles() == {"alice", "alice (2)"}, "bob's window to close")
             first.ask(picture())
         until(lambda: titles() == set(), "all windows to close")
-        assert alive(display_process(server))
+        assert alive(processes(server, "display.process")[0])
 
 
 def test_a_window_closed_by_hand_hides_its_stream(screen: str, tmp_path: Path) -> None:
@@ -113,14 +86,6 @@ def test_a_name_with_a_number_in_it_keeps_its_window(screen: str, tmp_path: Path
             assert window() == first, "closed and opened again"
 
 
-def test_the_display_process_may_die_and_the_server_goes_on(screen: str, tmp_path: Path) -> None:
-    with Server("-d", data=tmp_path) as server, Camera(server.ready()) as camera:
-        camera.ask(picture())
-        os.kill(display_process(server), 9)
-        server.wait_for(r"warning: -d: no windows are shown")
-        assert camera.ask(picture(7))["label"] == "7"
-
-
 def test_a_killed_server_leaves_no_window(screen: str, tmp_path: Path) -> None:
     with Server("-d", data=tmp_path) as server, Camera(server.ready()) as camera:
 
@@ -129,7 +94,7 @@ def test_a_killed_server_leaves_no_window(screen: str, tmp_path: Path) -> None:
             return titles()
 
         until(shown, "a window")
-        process = display_process(server)
+        process = processes(server, "display.process")[0]
         server.process.kill()
         server.process.wait()
         until(lambda: not alive(process) and not titles(), "the display's end")
