@@ -1,4 +1,7 @@
-"""What a jailed process has taken, looked at from outside: where no limit of the kernel counts it."""
+"""What a jailed process has taken, looked at from outside: where no limit of the kernel counts it.
+
+And whether it runs at all: one that somebody has stopped neither answers nor ends.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ MOST_FILES = 1000
 """Files and folders in a scratch folder."""
 MOST_SCRATCH = 512 * MIB
 """Bytes of all files in a scratch folder."""
+STOPPED = "worker-stopped"
+"""The label of a process that was stopped."""
 
 
 class Excess(NamedTuple):
@@ -32,6 +37,8 @@ def excess(pid: int, jail: Jail, shared: int) -> Excess:
     except OSError:
         return NOTHING  # it has ended, and whoever waits for it is told
     fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    if fields.get("State", "").split()[:1] == ["T"]:  # by a signal; a debugger's is a small t
+        return Excess("was stopped by a signal", STOPPED)
     taken = 1024 * sum(int(fields.get(name, "0").split()[0]) for name in ("RssAnon", "RssShmem"))
     if jail.memory and taken > jail.memory + shared:
         return Excess(f"took {taken / MIB:.0f} MiB of memory", "worker_memory")

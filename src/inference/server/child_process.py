@@ -31,7 +31,10 @@ END_WITHIN = 0.5
 """Seconds that a process has to end by itself once it was told to, or has closed its socket."""
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks at what a process has taken."""
+"""Seconds between two looks at what a process has taken, and whether it runs at all."""
+
+STOPPED_LOOKS = 5
+"""Looks in a row at which a process was stopped (SIGSTOP), until it is killed: it would keep whoever needs it waiting."""
 
 
 class ChildProcess:
@@ -145,9 +148,13 @@ class ChildProcess:
             scratch.remove(Path(self._jail.scratch))
 
     def _watch(self) -> None:
+        stopped = 0
         while self._process.returncode is None:
             hub.sleep(LOOK_EVERY)
             taken, limit = hub.in_thread(usage.excess, self.pid, self._jail, self._shared)
+            stopped = stopped + 1 if limit == usage.STOPPED else 0
+            if 0 < stopped < STOPPED_LOOKS:
+                continue  # it may go on: the terminal's Ctrl-Z stops server and processes, and both go on together
             if taken and self._process.returncode is None:
                 if limit in limits.TABLE:
                     taken = limits.note(taken, limit)
