@@ -1,7 +1,8 @@
 """The process that decodes costly pictures, one at a time, and what becomes of each.
 
 It is started with the first of them and ended when none has come for a minute. A picture that ends it, or takes too
-long, is answered with an error and put off (put_off.py): no model and no other picture is lost with it.
+long, is answered with an error and put off (put_off.py): no model and no other picture is lost with it. Where somebody
+else killed it, the picture has one more try.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class _Process:
         self._arena = Arena(1, wire.SLOT_BYTES)
         self._answered = hub.Event()
         self._answer: wire.Message | None = None
-        self.ended = self.reads = False
+        self.ended = self.reads = self.overdue = False
         self.process = ChildProcess(
             "costly pictures",
             "inference.worker.costly",
@@ -54,9 +55,15 @@ class _Process:
         about = {"size": len(work.data), "form": work.content, "rotate": work.rotate}
         self.process.send({"op": "decode", "id": 0, **about, "channels": picture.channels, "least": picture.least})
         if not self.ended and not self._answered.wait(timeout):
+            self.overdue = True
             self.process.kill()
             self._answered.wait()
         return self._answer
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether it ended by no doing of the picture: from outside, or as the machine had no memory left."""
+        return self.process.exit_text == "signal SIGKILL" and not self.overdue
 
     def pixels(self, size: int) -> bytes:
         return self._arena.read(0, 0, size)
@@ -138,12 +145,10 @@ class CostlyPictures:
     # ---- within -----------------------------------------------------------------------------------------------
 
     def _decode(self, picture: CostlyPicture) -> None:
-        if self._process is None or self._process.ended:
-            self._process = _Process(self._arguments, self._jail)
-        process = self._process
-        answer = process.ask(picture, self._time_limit)
+        process, answer = self._ask(picture)
+        if answer is None and process.was_killed and not self._stopping:
+            process, answer = self._ask(picture)
         if answer is None:
-            self._process = None
             self._blame(picture, process)
         elif "error" in answer:
             metrics.COSTLY_PICTURES.inc("refused")
@@ -156,6 +161,16 @@ class CostlyPictures:
             pixels = process.pixels(answer["size"])
             pixels_work = Work(pixels, answer["form"], ticket=work.ticket, owner=work.owner, original=work.data)
             self._decoded(picture, pixels_work, answer["cost"])
+
+    def _ask(self, picture: CostlyPicture) -> tuple[_Process, wire.Message | None]:
+        """The answer of the process, and that process; None when it ended."""
+        if self._process is None or self._process.ended:
+            self._process = _Process(self._arguments, self._jail)
+        process = self._process
+        answer = process.ask(picture, self._time_limit)
+        if answer is None:
+            self._process = None
+        return process, answer
 
     def _blame(self, picture: CostlyPicture, process: _Process) -> None:
         """The process ended under this picture."""
