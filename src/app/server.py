@@ -20,6 +20,7 @@ from imageserver.monitoring import prometheus
 from imageserver.monitoring.status import StatusLines
 from imageserver.protocols.legacy_tcp import port as legacy_tcp
 from imageserver.transport import hub, memory
+from imageserver.transport.listener import Listener
 
 LOG = logs.LOGGER
 SESSION_MODELS = ("pulse", "blink")
@@ -78,9 +79,7 @@ class ImageServer:
         hub.spawn(self.inference.stateful.run)
         hub.spawn(self.inference.sessions.run)
         hub.spawn(self.logins.live.run)
-        self._serving = [hub.spawn(server.serve) for server in self.doors.listeners]
-        if self.legacy_tcp:
-            self._serving.append(hub.spawn(self.legacy_tcp.serve))
+        self._serving = [hub.spawn(listener.serve) for listener in self._listeners]
         announce(self._settings, self.doors, self.legacy_tcp, self.users, self._warnings)
         if self._settings.display:
             self.windows = Windows(self.inference.streams, LOG.warning)
@@ -163,27 +162,36 @@ class ImageServer:
         self._stopping.set()
 
     def _stop(self) -> int:
+        """Take nobody in, answer what runs, let go of the clients and end every process; all within five seconds."""
         end = time.monotonic() + STOP_WITHIN
         self.service.stopping()
+        for listener in self._listeners:
+            listener.close()
         self.inference.streams.stop()
-        self.doors.trainings.stop()
-        self.inference.sessions.stop(1.0)
-        self.inference.engine.stop(STOP_WITHIN - 1.0)
+        endings = [
+            hub.spawn(self.doors.trainings.stop),
+            hub.spawn(self.inference.sessions.stop, 1.0),
+            hub.spawn(self.inference.engine.stop, STOP_WITHIN - 1.0),
+            *([hub.spawn(self.windows.stop)] if self.windows else []),
+        ]
+        for ending in endings:
+            ending.wait()
         self.doors.relay.close_all()
         self.doors.socketio.close_all(max(0.2, min(0.5, end - time.monotonic())))
-        if self.legacy_tcp:
-            self.legacy_tcp.stop(max(0.2, min(0.5, end - time.monotonic())))
-        if self.doors.https:
-            self.doors.https.stop(0.0)
-        self.doors.http.stop(max(0.2, end - time.monotonic()))
-        if self.windows:
-            self.windows.stop()
+        endings = [hub.spawn(listener.stop, max(0.2, end - time.monotonic())) for listener in self._listeners]
+        for ending in endings:
+            ending.wait()
         if self.inference.results:
             hub.in_thread(self.inference.results.close, 0.5)
         if self.audit:
             hub.in_thread(self.audit.close, 0.5)
         LOG.info("stopped")
         return 0
+
+    @property
+    def _listeners(self) -> list[Listener]:
+        """All that accept connections."""
+        return [*self.doors.listeners, *([self.legacy_tcp] if self.legacy_tcp else [])]
 
 
 def main(arguments: list[str]) -> int:

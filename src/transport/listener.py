@@ -43,6 +43,7 @@ class Listener:
         shared: SharedTurn | None = None,
     ) -> None:
         self.log, self.clock, self.stopping = log, clock, False
+        self._closed = False
         self.connections: set[Connection] = set()
         self._sock, self._turn = sock, Turn(clock, shared)
         self._gauge = metrics.CONNECTIONS.child(transport)
@@ -66,9 +67,9 @@ class Listener:
         """A connection has ended."""
 
     def serve(self) -> None:
-        """Accept until `stop`, then close the listening socket. Blocks; run it in a green thread of its own."""
-        with self._sock:  # not closed in `stop`: a descriptor closed under whoever waits for it wakes nobody
-            while not self.stopping:
+        """Accept until `close`, then close the listening socket. Blocks; run it in a green thread of its own."""
+        with self._sock:  # not closed in `close`: a descriptor closed under whoever waits for it wakes nobody
+            while not self._closed:
                 self._turn.share()  # in a storm of reconnections somebody always waits to be let in
                 self._accept()
 
@@ -87,10 +88,15 @@ class Listener:
             self._gauge.value += 1
             hub.spawn(self._run, connection)
 
+    def close(self) -> None:
+        """Accept no more: who comes is refused at once, and another server may have the port. The others are served."""
+        self._closed = True
+        hub.shut(self._sock)  # `serve` wakes up and closes it
+
     def stop(self, grace: float) -> None:
         """Accept no more, end what is idle, give the rest `grace` seconds, then cut it off."""
         self.stopping = True
-        hub.shut(self._sock)  # `serve` wakes up and closes it
+        self.close()
         for connection in list(self.connections):
             if connection.idle:
                 connection.cut()

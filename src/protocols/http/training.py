@@ -28,6 +28,8 @@ HEARTBEAT = 15.0
 
 RETRY = 10
 """Seconds after which a browser asks again when the stream has ended."""
+RETRY_SERVER = 1
+"""The same where it ends with the server: the next one may be up already."""
 
 _TAG = "Training"
 
@@ -154,6 +156,8 @@ class TrainingJobs:
         for event in self._trainings.follow(name, HEARTBEAT):
             line = ": still there" if event is None else f"data: {json.dumps(_rounded(event), ensure_ascii=False)}"
             yield f"{line}\n\n".encode()
+        if self._trainings.stopping:
+            yield f"retry: {RETRY_SERVER * 1000}\n\n".encode()
 
     @operation(
         "POST",

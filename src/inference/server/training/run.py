@@ -75,7 +75,8 @@ class TrainingRun:
         self._version: Path  # made by `start`
         self._process: ChildProcess | None = None
         self._prepared = hub.Event()
-        self._cancelled = False
+        self._cancelled = ""
+        """Why it is to end, as a sentence goes on."""
         self._failure = ""
         self._trained = False  # whether there is a version to keep, whatever becomes of it
         self._outcome: tuple[TrainingState, str] | None = None
@@ -119,16 +120,15 @@ class TrainingRun:
     def cancel(self) -> None:
         """Ask it to end; it is killed when it does not within `CANCEL_WITHIN` seconds."""
         if self._process is not None:
-            self._cancelled = True
+            self._cancelled = "was cancelled"
             self._process.send({"op": "cancel"})
             hub.call_later(CANCEL_WITHIN, self._process.kill)
 
     def abort(self) -> None:
-        """Kill it, and let followers go: the server is going down."""
+        """Kill it, as the server is going down; followers are told by its end."""
         if self._process is not None:
-            self._cancelled = True
+            self._cancelled = "ended with the server"
             self._process.kill()
-        self.changed.set()
 
     def tell(self, state: TrainingState, text: str, **figures: Any) -> None:
         """Enter a state, or tell news of it."""
@@ -201,7 +201,7 @@ class TrainingRun:
         if self._outcome is None:
             begun, state = f"the training begun at {self.record.running_since}", TrainingState.FAILED
             if self._cancelled:
-                note, state = f"{begun} was cancelled; the model from before serves", TrainingState.CANCELLED
+                note, state = f"{begun} {self._cancelled}; the model from before serves", TrainingState.CANCELLED
             elif self._failure:
                 note = f"{begun} came to nothing: {self._failure}"
             else:

@@ -12,9 +12,12 @@ from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.training.records import TrainingRecord, TrainingRecords
 from imageserver.inference.server.training.run import Event, TrainingRun
 from imageserver.inference.shared.manifest import Manifest
+from imageserver.transport import hub
 
 TRAINERS = ("lenet",)
 """Models that training/job.py knows how to train."""
+STOP_WITHIN = 1.0
+"""Seconds that a killed training has to be gone, with all that it wrote."""
 
 
 class Trainings:
@@ -46,7 +49,9 @@ class Trainings:
         self._records = TrainingRecords(data / "training", lambda name: find(name).folder, log)
         self._log, self._now, self._ended = log, now, ended
         self._runs: dict[str, TrainingRun] = {}
-        self._starting = self._stopping = False
+        self._starting = False
+        self.stopping = False
+        """The server stops, and no training begins any more."""
 
     def trainable(self, name: str) -> bool:
         """Whether there is a training for a model of this name."""
@@ -66,7 +71,7 @@ class Trainings:
                 raise TrainingError(f"{other} is being trained; one training at a time")
         if self._starting:
             raise TrainingError("a training is about to begin; one training at a time")
-        if self._stopping:
+        if self.stopping:
             raise TrainingError("the server is stopping")
         if sample not in self._sources:
             raise TrainingError(
@@ -103,11 +108,11 @@ class Trainings:
         """What happens to `name`'s training from now on, beginning with how it stands.
 
         None comes after `heartbeat` seconds of silence.
-        Ends with the training, at once when none runs, and when the server stops.
+        Ends with the training, as it does when the server stops, and at once when none runs.
         """
         run = self._run(name)
         last: Event | None = None
-        while not self._stopping:
+        while True:
             if run.event is not last:
                 last, over = run.event, not run.running
                 yield last
@@ -117,10 +122,17 @@ class Trainings:
                 yield None
 
     def stop(self) -> None:
-        """End every training, for the server is going down."""
-        self._stopping = True
+        """End every training, for the server is going down; returns when nothing half is left of them.
+
+        That is `STOP_WITHIN` seconds at most.
+        """
+        self.stopping = True
         for run in self._runs.values():
             run.abort()
+        waited = 0.0
+        while any(run.running for run in self._runs.values()) and waited < STOP_WITHIN:
+            hub.sleep(0.01)
+            waited += 0.01
 
     def _run(self, name: str) -> TrainingRun:
         """The last training of `name`, or one that has not begun."""
