@@ -34,7 +34,7 @@ LOOK_EVERY = 1.0
 """Seconds between two looks at what a process has taken, and whether it runs at all."""
 
 STOPPED_LOOKS = 5
-"""Looks in a row at which a process was stopped (SIGSTOP), until it is killed: it would keep whoever needs it waiting."""
+"""Looks in a row at which a process was stopped (SIGSTOP) until it is killed: whoever needs it waits meanwhile."""
 
 
 class ChildProcess:
