@@ -129,13 +129,13 @@ class Windows(StreamSubscriber):
         self._display: _DisplayProcess | None = None
         self._missed = False
         """The log says that there are no windows."""
-        self._stopping = False
+        self._stopping = hub.Event()
         streams.watch(self)
         hub.spawn(self._run)
 
     def stop(self) -> None:
         """Close all windows; returns when the process has ended."""
-        self._stopping = True
+        self._stopping.set()
         self._work.set()
         if self._display is not None:
             self._display.process.end()
@@ -180,7 +180,7 @@ class Windows(StreamSubscriber):
     def _run(self) -> None:
         """Have a display process for as long as the server runs."""
         pause = FIRST
-        while not self._stopping:
+        while not self._stopping.is_set():
             try:
                 display = self._display = _DisplayProcess(self._python, self._work.set, self._hide)
             except OSError as error:
@@ -190,12 +190,12 @@ class Windows(StreamSubscriber):
                 self._display = None
                 self._next.clear()
                 self._to_close.clear()
-                if self._stopping:
+                if self._stopping.is_set():
                     return
                 self._miss(display.problem)
                 if self._clock() - display.begun > LONGEST:
                     pause = FIRST
-            hub.sleep(pause)
+            self._stopping.wait(pause)
             pause = min(2 * pause, LONGEST)
 
     def _write(self, display: _DisplayProcess) -> None:
