@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The programs of the system that the tests drive: a browser, a display without a screen, nginx, HAProxy, Node.
+# The programs of the system that the tests drive: a browser, a display without a screen, nginx, HAProxy, Node, a C
+# compiler for the clock that a test moves.
 # Installs what is missing on Debian 12 and Ubuntu 24.04, and does nothing when all is there.
 # `make run` needs none of it.
 set -euo pipefail
@@ -20,6 +21,8 @@ want node nodejs
 want npm npm
 want ssh-keygen openssh-client
 want systemd-analyze systemd
+want cc gcc
+[[ -e /usr/include/time.h ]] || missing+=(libc6-dev)
 have_library 'libGL\.so\.1' || missing+=(libgl1)
 have_library 'libglib-2\.0\.so\.0' || missing+=("libglib2.0-0 libglib2.0-0t64")
 python3 -c 'import venv, ensurepip' 2> /dev/null || missing+=(python3-venv)
