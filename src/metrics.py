@@ -171,6 +171,16 @@ MODEL_WARNINGS = _gauge(
     ("model",),
     "What a model serves without, by its last load: a faster runtime, members of an ensemble.",
 )
+CERTIFICATE_EXPIRY = _gauge(
+    "imageserver_certificate_expiration_timestamp_seconds",
+    (),
+    "When the certificate that HTTPS shows expires, in seconds since 1970; 0 without HTTPS.",
+)
+CERTIFICATE_LOADS = _counter(
+    "imageserver_certificate_loads_total",
+    ("result",),
+    "Certificates found on the disk for HTTPS: loaded, or refused (unreadable, without their key, expired).",
+)
 CONNECTIONS = _gauge("imageserver_connections", ("transport",), "Connections open now.")
 TCP_CLOSED = _counter(
     "imageserver_tcp_closed_total",

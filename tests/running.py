@@ -69,7 +69,7 @@ class Server:
             self.lines.append(line.rstrip("\n"))
 
     def __enter__(self) -> Server:
-        match = until(lambda: self.find(r"wsgi starting up on http://\S*:(\d+)") or self._ended(), "the start line")
+        match = until(lambda: self.find(r"wsgi starting up on https?://\S*:(\d+)") or self._ended(), "the start line")
         assert isinstance(match, re.Match), "\n".join(self.lines)
         self.port = int(match[1])
         return self

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from imageserver import limits, metrics
 from imageserver.accounts.audit import NO_AUDIT, Audit, AuditFile
@@ -54,6 +55,9 @@ from imageserver.transport.socketio.server import SocketIOServer
 from imageserver.web.access import Access
 from imageserver.web.application import Application
 
+if TYPE_CHECKING:
+    from imageserver.app.certificates.watch import CertificateWatch
+
 LOG = logs.LOGGER
 
 
@@ -76,6 +80,7 @@ class Doors:
 
     http: HttpServer
     https: HttpServer | None
+    certificate: CertificateWatch | None
     socketio: SocketIOServer
     relay: Relay
     trainings: Trainings
@@ -171,19 +176,20 @@ def doors(
         not_ready: a sentence on what keeps the server from being ready, None when it is.
     """
     pages = origins(settings)
-    context = tls.context(settings, log=LOG.info, know=pages.know)
+    certificate = tls.certificate(settings, log=LOG.info, warn=LOG.warning, know=pages.know)
     proxies = [str(network) for network in settings.trusted_proxy]
     http = HttpServer(
         listen(settings.ip, settings.port),
         settings,
         trusted_proxies=proxies,
         log=LOG.warning,
-        ssl_context=context if settings.tls else None,
         budget=memory,
     )
     https = None
-    if context is not None and settings.https_port is not None:
-        https = tls.beside(http, listen(settings.ip, settings.https_port), settings, context, log=LOG.warning)
+    if settings.https_port is not None:
+        https = tls.beside(http, listen(settings.ip, settings.https_port), settings, log=LOG.warning)
+    if certificate is not None:
+        certificate.show_on(https or http)
     socketio = SocketIOServer(
         settings,
         origins=pages,
@@ -203,7 +209,7 @@ def doors(
     http.route("/snippets", snap.application(access))
     http.route("/metrics", prometheus.application(lambda: refresh_gauges(models, memory), access, log=LOG.warning))
     http.route("", networks(settings, models, checks, access, jobs, not_ready))
-    return Doors(http, https, socketio, relay, jobs)
+    return Doors(http, https, certificate, socketio, relay, jobs)
 
 
 def origins(settings: Settings) -> Origins:

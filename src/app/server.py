@@ -11,6 +11,7 @@ import time
 from imageserver.accounts.audit import NO_AUDIT
 from imageserver.app import logs, parts, systemd
 from imageserver.app.announcements import announce, not_held
+from imageserver.app.terminal import Terminal
 from imageserver.config import table
 from imageserver.config.kinds import STANDARD_OUTPUT
 from imageserver.config.table import Settings
@@ -45,6 +46,7 @@ class ImageServer:
     """
 
     def __init__(self, settings: Settings, warnings: list[str]) -> None:
+        self._terminal = Terminal()
         self._settings = settings
         self._warnings = warnings
         self._stopping = hub.Event()
@@ -74,7 +76,7 @@ class ImageServer:
         """Serve until a signal says stop; returns the exit code."""
         hub.raise_descriptor_limit()
         memory.give_back_large()
-        hub.on_signals((signal.SIGTERM, signal.SIGINT), self._on_signal)
+        hub.on_signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), self._on_signal)
         self._start_models()
         hub.spawn(self.inference.stateful.run)
         hub.spawn(self.inference.sessions.run)
@@ -87,6 +89,8 @@ class ImageServer:
         hub.spawn(prometheus.measure_lag)
         hub.spawn(self.service.run)
         hub.spawn(StatusLines(self.inference.overview, self._settings.status_lines, LOG.info).run)
+        if self.doors.certificate:
+            hub.spawn(self.doors.certificate.run)
         gc.freeze()  # else each full collection, which a client can bring about, looks at all modules again: 20 ms
         self._stopping.wait()
         return self._stop()
@@ -149,9 +153,21 @@ class ImageServer:
         model = self.inference.engine.models.get(self._settings.model)
         return model is not None and model.state in ("absent", "loading")
 
+    def _reload(self) -> None:
+        if self.doors.certificate is None:
+            LOG.info("SIGHUP: there is nothing to load: no HTTPS is spoken, and settings are read at the start alone")
+            return
+        LOG.info("SIGHUP: looking at the certificate")
+        with self.service.reloading():
+            self.doors.certificate.look(asked=True)
+
     # ---- the end ----------------------------------------------------------------------------------------------
 
     def _on_signal(self, number: int) -> None:
+        if number == signal.SIGHUP and not self._terminal.closed:
+            if not self._stopping.is_set():
+                self._reload()
+            return
         if self._stopping.is_set():
             # A second one means it; but what runs us may pass on a signal that we have heard already.
             if time.monotonic() - self._signalled > SAME_SIGNAL:

@@ -13,7 +13,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 
 from imageserver.transport import hub
 
@@ -111,6 +111,17 @@ class Service:
             lines.append("WATCHDOG=1")
         if lines:
             self._notifier.send(*lines)
+
+    @contextlib.contextmanager
+    def reloading(self) -> Iterator[None]:
+        """Say that something is read again, and at the end that it was, as Type=notify-reload wants it."""
+        if self._ready:
+            self._notifier.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            yield
+        finally:
+            if self._ready:
+                self._notifier.send("READY=1")
 
     def stopping(self) -> None:
         """Say that the server is on its way out."""

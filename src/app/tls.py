@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from imageserver import folders
 from imageserver.config.table import Settings
@@ -11,34 +11,43 @@ from imageserver.errors import SettingError
 from imageserver.transport import hub
 from imageserver.transport.http.server import HttpServer
 
+if TYPE_CHECKING:
+    from imageserver.app.certificates.watch import CertificateWatch
+
 Log = Callable[[str], None]
 
 
-def context(settings: Settings, *, log: Log, know: Callable[[str], None] = lambda _name: None) -> ssl.SSLContext | None:
-    """What TLS needs, or None when it is not asked for; `know` is told the certificate's names. SettingError."""
+def certificate(
+    settings: Settings, *, log: Log, warn: Log, know: Callable[[str], None] = lambda _name: None
+) -> CertificateWatch | None:
+    """The certificate for TLS, or None when TLS is not asked for; `know` is told its names. SettingError."""
     if settings.tls and settings.https_port is not None:
         raise SettingError("-s makes the HTTP port speak HTTPS, and --https-port adds a second one: give one of them")
     if not (settings.tls or settings.https_port is not None):
         if settings.cert or settings.key:
             raise SettingError("--cert and --key are for HTTPS: add -s, or --https-port N for HTTPS beside HTTP")
         return None
+    if settings.cert is None and settings.key is not None:
+        raise SettingError("--key is given without --cert: give both, or neither for a self-signed certificate")
     if settings.tls:
         log("only https is spoken here: the Android apps in the field need plain http; --https-port N serves both")
-    from imageserver.app import (
-        certificates,  # its library takes a tenth of the start, which a server without TLS need not wait for
-    )
+    # Their library takes a tenth of the start, which a server without TLS need not wait for.
+    from imageserver.app.certificates.own import self_signed
+    from imageserver.app.certificates.pair import Place
+    from imageserver.app.certificates.watch import CertificateWatch
 
-    return certificates.context(
-        settings.cert, settings.key, project=folders.PROJECT, data=settings.data, log=log, know=know
-    )
+    place, self_made = Place(folders.PROJECT / "ssl" / "cert.pem", folders.PROJECT / "ssl" / "key.pem"), False
+    if settings.cert is not None:
+        place = Place(settings.cert, settings.key)
+    elif not all(place.stamp()):
+        place, self_made = Place(*self_signed(settings.data / "tls", warn)), True
+    return CertificateWatch(place, self_made=self_made, log=log, warn=warn, know=know)
 
 
-def beside(
-    plain: HttpServer, listener: hub.Socket, settings: Settings, context: ssl.SSLContext, *, log: Log
-) -> HttpServer:
-    """A server for the same applications as `plain`, over TLS."""
+def beside(plain: HttpServer, listener: hub.Socket, settings: Settings, *, log: Log) -> HttpServer:
+    """A server for the same applications as `plain`, on a port of its own."""
     proxies = [str(network) for network in settings.trusted_proxy]
-    secure = HttpServer(listener, settings, trusted_proxies=proxies, log=log, ssl_context=context, budget=plain.budget)
+    secure = HttpServer(listener, settings, trusted_proxies=proxies, log=log, budget=plain.budget)
     secure.clients = plain.clients  # one count of each address
     secure.route("", lambda environ, start_response: plain.application(environ["PATH_INFO"])(environ, start_response))
     return secure

@@ -21,7 +21,6 @@ import contextlib
 import mmap
 import os
 import select
-import signal
 import socket
 from typing import Any
 
@@ -161,7 +160,6 @@ def answers(name: str) -> bool:
 
 def main() -> int:
     lifetime.end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parser = argparse.ArgumentParser(description="The windows of ImageServer; the server starts this.")
     parser.add_argument("--control", type=int, required=True, help="file descriptor of the socket to the server")
     parser.add_argument("--arena", type=int, required=True, help="file descriptor of the shared memory")

@@ -3,6 +3,7 @@
 import pytest
 
 from imageserver.app import certificates
+from imageserver.app.certificates.pair import Place, load
 from imageserver.errors import SettingError
 
 
@@ -16,7 +17,7 @@ from imageserver.errors import SettingError
             "key.pem",
             r"text\.pem and \S+key\.pem cannot be used: there is no certificate, or no key; they must be",
         ),
-        ("folder", "key.pem", r"folder and \S+key\.pem cannot be used: Is a directory; they must be"),
+        ("folder", "key.pem", r"folder and \S+key\.pem cannot be used: it is no regular file; they must be"),
     ],
 )
 def test_files_that_are_no_certificate_and_key(tmp_path, cert, key, words):
@@ -24,6 +25,4 @@ def test_files_that_are_no_certificate_and_key(tmp_path, cert, key, words):
     (tmp_path / "text.pem").write_text("no certificate")
     (tmp_path / "folder").mkdir()
     with pytest.raises(SettingError, match=words):
-        certificates.context(
-            tmp_path / cert, tmp_path / key if key else None, project=tmp_path, data=tmp_path, log=lambda _: None
-        )
+        load(Place(tmp_path / cert, tmp_path / key if key else None))

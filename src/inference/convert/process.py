@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -22,7 +21,6 @@ from imageserver.jail.rules import Jail
 
 def main() -> None:
     lifetime.end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parser = argparse.ArgumentParser(prog="conversion", description="Converts a model; the server starts it.")
     parser.add_argument("--control", type=int, required=True, help="file descriptor of the socket to the server")
     parser.add_argument("--jail", type=Jail.from_text, required=True, help="what it may do (jail/rules.py)")

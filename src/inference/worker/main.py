@@ -4,8 +4,8 @@ It reads batches from its socket and pictures from shared memory (wire.py), runs
 loads models in a second thread meanwhile, so the former version of a model serves until the new one is warm.
 
 Its first act is to go into its jail. It never outlives
-the server: the kernel kills it when its parent dies, and its socket reads end-of-file. SIGINT is
-ignored, because Ctrl-C reaches the whole process group and the server has its own way to stop its workers.
+the server: the kernel kills it when its parent dies, and its socket reads end-of-file. SIGINT and
+SIGHUP are ignored: what a terminal sends reaches all processes, and the server has its own way to stop its workers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import gc
 import mmap
 import os
 import queue
-import signal
 import socket
 import sys
 import threading
@@ -163,9 +162,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def bind_life_to_parent() -> None:
-    """Ask the kernel to kill this process when its parent ends, and ignore Ctrl-C."""
+    """Ask the kernel to kill this process when its parent ends, and ignore what a terminal sends."""
     lifetime.end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def open_wall(options: argparse.Namespace, arena_bytes: int) -> tuple[socket.socket, memoryview]:
