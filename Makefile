@@ -19,7 +19,7 @@ PREPARED := $(VENV)/.prepared
 .NOTPARALLEL:
 PREFIX ?= /opt/imageserver
 DESTDIR ?=
-.PHONY: help run environment dev check test test-long faults fuzz lint docs display bench bench-check lock install-service clean distclean
+.PHONY: help run environment dev check test test-long faults fuzz soak lint docs display bench bench-check lock install-service clean distclean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -65,10 +65,14 @@ faults: dev $(PREPARED)  ## do each fault of docs/reliability.md to a real serve
 	    $(VENV)/bin/python -m pytest -q -m fault --timeout 1200 $(ARGS) tests/faults || exit; \
 	done
 
-MINUTES ?= 10
-
+fuzz: MINUTES ?= 10
 fuzz: dev  ## feed every parser with bytes by chance; MINUTES=30 in all, ARGS="websocket-frames" chooses
 	@$(VENV)/bin/python tests/fuzz/run.py --minutes $(MINUTES) $(ARGS)
+
+soak: MINUTES ?= 60
+soak: dev $(PREPARED)  ## every door, every attack and a fault each minute, for an hour; MINUTES=3 is a short one
+	@tests/environments.sh
+	@$(VENV)/bin/python bench/soak.py --minutes $(MINUTES) $(ARGS)
 
 lint: dev  ## ruff (rules, lines of 120, format) and mypy
 	@$(VENV)/bin/python -m ruff check .
@@ -86,7 +90,7 @@ docs: environment  ## write the reference pages that come from the code
 
 bench: dev $(PREPARED)  ## run the measurements and print their figures
 	@tests/environments.sh
-	@for file in bench/*.py; do $(VENV)/bin/python $$file || exit; done
+	@for file in $(filter-out bench/soak.py,$(wildcard bench/*.py)); do $(VENV)/bin/python $$file || exit; done
 
 bench-check: dev $(PREPARED)  ## run the measurements and compare their ratios with the marks
 	@tests/environments.sh

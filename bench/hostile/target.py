@@ -88,11 +88,34 @@ class Outcome:
 
 
 class Target:
-    """A running server. `guarded` is with `-a`: only users with a password."""
+    """Where a server listens. `guarded` is with `-a`: only users with a password. `tcp_port`: 0 without one."""
 
-    def __init__(self, tree: Path, folder: str, guarded: bool, options: tuple[str, ...], secure: bool = False) -> None:
+    def __init__(self, port: int, tcp_port: int, *, guarded: bool, secure: bool = False) -> None:
+        self.port, self.tcp_port = port, tcp_port
         self.guarded, self.secure = guarded, secure
         self.seen: Counter[str] = Counter()
+
+    def ask(self, path: str, body: bytes | None = None, user: tuple[str, str] = HONEST) -> tuple[int, bytes]:
+        """An honest request: status and body. OSError when there is no answer."""
+        scheme = "https" if self.secure else "http"
+        request = urllib.request.Request(f"{scheme}://127.0.0.1:{self.port}{path}", body)
+        if body is not None:
+            request.add_header("Content-Type", "image/jpeg")
+        if self.guarded:
+            request.add_header("Authorization", "Basic " + base64.b64encode(":".join(user).encode()).decode())
+        context = ssl._create_unverified_context() if self.secure else None
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE, context=context) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+
+class ServedTarget(Target):
+    """A server of its own for an attack, of the tree given, with its data in `folder`."""
+
+    def __init__(self, tree: Path, folder: str, guarded: bool, options: tuple[str, ...], secure: bool = False) -> None:
         self._probe = LoopProbe()
         self._said = Path(folder, "said.txt")
         command = [sys.executable, str(tree / "src" / "ImageServer.py"), "-i", "127.0.0.1", "-p", "0"]
@@ -104,8 +127,9 @@ class Target:
             command += ["-s"]
         with self._said.open("wb") as said:
             self.process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, cwd=folder)
-        self.port = int(self._find(r"starting up on https?://127\.0\.0\.1:(\d+)"))
-        self.tcp_port = int(found[1]) if (found := re.search(r"TCP.*:(\d+)", self._said.read_text())) else 0
+        port = int(self._find(r"starting up on https?://127\.0\.0\.1:(\d+)"))
+        tcp_port = int(found[1]) if (found := re.search(r"TCP.*:(\d+)", self._said.read_text())) else 0
+        super().__init__(port, tcp_port, guarded=guarded, secure=secure)
 
     def _find(self, pattern: str) -> str:
         """Wait for a line of the log."""
@@ -125,22 +149,6 @@ class Target:
                     return
             time.sleep(0.2)
         raise SystemExit(f"the default model was not ready:\n{self._said.read_text()}")
-
-    def ask(self, path: str, body: bytes | None = None, user: tuple[str, str] = HONEST) -> tuple[int, bytes]:
-        """An honest request: status and body. OSError when there is no answer."""
-        scheme = "https" if self.secure else "http"
-        request = urllib.request.Request(f"{scheme}://127.0.0.1:{self.port}{path}", body)
-        if body is not None:
-            request.add_header("Content-Type", "image/jpeg")
-        if self.guarded:
-            request.add_header("Authorization", "Basic " + base64.b64encode(":".join(user).encode()).decode())
-        context = ssl._create_unverified_context() if self.secure else None
-        try:
-            with urllib.request.urlopen(request, timeout=PATIENCE, context=context) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read()
 
     def limits(self) -> Counter[str]:
         """How often which limit was hit so far."""
@@ -186,12 +194,12 @@ class Target:
 
 
 @contextlib.contextmanager
-def served(tree: Path, chosen: Attack, guarded: bool) -> Iterator[Target]:
+def served(tree: Path, chosen: Attack, guarded: bool) -> Iterator[ServedTarget]:
     """A server for one attack, with its default model ready."""
     with tempfile.TemporaryDirectory() as folder:
         if chosen.prepare is not None:
             chosen.prepare(Path(folder))
-        target = Target(tree, folder, guarded, chosen.options, chosen.secure)
+        target = ServedTarget(tree, folder, guarded, chosen.options, chosen.secure)
         try:
             target.ready()
             yield target

@@ -5,8 +5,8 @@
         ...                             # the fault
         figures = cameras.figures()     # since the last look
 
-They speak Socket.IO of generation 4 over WebSocket, with nothing between them and the socket that could wait or try
-again unseen. As a program it reads its settings, and then its commands, as lines of JSON.
+They speak Socket.IO of either generation over WebSocket, with nothing between them and the socket that could wait or
+try again unseen. As a program it reads its settings, and then its commands, as lines of JSON.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ import struct
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 PATIENCE = 60.0
 """Seconds until a test gives up waiting for the process of the cameras."""
+HEARTBEAT = 20.0
+"""Seconds between two pings of a client of generation 3."""
 AGAIN = (1.0, 5.0)
 """Seconds between two attempts to connect, the first and the longest; halved or doubled by chance, as clients do."""
 FRAME = b'451-["receiveImage",{"_placeholder":true,"num":0}]'
@@ -58,6 +61,14 @@ class Figures:
         """The age below which `share` of the answers came, such as 0.99; 0 without any."""
         return self.ages[min(len(self.ages) - 1, int(share * len(self.ages)))] if self.ages else 0.0
 
+    def add(self, other: Figures) -> None:
+        """Put those of other cameras, or of a later time, to these."""
+        self.lost, self.refused = self.lost + other.lost, self.refused + other.refused
+        self.sent, self.answered = self.sent + other.sent, self.answered + other.answered
+        self.errors = dict(Counter(self.errors) + Counter(other.errors))
+        self.ages = sorted([*self.ages, *other.ages])
+        self.silence = max(self.silence, other.silence)
+
     def __str__(self) -> str:
         return (
             f"{self.answered} of {self.sent} frames answered, ages p50 {self.age(0.5):.0f} ms, "
@@ -79,6 +90,8 @@ class Wishes:
     configure: dict[str, Any] = field(default_factory=dict)
     """Options of the stream, such as `{"model": "echo"}`."""
     reconnect: bool = False
+    generation: int = 4
+    """Of Engine.IO: 3 or 4."""
     tls: bool = False
     source: str = "127.0.0.1"
     """The address that they come from."""
@@ -192,9 +205,9 @@ class _Camera:
 
     async def _shake_hands(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wishes = self._wishes
-        login = {"username": wishes.user, "password": wishes.password} if wishes.user else None
+        login = {"user": wishes.user, "password": wishes.password} if wishes.user else None
         head = [
-            f"GET /socket.io/?EIO=4&transport=websocket{wishes.query} HTTP/1.1",
+            f"GET /socket.io/?EIO={wishes.generation}&transport=websocket{wishes.query} HTTP/1.1",
             "Host: localhost",
             "Upgrade: websocket",
             "Connection: Upgrade",
@@ -205,7 +218,8 @@ class _Camera:
         if b" 101 " not in await reader.readuntil(b"\r\n\r\n"):
             raise ValueError("not switched")
         await self._expect(reader, b"0{")
-        writer.write(_masked(TEXT, b"40" + (json.dumps(login).encode() if login else b"")))
+        if wishes.generation == 4:
+            writer.write(_masked(TEXT, b"40" + (json.dumps(login).encode() if login else b"")))
         await self._expect(reader, b"40")
         if login:
             said = ["authenticate", wishes.user, wishes.password, "answer"]
@@ -225,9 +239,13 @@ class _Camera:
         self.heard = time.monotonic()
         await asyncio.sleep(random.random() / self._wishes.hz)  # not all at the same moment
         due = time.monotonic()
+        beat = due + HEARTBEAT if self._wishes.generation == 3 else 0.0  # there it is the client who asks
         while True:
             self._seq += 1
             writer.write(_masked(TEXT, FRAME) + _masked(BINARY, self._pictures[self._seq % len(self._pictures)]))
+            if beat and time.monotonic() > beat:
+                writer.write(_masked(TEXT, b"2"))
+                beat += HEARTBEAT
             self._sent[self._seq] = time.monotonic()
             self.figures.sent += 1
             with contextlib.suppress(OSError):
@@ -301,7 +319,8 @@ def _plain() -> bytes:
 async def _serve(wishes: Wishes) -> None:
     """Run the cameras until standard input ends; answer each command by a line."""
     figures = Figures()
-    pictures = [Path(name).read_bytes() for name in wishes.pictures] or [_plain()]
+    mark = b"\x04" if wishes.generation == 3 else b""  # there a binary message says that it is a message
+    pictures = [mark + data for data in [Path(name).read_bytes() for name in wishes.pictures] or [_plain()]]
     cameras = [_Camera(wishes, pictures, figures) for _ in range(wishes.count)]
     living = [asyncio.create_task(camera.live()) for camera in cameras]
     begun = time.monotonic()

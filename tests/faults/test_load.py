@@ -19,6 +19,8 @@ def test_the_share_of_ages() -> None:
 def test_cameras_count_answers_refusals_and_what_ends(tmp_path: Path) -> None:
     options = ("-a", "--user", "eve:a password", "--hz", "20")
     with Server(*options, data=tmp_path) as server:
+        with Cameras(server.port, count=1, hz=10, user="eve", password="a password", generation=3) as cameras:
+            assert not cameras.settle().look().errors
         with Cameras(server.port, count=2, hz=10, user="eve", password="a password") as cameras:
             figures = cameras.settle().during(1.0)
             assert figures.connected == 2 and not figures.lost and not figures.errors
