@@ -140,6 +140,11 @@ RESULTS_DROPPED = _counter(
 AUDIT_DROPPED = _counter(
     "imageserver_audit_dropped_total", (), "Events that could not be written to the audit, as on a full disk."
 )
+DISK_FAILING = _gauge(
+    "imageserver_disk_failing",
+    ("what",),
+    "1 while the disk does not let this be read or written: full, read-only, gone; the log says which, 0 afterwards.",
+)
 SNIPPETS_REFUSED = _counter(
     "imageserver_snippets_refused_total", (), "Pictures of Snap that could not be kept, as on a full disk."
 )

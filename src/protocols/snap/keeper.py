@@ -12,7 +12,7 @@ from imageserver.inference.shared.request_bodies import Bytes
 from imageserver.protocols.snap import pages
 from imageserver.protocols.snap.pages import ListPage
 from imageserver.protocols.snap.records import Row, Sender, Sight
-from imageserver.protocols.snap.store import SnapStore
+from imageserver.protocols.snap.store import SnapStore, says_full
 from imageserver.transport import hub
 
 DISK_JOBS = 4
@@ -24,6 +24,9 @@ IMAGE_PIECE = 256 * 2**10
 RETRY = 60.0
 """Seconds after which a disk that could not be used is tried again."""
 
+_KEEP, _READ, _TIDY = "kept", "read", "removed where they are over the limits"
+"""What cannot be done with pictures, as the log says it."""
+
 T = TypeVar("T")
 
 
@@ -34,8 +37,8 @@ class Keeper:
         self._store, self._log = store, log
         self._turn = hub.Semaphore(DISK_JOBS)
         self._tidying = False
-        self._failing = False  # whether the log was told that pictures cannot be kept
-        self._refused = 0  # how many were refused since then
+        self._failing: set[str] = set()  # what cannot be done; the log was told when it began
+        self._refused = 0  # pictures since then
 
     def begin(self) -> None:
         """Remove what a crash left and what is over the limits, a piece at a time; spawn it at the start."""
@@ -47,8 +50,9 @@ class Keeper:
                     files, records = files + found.files, records + found.records
                 break
             except (OSError, sqlite3.Error) as error:
-                self._failed(error)
+                self._failed(_KEEP, error)
                 hub.sleep(RETRY)
+        self._works(_KEEP, _READ)
         if self._store.copy is not None:
             self._log(f"records of pictures were taken over from an older server; {self._store.copy} is what they were")
         if files or records:
@@ -71,25 +75,23 @@ class Keeper:
         """Keep a picture; the log tells of the first one that cannot be, and when they can again.
 
         Raises:
-            Refused: it cannot be kept now (507), or what `sender.check` raises.
+            Refused: it cannot be kept now (507, 503), or what `sender.check` raises.
         """
         try:
             room = self._in_turn(self._store.put, identity, kind, picture, received, prediction, sender)
         except (OSError, sqlite3.Error) as error:
-            self._failed(error)
+            self._failed(_KEEP, error)
             self._refused += 1
             metrics.SNIPPETS_REFUSED.inc()
-            raise _no_room() from error
-        if self._failing:
-            self._log(f"pictures can be kept again; {self._refused} could not be")
-            self._failing, self._refused = False, 0
+            raise _unusable(error) from error
+        self._works(_KEEP, _READ)
         if room.limit:
             limits.hit(room.limit, f"user {sender.owner}" if sender.owner else "")
         if room.more:
             hub.spawn(self._tidy, identity)
 
     def delete(self, identity: int) -> bool:
-        """Forget an id; returns whether there was one. Refused: 507 when the disk does not let it."""
+        """Forget an id; returns whether there was one. Refused: 507 or 503 when the disk does not let it."""
         newest = self.find(identity)
         if newest is None:
             return False
@@ -97,8 +99,8 @@ class Keeper:
             while self._in_turn(self._store.delete, identity, newest.number):
                 pass
         except (OSError, sqlite3.Error) as error:
-            self._log(f"pictures of {identity} cannot be removed: {describe(error)}")
-            raise _no_room() from error
+            self._failed(_KEEP, error)
+            raise _unusable(error) from error
         return True
 
     def find(self, identity: int) -> Row | None:
@@ -107,8 +109,14 @@ class Keeper:
         return rows[0] if rows else None
 
     def open(self, row: Row) -> tuple[BinaryIO, bytes]:
-        """A picture's file, and the first piece of it. FileNotFoundError: another took its place."""
-        return self._in_turn(_open, self._store, row)
+        """A picture's file, and the first piece of it. FileNotFoundError: another took its place; Refused: 503."""
+        try:
+            return self._in_turn(_open, self._store, row)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            self._failed(_READ, error)
+            raise _unusable(error) from error
 
     def read(self, file: BinaryIO) -> bytes:
         """The next piece of a file; b"" at its end."""
@@ -130,24 +138,37 @@ class Keeper:
         try:
             while self._in_turn(self._store.tidy, identity):
                 pass
+            self._works(_TIDY)
         except (OSError, sqlite3.Error) as error:
-            self._log(f"pictures over the limits cannot be removed: {describe(error)}")
+            self._failed(_TIDY, error)
         finally:
             self._tidying = False
 
-    def _failed(self, error: Exception) -> None:
-        """Tell the log once, until pictures can be kept again."""
+    def _failed(self, what: str, error: Exception) -> None:
+        """Tell the log once, until all can be done again."""
         if not self._failing:
-            self._failing = True
-            self._log(f"pictures cannot be kept: {describe(error)}")
+            self._log(f"pictures cannot be {what}: {describe(error)}")
+        self._failing.add(what)
+        metrics.DISK_FAILING.child("snippets").value = 1
+
+    def _works(self, *what: str) -> None:
+        """This can be done; the log is told when nothing is left that cannot."""
+        before = bool(self._failing)
+        self._failing.difference_update(what)
+        if before and not self._failing:
+            self._log(f"pictures can be kept again; {self._refused} could not be")
+            self._refused = 0
+            metrics.DISK_FAILING.child("snippets").value = 0
 
     def _looking(self, function: Callable[..., T], *args: Any) -> T:
-        """As `_in_turn`, for records. Refused: 507 when they cannot be read, as when the disk was full at the start."""
+        """As `_in_turn`, for records. Refused: 507 or 503 when they cannot be read."""
         try:
-            return self._in_turn(function, *args)
+            found = self._in_turn(function, *args)
         except (OSError, sqlite3.Error) as error:
-            self._failed(error)
-            raise _no_room() from error
+            self._failed(_READ, error)
+            raise _unusable(error) from error
+        self._works(_READ)
+        return found
 
     def _in_turn(self, function: Callable[..., T], *args: Any) -> T:
         """Call `function` in a thread, of which few at a time are at the disk."""
@@ -155,9 +176,11 @@ class Keeper:
             return hub.in_thread(function, *args)
 
 
-def _no_room() -> Refused:
-    sentence = "the server cannot keep pictures now, its disk may be full; its log says why"
-    return Refused(507, sentence, Retry_After="60")
+def _unusable(error: OSError | sqlite3.Error) -> Refused:
+    if says_full(error):
+        sentence = "the server cannot keep pictures now, its disk may be full; its log says why"
+        return Refused(507, sentence, Retry_After="60")
+    return Refused(503, "the server cannot use the disk of its pictures now; its log says why", Retry_After="60")
 
 
 def _open(store: SnapStore, row: Row) -> tuple[BinaryIO, bytes]:

@@ -13,10 +13,10 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from imageserver.protocols.snap import schema
+from imageserver.protocols.snap.place import Place
 
 LAST = 2**63 - 1
 """The highest number that the database can hold."""
@@ -130,21 +130,40 @@ class Usage:
 
 
 class Records:
-    """The database in the file `path`, whose log of writes has about `log_pages`.
+    """The database in `place`, whose log of writes has about `log_pages`; to be read only, where the disk is.
 
     Attributes:
         copy: where it is kept as it was, when it was taken over from an older server just now.
 
     Raises:
-        OSError, sqlite3.Error: as schema.prepared.
+        OSError, sqlite3.Error: as schema.prepared and schema.fixed.
     """
 
-    def __init__(self, path: Path, log_pages: int) -> None:
-        self._wal = path.with_name(f"{path.name}-wal")
+    def __init__(self, place: Place, log_pages: int) -> None:
+        path, self._place = place.database, place
         self._lock, self._read_lock = threading.Lock(), threading.Lock()
-        self._writer, self.copy = schema.prepared(path, log_pages)
-        self._reader = schema.connect(path, log_pages)
-        self._page_size = int(self._writer.execute("PRAGMA page_size").fetchone()[0])
+        self._fixed, self.copy = place.is_read_only(), None
+        if self._fixed:
+            self._writer = schema.fixed(path)
+        else:
+            self._writer, self.copy = schema.prepared(path, log_pages)
+        try:
+            self._reader = schema.fixed(path) if self._fixed else schema.connect(path, log_pages)
+            self._page_size = int(self._writer.execute("PRAGMA page_size").fetchone()[0])
+            self.usage()  # it can be read, and its log of writes is there
+            place.opened()
+        except BaseException:
+            self._writer.close()
+            raise
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is the one that has its name, and can be written where its disk can."""
+        try:
+            self._place.check()
+            return not self._fixed or self._place.is_read_only()
+        except OSError:
+            return False
 
     def add(
         self,
@@ -214,7 +233,7 @@ class Records:
         ((pages,),) = self._read("PRAGMA page_count", ())
         ((free,),) = self._read("PRAGMA freelist_count", ())
         try:
-            log = self._wal.stat().st_blocks * 512
+            log = self._place.log.stat().st_blocks * 512
         except FileNotFoundError:
             log = 0
         return Usage(files, disk + (pages - free) * self._page_size + log)
@@ -235,12 +254,17 @@ class Records:
 
     @contextlib.contextmanager
     def _transaction(self, lasting: bool = True) -> Iterator[sqlite3.Connection]:
-        """A transaction: on the disk when it has ended, or (not `lasting`) soon after, whole or not at all."""
+        """A transaction: on the disk when it has ended, or (not `lasting`) soon after, whole or not at all.
+
+        OSError: what was written is lost, since the database has been moved away meanwhile.
+        """
         with self._lock:
             self._writer.execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
             with self._writer as database:
                 database.execute("BEGIN IMMEDIATE")
+                self._place.check()
                 yield database
+            self._place.check()
 
     def _slice(self, query: str, start: int, most: int, sight: Sight, place: Callable[[Row], int], *more: int) -> Slice:
         looks = most if sight.whole else max(most, LOOKS)

@@ -106,6 +106,27 @@ def prepared(path: Path, log_pages: int) -> tuple[sqlite3.Connection, Path | Non
     return database, copy
 
 
+def fixed(path: Path) -> sqlite3.Connection:
+    """A connection that reads, where the disk cannot be written: not even the locks and logs that reading takes.
+
+    sqlite3.Error: it cannot be read so, since it is of another version, or a server was killed that wrote to it.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise sqlite3.OperationalError(
+            f"{path.name} can be read when its disk can be written: {log.name} is to be added"
+        )
+    source = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    database = sqlite3.connect(source, uri=True, check_same_thread=False, isolation_level=None)
+    try:
+        if _version(database, path) != VERSION:
+            raise sqlite3.OperationalError(f"{path.name} is of an older server, and taken over when it can be written")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
 def _bring_up_to_date(database: sqlite3.Connection, path: Path) -> Path | None:
     """Take the steps that a database lacks, all or none of them; returns the copy of what it was."""
     if _version(database, path) == VERSION:

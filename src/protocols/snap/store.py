@@ -24,6 +24,7 @@ from typing import Any
 
 from imageserver import files, limits
 from imageserver.errors import SettingError, TooLarge
+from imageserver.protocols.snap.place import Place
 from imageserver.protocols.snap.records import ALL, LAST, NOBODY, Records, Row, Sender, Sight, Slice, Usage
 
 PIECE = 64
@@ -34,9 +35,6 @@ TEMPORARY = ".tmp"
 
 BUCKETS = 256
 """Sets that the names of all files are divided over, so that none takes milliseconds to grow."""
-
-ROOM = 256 * 2**10
-"""Bytes below which a disk counts as full."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,12 @@ class SnapStore:
         max_files: how many there may be.
 
     Raises:
-        SettingError: the folder cannot be used, and not for want of room.
+        SettingError: the folder cannot be used, and that is no fault of the disk's which may pass.
     """
 
     def __init__(self, folder: Path, *, history: int, max_bytes: int, max_files: int) -> None:
-        self._pictures, self._history = folder / "pictures", history
+        self._place, self._history = Place(folder), history
+        self._pictures = self._place.pictures
         self._max_bytes, self._max_files = max_bytes, max_files
         self._made: set[str] | None = set()  # names of files since the start, until `repair` is done
         self._opened: Records | None = None
@@ -81,10 +80,10 @@ class SnapStore:
             why = f"{error}: start that one again, or give another folder"
             raise SettingError(f"--data {folder.parent}: {why}") from error
         except (OSError, sqlite3.Error) as error:
-            if _has_room(folder) and not _says_full(error):
+            if not _may_pass(self._place, error):
                 why = f"pictures cannot be kept there ({error}): give a folder that can be written"
                 raise SettingError(f"--data {folder.parent}: {why}") from error
-            # Everything else can start on a full disk; each method opens it as soon as there is room.
+            # Everything else can start without it; each method opens it as soon as that is possible.
 
     # ---- one picture ------------------------------------------------------------------------------------------
 
@@ -109,13 +108,13 @@ class SnapStore:
         """
         self.check(len(picture))
         text = json.dumps(prediction, ensure_ascii=False, separators=(",", ":"))
-        path = self._pictures / f"{uuid.uuid4().hex}.{kind}"
+        path, records = self._pictures / f"{uuid.uuid4().hex}.{kind}", self._records  # a folder that is back is made
         made = self._made
         if made is not None:
             made.update((path.name, path.with_suffix(TEMPORARY).name))
         try:
             disk = _write(path, picture)
-            self._records.add(identity, path.name, kind, len(picture), disk, received, text, sender)
+            records.add(identity, path.name, kind, len(picture), disk, received, text, sender)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -168,15 +167,17 @@ class SnapStore:
     def repair(self) -> Iterator[Repaired]:
         """Remove what a crash left, and measure what files take; one step for each piece, each of them blocks."""
         known: list[set[int]] = [set() for _ in range(BUCKETS)]  # hashes: enough, and a fifth of the names' memory
-        number = 0
-        while rows := self._records.after(number, PIECE):
+        number, records = 0, self._records
+        while rows := records.after(number, PIECE):
             number = rows[-1][0]
             for _number, file in rows:
                 known[hash(file) % BUCKETS].add(hash(file))
-            yield self._measure(rows)
+            yield self._measure(records, rows)
         with os.scandir(self._pictures) as entries:
             while piece := list(itertools.islice(entries, PIECE)):
                 names = [entry.name for entry in piece if not entry.is_dir(follow_symlinks=False)]
+                if not records.usable:  # their names say nothing about what is in the folder now
+                    raise OSError(errno.EAGAIN, "the folder of the pictures was replaced")
                 yield self._remove([name for name in names if hash(name) not in known[hash(name) % BUCKETS]])
         self._made = None
 
@@ -192,15 +193,19 @@ class SnapStore:
 
     @property
     def _records(self) -> Records:
-        """The records. OSError, sqlite3.Error: there is no room to open them."""
-        return self._opened or self._open()
+        """The records that are in the folder now. OSError, sqlite3.Error: they cannot be opened."""
+        opened = self._opened
+        return opened if opened is not None and opened.usable else self._open()
 
     def _open(self) -> Records:
         with self._opening:
+            if self._opened is not None and not self._opened.usable:
+                self._opened.close()
+                self._opened = None
             if self._opened is None:
-                self._pictures.mkdir(parents=True, exist_ok=True)
+                self._place.prepare()
                 log_pages = max(32, min(1000, self._max_bytes // 2**20))
-                self._opened = Records(self._pictures.parent / "snippets.db", log_pages)
+                self._opened = Records(self._place, log_pages)
             return self._opened
 
     def _shorten(self, identity: int) -> bool:
@@ -232,16 +237,16 @@ class SnapStore:
         if found:
             self._records.remove(number for number, _file in found)
 
-    def _measure(self, rows: Sequence[tuple[int, str]]) -> Repaired:
+    def _measure(self, records: Records, rows: Sequence[tuple[int, str]]) -> Repaired:
         found, missing = [], []
         for number, file in rows:
             try:
                 found.append((_blocks(os.stat(self._pictures / file)), number))
             except FileNotFoundError:
                 missing.append(number)
-        self._records.measured(found)
+        records.measured(found)
         if missing:
-            self._records.remove(missing)
+            records.remove(missing)
         return Repaired(records=len(missing))
 
     def _remove(self, unknown: Iterable[str]) -> Repaired:
@@ -270,15 +275,15 @@ def _write(path: Path, data: bytes | bytearray | memoryview) -> int:
     return blocks
 
 
-def _has_room(folder: Path) -> bool:
-    """Whether the disk has room for anything at all."""
-    while not folder.exists():
-        folder = folder.parent
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize >= ROOM and (status.f_favail > 0 or not status.f_files)
+def _may_pass(place: Place, error: OSError | sqlite3.Error) -> bool:
+    """Whether the disk is full, cannot be written or is out of order: what the start need not wait for."""
+    if says_full(error) or not place.has_room() or place.is_read_only():
+        return True
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    return getattr(error, "errno", None) == errno.EIO or code & 0xFF == sqlite3.SQLITE_IOERR
 
 
-def _says_full(error: OSError | sqlite3.Error) -> bool:
+def says_full(error: OSError | sqlite3.Error) -> bool:
     """Whether it is for want of room that something could not be done."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -1,0 +1,169 @@
+"""The folder of the pictures goes away under the store, comes back, is another one, or cannot be written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from imageserver.protocols.snap import place
+from imageserver.protocols.snap.records import Row, Sender
+from imageserver.protocols.snap.store import SnapStore
+
+LOST = (OSError, sqlite3.Error)
+
+
+@pytest.fixture(autouse=True)
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came back may be opened at once."""
+    monkeypatch.setattr(place, "SETTLED", 0.0)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+def store(data: Path) -> SnapStore:
+    return SnapStore(data / "snippets", history=3, max_bytes=2**20, max_files=100)
+
+
+def put(pictures: SnapStore, identity: int, sender: Sender | None = None) -> None:
+    pictures.put(identity, "png", b"x", "t", {"label": str(identity)}, sender or Sender())
+
+
+def ids(pictures: SnapStore) -> list[int]:
+    return [row.id for row in pictures.newest(most=100).rows]
+
+
+def test_what_is_written_to_a_folder_that_was_moved_away_is_not_acknowledged(data: Path) -> None:
+    away = data.with_name("away")
+    with closing(store(data)) as pictures:
+        put(pictures, 1)
+        data.rename(away)
+        for _ in range(3):
+            with pytest.raises(OSError, match="the data folder is gone"):
+                put(pictures, 2)
+            with pytest.raises(OSError, match="the data folder is gone"):
+                ids(pictures)
+        assert not data.exists(), "nobody asked for an empty one"
+        away.rename(data)
+        put(pictures, 3)
+        assert ids(pictures) == [1, 3]
+    with closing(store(data)) as pictures:
+        assert ids(pictures) == [1, 3]
+        assert len(list((data / "snippets" / "pictures").iterdir())) == 2
+
+
+def test_a_folder_that_is_moved_in_the_midst_of_a_write(data: Path) -> None:
+    away = data.with_name("away")
+
+    def move(_newest: Row | None) -> None:
+        data.rename(away)
+        shutil.copytree(away, data)
+
+    with closing(store(data)) as pictures:
+        put(pictures, 1)
+        with pytest.raises(OSError, match="moved, removed or replaced"):
+            put(pictures, 2, Sender(check=move))
+        assert ids(pictures) == [1]
+        put(pictures, 3)
+        assert ids(pictures) == [1, 3]
+
+
+def test_in_an_empty_data_folder_the_pictures_begin_anew(data: Path) -> None:
+    with closing(store(data)) as pictures:
+        put(pictures, 1)
+        shutil.rmtree(data)
+        with pytest.raises(LOST):
+            put(pictures, 2)
+        data.mkdir()
+        put(pictures, 3)
+        assert ids(pictures) == [3]
+
+
+def test_another_copy_in_its_place_is_taken_up_once_it_is_whole(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(store(data)) as pictures:
+        put(pictures, 1)
+    backup = shutil.copytree(data, data.with_name("backup"))
+    os.utime(backup / "snippets" / "snippets.db")
+    with closing(store(data)) as pictures:
+        put(pictures, 2)
+        data.rename(data.with_name("broken"))
+        backup.rename(data)
+        monkeypatch.setattr(place, "SETTLED", 3600.0)
+        with pytest.raises(OSError, match="somebody writes to it"):
+            ids(pictures)
+        monkeypatch.setattr(place, "SETTLED", 0.0)
+        put(pictures, 3)
+        assert ids(pictures) == [1, 3]
+
+
+@pytest.mark.parametrize("name", ["snippets.db-wal", "pictures"])
+def test_a_part_that_was_removed(data: Path, name: str) -> None:
+    gone = data / "snippets" / name
+    with closing(store(data)) as pictures:
+        put(pictures, 1)
+        subprocess.run(["rm", "-r", gone], check=True)
+        put(pictures, 2)
+        assert ids(pictures) == [1, 2], "what was acknowledged is there, whatever became of the log"
+    with closing(store(data)) as pictures:
+        assert ids(pictures) == [1, 2]
+
+
+def test_an_empty_folder_on_another_disk_is_none_that_was_meant(small_disk: Path) -> None:
+    data = small_disk
+    with closing(store(data)) as pictures:
+        put(pictures, 1)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", data], check=True)
+        try:
+            with pytest.raises(OSError, match="not on the disk of before"):
+                put(pictures, 2)
+            assert not list(data.iterdir())
+        finally:
+            subprocess.run(["umount", data], check=True)
+        put(pictures, 3)
+        assert ids(pictures) == [1, 3]
+
+
+def test_a_disk_that_cannot_be_written_is_read(small_disk: Path) -> None:
+    with closing(store(small_disk)) as pictures:
+        put(pictures, 1)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with closing(store(small_disk)) as pictures:
+        assert ids(pictures) == [1]
+        for _ in range(2):
+            with pytest.raises(LOST):
+                put(pictures, 2)
+            with pytest.raises(LOST):
+                pictures.delete(1, 1)
+        assert ids(pictures) == [1]
+        subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+        put(pictures, 3)
+        assert ids(pictures) == [1, 3]
+
+
+def test_where_a_killed_server_left_writes_to_be_added_a_disk_must_be_writable(small_disk: Path) -> None:
+    writing = (
+        "import os, sys; sys.path.insert(0, 'src'); import bootstrap; bootstrap.start()\n"
+        "from pathlib import Path\n"
+        "from imageserver.protocols.snap.store import SnapStore\n"
+        "store = SnapStore(Path(sys.argv[1]), history=3, max_bytes=2**20, max_files=100)\n"
+        "store.put(1, 'png', b'x', 't', {})\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", writing, small_disk / "snippets"], check=True)
+    assert (small_disk / "snippets" / "snippets.db-wal").stat().st_size
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with closing(store(small_disk)) as pictures:
+        with pytest.raises(sqlite3.OperationalError, match="when its disk can be written"):
+            ids(pictures)
+        subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+        assert ids(pictures) == [1]
