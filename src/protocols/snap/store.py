@@ -75,7 +75,7 @@ class SnapStore:
         self._opened: Records | None = None
         self._opening = threading.Lock()
         try:
-            self._open()
+            self.usage()  # which opens it
         except sqlite3.NotSupportedError as error:
             why = f"{error}: start that one again, or give another folder"
             raise SettingError(f"--data {folder.parent}: {why}") from error
@@ -194,10 +194,6 @@ class SnapStore:
     @property
     def _records(self) -> Records:
         """The records that are in the folder now. OSError, sqlite3.Error: they cannot be opened."""
-        opened = self._opened
-        return opened if opened is not None and opened.usable else self._open()
-
-    def _open(self) -> Records:
         with self._opening:
             if self._opened is not None and not self._opened.usable:
                 self._opened.close()
