@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from imageserver.protocols.snap import schema
-from imageserver.protocols.snap.place import Place
+from imageserver.protocols.snap.folder import SnapFolder
 
 LAST = 2**63 - 1
 """The highest number that the database can hold."""
@@ -130,7 +130,7 @@ class Usage:
 
 
 class Records:
-    """The database in `place`, whose log of writes has about `log_pages`; to be read only, where the disk is.
+    """The database in `folder`, whose log of writes has about `log_pages`; to be read only, where the disk is.
 
     Attributes:
         copy: where it is kept as it was, when it was taken over from an older server just now.
@@ -139,10 +139,10 @@ class Records:
         OSError, sqlite3.Error: as schema.prepared and schema.fixed.
     """
 
-    def __init__(self, place: Place, log_pages: int) -> None:
-        path, self._place = place.database, place
+    def __init__(self, folder: SnapFolder, log_pages: int) -> None:
+        path, self._folder = folder.database, folder
         self._lock, self._read_lock = threading.Lock(), threading.Lock()
-        self._fixed, self.copy = place.is_read_only(), None
+        self._fixed, self.copy = folder.is_read_only(), None
         if self._fixed:
             self._writer = schema.fixed(path)
         else:
@@ -151,7 +151,7 @@ class Records:
             self._reader = schema.fixed(path) if self._fixed else schema.connect(path, log_pages)
             self._page_size = int(self._writer.execute("PRAGMA page_size").fetchone()[0])
             self.usage()  # it can be read, and its log of writes is there
-            place.opened()
+            folder.opened()
         except BaseException:
             self._writer.close()
             raise
@@ -160,8 +160,8 @@ class Records:
     def usable(self) -> bool:
         """Whether it is the one that has its name, and can be written where its disk can."""
         try:
-            self._place.check()
-            return not self._fixed or self._place.is_read_only()
+            self._folder.check()
+            return not self._fixed or self._folder.is_read_only()
         except OSError:
             return False
 
@@ -233,7 +233,7 @@ class Records:
         ((pages,),) = self._read("PRAGMA page_count", ())
         ((free,),) = self._read("PRAGMA freelist_count", ())
         try:
-            log = self._place.log.stat().st_blocks * 512
+            log = self._folder.log.stat().st_blocks * 512
         except FileNotFoundError:
             log = 0
         return Usage(files, disk + (pages - free) * self._page_size + log)
@@ -262,9 +262,9 @@ class Records:
             self._writer.execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
             with self._writer as database:
                 database.execute("BEGIN IMMEDIATE")
-                self._place.check()
+                self._folder.check()
                 yield database
-            self._place.check()
+            self._folder.check()
 
     def _slice(self, query: str, start: int, most: int, sight: Sight, place: Callable[[Row], int], *more: int) -> Slice:
         looks = most if sight.whole else max(most, LOOKS)

@@ -24,7 +24,7 @@ from typing import Any
 
 from imageserver import files, limits
 from imageserver.errors import SettingError, TooLarge
-from imageserver.protocols.snap.place import Place
+from imageserver.protocols.snap.folder import SnapFolder
 from imageserver.protocols.snap.records import ALL, LAST, NOBODY, Records, Row, Sender, Sight, Slice, Usage
 
 PIECE = 64
@@ -68,8 +68,8 @@ class SnapStore:
     """
 
     def __init__(self, folder: Path, *, history: int, max_bytes: int, max_files: int) -> None:
-        self._place, self._history = Place(folder), history
-        self._pictures = self._place.pictures
+        self._folder, self._history = SnapFolder(folder), history
+        self._pictures = self._folder.pictures
         self._max_bytes, self._max_files = max_bytes, max_files
         self._made: set[str] | None = set()  # names of files since the start, until `repair` is done
         self._opened: Records | None = None
@@ -80,7 +80,7 @@ class SnapStore:
             why = f"{error}: start that one again, or give another folder"
             raise SettingError(f"--data {folder.parent}: {why}") from error
         except (OSError, sqlite3.Error) as error:
-            if not _may_pass(self._place, error):
+            if not _may_pass(self._folder, error):
                 why = f"pictures cannot be kept there ({error}): give a folder that can be written"
                 raise SettingError(f"--data {folder.parent}: {why}") from error
             # Everything else can start without it; each method opens it as soon as that is possible.
@@ -134,7 +134,7 @@ class SnapStore:
             raise TooLarge(f"the picture has {size} bytes; {option} allows {self._max_bytes} for all of them")
 
     def path(self, row: Row) -> Path:
-        """Where the picture of a record is; another may have taken its place."""
+        """Where the picture of a record is; another may have taken its folder."""
         return self._pictures / row.file
 
     # ---- lists ------------------------------------------------------------------------------------------------
@@ -199,9 +199,9 @@ class SnapStore:
                 self._opened.close()
                 self._opened = None
             if self._opened is None:
-                self._place.prepare()
+                self._folder.prepare()
                 log_pages = max(32, min(1000, self._max_bytes // 2**20))
-                self._opened = Records(self._place, log_pages)
+                self._opened = Records(self._folder, log_pages)
             return self._opened
 
     def _shorten(self, identity: int) -> bool:
@@ -271,9 +271,9 @@ def _write(path: Path, data: bytes | bytearray | memoryview) -> int:
     return blocks
 
 
-def _may_pass(place: Place, error: OSError | sqlite3.Error) -> bool:
+def _may_pass(folder: SnapFolder, error: OSError | sqlite3.Error) -> bool:
     """Whether the disk is full, cannot be written or is out of order: what the start need not wait for."""
-    if says_full(error) or not place.has_room() or place.is_read_only():
+    if says_full(error) or not folder.has_room() or folder.is_read_only():
         return True
     code = getattr(error, "sqlite_errorcode", None) or 0
     return getattr(error, "errno", None) == errno.EIO or code & 0xFF == sqlite3.SQLITE_IOERR

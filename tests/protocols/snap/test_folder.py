@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from imageserver.protocols.snap import place
+from imageserver.protocols.snap import folder
 from imageserver.protocols.snap.records import Row, Sender
 from imageserver.protocols.snap.store import SnapStore
 
@@ -22,7 +22,7 @@ LOST = (OSError, sqlite3.Error)
 @pytest.fixture(autouse=True)
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """What came back may be opened at once."""
-    monkeypatch.setattr(place, "SETTLED", 0.0)
+    monkeypatch.setattr(folder, "SETTLED", 0.0)
 
 
 @pytest.fixture
@@ -98,10 +98,10 @@ def test_another_copy_in_its_place_is_taken_up_once_it_is_whole(data: Path, monk
         put(pictures, 2)
         data.rename(data.with_name("broken"))
         backup.rename(data)
-        monkeypatch.setattr(place, "SETTLED", 3600.0)
+        monkeypatch.setattr(folder, "SETTLED", 3600.0)
         with pytest.raises(OSError, match="somebody writes to it"):
             ids(pictures)
-        monkeypatch.setattr(place, "SETTLED", 0.0)
+        monkeypatch.setattr(folder, "SETTLED", 0.0)
         put(pictures, 3)
         assert ids(pictures) == [1, 3]
 

@@ -2,7 +2,7 @@
 
 A database that is open goes on in a file whose name is gone or another file's, and takes writes that nobody will ever
 read. So it is looked at whether what is open still has its name. When it has not, the folder is opened anew as soon as
-it is back: the same, or one that somebody has put in its place. An empty one is begun only in a data folder that is
+it is back: the same, or one that somebody has put in its folder. An empty one is begun only in a data folder that is
 there and on the file system of before: elsewhere it is the mount point of a disk that is missing.
 """
 
@@ -23,7 +23,7 @@ ROOM = 256 * 2**10
 Identity = tuple[int, int] | None
 
 
-class Place:
+class SnapFolder:
     """The folder of the pictures.
 
     Args:
