@@ -159,7 +159,8 @@ NAMES = (
     b"Content-Type", b"TE", b"X_Y",
 )  # fmt: skip
 VALUES = (
-    b"localhost", b"5", b"0", b"chunked", b"close", b"keep-alive", b"websocket", b"100-continue", b"a=b", b"gzip, chunked",
+    b"localhost", b"5", b"0", b"chunked", b"close", b"keep-alive", b"websocket", b"100-continue", b"a=b", b"gzip,
+    chunked",
     b"5, 5", b"+5", b"", b"a:80", b"[::1]:8080", b"\xff", b"18446744073709551616", b"Upgrade", b"identity",
 )  # fmt: skip
 
@@ -199,8 +200,10 @@ def _chunked(body: bytes, random: Random) -> bytes:
 
 ROWS = [row.data + rows.PROBE for row in rows.table()[::20]]
 WORDS = (
-    b"\r\n", b"\r\n\r\n", b"0\r\n\r\n", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n",
-    b"Expect: 100-continue\r\n", b"Upgrade: websocket\r\n", b"HTTP/1.0", b"HTTP/1.1", b"5\r\nhello\r\n", b"\n", b"\r", b"\t", b"\x00",
+    b"\r\n", b"\r\n\r\n", b"0\r\n\r\n", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n",
+    b"Connection: close\r\n",
+    b"Expect: 100-continue\r\n", b"Upgrade: websocket\r\n", b"HTTP/1.0", b"HTTP/1.1", b"5\r\nhello\r\n", b"\n", b"\r",
+    b"\t", b"\x00",
 )  # fmt: skip
 
 TARGETS = [
@@ -220,7 +223,8 @@ TARGETS = [
         name="http-chunks",
         run=chunks,
         seeds=(
-            b'5;a="b;c"\r\nhello\r\n1f\r\n' + b"\n" * 31 + b"\r\n000\r\nX-A: b\r\nX-C:\r\n\r\n", b"0\r\n\r\nGET / HTTP/1.1\r\n",
+            b'5;a="b;c"\r\nhello\r\n1f\r\n' + b"\n" * 31 + b"\r\n000\r\nX-A: b\r\nX-C:\r\n\r\n",
+            b"0\r\n\r\nGET / HTTP/1.1\r\n",
             b"5;" + b"a" * 250, b"0\r\n" + b"X: b\r\n" * 9 + b"\r\n", b"ffffffff\r\nabc", b'1;a="\\"\r\n',
         ),
         covers=("transport.http.strictness",),

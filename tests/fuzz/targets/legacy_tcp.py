@@ -142,11 +142,13 @@ TARGETS = [
         seeds=(
             b"-" + _FILE + b"MODEINCEPRED" + b"HASH" + hashlib.sha256(b"hello").hexdigest().encode() + b"BYE!",
             b"AMODEAUTH6zzzzzzzzz" + SIGNED + b"MODEVGG" + PAUSE + b"!" + _FILE + b"PREDBYE",
-            b"AAUTH5zzzzzzzzzwrong", b"-FILEzzzzzzzzzzFILE9999999999FILE0000000000", b"-MODEVGG" + PAUSE + b"modeXXXXBYE" + PAUSE,
+            b"AAUTH5zzzzzzzzzwrong", b"-FILEzzzzzzzzzzFILE9999999999FILE0000000000",
+            b"-MODEVGG" + PAUSE + b"modeXXXXBYE" + PAUSE,
             b"AAUTH0zzzzzzzzz", b"-XXXX", b"-" + _FILE * 3 + b"HASHPRED",
         ),
         covers=("protocols.legacy_tcp.machine", "protocols.legacy_tcp.intake", "protocols.legacy_tcp.codes"),
-        words=(*(name.encode() for name in COMMANDS), PAUSE, _FILE, b"VGG", b"INCE", b"zzzzzzzzzz", b"16384zzzzz", SIGNED),
+        words=(*(name.encode() for name in COMMANDS), PAUSE, _FILE, b"VGG", b"INCE", b"zzzzzzzzzz", b"16384zzzzz",
+        SIGNED),
         shape=some_commands, byte_seconds=1e-5,  # a byte by itself is a step of the machine
         byte_memory=300,  # a reply is an object
     ),

@@ -166,7 +166,8 @@ def _value(random: Random, count: int, depth: int) -> Any:
 
 
 WORDS = (
-    b'{"_placeholder":true,"num":0}', b'["a"', b"451-", b"51-", b"61-0", b"\n", b"\n!", b"/ns,", b"/ns?a=b,", b"0/ns", b"1/ns",
+    b'{"_placeholder":true,"num":0}', b'["a"', b"451-", b"51-", b"61-0", b"\n", b"\n!", b"/ns,", b"/ns?a=b,", b"0/ns",
+    b"1/ns",
     b"12", b"-", b"NaN", b"Infinity", b"\\ud800", b'"\\u0000"', b"\xd9\xa3", b"\xc2\xb2", b"1e999", b"[[",
 )  # fmt: skip
 
@@ -176,7 +177,8 @@ TARGETS = [
         run=client,
         seeds=(
             b'51-["receiveImage",{"_placeholder":true,"num":0}]\n!picture', b'2["a",1]\n27["a"]', b'0{"key":"a"}\n1',
-            b'52-/ns,7["a",{"b":[{"_placeholder":true,"num":1}]},{"_placeholder":true,"num":0}]\n!one\n!two', b"0/ns?key=a,",
+            b'52-/ns,7["a",{"b":[{"_placeholder":true,"num":1}]},{"_placeholder":true,"num":0}]\n!one\n!two',
+            b"0/ns?key=a,",
             b'51-007["a",{"_placeholder":true,"num":0},"b"]\n!x', b'61-3[{"_placeholder":true,"num":0}]\n!x', b"33[1]",
             b'51-["a",{"_placeholder":true,"num":0}]' + b" " * LONGEST_HEADER + b"\n!x",
         ),
@@ -191,7 +193,8 @@ TARGETS = [
     Target(
         name="socketio-packet",
         run=packet,
-        seeds=(b'2["a",1,{"b":null}]', b'2/ns,12["a"]', b'0/ns,{"token":"a"}', b"1/ns,", b"0", b'4{"message":"a"}', b"37[true]"),
+        seeds=(b'2["a",1,{"b":null}]', b'2/ns,12["a"]', b'0/ns,{"token":"a"}', b"1/ns,", b"0", b'4{"message":"a"}',
+        b"37[true]"),
         covers=("transport.socketio.packets",),
         words=WORDS, longest=2**17, byte_memory=200,
     ),
