@@ -159,9 +159,8 @@ NAMES = (
     b"Content-Type", b"TE", b"X_Y",
 )  # fmt: skip
 VALUES = (
-    b"localhost", b"5", b"0", b"chunked", b"close", b"keep-alive", b"websocket", b"100-continue", b"a=b", b"gzip,
-    chunked",
-    b"5, 5", b"+5", b"", b"a:80", b"[::1]:8080", b"\xff", b"18446744073709551616", b"Upgrade", b"identity",
+    b"localhost", b"5", b"0", b"chunked", b"close", b"keep-alive", b"websocket", b"100-continue", b"a=b", b"5, 5",
+    b"gzip, chunked", b"+5", b"", b"a:80", b"[::1]:8080", b"\xff", b"18446744073709551616", b"Upgrade", b"identity",
 )  # fmt: skip
 
 
