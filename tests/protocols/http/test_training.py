@@ -14,6 +14,8 @@ import requests
 from tests.protocols.http.conftest import RestServer
 from tests.running import ROOT, alive, children, until
 
+from imageserver.inference.shared import conversion_cache
+
 # A training has the lowest priority on purpose, so on a busy machine it takes its time.
 pytestmark = pytest.mark.timeout(500)
 PATIENCE = 400.0
@@ -31,6 +33,17 @@ def digits(tmp_path_factory):
     path = tmp_path_factory.mktemp("mnist") / "mnist.npz"
     np.savez(path, x_train=pictures[:400], y_train=labels[:400], x_test=pictures[400:], y_test=labels[400:])
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """A cache of its own: there each training leaves a converted model, before which those of others would go."""
+    folder, everybodys = tmp_path_factory.mktemp("cache"), conversion_cache.cache_folder()
+    for entry in everybodys.glob("lenet-*"):
+        shutil.copytree(entry, folder / "imageserver" / entry.name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield
 
 
 @pytest.fixture
