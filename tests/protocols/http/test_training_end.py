@@ -12,6 +12,7 @@ from imageserver.errors import TrainingError
 from imageserver.inference.server.child_process import ChildProcess
 from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.training import run
+from imageserver.inference.server.training.records import TrainingRecord, TrainingRecords
 from imageserver.inference.server.training.trainings import Trainings
 
 
@@ -67,6 +68,20 @@ def test_the_end_is_told_once_no_training_counts_as_running(played, accuracy, st
     played.job.end("exit code 0")
     assert next(followed)["state"] == played.state() == state
     assert not played.trainings.running("lenet")
+
+
+def test_a_server_killed_between_the_swap_and_the_record_does_not_deny_the_new_model(played, tmp_path, monkeypatch):
+    """The new model serves, so what is told of it are its own figures, which lie beside its weights."""
+    played.trainings.start("lenet", "mnist")
+    monkeypatch.setattr(TrainingRecords, "write", lambda *_anything: None)  # as if killed before it
+    served = {"accuracy": "99.60", "datetime": "2199-01-01 00:00:00"}
+    played.job.done(0.996, 0.99)
+    (played.job.version / "training.json").write_text(json.dumps(served))
+    assert played.record()["running_since"] and played.link.is_symlink()
+    again = trainings_in(tmp_path, SimpleNamespace(folder=played.link), played.log.append)
+    assert again.record("lenet") == TrainingRecord(**served)
+    before = trainings_in(tmp_path, SimpleNamespace(folder=tmp_path / "shipped"), played.log.append)
+    assert "ended with the server; the model from before serves" in before.record("lenet").note
 
 
 def test_a_model_that_cannot_take_its_place_is_said_and_kept(played):

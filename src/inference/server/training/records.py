@@ -33,15 +33,15 @@ class TrainingRecords:
         self._folder, self._shipped, self._log = folder, shipped, log
 
     def read(self, name: str) -> TrainingRecord:
-        """The stored record, or the shipped one. A training that was under way when the server ended is noted."""
-        for path in (self._folder / f"{name}.json", self._shipped(name) / "training.json"):
-            with contextlib.suppress(OSError, ValueError, TypeError):
-                record = TrainingRecord(**json.loads(path.read_text("utf-8")))
-                if record.running_since:
-                    begun, record.running_since = record.running_since, ""
-                    record.note = f"the training begun at {begun} ended with the server; the model from before serves"
-                return record
-        return TrainingRecord()
+        """The stored record, or that of the model that serves. A training that the server's end cut short is noted."""
+        serving = _read(self._shipped(name) / "training.json")
+        record = _read(self._folder / f"{name}.json") or serving or TrainingRecord()
+        if begun := record.running_since:
+            if serving and serving.datetime >= begun:
+                return serving  # the server ended when the new model served, and this was not written yet
+            record.running_since = ""
+            record.note = f"the training begun at {begun} ended with the server; the model from before serves"
+        return record
 
     def write(self, name: str, record: TrainingRecord) -> None:
         """Keep a record; the log says when that cannot be."""
@@ -53,3 +53,9 @@ class TrainingRecords:
     def _write(self, name: str, text: str) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         files.replace(self._folder / f"{name}.json", text.encode())
+
+
+def _read(path: Path) -> TrainingRecord | None:
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return TrainingRecord(**json.loads(path.read_text("utf-8")))
+    return None
