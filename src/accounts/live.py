@@ -107,6 +107,8 @@ class LiveLogins:
                 self._revision = revision
             while self._new:
                 self._look_up(list(itertools.islice(self._new, AT_ONCE)))
+            if not self._reading:
+                self._log("whose login holds no longer is seen again")
             self._reading = True
         except SettingError as error:
             if self._reading:

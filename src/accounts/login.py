@@ -31,7 +31,7 @@ T = TypeVar("T")
 LOOKED_UP_AT_ONCE = 8
 """Attempts that cost a look-up only: tokens, keys, and what was right a moment ago."""
 _LOG_SECONDS = 60.0
-"""At most one line in that time says that the users cannot be read."""
+"""At most one line in that time says that the users cannot be read, and none while the reason is the same."""
 WRONG = "unknown name or wrong password"
 
 
@@ -150,6 +150,7 @@ class Logins:
         self._looking = Turns(LOOKED_UP_AT_ONCE, limits.login_queue)
         self._closed = required
         self._logged = -_LOG_SECONDS
+        self._told = ""  # in the log: why the users cannot be read
 
     def asked(self, login: Login) -> bool:
         """Whether a door with this row asks for a login now; of SESSION and PROGRAMS a key or a page is seen to there.
@@ -271,12 +272,16 @@ class Logins:
     def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         """Ask the users. UsersUnavailable, whose text is for clients; the log is told why."""
         try:
-            return hub.in_thread(function, *args)
+            found = hub.in_thread(function, *args)
         except SettingError as error:
-            if self._clock() - self._logged >= _LOG_SECONDS:
-                self._logged = self._clock()
+            if str(error) != self._told and self._clock() - self._logged >= _LOG_SECONDS:
+                self._logged, self._told = self._clock(), str(error)
                 self._log(f"nobody can log in: {error}")
             raise UsersUnavailable("the users cannot be read at this moment; the server's log says why") from None
+        if self._told:
+            self._told = ""
+            self._log("users can log in again")
+        return found
 
 
 def _claim(shown: Credentials, address: str) -> Claim:

@@ -173,6 +173,24 @@ def test_users_that_cannot_be_read_count_against_nobody(tmp_path: Path) -> None:
     assert checks.check(ALICE, HOME)
 
 
+def test_users_that_cannot_be_read_are_one_line_and_one_when_they_can(tmp_path: Path) -> None:
+    path, clock, lines = tmp_path / "users.db", Clock(), list[str]()
+    users = UserDB(path, CHEAP)
+    users.add("alice", "secret")
+    before = path.read_bytes()
+    checks = Logins(users, Limits(login_attempts=1), required=True, log=lines.append, clock=clock)
+    for _again in range(2):
+        path.write_bytes(b"")
+        for _minute in range(5):
+            with pytest.raises(UsersUnavailable):
+                checks.check(ALICE, HOME)
+            clock.now += 100
+        path.write_bytes(before)
+        for _login in range(3):
+            assert checks.check(ALICE, HOME)
+    assert [line.partition(":")[0] for line in lines] == ["nobody can log in", "users can log in again"] * 2
+
+
 # ---- the guard ----------------------------------------------------------------------------------------------------
 
 

@@ -51,13 +51,12 @@ class Putting:
 
 def kept(server: Server) -> set[int]:
     """Numbers of the pictures that a server has, whole."""
-    found, after = set(), ""
-    while True:
-        page = requests.get(f"{server.url}/snippets/{after}", timeout=PATIENCE).json()
-        found |= {snippet["id"] for snippet in page["snippets"]}
-        if not page.get("next"):
-            return found
-        after = page["next"].partition("/snippets/")[2]
+    found, url = set(), f"{server.url}/snippets/"
+    while url:
+        page = requests.get(url, timeout=PATIENCE)
+        found |= {snippet["id"] for snippet in page.json()["snippets"]}
+        url = requests.compat.urljoin(url, page.links["next"]["url"]) if "next" in page.links else ""
+    return found
 
 
 @contextlib.contextmanager

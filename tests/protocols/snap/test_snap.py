@@ -365,42 +365,6 @@ def requests_header(name: str, password: str) -> list[str]:
     return ["Authorization: " + _basic_auth_str(name, password)]
 
 
-def test_every_acknowledged_picture_survives_a_kill(tmp_path: Path) -> None:
-    acknowledged: dict[int, int] = {}
-    with Server("--snippet-history", "1", data=tmp_path) as server:
-        server.ready()
-
-        def fill(start: int) -> None:
-            for number in range(200):
-                identity = start + number % 20
-                try:
-                    if put(server, identity, picture(number % 250)).status_code != 200:
-                        return
-                except requests.RequestException:
-                    return
-                acknowledged[identity] = number % 250
-
-        threads = [threading.Thread(target=fill, args=(100 * index,)) for index in range(1, 4)]
-        for thread in threads:
-            thread.start()
-        until(lambda: len(acknowledged) > 30, "pictures")
-        server.process.kill()
-        server.process.wait()
-        for thread in threads:
-            thread.join()
-    with Server(data=tmp_path) as server:
-        server.ready()
-        kept = {
-            snippet["id"]: snippet["prediction"]["label"] for snippet in get(server, "/snippets/").json()["snippets"]
-        }
-        for identity, grey in acknowledged.items():
-            assert int(kept[identity]) >= 0
-            assert abs(int(kept[identity]) - grey) <= 21, "this picture, or the one that was under way"
-            assert get(server, f"/snippets/{identity}/image").content[-2:] == b"\xff\xd9", "whole"
-        folder = tmp_path / "snippets" / "pictures"
-        assert len(list(folder.iterdir())) == len(kept)
-
-
 def test_the_full_circle(server: Server, tmp_path: Path) -> None:
     """snap, a capture device with a picture file, PUT, the prediction announced."""
     source = tmp_path / "source.jpg"
