@@ -153,7 +153,7 @@ FAULTS: dict[str, Callable[[World], str]] = {
     "SIGSTOP of a worker": worker_stopped,
     "a burst of connects": crowd,
     "kill -9 of a session's worker": session_worker_killed,
-    # "certificate replaced, SIGHUP": certificate_replaced,
+    "certificate replaced, SIGHUP": certificate_replaced,
     "kill -9 of a training": training_killed,
     "users.db gone": users_gone,
     "idle connections on three ports": idle,

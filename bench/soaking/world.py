@@ -29,7 +29,7 @@ SOURCES = {"cameras": "127.0.0.2", "elder": "127.0.0.3", "secure": "127.0.0.4", 
 UNEXPECTED = re.compile(r"Traceback|Unhandled|Error\b|\bException\b|assert", re.IGNORECASE)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sample:
     """The server's own process at one moment."""
 
