@@ -61,7 +61,7 @@ class Settings(Limits):
     cert: Path | None = setting(
         _LISTENING, "--cert", default=None, kind=kinds.PATH,
         shown="ssl/cert.pem beside src, else self-signed in --data",
-        help="certificate for HTTPS, PEM, with the chain behind it",
+        help="certificate for HTTPS, PEM, with the chain behind it; a new one is loaded without a restart",
     )
     key: Path | None = setting(
         _LISTENING, "--key", default=None, kind=kinds.PATH, shown="ssl/key.pem beside src",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,6 +72,21 @@ def test_readiness_comes_with_the_model_and_once(systemd: tuple[str, Systemd]) -
     assert manager.take() == ["WATCHDOG=1"]
     server.service.stopping()
     assert manager.take() == ["STOPPING=1", "STATUS=stopping"]
+
+
+def test_a_reload_is_told_once_it_is_ready(systemd: tuple[str, Systemd]) -> None:
+    address, manager = systemd
+    server = Imagined(address)
+    with server.service.reloading():
+        assert manager.take() == []
+    assert manager.take() == []
+    server.problem = ""
+    server.service.look()
+    manager.take()
+    with server.service.reloading():
+        word, since = manager.take()
+        assert word == "RELOADING=1" and 0 < int(since.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
+    assert manager.take() == ["READY=1"]
 
 
 def test_a_model_that_fails_at_the_start_gets_no_more_time(systemd: tuple[str, Systemd]) -> None:

@@ -18,6 +18,9 @@ from cryptography.hazmat.primitives import hashes
 from imageserver import files
 from imageserver.errors import SettingError
 
+_STRANGERS = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
+"""What OpenSSL says of a key of another certificate, of the same kind or of another."""
+
 MOST_BYTES = 2**20
 """Of a file: chains have some kilobytes."""
 
@@ -177,6 +180,8 @@ def _no_password() -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
+        if error.reason in _STRANGERS:
+            return "the key is not that of the certificate"
         # OpenSSL names no reason where a file is no PEM, or holds no such thing.
         return error.reason.replace("_", " ").lower() if error.reason else "there is no certificate, or no key"
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)

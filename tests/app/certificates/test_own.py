@@ -1,4 +1,4 @@
-"""The certificates of HTTPS: which is taken, how a self-signed one is made, and what is said when none can be used."""
+"""The certificate that the server makes itself: when, for which names, and what its key and its authority can do."""
 
 import datetime
 import errno
@@ -11,14 +11,13 @@ import threading
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from imageserver.app import certificates, tls
+from imageserver.app import certificates
 from imageserver.app.certificates import own
-from imageserver.app.certificates.pair import MOST_BYTES, Place, load
-from imageserver.config.table import Settings
+from imageserver.app.certificates.pair import Place, load
 from imageserver.errors import SettingError
 
 NAMES = ["localhost", "camera-server", "127.0.0.1", "::1", "192.0.2.7"]
@@ -57,6 +56,8 @@ def test_a_self_signed_certificate_is_made_once(tmp_path):
     assert cert.read_bytes() == first
     assert said == []
     assert key.stat().st_mode & 0o777 == 0o600
+    # Apple's requirement for certificates of servers, by their own dates.
+    assert read(cert).not_valid_after_utc - read(cert).not_valid_before_utc <= datetime.timedelta(days=825)
     found = read(cert).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert found.get_values_for_type(x509.DNSName) == ["localhost", "camera-server"]
     assert found.get_values_for_type(x509.IPAddress) == [ipaddress.ip_address(name) for name in NAMES[2:]]
@@ -67,9 +68,9 @@ def test_it_is_made_anew_only_when_it_is_about_to_expire(tmp_path):
     said = []
     cert, _key = certificates.self_signed(tmp_path, said.append, NAMES, NOW)
     first = cert.read_bytes()
-    certificates.self_signed(tmp_path, said.append, NAMES, NOW + datetime.timedelta(days=own.VALID_DAYS - 31))
+    certificates.self_signed(tmp_path, said.append, NAMES, NOW + datetime.timedelta(days=own.VALID_DAYS - 32))
     assert cert.read_bytes() == first
-    certificates.self_signed(tmp_path, said.append, NAMES, NOW + datetime.timedelta(days=own.VALID_DAYS - 29))
+    certificates.self_signed(tmp_path, said.append, NAMES, NOW + datetime.timedelta(days=own.VALID_DAYS - 31))
     assert cert.read_bytes() != first
     assert "expires" in said[0]
 
@@ -212,87 +213,8 @@ def test_one_of_an_older_version_stays_and_what_it_may_is_said(tmp_path):
     assert "is an authority for every name" in said[0] and "remove it and restart or reload" in said[0]
 
 
-def test_the_names_of_the_certificate_become_known(tmp_path):
-    known = []
-    cert, key = certificates.self_signed(tmp_path, lambda _: None, ["cams.example.org", "*.example.net", "10.0.0.1"])
-    settings = Settings(data=tmp_path, tls=True, cert=cert, key=key)
-    tls.certificate(settings, log=lambda _: None, warn=lambda _: None, know=known.append)
-    assert known == ["cams.example.org", "*.example.net"]
-
-
-def test_the_operators_certificate_comes_first_then_that_beside_the_project(tmp_path, monkeypatch):
-    monkeypatch.setattr(tls.folders, "PROJECT", tmp_path)
-    beside = tmp_path / "ssl"
-    certificates.self_signed(beside, lambda _: None, NAMES)
-    cert, key = certificates.self_signed(tmp_path / "own", lambda _: None, NAMES)
-    said = []
-    options = {"log": said.append, "warn": said.append}
-    tls.certificate(Settings(data=tmp_path / "data", https_port=0), **options)
-    assert str(beside / "cert.pem") in said[0]
-    tls.certificate(Settings(data=tmp_path / "data", https_port=0, cert=cert, key=key), **options)
-    assert str(cert) in said[1]
-    assert load(Place(cert, key)).fingerprint in said[1]
-    both = tmp_path / "both.pem"
-    both.write_bytes(key.read_bytes() + cert.read_bytes())
-    tls.certificate(Settings(data=tmp_path / "data", https_port=0, cert=both), **options)
-    assert not (tmp_path / "data").exists()
-    assert len(said[2].partition("SHA-256 ")[2].split(", ")[0].split(":")) == 32
-
-
-def test_what_cannot_be_used_is_said_in_a_sentence(tmp_path):
-    cert, key = certificates.self_signed(tmp_path, lambda _: None, NAMES)
-    other = certificates.self_signed(tmp_path / "other", lambda _: None, NAMES)[1]
-    (tmp_path / "text.pem").write_text("no certificate")
-    (tmp_path / "large.pem").write_bytes(bytes(MOST_BYTES + 1))
-    private = serialization.load_pem_private_key(key.read_bytes(), None)
-    (tmp_path / "locked.pem").write_bytes(
-        private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
-    )
-    for wrong_cert, wrong_key, words in (
-        (tmp_path / "absent.pem", key, "there is no certificate"),
-        (cert, tmp_path / "absent.pem", "there is no certificate"),
-        (cert, other, "key values mismatch"),
-        (tmp_path / "text.pem", key, "cannot be used"),
-        (tmp_path / "large.pem", key, "it is larger than"),
-        (cert, tmp_path / "locked.pem", "password"),
-    ):
-        with pytest.raises(SettingError, match=words):
-            load(Place(wrong_cert, wrong_key))
-    cert.write_text("damaged")
-    with pytest.raises(SettingError, match="damaged"):
-        certificates.self_signed(tmp_path, lambda _: None, NAMES)
-
-
-def test_a_chain_that_is_missing_or_broken_is_said(tmp_path):
-    cert, key = certificates.self_signed(tmp_path, lambda _: None, NAMES)
-    stranger = certificates.self_signed(tmp_path / "other", lambda _: None, NAMES)[0].read_bytes()
-    assert load(Place(cert, key)).remarks == ()
-    leaf = cert.read_bytes().split(b"-----END CERTIFICATE-----\n")[0] + b"-----END CERTIFICATE-----\n"
-    cert.write_bytes(leaf)
-    (remark,) = load(Place(cert, key)).remarks
-    assert "holds no chain" in remark and "CN=ImageServer on camera-server" in remark
-    cert.write_bytes(leaf + stranger)
-    assert "is broken" in load(Place(cert, key)).remarks[0]
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(SettingError, match="make it writable"):
         certificates.self_signed(tmp_path / "tls", lambda _: None, NAMES)
-
-
-def test_settings_that_contradict_each_other_are_refused(tmp_path):
-    said = []
-    options = {"log": said.append, "warn": said.append}
-    assert tls.certificate(Settings(data=tmp_path), **options) is None
-    with pytest.raises(SettingError, match="give one of them"):
-        tls.certificate(Settings(data=tmp_path, tls=True, https_port=0), **options)
-    with pytest.raises(SettingError, match="add -s"):
-        tls.certificate(Settings(data=tmp_path, cert=tmp_path / "cert.pem"), **options)
-    with pytest.raises(SettingError, match="--key is given without --cert"):
-        tls.certificate(Settings(data=tmp_path, tls=True, key=tmp_path / "key.pem"), **options)
-    assert tls.certificate(Settings(data=tmp_path, https_port=0), **options) is not None
-    assert not any("Android" in line for line in said)
-    tls.certificate(Settings(data=tmp_path, tls=True), **options)
-    assert "Android apps in the field need plain http; --https-port" in "".join(said)
