@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The programs of the system that the tests drive: a browser, a display without a screen, nginx, HAProxy, Node, a C
-# compiler for the clock that a test moves.
+# The programs of the system that the tests drive: a browser, a display without a screen, nginx, HAProxy, Node, Java with
+# OkHttp, a C compiler for the clock that a test moves.
 # Installs what is missing on Debian 12 and Ubuntu 24.04, and does nothing when all is there.
 # `make run` needs none of it.
 set -euo pipefail
@@ -19,6 +19,8 @@ want nginx nginx-light nginx
 want haproxy haproxy
 want node nodejs
 want npm npm
+[[ -e /usr/share/java/okhttp.jar ]] || missing+=(libokhttp-java)
+want javac default-jdk-headless
 want ssh-keygen openssh-client
 want systemd-analyze systemd
 want cc gcc

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import os
 import shutil
 import subprocess
 import sys
@@ -145,24 +144,26 @@ def browser(port: int, picture: str, folder: Path) -> Iterator[list[Program]]:
 
 
 def commands(port: int, picture: Path) -> Iterator[tuple[str, list[str | Path]]]:
-    """The names of all clients that are installed here, and their command lines."""
-    both, one = "polling,websocket", "websocket"
+    """The names of all clients, and their command lines."""
+    clients, both, one = ROOT / "clients", "polling,websocket", "websocket"
     for name in ("python4", "python5"):
-        python = ROOT / "build" / f"clients-{name}" / "bin" / "python"
-        if python.exists():
-            program = [python, PROGRAMS / "returning.py", str(port)]
-            yield f"{name}, {one}", [*program, one, picture]
-            yield f"{name}, polling", [*program, "polling", picture]
+        program = [ROOT / "build" / f"clients-{name}" / "bin" / "python", PROGRAMS / "returning.py", str(port)]
+        yield f"{name}, {one}", [*program, one, picture]
+        yield f"{name}, polling", [*program, "polling", picture]
     for package in ("socket.io-client-2", "socket.io-client-3", "socket.io-client"):
-        if (MODULES / package).exists():
-            program = ["node", PROGRAMS / "returning.js", str(port), package]
-            yield f"{package}, {both}", [*program, both, picture]
-    if all(map(os.path.exists, OKHTTP)) and shutil.which("java"):
-        for generation in ("3", "4"):
-            path = ":".join(map(str, OKHTTP))
-            program = ["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", path, PROGRAMS / "Returning.java"]
-            yield f"OkHttp, generation {generation}", [*program, str(port), generation, picture]
+        yield f"{package}, {both}", ["node", PROGRAMS / "returning.js", str(port), MODULES / package, both, picture]
+    java = ["java", "-XX:TieredStopAtLevel=1", "-cp", ":".join(map(str, OKHTTP)), PROGRAMS / "Returning.java"]
+    for generation in ("3", "4"):
+        yield f"OkHttp, generation {generation}", [*java, str(port), generation, picture]
     server = ["--server", f"127.0.0.1:{port}"]
-    yield "clients/camera.py", [sys.executable, ROOT / "clients" / "camera.py", picture, "--loop", "--json", *server]
-    yield "clients/capture.py", [sys.executable, ROOT / "clients" / "capture.py", *server]
+    yield "clients/camera.py", [sys.executable, clients / "camera.py", picture, "--loop", "--json", *server]
+    yield "clients/capture.py", [sys.executable, clients / "capture.py", *server]
     yield "websocket-client", [sys.executable, PROGRAMS / "returning_relay.py", str(port)]
+
+
+def is_here(command: list[str | Path]) -> bool:
+    """Whether what a command line names is installed."""
+    if command[0] == "java" and not all(path.exists() for path in OKHTTP):
+        return False
+    files = [word for word in command[1:] if isinstance(word, Path)]
+    return shutil.which(command[0]) is not None and all(file.exists() for file in files)

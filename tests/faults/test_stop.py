@@ -75,8 +75,11 @@ def test_every_real_client_comes_back(tmp_path: Path, tell: Tell) -> None:
         first = closing.enter_context(Server(*options, data=data, models=models)).ready()
         programs: list[clients.Program] = []
         for name, command in clients.commands(first.port, file):
-            programs.append(clients.Program(name, *command))
-            closing.callback(programs[-1].end)
+            if clients.is_here(command):
+                programs.append(clients.Program(name, *command))
+                closing.callback(programs[-1].end)
+            else:
+                tell(f"{name} is not installed here")
         if clients.CHROMIUM is not None:
             encoded = base64.b64encode(picture()).decode()
             programs += closing.enter_context(clients.browser(first.port, encoded, tmp_path / "browser"))
