@@ -4,6 +4,7 @@ Prints "up" when a prediction has come over a new connection and "down" when one
 environment of its own.
 """
 
+import contextlib
 import sys
 import time
 
@@ -32,10 +33,8 @@ def main():
     while True:
         time.sleep(0.1)
         if client.connected:
-            try:
+            with contextlib.suppress(socketio.exceptions.SocketIOError):  # it has ended just now
                 client.emit("receiveImage", data)
-            except socketio.exceptions.SocketIOError:
-                pass  # it has ended just now
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""A client of /ws on websocket-client, which connects again by itself: returning_relay.py PORT. Prints "up" and "down"."""
+"""A client of /ws on websocket-client, which connects again by itself: returning_relay.py PORT.
+
+Prints "up" and "down".
+"""
 
 import sys
 

@@ -80,6 +80,8 @@ def test_every_real_client_comes_back(tmp_path: Path, tell: Tell) -> None:
                 closing.callback(programs[-1].end)
             else:
                 tell(f"{name} is not installed here")
+        begun = requests.post(first.url + "/lenet/train", timeout=PATIENCE)  # which the page follows until the end
+        assert begun.status_code == 200, begun.text
         if clients.CHROMIUM is not None:
             encoded = base64.b64encode(picture()).decode()
             programs += closing.enter_context(clients.browser(first.port, encoded, tmp_path / "browser"))
