@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from imageserver.accounts import shown
 from imageserver.accounts.database import ROLES, ROTATIONS, PageSession, Token, User, UserDB
 from imageserver.accounts.store.users import checked, in_order, missing, taken
 from imageserver.config import table
@@ -92,7 +93,7 @@ def _set(given: argparse.Namespace, users: UserDB) -> None:
 
 
 def _list(given: argparse.Namespace, users: UserDB) -> None:
-    _show(users.list(), given.json, _fields_of_user, _line, f"No users in {users.path}.")
+    _show(users.list(), given.json, shown.user, _line, f"No users in {users.path}.")
 
 
 def _token(given: argparse.Namespace, users: UserDB) -> None:
@@ -109,7 +110,7 @@ def _token(given: argparse.Namespace, users: UserDB) -> None:
 
 def _tokens(given: argparse.Namespace, users: UserDB) -> None:
     whose = _known(given.name, users).name if given.name else None
-    _show(users.tokens(whose), given.json, _fields_of_token, _line_of_token, f"No tokens in {users.path}.")
+    _show(users.tokens(whose), given.json, shown.token, _line_of_token, f"No tokens in {users.path}.")
 
 
 def _revoke(given: argparse.Namespace, users: UserDB) -> None:
@@ -122,7 +123,7 @@ def _sessions(given: argparse.Namespace, users: UserDB) -> None:
     _show(
         users.pages(whose),
         given.json,
-        _fields_of_page,
+        shown.page,
         _line_of_page,
         f"Nobody is logged in on a page of {users.path}.",
     )
@@ -161,33 +162,6 @@ def _show(
         _say(nothing)
 
 
-def _fields_of_user(user: User) -> dict[str, object]:
-    shown = {**dataclasses.asdict(user), "roles": in_order(user.roles)}
-    return {name: value for name, value in shown.items() if name not in ("stamp", "credential")}
-
-
-def _fields_of_token(token: Token) -> dict[str, object]:
-    return {
-        "id": token.identity,
-        "user": token.user,
-        "name": token.name,
-        "roles": in_order(token.roles),
-        "created": _iso(token.created),
-        "expires": _iso(token.expires),
-        "used": _iso(token.used),
-    }
-
-
-def _fields_of_page(page: PageSession) -> dict[str, object]:
-    return {
-        "id": page.identity,
-        "user": page.user,
-        "address": page.address,
-        "begun": _iso(page.begun),
-        "seen": _iso(page.seen),
-    }
-
-
 def _line(user: User) -> str:
     parts = [user.name, ",".join(in_order(user.roles))]
     parts += [f"--only {shlex.quote(','.join(user.only))}"] if user.only else []
@@ -217,10 +191,6 @@ def _until(expires: float | None) -> str:
 
 def _minute(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _iso(seconds: float | None) -> str | None:
-    return None if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _changed(user: User, given: argparse.Namespace) -> User:

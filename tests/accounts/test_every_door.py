@@ -1,7 +1,7 @@
 """A walk over every door of HTTP, with every role and state of a token, and with every sort of page behind it.
 
 What each may expect follows from the row of the door by the rules of docs/users.md, as tests/accounts/walking.py has
-them; that rows are right, and that there is one for each door, is tests/accounts/test_door_table.py's to say.
+them; that rows are right, and that there is one for each door, is tests/accounts/test_doors.py's to say.
 """
 
 from __future__ import annotations

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from imageserver import limits
-from imageserver.accounts import cameras
+from imageserver.accounts import cameras, shown
 from imageserver.accounts.database import ROLES, ROTATIONS, Token, User
 from imageserver.accounts.login import Logins
-from imageserver.accounts.store.users import MAX_CAMERAS, checked, checked_password, in_order
+from imageserver.accounts.store.users import MAX_CAMERAS, checked, checked_password
 from imageserver.errors import LimitExceeded, NotAllowed, Refused, SettingError, UsersUnavailable
 from imageserver.protocols.http.openapi import operation
 from imageserver.transport import fairness, hub
@@ -98,7 +97,7 @@ class UserViews:
     @operation("GET", "/users/", tag=_USERS, query=("after", "limit"), answers={200: "UserList", 400: "Error"})
     def users(self, request: Request) -> Response:
         """All users by name, without their passwords, in pages."""
-        return self._accounts.page(request, self._accounts.ask(self._users.list), _user)
+        return self._accounts.page(request, self._accounts.ask(self._users.list), shown.user)
 
     @operation(
         "PUT",
@@ -130,7 +129,7 @@ class UserViews:
             return self._add(request, changed, password)
         if password is not None:
             self._accounts.hash(request, self._users.passwd, changed.name, password, by)
-        return answer(_user(changed))
+        return answer(shown.user(changed))
 
     @operation(
         "DELETE",
@@ -159,7 +158,7 @@ class UserViews:
             raise Refused(400, f"there is no user {user.name!r} yet, and a new one takes a password")
         settings = (user.roles, user.model, user.hz, user.rotate, user.only, asker(request).name)
         found = self._accounts.hash(request, self._users.add, user.name, password, *settings)
-        return answer(_user(found), 201)
+        return answer(shown.user(found), 201)
 
     def _refuse_to_lock_out(self, request: Request, former: User) -> None:
         """Refuse with 409 what takes an admin away who is the last one, or who asks for it."""
@@ -178,7 +177,7 @@ class TokenViews:
     @operation("GET", "/tokens/", tag=_TOKENS, query=("after", "limit"), answers={200: "TokenList", 400: "Error"})
     def tokens(self, request: Request) -> Response:
         """Your tokens, without their secrets, in pages; for admins those of all users."""
-        return self._accounts.page(request, self._accounts.ask(self._of, asker(request)), _token)
+        return self._accounts.page(request, self._accounts.ask(self._of, asker(request)), shown.token)
 
     @operation("POST", "/tokens/", tag=_TOKENS, body="TokenWish", answers={201: "NewToken", 403: "Error", 409: "Error"})
     def make(self, request: Request) -> Response:
@@ -202,7 +201,7 @@ class TokenViews:
             made, text = self._accounts.ask(self._users.add_token, owner, roles, days, name, user.name)
         except LimitExceeded as error:
             raise Refused(409, limits.note(str(error), error.limit, request.account.owner)) from None
-        return answer({**_token(made), "token": text}, 201)
+        return answer({**shown.token(made), "token": text}, 201)
 
     @operation("DELETE", "/tokens/<key:token>", tag=_TOKENS, answers={200: "Revoked"})
     def revoke(self, request: Request, token: str) -> Response:
@@ -221,34 +220,6 @@ def asker(request: Request) -> User:
     """Who asks: these doors let nobody in who has not logged in."""
     assert request.user is not None
     return request.user
-
-
-def when(seconds: float | None) -> str | None:
-    """A time in seconds since 1970 as text (ISO 8601)."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-def _user(user: User) -> dict[str, Any]:
-    return {
-        "name": user.name,
-        "roles": in_order(user.roles),
-        "model": user.model,
-        "hz": user.hz,
-        "rotate": user.rotate,
-        "only": user.only,
-    }
-
-
-def _token(token: Token) -> dict[str, Any]:
-    return {
-        "id": token.identity,
-        "user": token.user,
-        "name": token.name,
-        "roles": in_order(token.roles),
-        "created": when(token.created),
-        "expires": when(token.expires),
-        "used": when(token.used),
-    }
 
 
 def _changed(user: User, wanted: dict[str, Any], password: str | None) -> User:

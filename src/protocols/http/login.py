@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from imageserver.accounts import credentials
+from imageserver.accounts import credentials, shown
 from imageserver.accounts.credentials import CredentialKind, Credentials
 from imageserver.accounts.database import PageSession, User
 from imageserver.errors import NotAllowed, Refused
-from imageserver.protocols.http.accounts import Accounts, asker, when
+from imageserver.protocols.http.accounts import Accounts, asker
 from imageserver.protocols.http.openapi import operation
 from imageserver.web import json_body, page_cookie
 from imageserver.web.access import NO_USERS
@@ -82,8 +82,7 @@ class PageLogins:
 
         def described(each: PageSession) -> dict[str, Any]:
             current = own == f"{CredentialKind.PAGE.value} {each.identity}"
-            known = {"id": each.identity, "user": each.user, "address": each.address, "current": current}
-            return known | {"begun": when(each.begun), "seen": when(each.seen)}
+            return shown.page(each) | {"current": current}
 
         return self._accounts.page(request, self._accounts.ask(self._of, asker(request)), described)
 

@@ -36,7 +36,8 @@ def refusal(path):
     return str(raised.value)
 
 
-def test_every_attack_is_refused_with_a_sentence(attacks, mark):
+def test_every_attack_is_refused_with_a_sentence(attacks, mark, monkeypatch):
+    monkeypatch.setattr(untrusted, "MOST_ENTRIES", 1000)  # one holds itself, and is followed until there are too many
     for name, path in attacks.items():
         sentence = refusal(path)
         assert sentence.startswith(("it ", "its ")), name

@@ -162,7 +162,7 @@ def test_a_token_is_made_once_shown_once_used_and_revoked() -> None:
     text, identity = made.pop("token"), made["id"]
     expected = {"user": "viewer", "name": "front door", "roles": ["viewer"], "used": None}
     assert expected.items() <= made.items()
-    assert (made["created"], made["expires"]) == ("2027-01-15T08:00:00+00:00", "2027-04-15T08:00:00+00:00")
+    assert (made["created"], made["expires"]) == ("2027-01-15T08:00:00Z", "2027-04-15T08:00:00Z")
     listed = world("GET", "/tokens/", "viewer")
     assert listed.json == [made]
     assert text not in listed.text

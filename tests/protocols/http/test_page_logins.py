@@ -215,7 +215,7 @@ def test_sessions_are_listed_and_revoked_ones_own_and_by_an_admin_all() -> None:
         about["id"],
         "viewer",
         True,
-        "2027-01-15T08:00:00+00:00",
+        "2027-01-15T08:00:00Z",
     )
     assert mine.split("_")[-1] not in world("GET", "/sessions/", "admin").text
     assert [row["current"] for row in world("GET", "/sessions/", "admin").json] == [False, False]
