@@ -201,7 +201,8 @@ def doors(
     relay = Relay(settings, checks.live)
     jobs = trainings(settings, models.engine.check, models.jails, log=LOG.info, audit=checks.audit)
     kept = pictures(settings)
-    snap = Snap(models.streams, kept, relay, settings.model, list_rows=settings.list_rows, log=LOG.warning)
+    bounds = {"list_rows": settings.list_rows, "spare_descriptors": settings.spare_descriptors}
+    snap = Snap(models.streams, kept, relay, settings.model, log=LOG.warning, **bounds)
     access = Access(checks, settings, origins=pages)
     http.route("/socket.io/", socketio)
     http.route("/health/", health.application(not_ready, access, log=LOG.warning))

@@ -20,7 +20,7 @@ from imageserver.errors import DataInUse, ImageServerError, SettingError, Unknow
 from imageserver.monitoring import prometheus
 from imageserver.monitoring.status import StatusLines
 from imageserver.protocols.legacy_tcp import port as legacy_tcp
-from imageserver.transport import hub, memory
+from imageserver.transport import descriptors, hub, memory
 from imageserver.transport.listener import Listener
 
 LOG = logs.LOGGER
@@ -74,7 +74,7 @@ class ImageServer:
 
     def run(self) -> int:
         """Serve until a signal says stop; returns the exit code."""
-        hub.raise_descriptor_limit()
+        self._prepare_process()
         memory.give_back_large()
         hub.on_signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), self._on_signal)
         self._start_models()
@@ -83,6 +83,8 @@ class ImageServer:
         hub.spawn(self.logins.live.run)
         self._serving = [hub.spawn(listener.serve) for listener in self._listeners]
         announce(self._settings, self.doors, self.legacy_tcp, self.users, self._warnings)
+        if sentence := descriptors.shortage(self._settings.max_connections, self._settings.spare_descriptors):
+            LOG.info("%s", sentence)
         if self._settings.display:
             self.windows = Windows(self.inference.streams, LOG.warning)
         hub.spawn(self._await_default)
@@ -94,6 +96,17 @@ class ImageServer:
         gc.freeze()  # else each full collection, which a client can bring about, looks at all modules again: 20 ms
         self._stopping.wait()
         return self._stop()
+
+    def _prepare_process(self) -> None:
+        """Take what the system gives this process. SettingError: it lets no thread be started."""
+        descriptors.raise_limit()
+        try:
+            hub.start_threads()
+        except (OSError, RuntimeError) as error:
+            raise SettingError(
+                f"the system lets this process start no threads ({error}): raise its limit of processes and threads "
+                "(TasksMax= of the service, ulimit -u)"
+            ) from error
 
     # ---- models -----------------------------------------------------------------------------------------------
 

@@ -27,6 +27,15 @@ class ClientLimits(DoorLimits):
         _CONNECTIONS, 0, "count", 0, MANY, label="connections_per_address",
         help="open connections of one client address; 0 is no limit",
     )
+    spare_descriptors: int = limit(
+        _CONNECTIONS, 128, "count", 8, MANY,
+        help="open files and sockets that connections leave to workers, databases and the log; at most half of what "
+        "the process may have",
+    )
+    dead_peer_time: float = limit(
+        _CONNECTIONS, 60.0, "seconds", 2, HOUR,
+        help="time after which a connection ends whose other side does not answer at all, as when it was switched off",
+    )
     max_request_line: int = limit(
         _CONNECTIONS, 8 * KIB, "bytes", 256, MIB, label="request_line_bytes",
         help="request line of a request: method, path and query",

@@ -227,13 +227,25 @@ def on_signals(numbers: tuple[signal.Signals, ...], function: Callable[[int], No
     spawn(watch)
 
 
-def raise_descriptor_limit() -> int:
-    """Raise the soft limit of open descriptors to the hard one; returns it."""
-    import resource
+def start_threads() -> None:
+    """Start the native threads of `in_thread` now. OSError, RuntimeError: the system lets none be started."""
+    eventlet.tpool.setup()
 
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
+
+def end_dead_peers(sock: Socket, seconds: float) -> None:
+    """Have the kernel end connections whose other side has not answered for `seconds`, even while nothing is sent.
+
+    On a listening socket: for all that it accepts. Linux; elsewhere what the system knows of it.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # First it is asked after half of the time, then three times more in the rest of it.
+    for option, share in (("TCP_KEEPIDLE", 2), ("TCP_KEEPINTVL", 6)):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), max(1, int(seconds / share)))
+    if hasattr(socket, "TCP_KEEPCNT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
 def numbered(prefix: str) -> Callable[[], str]:

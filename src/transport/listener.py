@@ -7,8 +7,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from imageserver import metrics
-from imageserver.transport import hub
+from imageserver.limits import Limits, hit, note
+from imageserver.transport import descriptors, hub
+from imageserver.transport.budget import owner_of
 from imageserver.transport.fairness import SharedTurn, Turn
+
+QUIET = 10.0
+"""Seconds without a refusal after which the log is told that connections are taken again."""
 
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -27,16 +32,49 @@ class Connection(Protocol):
         """End it from outside."""
 
 
+class Refusals:
+    """Connections that are refused: counted, and told in one line when that begins, and in one when it is over."""
+
+    def __init__(self, log: Callable[[str], None], clock: Callable[[], float]) -> None:
+        self._log, self._clock = log, clock
+        self._count, self._last = 0, 0.0
+
+    def add(self, sentence: str, limit: str, owner: str = "") -> None:
+        """One more, for a limit; the first one's sentence stands in the log."""
+        self._count += 1
+        self._last = self._clock()
+        if self._count > 1:
+            hit(limit, owner)
+            return
+        self._log(note(sentence, limit, owner))
+        hub.call_later(QUIET, self._look)
+
+    def _look(self) -> None:
+        left = self._last + QUIET - self._clock()
+        if left > 0:
+            hub.call_later(left, self._look)
+        else:
+            self._log(f"connections are taken again; {self._count} were refused or had to wait")
+            self._count = 0
+
+
 class Listener:
     """Accepts connections, each of which runs in a green thread of its own. Derive from it and define `admit`.
 
-    `transport`: their label in the metrics. `shared`: the turn that its connections share, if they do.
+    Args:
+        sock: the listening socket.
+        transport: their label in the metrics.
+        limits: `spare_descriptors` and `dead_peer_time` count here.
+        log: takes one line at a time.
+        clock: monotonic seconds.
+        shared: the turn that its connections share, if they do.
     """
 
     def __init__(
         self,
         sock: hub.Socket,
         transport: str,
+        limits: Limits,
         *,
         log: Callable[[str], None],
         clock: Callable[[], float],
@@ -45,6 +83,7 @@ class Listener:
         self.log, self.clock, self.stopping = log, clock, False
         self._closed = False
         self.connections: set[Connection] = set()
+        self.limits, self._refusals = limits, Refusals(log, clock)
         self._sock, self._turn = sock, Turn(clock, shared)
         self._gauge = metrics.CONNECTIONS.child(transport)
 
@@ -63,11 +102,21 @@ class Listener:
         """The connection of a client that has been accepted; None when it was refused, and `sock` closed."""
         raise NotImplementedError
 
+    def refuse(self, sock: hub.Socket, host: str, sentence: str, limit: str) -> None:
+        """Turn a client away for a limit, as whoever derives from this says it to clients; the log has a line."""
+        self._refusals.add(f"{sentence}; one more, of {host}, was refused", limit, owner_of(host))
+        self.turn_away(sock)
+
+    def turn_away(self, sock: hub.Socket) -> None:
+        """Tell a client that there is no room, as far as its protocol has words for that, and close `sock`."""
+        sock.close()
+
     def left(self, connection: Connection) -> None:
         """A connection has ended."""
 
     def serve(self) -> None:
         """Accept until `close`, then close the listening socket. Blocks; run it in a green thread of its own."""
+        hub.end_dead_peers(self._sock, self.limits.dead_peer_time)  # and so all that it accepts
         with self._sock:  # not closed in `close`: a descriptor closed under whoever waits for it wakes nobody
             while not self._closed:
                 self._turn.share()  # in a storm of reconnections somebody always waits to be let in
@@ -78,9 +127,12 @@ class Listener:
             sock, address = self._sock.accept()
         except OSError as error:
             if error.errno in _NO_ROOM:
-                cure = "raise the limit of open files, or lower that of connections"
-                self.log(f"port {self.port} cannot accept a connection: {error.strerror}; {cure}")
+                self._refusals.add(f"port {self.port} cannot accept connections: {error.strerror}", "spare_descriptors")
                 hub.sleep(0.1)  # those waiting stay in the kernel's queue
+            return
+        if descriptors.taken(sock.fileno(), self.limits.spare_descriptors):
+            sentence = f"{sock.fileno()} files and sockets are open, and the rest is kept for the server itself"
+            self.refuse(sock, address[0], sentence, "spare_descriptors")
             return
         connection = self.admit(sock, address[0], address[1])
         if connection is not None:

@@ -15,15 +15,20 @@ COPY_CHUNK = 2**20
 class Arena:
     """`slots` slots of `slot_bytes` bytes each; untouched pages cost nothing.
 
-    `descriptor` (a memfd) is for one ChildProcess, which closes it here once the process has it.
+    `descriptor` (a memfd) is for one ChildProcess, which closes it here once the process has it. OSError: the
+    system has no descriptor or no memory for it.
     """
 
     def __init__(self, slots: int, slot_bytes: int) -> None:
         self.free_slots = list(range(slots))
         self._slot_bytes, self.size = slot_bytes, slots * slot_bytes
         self.descriptor = os.memfd_create("imageserver-arena")
-        os.ftruncate(self.descriptor, self.size)
-        self._view = memoryview(mmap.mmap(self.descriptor, self.size))
+        try:
+            os.ftruncate(self.descriptor, self.size)
+            self._view = memoryview(mmap.mmap(self.descriptor, self.size))
+        except BaseException:
+            os.close(self.descriptor)
+            raise
 
     def write(self, slot: int, at: int, picture: Picture) -> None:
         """Copy `picture` into `slot` at byte `at`; gives the loop turns when it is large. ValueError: no room."""

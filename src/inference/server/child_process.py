@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from imageserver import bootstrap, limits, metrics
 from imageserver.errors import describe
@@ -30,11 +31,44 @@ from imageserver.transport import hub
 END_WITHIN = 0.5
 """Seconds that a process has to end by itself once it was told to, or has closed its socket."""
 
+START_AGAIN_AFTER = 1.0
+"""Seconds before one that could not be started, or died without ever speaking, is started again."""
+
 LOOK_EVERY = 1.0
 """Seconds between two looks at what a process has taken, and whether it runs at all."""
 
 STOPPED_LOOKS = 5
 """Looks in a row at which a process was stopped (SIGSTOP) until it is killed: whoever needs it waits meanwhile."""
+
+
+P = TypeVar("P")
+
+
+class Starts:
+    """Starts processes, and tries again where the system has no descriptor, process or memory for one.
+
+    Args:
+        warn: takes a sentence for the log: once for each that is missing, and once when it is there.
+    """
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn = warn
+        self._missing: set[str] = set()
+
+    def attempt(self, name: str, start: Callable[[], P], again: Callable[[], object]) -> P | None:
+        """What `start` returns; None where it raised OSError: then `again` is called in a second."""
+        try:
+            started = start()
+        except OSError as error:
+            if name not in self._missing:
+                self._missing.add(name)
+                self._warn(f"{name} cannot be started ({error.strerror}); it is tried again every second")
+            hub.spawn_later(START_AGAIN_AFTER, again)
+            return None
+        if name in self._missing:
+            self._missing.remove(name)
+            self._warn(f"{name} can be started again")
+        return started
 
 
 class ChildProcess:
@@ -51,6 +85,9 @@ class ChildProcess:
         arena: memory shared with it; its command line goes on with `--arena FD`.
         python: the interpreter.
         quiet: what it prints is thrown away; else it goes to standard error.
+
+    Raises:
+        OSError: it cannot be started now: no descriptor, no process or no memory is left.
     """
 
     def __init__(
@@ -71,33 +108,33 @@ class ChildProcess:
         self._fault = ""
         self._jail = jail
         self._shared = arena.size if arena is not None else 0
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        descriptors = {"--control": theirs.fileno()}
-        if arena is not None:
-            descriptors["--arena"] = arena.descriptor
-        given = [word for option, descriptor in descriptors.items() for word in (option, str(descriptor))]
-        try:
-            self._jail = replace(jail, scratch=str(scratch.SCRATCH.new()))
-            given += ["--jail", self._jail.to_text()]
-            self._process = subprocess.Popen(
-                bootstrap.command(module, *given, *arguments, python=python),
-                pass_fds=descriptors.values(),
-                env=environment.scrubbed(os.environ, jail.variables),
-                # Programs that it starts end with it; Ctrl-C is not for them.
-                process_group=0 if jail.processes else None,
-                stdin=subprocess.DEVNULL,
-                # What a model prints must not mix with --results -
-                stdout=subprocess.DEVNULL if quiet else sys.stderr.fileno(),
-                stderr=subprocess.DEVNULL if quiet else None,
-            )
-        except BaseException:
-            ours.close()
-            self._remove_scratch()
-            raise
-        finally:
-            theirs.close()
+        with contextlib.ExitStack() as theirs:
             if arena is not None:
-                os.close(arena.descriptor)
+                theirs.callback(os.close, arena.descriptor)
+            ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            theirs.callback(control.close)
+            descriptors = {"--control": control.fileno()}
+            if arena is not None:
+                descriptors["--arena"] = arena.descriptor
+            given = [word for option, descriptor in descriptors.items() for word in (option, str(descriptor))]
+            try:
+                self._jail = replace(jail, scratch=str(scratch.SCRATCH.new()))
+                given += ["--jail", self._jail.to_text()]
+                self._process = subprocess.Popen(
+                    bootstrap.command(module, *given, *arguments, python=python),
+                    pass_fds=descriptors.values(),
+                    env=environment.scrubbed(os.environ, jail.variables),
+                    # Programs that it starts end with it; Ctrl-C is not for them.
+                    process_group=0 if jail.processes else None,
+                    stdin=subprocess.DEVNULL,
+                    # What a model prints must not mix with --results -
+                    stdout=subprocess.DEVNULL if quiet else sys.stderr.fileno(),
+                    stderr=subprocess.DEVNULL if quiet else None,
+                )
+            except BaseException:
+                ours.close()
+                self._remove_scratch()
+                raise
         self.pid = self._process.pid
         self._socket = hub.green(ours)
         hub.spawn(self._read)

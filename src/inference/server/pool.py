@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 from imageserver import metrics
+from imageserver.inference.server.child_process import START_AGAIN_AFTER, Starts
 from imageserver.inference.server.costly.isolation import Isolation
 from imageserver.inference.server.dispatcher import Dispatcher, lose
 from imageserver.inference.server.jails.conversions import Conversions
@@ -32,8 +34,6 @@ from imageserver.transport import hub
 LOAD_LIMIT = 300.0
 """Seconds that loading may take: weights of hundreds of megabytes from a slow disk do."""
 LIMIT_CHECK_EVERY = 0.5
-START_AGAIN_AFTER = 1.0
-"""Seconds before a worker that died without ever speaking is started again."""
 
 Log = Callable[[str], None]
 
@@ -82,7 +82,7 @@ class Pool:
         self._warn, self._clock = warn, clock
         self._jails, self._conversions = jails, Conversions(jails, warn)
         self.trials = Trials(arguments, jails, self._conversions, self._limit_of, clock)
-        self._own = OwnWorkers(jails)
+        self._own, self._starts = OwnWorkers(jails), Starts(warn)
         self._workers: list[SharedWorker] = []
         self._wanted: dict[str, Manifest] = {}
         self._isolation = Isolation(models, arguments, limits, jails.pictures(), wake=self.wake, warn=warn, clock=clock)
@@ -146,8 +146,9 @@ class Pool:
         """`own`: the model that it is for; "": for all that have none of their own."""
         if not self._stopping and (not own or (own in self._wanted and self._own.alone(own))):
             jail = self._jails.own(self._wanted[own]) if own else self._jails.shared()
-            worker = SharedWorker(name, self._arguments, self._on_message, self._on_exit, self._clock, jail, own)
-            self._workers.append(worker)
+            make = partial(SharedWorker, name, self._arguments, self._on_message, self._on_exit, self._clock, jail, own)
+            if worker := self._starts.attempt(name, make, lambda: self._start_worker(name, own)):
+                self._workers.append(worker)
 
     def _on_message(self, worker: SharedWorker, message: wire.Message) -> None:
         match message["op"]:

@@ -57,14 +57,17 @@ class Trials:
     def run(self, manifest: Manifest) -> str:
         """Wait until the model has answered; a sentence when it did not, else ""."""
         trial = _Trial(manifest, self._conversions)
-        trial.worker = SharedWorker(
-            f"trial worker of {manifest.name}",
-            self._arguments,
-            trial.on_message,
-            trial.on_exit,
-            self._clock,
-            self._jails.own(manifest),
-        )
+        try:
+            trial.worker = SharedWorker(
+                f"trial worker of {manifest.name}",
+                self._arguments,
+                trial.on_message,
+                trial.on_exit,
+                self._clock,
+                self._jails.own(manifest),
+            )
+        except OSError as error:
+            return f"no process could be started for it ({error.strerror})"
         self._running.add(trial)
         limit = self._time_limit(manifest)
         if not trial.ended.wait(limit):

@@ -112,9 +112,8 @@ class LegacyTcp(Listener):
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.shared_turn = SharedTurn(GO_ON_AT_ONCE)
-        super().__init__(listener, PROTOCOL, log=log, clock=clock, shared=self.shared_turn)
+        super().__init__(listener, PROTOCOL, limits, log=log, clock=clock, shared=self.shared_turn)
         self.times = times or ProtocolTimes(login=limits.login_time)
-        self._limits = limits
         self.authenticates = keys is not None
         self.budget = budget or Budget(limits, log=log)
         self.streams, self.keys, self.random_bytes = streams, keys, random_bytes
@@ -130,7 +129,7 @@ class LegacyTcp(Listener):
     def admit(self, sock: hub.Socket, host: str, _port: int) -> LegacyConnection | None:
         """A connection, unless there are too many, of this host or of all."""
         host = host.removeprefix("::ffff:")
-        limits, count = self._limits, self._by_host.get(host, 0)
+        limits, count = self.limits, self._by_host.get(host, 0)
         full = len(self.connections) >= limits.tcp_max_connections
         if full or (limits.tcp_max_per_host and count >= limits.tcp_max_per_host):
             hit("tcp_max_connections" if full else "tcp_max_per_host", owner_of(host))
@@ -170,10 +169,10 @@ class LegacyTcp(Listener):
 
     def accept_file(self, size: int, owner: str) -> bool:
         """Whether there is room for a file of `size` bytes of `owner`."""
-        if size > min(self._limits.tcp_max_bytes, self.streams.max_frame_bytes):
+        if size > min(self.limits.tcp_max_bytes, self.streams.max_frame_bytes):
             hit("tcp_max_bytes", owner)
             return False
-        if self.buffered + size > self._limits.tcp_max_total_bytes:
+        if self.buffered + size > self.limits.tcp_max_total_bytes:
             hit("tcp_max_total_bytes", owner)
             return False
         return True
@@ -182,7 +181,7 @@ class LegacyTcp(Listener):
         """Count bytes of `owner`'s pictures that have come (below 0: gone); False when all together are too many."""
         self.buffered += count
         metrics.TCP_BUFFERED.child().value = self.buffered
-        if count > 0 and self.buffered > self._limits.tcp_max_total_bytes:
+        if count > 0 and self.buffered > self.limits.tcp_max_total_bytes:
             hit("tcp_max_total_bytes", owner)
             return False
         return True

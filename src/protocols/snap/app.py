@@ -31,6 +31,7 @@ from imageserver.protocols.snap.keeper import Keeper
 from imageserver.protocols.snap.records import LAST, Row
 from imageserver.protocols.snap.relay import Relay
 from imageserver.streams.stream import Streams
+from imageserver.transport import descriptors
 from imageserver.transport.budget import FULL
 from imageserver.transport.fairness import Turn
 from imageserver.web import lists, query, requests
@@ -50,6 +51,7 @@ class Snap:
         relay: told of new ones.
         model: the one that runs when none is asked for.
         list_rows: rows in one answer of a list.
+        spare_descriptors: files and sockets that are kept for the server itself.
         log: takes a line about what the operator can mend.
     """
 
@@ -61,10 +63,11 @@ class Snap:
         model: str,
         *,
         list_rows: int,
+        spare_descriptors: int,
         log: Callable[[str], None],
     ) -> None:
         self._streams, self._keeper, self._relay, self._model, self._log = streams, keeper, relay, model, log
-        self._list_rows = list_rows
+        self._list_rows, self._spare = list_rows, spare_descriptors
 
     def application(self, access: Access) -> Application:
         """The application of these views."""
@@ -130,6 +133,11 @@ class Snap:
                 file, first = self._keeper.open(row)
             except FileNotFoundError:
                 continue
+            if len(first) == row.size:
+                file.close()  # who reads slowly holds no file as well as a connection
+            elif descriptors.nearly_taken(file.fileno(), self._spare):
+                file.close()
+                raise LimitExceeded(descriptors.FULL, "spare_descriptors")
             headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
             response = Response(self._pieces(file, first), mimetype=f"image/{row.kind}", headers=headers)
             response.content_length = row.size
@@ -147,7 +155,7 @@ class Snap:
     def _pieces(self, file: BinaryIO, piece: bytes) -> Iterator[bytes]:
         while piece:
             yield piece
-            piece = self._keeper.read(file)
+            piece = b"" if file.closed else self._keeper.read(file)
 
     def _picture(self, request: Request, body: bytearray) -> Bytes:
         """The picture file in the body, which may be that file."""

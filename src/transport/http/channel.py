@@ -168,17 +168,7 @@ class HttpChannel:
 
     def linger(self) -> None:
         """Say that nothing more comes, and wait a moment for the client to close: no reset may overtake the answer."""
-        try:
-            hub.shut(self.sock, reading=False)
-            end, left = self._clock() + 1, self._limits.drain_bytes
-            while left > 0 and self._clock() < end:
-                self.sock.settimeout(max(end - self._clock(), 0.001))
-                got = len(self.sock.recv(READ_BYTES))
-                if not got:
-                    return
-                left -= got
-        except OSError:
-            pass  # closed or too slow: either way it had its chance
+        linger(self.sock, self._clock, self._limits.drain_bytes)
 
     def _enter(self, state: ChannelState) -> None:
         assert self.state is not ChannelState.UPGRADED, "nothing of HTTP follows an upgrade"
@@ -239,6 +229,21 @@ class HttpChannel:
                 left -= len(event.data)
             elif event is not h11.NEED_DATA:
                 return
+
+
+def linger(sock: hub.Socket, clock: Clock, most: int) -> None:
+    """Send no more, and read what comes until the client has closed too: a second, and `most` bytes, at the most."""
+    try:
+        hub.shut(sock, reading=False)
+        end, left = clock() + 1, most
+        while left > 0 and clock() < end:
+            sock.settimeout(max(end - clock(), 0.001))
+            got = len(sock.recv(READ_BYTES))
+            if not got:
+                return
+            left -= got
+    except OSError:
+        pass  # closed or too slow: either way it had its chance
 
 
 def _misread(error: h11.RemoteProtocolError, head: bytes | None, ended: bool, limits: Limits) -> Refusal:

@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from imageserver.limits import Limits, note
-from imageserver.transport import hub
-from imageserver.transport.budget import Budget, owner_of
+from imageserver.limits import Limits
+from imageserver.transport import descriptors, hub
+from imageserver.transport.budget import Budget
+from imageserver.transport.http.channel import linger
 from imageserver.transport.http.clients import ClientAddresses
 from imageserver.transport.http.connection import HttpConnection
 from imageserver.transport.listener import Listener
@@ -30,6 +31,11 @@ _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 29\r\nRetry-After: 5\r\n"
     b"Connection: close\r\n\r\nToo many connections; retry.\n"
 )
+_ALERT = b"\x15\x03\x01\x00\x02\x02\x50"
+"""The record of TLS that says: fatal, internal error."""
+
+_LEAVING, _LEAVING_BYTES = 64, 64 * 1024
+"""Clients that are turned away at a time and may still read why, and what each may send meanwhile."""
 
 
 class HttpServer(Listener):
@@ -51,8 +57,9 @@ class HttpServer(Listener):
         budget: Budget | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(listener, "tcp", log=log, clock=clock)
-        self.limits, self.ssl_context = limits or Limits(), ssl_context
+        super().__init__(listener, "tcp", limits or Limits(), log=log, clock=clock)
+        self.ssl_context = ssl_context
+        self._leaving = 0
         self.budget = budget or Budget(self.limits, log=log)
         self.clients = ClientAddresses(trusted_proxies, self.limits.max_per_address, log)
         self._routes: list[tuple[str, WSGIApplication]] = []
@@ -71,19 +78,30 @@ class HttpServer(Listener):
     def admit(self, sock: hub.Socket, host: str, port: int) -> HttpConnection | None:
         """A connection, unless there are too many."""
         if len(self.connections) >= self.limits.max_connections:
-            self._refuse(sock, host)
+            self.refuse(sock, host, f"{len(self.connections)} connections are open", "max_connections")
             return None
         return HttpConnection(self, sock, host, port)
 
-    def _refuse(self, sock: hub.Socket, host: str) -> None:
-        sentence = f"{len(self.connections)} connections are open; one more, of {host}, was refused"
-        self.log(note(sentence, "max_connections", owner_of(host)))
-        if self.ssl_context is None:
-            sock.setblocking(False)
-            with contextlib.suppress(OSError):  # it may have gone already
-                hub.send_nowait(sock, _FULL)
-        hub.shut(sock)
-        sock.close()
+    def turn_away(self, sock: hub.Socket) -> None:
+        """Answer 503, or over TLS, where that would need a handshake, with an alert."""
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):  # it may have gone already
+            hub.send_nowait(sock, _FULL if self.ssl_context is None else _ALERT)
+        if self._leaving < min(_LEAVING, descriptors.spare_of(self.limits.spare_descriptors) // 4):
+            hub.spawn(self._see_off, sock)
+        else:
+            hub.shut(sock)
+            sock.close()
+
+    def _see_off(self, sock: hub.Socket) -> None:
+        """Give a client that was turned away a moment to read why: what it still sends would bring a reset before."""
+        self._leaving += 1
+        try:
+            linger(sock, self.clock, _LEAVING_BYTES)
+        finally:
+            self._leaving -= 1
+            hub.shut(sock)
+            sock.close()
 
 
 def _not_found(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:

@@ -145,9 +145,14 @@ class CostlyPictures:
     # ---- within -----------------------------------------------------------------------------------------------
 
     def _decode(self, picture: CostlyPicture) -> None:
-        process, answer = self._ask(picture)
-        if answer is None and process.was_killed and not self._stopping:
+        try:
             process, answer = self._ask(picture)
+            if answer is None and process.was_killed and not self._stopping:
+                process, answer = self._ask(picture)
+        except OSError as error:
+            self._warn(f"the process for costly pictures cannot be started ({error.strerror})")
+            refuse(picture, "pictures as large as this cannot be decoded now; try again later, or send it smaller")
+            return
         if answer is None:
             self._blame(picture, process)
         elif "error" in answer:

@@ -27,10 +27,10 @@ from imageserver import metrics
 from imageserver.errors import ModelUnavailable
 from imageserver.inference.server import restart_limit
 from imageserver.inference.server.arena import Arena
-from imageserver.inference.server.child_process import ChildProcess
+from imageserver.inference.server.child_process import START_AGAIN_AFTER, ChildProcess, Starts
 from imageserver.inference.server.costly.put_off import PutOff
 from imageserver.inference.server.jails.rights import Jails, granted
-from imageserver.inference.server.pool import LOAD_LIMIT, START_AGAIN_AFTER, Log
+from imageserver.inference.server.pool import LOAD_LIMIT, Log
 from imageserver.inference.server.restart_limit import RestartLimit, TrialPause
 from imageserver.inference.server.stateful.lanes import Lanes, LaneSchedule
 from imageserver.inference.server.stateful.queues import Call, ModelQueue
@@ -80,6 +80,7 @@ class StatefulWorker:
         self._started_at = 0.0
         self._restart_limit, self._trial_pause = RestartLimit(), TrialPause()
         self._put_off = PutOff(put_off_time)
+        self._starts = Starts(warn)
         self._overrun: tuple[str, LaneSchedule | None] | None = None
         """Why it was killed, and the lane whose call took too long."""
 
@@ -119,20 +120,11 @@ class StatefulWorker:
         """Start the worker if none runs."""
         if self._state is not WorkerState.RESTING:
             return
-        slots = self.settings.parallel
-        arena = self._arena = Arena(slots, self._slot_bytes)
-        geometry = ["--slots", str(slots), "--slot-bytes", str(self._slot_bytes)]
-        process: ChildProcess = ChildProcess(
-            f"session worker {self.name}",
-            "inference.worker.sessions",
-            [*self._arguments, "--folder", str(self.manifest.folder), *geometry],
-            lambda message: self._on_message(process, message),
-            lambda: self._on_exit(process),
-            jail=self._jails.own(self.manifest),
-            arena=arena,
-        )
-        self._process, self._started_at = process, self._clock()
-        self._change(WorkerState.LOADING)
+        name = f"session worker {self.name}"
+        process = self._starts.attempt(name, lambda: self._start_process(name), self._start_again)
+        if process is not None:
+            self._process, self._started_at = process, self._clock()
+            self._change(WorkerState.LOADING)
 
     def rest(self) -> None:
         """End the worker; the next session starts another."""
@@ -162,6 +154,25 @@ class StatefulWorker:
         process.send(message)
 
     # ---- within -----------------------------------------------------------------------------------------------
+
+    def _start_process(self, name: str) -> ChildProcess:
+        slots = self.settings.parallel
+        arena = self._arena = Arena(slots, self._slot_bytes)
+        geometry = ["--slots", str(slots), "--slot-bytes", str(self._slot_bytes)]
+        process: ChildProcess = ChildProcess(
+            name,
+            "inference.worker.sessions",
+            [*self._arguments, "--folder", str(self.manifest.folder), *geometry],
+            lambda message: self._on_message(process, message),
+            lambda: self._on_exit(process),
+            jail=self._jails.own(self.manifest),
+            arena=arena,
+        )
+        return process
+
+    def _start_again(self) -> None:
+        if not self.lanes.idle:
+            self.start()
 
     def _change(self, state: WorkerState) -> None:
         """Enter a state; in those without a process the one that runs is ended, and what it knew is forgotten."""

@@ -100,14 +100,17 @@ class TrainingRun:
             where = error.filename or self._link.parent
             self._log(f"training of {self.name}: {where} cannot be made ({error.strerror}): make it writable")
             raise TrainingError(f"a trained model cannot be kept here ({error.strerror})") from error
-        process = self._process = ChildProcess(
-            f"training of {self.name}",
-            "training.job",
-            ["--model", self.name, "--folder", str(folder), "--version", str(self._version), *arguments],
-            self._on_message,
-            self._on_exit,
-            jail=jail(self._version.parent),
-        )
+        try:
+            process = self._process = ChildProcess(
+                f"training of {self.name}",
+                "training.job",
+                ["--model", self.name, "--folder", str(folder), "--version", str(self._version), *arguments],
+                self._on_message,
+                self._on_exit,
+                jail=jail(self._version.parent),
+            )
+        except OSError as error:
+            raise TrainingError(f"no process can be started for it now ({error.strerror}); try again later") from error
         self.tell(TrainingState.PREPARING, "reading the training data")
         self._records.write(self.name, self.record)
         self._say(f" on {sample} begins (process {process.pid})")
