@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +22,7 @@ import argon2
 import pytest
 import requests
 from tests.faults.load import Cameras
+from tests.protocols.http.short_training import draw_digits, worsen
 from tests.running import PATIENCE, ROOT, Server, picture, until
 
 from imageserver.accounts.database import ROLES, UserDB
@@ -218,3 +222,70 @@ def test_every_acknowledged_write_is_there(tmp_path: Path, rounds: int, tell: Ca
     kinds = {kind: len(ledger.of(kind)) for kind in ("user", "token", "snippet")}
     told = ", ".join(f"{number} {kind}s" for kind, number in kinds.items())
     tell(f"{rounds} kills amid {ledger.acknowledged} acknowledged writes ({told}): none lost, none half there")
+
+
+def train(server: Server) -> Iterator[str]:
+    """Start a training; its states, as followers hear them."""
+    with requests.Session() as session:
+        session.auth, session.trust_env = ADMIN, False
+        assert session.post(f"{server.url}/lenet/train", timeout=PATIENCE).status_code == 200
+        with session.get(f"{server.url}/lenet/train/events", stream=True, timeout=TRAINED_WITHIN) as answer:
+            for line in answer.iter_lines(chunk_size=1):
+                if line.startswith(b"data: "):
+                    yield json.loads(line[6:])["state"]
+
+
+def follow(server: Server, seconds: float) -> float | None:
+    """Train, and kill the server after so many seconds, or when the training is acknowledged, and then at once.
+
+    Returns:
+        After how many seconds it was acknowledged; None where the server was killed before.
+    """
+    begun = time.monotonic()
+    killing = threading.Timer(seconds, server.process.kill)
+    killing.start()
+    took = None
+    with contextlib.suppress(requests.RequestException):
+        if "completed" in train(server):
+            took = time.monotonic() - begun
+            server.process.kill()
+    killing.cancel()
+    server.process.wait()
+    return took
+
+
+TRAINED_WITHIN = 400.0
+"""Seconds; a training has the lowest priority."""
+
+
+@ROW
+@pytest.mark.long
+@pytest.mark.timeout(1100)
+def test_a_training_is_there_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tell: Callable[[str], None]
+) -> None:
+    """The shipped model is made useless, so that each training gives one that serves."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # what is converted here is of no use to others
+    models, data = tmp_path / "models", tmp_path / "data"
+    data.mkdir()
+    shutil.copytree(ROOT / "models" / "lenet", models / "lenet")
+    worsen(models / "lenet")
+    digits = draw_digits(tmp_path / "mnist.npz")
+    options = ("-a", "--mnist", str(digits), "--training-samples", "128")
+    UserDB(data / "users.db", CHEAP).add(*ADMIN, ROLES)
+    chance, whole, took, kills = random.Random(14), "", TRAINED_WITHIN, 4
+    for kill in range(kills):
+        with Server(*options, data=data, models=models, model="lenet") as server:
+            found = follow(server.ready(), took * (chance.random() if kill else 1.0))
+        with Server(*options, data=data, models=models, model="lenet") as server:
+            answer = requests.get(f"{server.ready().url}/lenet/train/status", auth=ADMIN, timeout=PATIENCE).json()
+            serves = os.path.realpath(data / "models" / "lenet")
+            if found is not None:
+                took = found
+                assert serves != whole and "note" not in answer, answer
+            elif serves == whole:
+                assert "ended with the server; the model from before serves" in answer["note"]
+            assert kill or found is not None, "the first is acknowledged"
+            whole = serves
+            assert Path(whole, "weights.npz").is_file() and answer["accuracy"]
+    tell(f"{kills} kills amid trainings and as one was done: the acknowledged model serves, none is half")

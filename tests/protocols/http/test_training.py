@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import requests
 from tests.protocols.http.conftest import RestServer
+from tests.protocols.http.short_training import draw_digits, worsen
 from tests.running import ROOT, alive, children, until
 
 from imageserver.inference.shared import conversion_cache
@@ -23,16 +24,7 @@ PATIENCE = 400.0
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory):
-    """400 drawn digits in the form of mnist.npz, 100 of them held out."""
-    from imageserver.training.lenet.data import as_mnist
-    from imageserver.training.lenet.strokes import draw
-
-    rng = np.random.default_rng(0)
-    labels = (np.arange(500) % 10).astype(np.uint8)
-    pictures = np.stack([as_mnist(draw(int(label), 80, rng), rng) for label in labels])
-    path = tmp_path_factory.mktemp("mnist") / "mnist.npz"
-    np.savez(path, x_train=pictures[:400], y_train=labels[:400], x_test=pictures[400:], y_test=labels[400:])
-    return path
+    return draw_digits(tmp_path_factory.mktemp("mnist") / "mnist.npz")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -93,18 +85,6 @@ def events_of(server, found):
                 found.append(json.loads(line[6:]))
                 if found[-1]["state"] not in ("idle", "preparing", "training", "evaluating"):
                     return
-
-
-def worsen(folder):
-    """Make the weights in a model's folder useless, so that whatever comes out of a training is better."""
-    import hashlib
-
-    with np.load(folder / "weights.npz") as file:
-        weights = {name: np.zeros_like(file[name]) for name in file.files}
-    old = hashlib.sha256((folder / "weights.npz").read_bytes()).hexdigest()
-    np.savez_compressed(folder / "weights.npz", **weights)
-    new = hashlib.sha256((folder / "weights.npz").read_bytes()).hexdigest()
-    (folder / "model.toml").write_text((folder / "model.toml").read_text().replace(old, new))
 
 
 def test_what_is_shipped_has_a_status(server):
