@@ -1,7 +1,8 @@
 """Scratch folders: one for each jailed process, in one folder of the process that starts them.
 
 They are removed when their process ends, and what a server left behind that was killed is removed by the next one:
-the folder of a server that runs is locked.
+the folder of a server that runs is locked. Where the disk of temporary files is full or cannot be written, they are
+made elsewhere: a process that died has to be replaced all the same.
 """
 
 from __future__ import annotations
@@ -13,31 +14,55 @@ import os
 import subprocess
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 PREFIX = "imageserver-scratch-"
 
+FURTHER = (Path("/var/tmp"), Path("/dev/shm"))
+"""Where they are made when that is not possible in the usual folder; the last one is memory."""
+
 
 class Scratch:
-    """The folder of this process, made when it is first needed. From any thread."""
+    """The folders of this process, made when they are first needed. From any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._root: Path | None = None
+        self._roots: dict[Path, Path] = {}
 
     def new(self) -> Path:
-        """A new empty folder, for this user alone. OSError."""
+        """A new empty folder, for this user alone. OSError: there is room nowhere."""
+        failure: OSError | None = None
         with self._lock:
-            if self._root is None:
-                remove_abandoned(Path(tempfile.gettempdir()))
-                self._root = _locked_folder()
-                atexit.register(remove, self._root)
-            return Path(tempfile.mkdtemp(dir=self._root))
+            folders = dict.fromkeys(_folders())
+            if not self._roots:
+                for folder in folders:
+                    remove_abandoned(folder)
+            for folder in folders:
+                try:
+                    return Path(tempfile.mkdtemp(dir=self._root(folder)))
+                except OSError as error:
+                    failure = failure or error
+        raise failure or OSError("no folder for temporary files can be written")
+
+    def _root(self, folder: Path) -> Path:
+        """The folder of this process in `folder`; another one, where somebody has cleared the first away."""
+        root = self._roots.get(folder)
+        if root is None or not root.is_dir():
+            root = self._roots[folder] = _locked_folder(folder)
+            atexit.register(remove, root)
+        return root
 
 
-def _locked_folder() -> Path:
+def _folders() -> Iterator[Path]:
+    with contextlib.suppress(FileNotFoundError):  # none that it knows can be written
+        yield Path(tempfile.gettempdir())
+    yield from FURTHER
+
+
+def _locked_folder(folder: Path) -> Path:
     while True:
-        root = Path(tempfile.mkdtemp(prefix=PREFIX))
+        root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
         # It stays open and so locked as long as this process lives; programs that it starts do not inherit it.
         descriptor = os.open(root, os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,30 @@ def test_scratch_folders_are_apart_and_for_their_user_alone() -> None:
     assert (one.stat().st_mode & 0o777, one.parent.stat().st_mode & 0o777) == (0o700, 0o700)
     scratch.remove(one.parent)
     assert not one.parent.exists()
+
+
+@pytest.mark.slow
+def test_scratch_folders_are_made_elsewhere_while_the_usual_disk_takes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, further = tmp_path / "usual", tmp_path / "further"
+    usual.mkdir()
+    further.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(usual))
+    monkeypatch.setattr(scratch, "FURTHER", (tmp_path / "none", further))
+    made = scratch.Scratch()
+    assert made.new().is_relative_to(usual)
+    usual.rename(tmp_path / "away")
+    assert made.new().is_relative_to(further)
+    (tmp_path / "away").rename(usual)
+    assert made.new().is_relative_to(usual)
+    for root in usual.iterdir():
+        scratch.remove(root)
+    assert made.new().is_relative_to(usual), "somebody has cleared away all temporary files"
+    usual.rename(tmp_path / "away")
+    monkeypatch.setattr(scratch, "FURTHER", ())
+    with pytest.raises(FileNotFoundError):
+        made.new()
 
 
 @pytest.mark.slow
