@@ -167,6 +167,25 @@ def _exchange(made: Path, target: Path) -> None:
         raise
 
 
+def mount_of(path: Path) -> Path:
+    """Where the file system is mounted that holds `path`, or would."""
+    found = Path(os.path.realpath(path))
+    while not os.path.ismount(found):
+        found = found.parent
+    return found
+
+
+def check_there(folder: Path, mount: Path) -> None:
+    """Whether a running server may begin something anew in a folder whose file system was mounted at `mount`.
+
+    OSError: it is gone; or its disk is, and what would be written to the mount point would be hidden by the disk.
+    """
+    if not folder.is_dir():
+        raise OSError(errno.ENOENT, "the folder is gone: put it back, or make an empty one to begin anew", str(folder))
+    if mount_of(folder) != mount:
+        raise OSError(errno.ENODEV, "its disk is not mounted", str(folder))
+
+
 def sync_all(folder: Path) -> None:
     """Have the disk hold a folder with everything in it. OSError."""
     for parent, _folders, names in os.walk(folder, topdown=False):

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imageserver import files
+from imageserver import files, metrics
 from imageserver.errors import SettingError
 from imageserver.metrics import Child
 
@@ -167,6 +167,7 @@ class LinesWriter:
         with self._changed:
             lost, self._lost = self._lost, 0
         if lost:
+            metrics.DISK_FAILING.child(self._kind.option[2:]).value = 0
             self._log(f"{self._name} can be written again; {lost} {self._kind.what} are missing in it")
             self._regained(lost)
 
@@ -176,6 +177,7 @@ class LinesWriter:
             first = not self._lost
             self._lost += count
         if first:
+            metrics.DISK_FAILING.child(self._kind.option[2:]).value = 1
             self._log(f"{self._name} cannot be written: {reason}")
 
 
@@ -190,6 +192,7 @@ class _LinesFile:
             os.close(self._descriptor)
             raise OSError(0, "it could not be renamed at its largest size, since its folder cannot be written")
         self._torn = self._regular and _ends_within_a_line(path)
+        self._mount = files.mount_of(Path(path)) if self._regular else Path("/")
 
     def append(self, lines: list[str]) -> int:
         """Add lines; returns how many of them there was room for. OSError when there was none at all."""
@@ -251,6 +254,8 @@ class _LinesFile:
         os.rename(self._path, f"{self._path}.1")
 
     def _begin_anew(self) -> None:
+        if not os.path.lexists(self._path):
+            files.check_there(Path(self._path).parent, self._mount)
         mode = stat.S_IMODE(os.fstat(self._descriptor).st_mode)
         former, self._descriptor = self._descriptor, self._open(mode)
         os.close(former)

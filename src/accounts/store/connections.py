@@ -6,6 +6,7 @@ To open one costs ten times what a look-up does, since all definitions of tables
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -37,11 +38,16 @@ class Connections:
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[sqlite3.Connection]:
-        """A connection to the file that is there now. UsersUnavailable, sqlite3.Error, OSError."""
+        """A connection to the file that is there now. UsersUnavailable, sqlite3.Error, OSError.
+
+        The last also when another file has that name afterwards: what was written is lost with the one of before.
+        """
         state = _state_of(self.path)
         connection = self._take(state) or schema.opened(self.path, self._patience, self._taken_over)
         try:
             yield connection
+            if _state_of(self.path)[:2] != state[:2]:
+                raise OSError(errno.ESTALE, "it was replaced at this moment", str(self.path))
         except BaseException:
             connection.close()
             raise

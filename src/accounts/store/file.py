@@ -48,6 +48,8 @@ class Store:
         if self._connections is not None:
             weakref.finalize(self, self._connections.close)
         self._found = False
+        self.committed = 0
+        """Changes, and marks of use, that were written since the start."""
         self._marks = Marks(self._write_marks)
 
     def closed(self) -> bool:
@@ -92,6 +94,7 @@ class Store:
             try:
                 yield connection
                 connection.execute("COMMIT")
+                self.committed += 1
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -164,4 +167,6 @@ def _unusable(path: Path, error: Exception) -> UsersUnavailable:
         remedy = "check that it is the right file, put back a copy, or name another with --users"
     elif code == sqlite3.SQLITE_FULL:
         remedy = "make room on its disk"
+    elif code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR):
+        remedy = "see to its disk, and check its owner and rights"
     return UsersUnavailable(f"the user database {path} cannot be used ({reason}): {remedy}")

@@ -2,8 +2,8 @@
 
 A database that is open goes on in a file whose name is gone or another file's, and takes writes that nobody will ever
 read. So it is looked at whether what is open still has its name. When it has not, the folder is opened anew as soon as
-it is back: the same, or one that somebody has put in its folder. An empty one is begun only in a data folder that is
-there and on the file system of before: elsewhere it is the mount point of a disk that is missing.
+it is back: the same, or one that somebody has put in its place. An empty one is begun only in a data folder that is
+there, and not in the mount point of a disk that is missing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from imageserver import files
 
 SETTLED = 1.0
 """Seconds that nobody has written to a database that came back: it may be being copied there."""
@@ -36,21 +38,21 @@ class SnapFolder:
         self.pictures, self.database = folder / "pictures", folder / "snippets.db"
         self.log = folder / "snippets.db-wal"
         self._opened: tuple[Identity, ...] = ()
-        self._device: int | None = None
+        self._mount: Path | None = None
         self._first = True
 
     def prepare(self) -> None:
         """Make the folders before they are opened. OSError: they cannot be, or may not be now."""
         first, self._first = self._first, False
-        if self._device is not None:
-            self._check_is_back()
+        if self._mount is not None:
+            self._check_is_back(self._mount)
         self.folder.mkdir(parents=first, exist_ok=True)
         self.pictures.mkdir(exist_ok=True)
 
     def opened(self) -> None:
         """What is here now was opened."""
         self._opened = self._identities()
-        self._device = self.folder.stat().st_dev
+        self._mount = files.mount_of(self.folder)
 
     def check(self) -> None:
         """Raise OSError when what was opened last has its names no more."""
@@ -69,15 +71,9 @@ class SnapFolder:
     def _identities(self) -> tuple[Identity, ...]:
         return tuple(_identity(path) for path in (self.database, self.log, self.pictures))
 
-    def _check_is_back(self) -> None:
-        data = self.folder.parent
-        if not data.is_dir():
-            remedy = "put it back, or make an empty one to begin anew"
-            raise OSError(errno.ENOENT, f"the data folder is gone: {remedy}", str(data))
+    def _check_is_back(self, mount: Path) -> None:
         if not self.database.exists():
-            if _nearest(self.folder).stat().st_dev != self._device:
-                remedy = "mount that, or start the server anew to begin in this one"
-                raise OSError(errno.ENODEV, f"it is empty, and not on the disk of before: {remedy}", str(self.folder))
+            files.check_there(self.folder if self.folder.exists() else self.folder.parent, mount)
         elif 0 <= self._clock() - self.database.stat().st_mtime < SETTLED:
             raise OSError(errno.EBUSY, "somebody writes to it: it is opened when that has ended", str(self.database))
 

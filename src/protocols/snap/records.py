@@ -142,6 +142,7 @@ class Records:
     def __init__(self, folder: SnapFolder, log_pages: int) -> None:
         path, self._folder = folder.database, folder
         self._lock, self._read_lock = threading.Lock(), threading.Lock()
+        self._owed: set[int] = set()  # numbers to forget, for which a full disk had no room
         self._fixed, self.copy = folder.is_read_only(), None
         if self._fixed:
             self._writer = schema.fixed(path)
@@ -191,9 +192,12 @@ class Records:
             )
 
     def remove(self, numbers: Iterable[int]) -> None:
-        """Forget pictures. After a loss of power they may be there again."""
-        with self._transaction(lasting=False) as database:
-            database.executemany("DELETE FROM pictures WHERE number = ?", [(number,) for number in numbers])
+        """Forget pictures, and what could not be forgotten before. After a loss of power they may be there again."""
+        self._owed.update(numbers)
+        if owed := tuple(self._owed):
+            with self._transaction(lasting=False) as database:
+                database.executemany("DELETE FROM pictures WHERE number = ?", [(number,) for number in owed])
+            self._owed.difference_update(owed)
 
     def measured(self, disk: Iterable[tuple[int, int]]) -> None:
         """What files were found to take: (bytes, number)."""

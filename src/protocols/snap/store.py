@@ -134,7 +134,7 @@ class SnapStore:
             raise TooLarge(f"the picture has {size} bytes; {option} allows {self._max_bytes} for all of them")
 
     def path(self, row: Row) -> Path:
-        """Where the picture of a record is; another may have taken its folder."""
+        """Where the picture of a record is; another may have taken its place."""
         return self._pictures / row.file
 
     # ---- lists ------------------------------------------------------------------------------------------------
@@ -227,11 +227,11 @@ class SnapStore:
         return Room(len(gone) == PIECE, freed, limit)
 
     def _forget(self, found: Sequence[tuple[int, str]]) -> None:
-        """Remove pictures: the files first, since a full disk has no room for the news either."""
+        """Remove pictures: the files first, since a full disk may have no room for the news either."""
+        records = self._records
         for _number, file in found:
             (self._pictures / file).unlink(missing_ok=True)
-        if found:
-            self._records.remove(number for number, _file in found)
+        records.remove(number for number, _file in found)
 
     def _measure(self, records: Records, rows: Sequence[tuple[int, str]]) -> Repaired:
         found, missing = [], []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -49,9 +50,9 @@ def test_what_is_written_to_a_folder_that_was_moved_away_is_not_acknowledged(dat
         put(pictures, 1)
         data.rename(away)
         for _ in range(3):
-            with pytest.raises(OSError, match="the data folder is gone"):
+            with pytest.raises(OSError, match="the folder is gone"):
                 put(pictures, 2)
-            with pytest.raises(OSError, match="the data folder is gone"):
+            with pytest.raises(OSError, match="the folder is gone"):
                 ids(pictures)
         assert not data.exists(), "nobody asked for an empty one"
         away.rename(data)
@@ -118,19 +119,40 @@ def test_a_part_that_was_removed(data: Path, name: str) -> None:
         assert ids(pictures) == [1, 2]
 
 
-def test_an_empty_folder_on_another_disk_is_none_that_was_meant(small_disk: Path) -> None:
-    data = small_disk
+def test_the_mount_point_of_a_disk_that_is_missing_is_no_folder_to_begin_in(small_disk: Path, data: Path) -> None:
+    subprocess.run(["mount", "--bind", small_disk, data], check=True)
     with closing(store(data)) as pictures:
         put(pictures, 1)
-        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", data], check=True)
+        subprocess.run(["umount", "-l", data], check=True)
+        with pytest.raises(OSError, match="its disk is not mounted"):
+            put(pictures, 2)
+        assert not list(data.iterdir())
+        subprocess.run(["mount", "--bind", small_disk, data], check=True)
         try:
-            with pytest.raises(OSError, match="not on the disk of before"):
-                put(pictures, 2)
-            assert not list(data.iterdir())
+            put(pictures, 3)
+            assert ids(pictures) == [1, 3]
+            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", data], check=True)
+            put(pictures, 4)
+            assert ids(pictures) == [4], "a new disk in the place of the old one"
         finally:
-            subprocess.run(["umount", data], check=True)
+            subprocess.run(["umount", "-l", data], check=True)
+    subprocess.run(["umount", "-l", data], check=True)
+
+
+def test_what_a_full_disk_let_be_removed_by_half_is_removed_when_there_is_room(small_disk: Path) -> None:
+    with closing(store(small_disk)) as pictures:
+        put(pictures, 1)
+        put(pictures, 2)
+        ballast = small_disk / "ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            pictures.delete(1, 1)
+        assert ids(pictures) == [1, 2]
+        ballast.unlink()
         put(pictures, 3)
-        assert ids(pictures) == [1, 3]
+        assert ids(pictures) == [2, 3]
 
 
 def test_a_disk_that_cannot_be_written_is_read(small_disk: Path) -> None:

@@ -31,6 +31,7 @@ class TrainingRecords:
 
     def __init__(self, folder: Path, shipped: Callable[[str], Path], log: Callable[[str], None]) -> None:
         self._folder, self._shipped, self._log = folder, shipped, log
+        self._mount = files.mount_of(folder)
 
     def read(self, name: str) -> TrainingRecord:
         """The stored record, or that of the model that serves. A training that the server's end cut short is noted."""
@@ -44,14 +45,15 @@ class TrainingRecords:
         return record
 
     def write(self, name: str, record: TrainingRecord) -> None:
-        """Keep a record; the log says when that cannot be."""
+        """Keep a record; the log says when that cannot be. The data folder is there before."""
         try:
             hub.in_thread(self._write, name, json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n")
         except OSError as error:
             self._log(f"training of {name}: its status cannot be kept ({error.strerror}): make {self._folder} writable")
 
     def _write(self, name: str, text: str) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        files.check_there(self._folder.parent, self._mount)
+        self._folder.mkdir(exist_ok=True)
         files.replace(self._folder / f"{name}.json", text.encode())
 
 

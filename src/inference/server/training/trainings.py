@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from imageserver import files
 from imageserver.errors import TrainingError
 from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.training.records import TrainingRecord, TrainingRecords
@@ -44,7 +46,10 @@ class Trainings:
         now: Callable[[], float] = time.time,
         ended: Callable[[str], None] = lambda _sentence: None,
     ) -> None:
-        self._models, self._find = data / "models", find
+        self._data, self._models, self._find = data, data / "models", find
+        with contextlib.suppress(OSError):  # whoever writes into it says why that is not possible
+            data.mkdir(parents=True, exist_ok=True)
+        self._mount = files.mount_of(data)
         self._sources, self._arguments, self._jails = sources, arguments, jails
         self._records = TrainingRecords(data / "training", lambda name: find(name).folder, log)
         self._log, self._now, self._ended = log, now, ended
@@ -77,6 +82,7 @@ class Trainings:
             raise TrainingError(
                 "there is no folder of labelled pictures here: the operator can name one by --training-data"
             )
+        self._check_there(name)
         manifest = self._find(name)
         link = self._models / name
         if link.exists() and not link.is_symlink():
@@ -92,6 +98,14 @@ class Trainings:
             )
         finally:
             self._starting = False
+
+    def _check_there(self, name: str) -> None:
+        """TrainingError where the data folder or its disk is gone."""
+        try:
+            hub.in_thread(files.check_there, self._data, self._mount)
+        except OSError as error:
+            self._log(f"training of {name}: it cannot be begun in {self._data}: {error.strerror}")
+            raise TrainingError("a trained model cannot be kept here now; the server's log says why") from error
 
     def cancel(self, name: str) -> bool:
         """Ask the training of `name` to end; False when none runs."""

@@ -7,6 +7,7 @@ brings the shipped model back. These functions block: call them in a thread.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from pathlib import Path
@@ -37,10 +38,11 @@ def serve(link: Path, version: Path) -> None:
 def prune(link: Path) -> None:
     """Remove all but the serving one and the newest other: kept aside, or one that a worker may still be loading."""
     folder = link.parent / VERSIONS / link.name
-    serving = link.resolve().parent
-    others = sorted((entry for entry in folder.iterdir() if entry.resolve() != serving), key=lambda entry: entry.name)
-    for entry in others[:-1]:
-        shutil.rmtree(entry, ignore_errors=True)
+    with contextlib.suppress(OSError):  # the disk is gone: after the next training, then
+        serving = link.resolve().parent
+        others = sorted(entry for entry in folder.iterdir() if entry.resolve() != serving)
+        for entry in others[:-1]:
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def discard(version: Path) -> None:
