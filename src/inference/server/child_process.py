@@ -106,6 +106,7 @@ class ChildProcess:
         self.name = name
         self._on_message, self._on_exit = on_message, on_exit
         self._fault = ""
+        self._was_stopped = False
         self._jail = jail
         self._shared = arena.size if arena is not None else 0
         with contextlib.ExitStack() as theirs:
@@ -162,6 +163,11 @@ class ChildProcess:
             return "still running"
         return (f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}") + self._fault
 
+    @property
+    def was_killed(self) -> bool:
+        """Whether it ended by no doing of its own: by `kill`, by somebody else's, or as somebody had stopped it."""
+        return self._process.poll() == -signal.SIGKILL and (self._was_stopped or not self._fault)
+
     def _read(self) -> None:
         try:
             for message in self._messages():
@@ -178,7 +184,10 @@ class ChildProcess:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self.pid, signal.SIGKILL)  # what it has started
             hub.spawn(hub.in_thread, self._remove_scratch)
-            self._on_exit()
+            on_exit = self._on_exit
+            # Whoever started it refers to it, too: memory that they shared would stay until the next full collection.
+            self._on_message, self._on_exit = _ignore, lambda: None
+            on_exit()
 
     def _remove_scratch(self) -> None:
         if self._jail.scratch:
@@ -197,7 +206,7 @@ class ChildProcess:
                     taken = limits.note(taken, limit)
                 else:
                     metrics.LIMITS_HIT.inc(limit)
-                self._fault = f" after it {taken}"
+                self._fault, self._was_stopped = f" after it {taken}", bool(stopped)
                 self.kill()
                 return
 
@@ -219,3 +228,7 @@ class ChildProcess:
             hub.sleep(0.01)
             waited += 0.01
         return self._process.returncode is not None
+
+
+def _ignore(_message: wire.Message) -> None:
+    """What a process says that has ended."""

@@ -63,7 +63,7 @@ class _Process:
     @property
     def was_killed(self) -> bool:
         """Whether it ended by no doing of the picture: from outside, or as the machine had no memory left."""
-        return self.process.exit_text == "signal SIGKILL" and not self.overdue
+        return self.process.was_killed and not self.overdue
 
     def pixels(self, size: int) -> bytes:
         return self._arena.read(0, 0, size)

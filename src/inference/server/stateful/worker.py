@@ -178,7 +178,7 @@ class StatefulWorker:
         """Enter a state; in those without a process the one that runs is ended, and what it knew is forgotten."""
         self._state = state
         if state in (WorkerState.RESTING, WorkerState.DISABLED, WorkerState.CLOSED):
-            process, self._process = self._process, None
+            process, self._process, self._arena = self._process, None, None
             self.lanes.forget()
             if process is not None:
                 hub.spawn(process.end)
