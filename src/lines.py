@@ -1,12 +1,14 @@
 """Files of whole lines, added by a thread: whoever has a line never waits for the disk.
 
 What waits is bounded. What a full disk does not take is dropped line by line and counted: the file never holds half a
-line, and goes on when there is room. At a size it is renamed, and begun anew.
+line, and goes on when there is room; what a kill left half is removed when the next line is written. At a size it is
+renamed, and begun anew.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import re
@@ -31,6 +33,9 @@ WAITING_CHARACTERS = 16 * 2**20
 
 BATCH = 256
 """Lines that are written at once, where so many wait."""
+
+_MOST_HALF = 2**20
+"""Bytes of half a line that are removed; what is longer was no line of ours."""
 
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -197,8 +202,8 @@ class _LinesFile:
     def append(self, lines: list[str]) -> int:
         """Add lines; returns how many of them there was room for. OSError when there was none at all."""
         self._take_its_place()
-        if self._torn:  # by a crash of the machine: what was begun then stands for itself
-            os.write(self._descriptor, b"\n")
+        if self._torn:
+            self._mend()
             self._torn = False
         data = "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
         before, written = self._size(), 0
@@ -212,6 +217,14 @@ class _LinesFile:
         if self._regular and whole < written:
             os.ftruncate(self._descriptor, before + whole)
         return data.count(b"\n", 0, whole)
+
+    def _mend(self) -> None:
+        """Remove what is half of a line, as a kill amid writing leaves it; a whole one without its end gets that."""
+        tail = _after_the_last_line(self._path)
+        if tail and (len(tail) == _MOST_HALF or _is_entry(tail)):
+            os.write(self._descriptor, b"\n")
+        elif tail:
+            os.ftruncate(self._descriptor, self._size() - len(tail))
 
     def sync(self) -> bool:
         """Have the disk hold it. Where that fails the next attempt to write says so."""
@@ -266,8 +279,20 @@ class _LinesFile:
 
 
 def _ends_within_a_line(path: str) -> bool:
-    with contextlib.suppress(OSError), open(path, "rb") as stream:  # one that we may write, but not read: who knows
-        if stream.seek(0, os.SEEK_END):
-            stream.seek(-1, os.SEEK_END)
-            return stream.read() != b"\n"
-    return False
+    return bool(_after_the_last_line(path, 1))
+
+
+def _after_the_last_line(path: str, most: int = _MOST_HALF) -> bytes:
+    """What follows the end of the last line, or the last `most` bytes of it; nothing where that cannot be read."""
+    with contextlib.suppress(OSError), open(path, "rb") as stream:
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - most))
+        return stream.read(most).rpartition(b"\n")[2]
+    return b""
+
+
+def _is_entry(line: bytes) -> bool:
+    """Whether it is an entry of JSON, which half of one never is."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False

@@ -137,13 +137,27 @@ def test_a_file_that_was_moved_or_removed_is_begun_anew(tmp_path: Path) -> None:
     assert numbers(path) == [3]
 
 
-def test_what_a_crash_of_the_machine_left_half_stands_for_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("left", "kept"),
+    [
+        ('{"a": 1}\n{"b": "ha', '{"a": 1}\n'),
+        ('{"b"', ""),
+        ('{"a": 1}\n\0\0\0\0', '{"a": 1}\n'),
+        ('{"a": 1}\n{"b": 2}', '{"a": 1}\n{"b": 2}\n'),
+        ('{"a": 1}\n' + "[" * 100_000, '{"a": 1}\n'),
+        ("x" * 3_000_000, "x" * 3_000_000 + "\n"),
+        ("", ""),
+        ("\n", "\n"),
+    ],
+)
+def test_what_a_kill_left_half_is_removed_and_nothing_else(tmp_path: Path, left: str, kept: str) -> None:
+    """Somebody's own last line without its end is a whole one; what is too long to be a line of ours stays."""
     path = tmp_path / "some"
-    path.write_text("1\n2 ha")
+    path.write_text(left)
     writer = LinesWriter(str(path), kind(), print)
     writer.add("3")
     writer.close(PATIENCE)
-    assert path.read_text() == "1\n2 ha\n3\n"
+    assert path.read_text() == kept + "3\n"
 
 
 def test_lines_are_written_at_once_or_it_is_said_that_they_were_not(tmp_path: Path) -> None:

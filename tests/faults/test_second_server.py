@@ -84,7 +84,7 @@ def test_it_is_refused_under_load_and_nothing_is_lost(tmp_path: Path, tell: Call
     link, data = tmp_path / "link", tmp_path / "data"
     data.mkdir()
     link.symlink_to(data)
-    with Server(*KEPT, data=data) as first, Cameras(first.port) as cameras, Putting(first) as putting:
+    with Server(*KEPT, data=data) as first, Cameras(first.port, count=2) as cameras, Putting(first) as putting:
         cameras.settle()
         until(lambda: len(putting.acknowledged) > 20, "pictures")
         begun = time.monotonic()
@@ -106,6 +106,7 @@ def test_it_is_refused_under_load_and_nothing_is_lost(tmp_path: Path, tell: Call
 
 
 @ROW
+@pytest.mark.long
 def test_the_lock_ends_with_a_kill_though_children_are_there(tmp_path: Path, tell: Callable[[str], None]) -> None:
     with Server("--preload", "slow", "--workers", "2", data=tmp_path) as first:
         workers = until(lambda: found if len(found := children(first.ready().process.pid)) > 1 else None, "workers")
