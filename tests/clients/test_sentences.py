@@ -118,7 +118,7 @@ def test_no_address(program: str) -> None:
 def test_a_certificate_that_nobody_vouches_for(secure: str, program: str) -> None:
     assert told(program, f"https://{secure}") == (
         3,
-        f"The certificate of https://{secure} is not trusted (self-signed certificate): "
+        f"The certificate of https://{secure} is not trusted (self-signed certificate in certificate chain): "
         "give it with --ca FILE, or --insecure to trust it unseen.",
     )
 

@@ -250,7 +250,7 @@ def test_curl_believes_it_for_this_machine_alone(tmp_path: Path, tell: Tell) -> 
         first = shown(int(port))
         for name in ("cert.pem", "key.pem", "ca.pem"):
             (tmp_path / "tls" / name).unlink()
-        server.wait_for(r"there is no certificate .* serves on$")
+        server.wait_for(r"are not both there: .* serves on$")
         assert shown(int(port)) == first
         server.process.send_signal(signal.SIGHUP)
         until(lambda: shown(int(port)) != first, "another certificate of its own")

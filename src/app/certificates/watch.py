@@ -104,6 +104,8 @@ class CertificateWatch:
         if self._self_made and asked:
             own.self_signed(folder, self._warn, now=now)
         stamp = self._place.stamp()
+        if self._self_made and not all(stamp):
+            raise SettingError(f"{self._place} are not both there: put them back, or reload the server for new ones")
         if stamp != self._settled or asked:
             content = read(self._place)
             if stamp != self._place.stamp():

@@ -427,7 +427,11 @@ def test_both_programs_over_https_with_a_user(tmp_path: Path) -> None:
             for words, password, said in (
                 (["-u", "alice", "--insecure"], "wrong", "does not let 'alice' in"),
                 (["--insecure"], "", "wants a user's name and password: give --user"),
-                (["-s", f"https://{address}"], "", "is not trusted (self-signed certificate): give it with --ca"),
+                (
+                    ["-s", f"https://{address}"],
+                    "",
+                    "is not trusted (self-signed certificate in certificate chain): give it with --ca",
+                ),
                 (["--ca", "nowhere.pem"], "", "There is no file nowhere.pem"),
             ):
                 refused = snap(*words, password=password)
