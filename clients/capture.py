@@ -26,7 +26,7 @@ from typing import Any
 
 from imageserver_client.command import Login, add_name_option, add_server_options, ended, login_of, trust_of
 from imageserver_client.connection import TRUST, Token, Trust, url_of
-from imageserver_client.errors import Refused, SourceError, Unreachable
+from imageserver_client.errors import Refused, SourceError, Unreachable, Wrong
 from imageserver_client.relay import Room, delays
 from imageserver_client.report import describe
 from imageserver_client.rest import Rest
@@ -119,17 +119,22 @@ def capture(
         The server's answer: `{"id": …, "prediction": {…}, "received": …}`.
 
     Raises:
-        CameraError: no picture can be taken.
+        CameraError: no picture can be taken, or saved.
         Refused: the server does not take the picture.
         Unreachable: there is no such server.
     """
     picture = take(source, settle)
-    (folder / PICTURE).write_bytes(picture)
+    try:
+        (folder / PICTURE).write_bytes(picture)
+    except OSError as error:
+        raise CameraError(f"The picture cannot be saved in {folder}: {error.strerror}.") from error
     return Rest(server, login, trust).put_snippet(identity, picture, model, room, camera)
 
 
 def run(options: argparse.Namespace) -> int:
     """Until Ctrl-C, or `--count` pictures: wait, take, put, print; reconnect whenever the connection is lost. Wrong."""
+    if not options.folder.is_dir():
+        raise Wrong(f"There is no folder {options.folder}, which --folder names: make it, or give another.")
     login, trust = login_of(options), trust_of(options)
     url = url_of(options.server, trust)
     left = options.count

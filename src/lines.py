@@ -2,7 +2,8 @@
 
 What waits is bounded. What a full disk does not take is dropped line by line and counted: the file never holds half a
 line, and goes on when there is room; what a kill left half is removed when the next line is written. At a size it is
-renamed, and begun anew.
+renamed, and begun anew. A named pipe may be read from the start or later, and by one program after the other: its
+lines wait for a reader.
 """
 
 from __future__ import annotations
@@ -275,7 +276,9 @@ class _LinesFile:
         files.sync(Path(self._path).parent)
 
     def _open(self, mode: int) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
+        # A named pipe that is opened for writing alone waits until somebody reads it, and the start with it.
+        access = os.O_RDWR if Path(self._path).is_fifo() else os.O_WRONLY
+        return os.open(self._path, access | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
 
 
 def _ends_within_a_line(path: str) -> bool:

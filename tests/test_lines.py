@@ -91,6 +91,24 @@ def test_what_waits_for_a_disk_that_hangs_is_bounded(tmp_path: Path, monkeypatch
     os.close(reader)
 
 
+@pytest.mark.timeout(30)
+def test_lines_in_a_named_pipe_wait_for_a_reader_and_for_the_next_one(tmp_path: Path) -> None:
+    """Without one the start hung, and when it ended lines were lost."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    said: list[str] = []
+    writer = LinesWriter(str(pipe), kind(), said.append)
+    for number in range(4):
+        writer.add(str(number))
+    with open(pipe) as first:
+        assert [first.readline() for _ in range(4)] == ["0\n", "1\n", "2\n", "3\n"]
+    writer.add("4")
+    with open(pipe) as second:
+        assert second.readline() == "4\n"
+    writer.close(PATIENCE)
+    assert said == []
+
+
 def test_a_file_of_the_size_that_it_may_have_is_begun_anew_and_as_many_are_kept_as_were_asked_for(
     tmp_path: Path,
 ) -> None:

@@ -16,7 +16,9 @@ import pytest
 from tests.protocols.sockets import CHEAP
 from tests.running import ROOT, Server, until
 
+import capture
 from imageserver.accounts.database import ROLES, UserDB
+from imageserver_client.errors import SourceError
 
 PHOTO = str(ROOT / "clients" / "samples" / "photos" / "coffee.jpg")
 WORDS = {
@@ -261,6 +263,18 @@ def test_nor_does_a_capture_device_say_more(server: Server) -> None:
         first = device.stderr.readline()
         device.terminate()
     assert first == "There is no webcam 99 here, or it is in use, or this user may not open it.\n"
+
+
+def test_a_folder_that_is_not_there(closed: str, tmp_path: Path) -> None:
+    done = run("capture", "--server", closed, "--folder", str(tmp_path / "none"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"There is no folder {tmp_path}/none, which --folder names: make it, or give another.\n"
+
+
+def test_a_picture_that_cannot_be_saved(tmp_path: Path) -> None:
+    (tmp_path / capture.PICTURE).mkdir()
+    with pytest.raises(SourceError, match=re.escape(f"The picture cannot be saved in {tmp_path}: Is a directory.")):
+        capture.capture("127.0.0.1:9", source=PHOTO, folder=tmp_path)
 
 
 def test_a_network_camera_that_is_not_there(closed: str) -> None:
