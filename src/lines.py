@@ -121,7 +121,13 @@ class LinesWriter:
         return fits
 
     def write(self, lines: list[str]) -> bool:
-        """Write lines here and now; whether the disk holds all of them, which is nobody's loss if not. Blocks."""
+        """Write lines here and now; whether the disk holds all of them, which is nobody's loss if not. Blocks.
+
+        A pipe may not be read for ever, and holds nothing that counts: there they wait like others.
+        """
+        if self._file.pipe:
+            added = [self.add(line) for line in lines]
+            return all(added)
         with self._writing:
             try:
                 return self._file.append(lines) == len(lines) and self._file.sync()
@@ -193,7 +199,9 @@ class _LinesFile:
     def __init__(self, path: str, kind: LinesKind) -> None:
         self._path, self._kind = path, kind
         self._descriptor = sys.stdout.fileno() if path == "-" else self._open(kind.mode)
-        self._regular = path != "-" and stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        kind_of_file = stat.S_IFMT(os.fstat(self._descriptor).st_mode)
+        self.pipe = kind_of_file in (stat.S_IFIFO, stat.S_IFSOCK)
+        self._regular = path != "-" and kind_of_file == stat.S_IFREG
         if self._regular and kind.max_bytes and not os.access(Path(path).parent, os.W_OK | os.X_OK):
             os.close(self._descriptor)
             raise OSError(0, "it could not be renamed at its largest size, since its folder cannot be written")

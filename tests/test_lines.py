@@ -109,6 +109,20 @@ def test_lines_in_a_named_pipe_wait_for_a_reader_and_for_the_next_one(tmp_path: 
     assert said == []
 
 
+@pytest.mark.timeout(30)
+def test_nobody_but_its_own_thread_waits_for_a_pipe_that_is_full(tmp_path: Path) -> None:
+    """The server's end waited for whoever waited here."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = LinesWriter(str(pipe), kind(), print)
+    for _ in range(100):
+        writer.add("x" * 1000)
+    assert writer.write(["1", "2"])
+    with open(pipe) as reader:
+        assert [line for line in (reader.readline() for _ in range(102)) if line != "x" * 1000 + "\n"] == ["1\n", "2\n"]
+    writer.close(PATIENCE)
+
+
 def test_a_file_of_the_size_that_it_may_have_is_begun_anew_and_as_many_are_kept_as_were_asked_for(
     tmp_path: Path,
 ) -> None:
