@@ -29,7 +29,8 @@ from imageserver.transport.budget import owner_of
 T = TypeVar("T")
 
 LOOKED_UP_AT_ONCE = 8
-"""Attempts that cost a look-up only: tokens, keys, and what was right a moment ago."""
+"""Attempts that cost a look-up only: tokens, keys, pages, and what was right a moment ago. While another program holds
+the users each waits in its thread, of which others need some, too."""
 _LOG_SECONDS = 60.0
 """At most one line in that time says that the users cannot be read, and none while the reason is the same."""
 WRONG = "unknown name or wrong password"
@@ -186,7 +187,8 @@ class Logins:
         """
         if shown.kind is CredentialKind.PAGE:
             # Nobody guesses its random bits, and a page goes on asking when its session has ended.
-            return self._in_thread(self.users.check_page, shown.secret)
+            with self._looking.turn(owner_of(address), lambda: True, lambda: False):
+                return self._in_thread(self.users.check_page, shown.secret)
         attempt = Attempt(self._guard, _claim(shown, address), address, door, self._log, self.audit)
         try:
             user = self._verify(attempt, shown)

@@ -16,7 +16,7 @@ from imageserver.accounts import credentials
 from imageserver.accounts.credentials import Credentials
 from imageserver.accounts.database import User, UserDB
 from imageserver.accounts.doors import Login
-from imageserver.accounts.login import Logins
+from imageserver.accounts.login import LOOKED_UP_AT_ONCE, Logins
 from imageserver.errors import LimitExceeded, LoginPaused, UsersUnavailable
 from imageserver.limits import Limits
 from imageserver.transport import hub
@@ -189,6 +189,30 @@ def test_users_that_cannot_be_read_are_one_line_and_one_when_they_can(tmp_path: 
         for _login in range(3):
             assert checks.check(ALICE, HOME)
     assert [line.partition(":")[0] for line in lines] == ["nobody can log in", "users can log in again"] * 2
+
+
+def test_users_that_another_program_holds_take_few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of pages, too, which send their cookie with every request."""
+    checks, inside, most, free = logins(), [], [], threading.Event()
+
+    def held(_secret: str) -> None:
+        inside.append(1)
+        most.append(len(inside))
+        free.wait(10)
+        inside.pop()
+
+    monkeypatch.setattr(checks.users, "check_page", held)
+    page = credentials.page("x")
+    tasks = [hub.spawn(checks.check, page, HOME) for _ in range(30)]
+    while len(most) < LOOKED_UP_AT_ONCE:
+        hub.sleep(0.01)
+    began = time.monotonic()
+    hub.in_thread(lambda: None)  # somebody else's, such as a picture for the disk
+    assert time.monotonic() - began < 5
+    free.set()
+    for task in tasks:
+        task.wait()
+    assert max(most) == LOOKED_UP_AT_ONCE and len(most) == 30
 
 
 # ---- the guard ----------------------------------------------------------------------------------------------------
