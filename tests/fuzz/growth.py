@@ -16,6 +16,10 @@ UNITS = (
 STEEP = 2.8
 """Times as long for twice the bytes: 2 where time is linear, 4 where it is quadratic."""
 
+LEAP = 24
+"""Times as long for four times the bytes: 16 where time is quadratic. More than this is something that begins at a
+length between them, or so slow that it does not get its time either."""
+
 SHORT = 0.002
 """Seconds: what takes no longer than that at its longest is not worth a look."""
 
@@ -60,8 +64,8 @@ def check_growth(target: Target, pattern: Pattern, size: int) -> None:
     inputs = [large, pattern.of(size // 2), pattern.of(size // 4)]
     times = [min(took(target, data) for _ in range(2)) for data in inputs]
     for _ in range(TRIES):
-        # Both steps: one alone is also steep where something begins at a length.
-        if times[0] < STEEP * times[1] or times[1] < STEEP * times[2]:
+        steep = times[0] > STEEP * times[1] and times[1] > STEEP * times[2]
+        if not steep or times[0] > LEAP * times[2]:
             return
         times = [min(best, took(target, data)) for best, data in zip(times, inputs, strict=True)]
     told = ", ".join(f"{len(data)} bytes {best * 1000:.1f} ms" for data, best in zip(inputs, times, strict=True))

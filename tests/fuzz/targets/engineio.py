@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from random import Random
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 from tests.fuzz.target import Defect, Target
 
 from imageserver.errors import DecodeError
-from imageserver.transport.engineio import v3, v4
+from imageserver.transport.budget import unlimited
+from imageserver.transport.engineio import v3, v4, websocket
 from imageserver.transport.engineio.packet import EnginePacket
 
 MOST, LONGEST, TEXT = 16, 2**20, 2**14
@@ -42,6 +44,17 @@ def packet(codec: ModuleType, message: bytes) -> None:
     for found in decoded:
         again = codec.encode_packet(found, base64=False)
         if codec.decode_packet(again) != found:
+            raise Defect(f"{found!r} came back otherwise")
+
+
+def over_websocket(codec: ModuleType, payload: bytes) -> None:
+    """A text message as a session on a WebSocket reads it: within the limit of texts."""
+    session: Any = SimpleNamespace(codec=codec, max_text=TEXT, account=unlimited())
+    with contextlib.suppress(DecodeError, UnicodeDecodeError):
+        found = websocket._decode_text(session, payload)
+        if isinstance(found.data, str) and len(found.data.encode()) > TEXT:
+            raise Defect("a text over its limit")
+        if session.codec.decode_packet(codec.encode_packet(found, base64=False)) != found:
             raise Defect(f"{found!r} came back otherwise")
 
 
@@ -148,6 +161,16 @@ TARGETS = [
         seeds=(b"4hello", b"bAQIDBA==", b"\x04\x01\x02", b"2probe", b"6"),
         covers=("transport.engineio.v4", "transport.engineio.packet"),
         words=_PACKET_WORDS, longest=2**20,
+    ),
+    *(
+        Target(
+            name=f"engineio-{codec.VERSION}-websocket",
+            run=lambda data, codec=codec: over_websocket(codec, data),
+            seeds=(b"4hello", b"bAQIDBA==", b"b4AQID", b"2probe", b"4\xe2\x82", b"4" + b"a" * (TEXT + 1)),
+            covers=("transport.engineio.websocket",),
+            words=_PACKET_WORDS, longest=2**18,
+        )
+        for codec in (v3, v4)
     ),
     Target(
         name="engineio-jsonp",

@@ -3,6 +3,7 @@ on whether a header was seen before, what is sent again is the same, and nothing
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from random import Random
@@ -16,12 +17,19 @@ from imageserver.transport.budget import unlimited
 from imageserver.transport.engineio.packet import EnginePacket
 from imageserver.transport.socketio.events import EventReader
 from imageserver.transport.socketio.header_cache import LONGEST_HEADER
+from imageserver.transport.socketio.members import Members
 from imageserver.transport.socketio.packets import Json, SocketPacket, group_of
 
 LIMITS = Limits(max_message_bytes=2**16)
 CLIENT = "client"
 Message = tuple[bool, bytes]
 """Whether it is binary, and what is in it."""
+
+
+class Session(SimpleNamespace):
+    """Stands for one of Engine.IO, of generation 3, whose ids are none of chance."""
+
+    __hash__ = object.__hash__
 
 
 class OneClient:
@@ -31,24 +39,28 @@ class OneClient:
         self.happened: list[object] = []
         self.open = True
         ws = SimpleNamespace(incoming=SimpleNamespace(receiver=SimpleNamespace(most_kept=None, arrived=0)))
-        session = SimpleNamespace(sid=CLIENT, account=unlimited(), ws=ws, posting=None)
+        session: Any = Session(
+            sid=CLIENT, account=unlimited(), ws=ws, posting=None, generation=3, query="EIO=3&key=a", address="", who="",
+            send=lambda group: self.happened.append(("sent", group.packets)),
+        )  # fmt: skip
         engine: Any = SimpleNamespace(
             limits=LIMITS, log=lambda _line: None, clock=lambda: 0.0, sessions={CLIENT: session},
             who=lambda _sid: "a client", owner=lambda _sid: "", close=self._close,
             send=lambda _sid, group: self.happened.append(("sent", group.packets)),
         )  # fmt: skip
-        members: Any = SimpleNamespace(
-            joined={"/": {CLIENT: "one"}, "/ns": {CLIENT: "two"}},
-            join=lambda _session, *what: self.happened.append(("join", *what)),
-            left=lambda _session, namespace: self.happened.append(("left", namespace)),
-        )
-        handlers: Any = {"/": {"*": self._event, "receiveImage": self._event}, "/ns": {"*": self._event}}
-        self.reader = EventReader(engine, handlers, members)
+        ours = {name: functools.partial(self._event, name) for name in ("*", "receiveImage", "connect", "disconnect")}
+        handlers: Any = {"/": ours, "/ns": ours}
+        self.members = Members(engine, handlers)
+        self.reader = EventReader(engine, handlers, self.members)
         self.reader._attachments.sweep = Any  # nothing is waited for here
+        self.members.join(session, "/", None)
 
     def _close(self, _sid: str) -> None:
         self.open = False
         self.reader.forget(CLIENT)
+        self.members.disconnected(CLIENT, "transport close")
+        if self.members.where or self.members.joined or self.members.early:
+            raise Defect(f"a member is left: {self.members.where}")
 
     def _event(self, *arguments: Any) -> str:
         self.happened.append(("event", *arguments))
@@ -178,13 +190,13 @@ TARGETS = [
         seeds=(
             b'51-["receiveImage",{"_placeholder":true,"num":0}]\n!picture', b'2["a",1]\n27["a"]', b'0{"key":"a"}\n1',
             b'52-/ns,7["a",{"b":[{"_placeholder":true,"num":1}]},{"_placeholder":true,"num":0}]\n!one\n!two',
-            b"0/ns?key=a,",
+            b'0/ns?key=a,\n2/ns,5["a"]\n1',
             b'51-007["a",{"_placeholder":true,"num":0},"b"]\n!x', b'61-3[{"_placeholder":true,"num":0}]\n!x', b"33[1]",
             b'51-["a",{"_placeholder":true,"num":0}]' + b" " * LONGEST_HEADER + b"\n!x",
         ),
         covers=(
             "transport.socketio.events", "transport.socketio.packets", "transport.socketio.header_cache",
-            "transport.socketio.attachments",
+            "transport.socketio.attachments", "transport.socketio.members",
         ),
         words=WORDS, shape=some_messages, longest=2**17,
         seconds=0.01, byte_seconds=1e-5,  # everything is sent six times

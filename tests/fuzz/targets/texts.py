@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 from tests.fuzz.target import Defect, Target
@@ -14,6 +15,7 @@ from imageserver.accounts.audit import LONGEST, cleaned, line_of
 from imageserver.accounts.store import bearer
 from imageserver.errors import BodyError, Refused
 from imageserver.lines import printable
+from imageserver.protocols.camstream import CamStream
 from imageserver.protocols.snap.members import commands
 from imageserver.streams import options
 from imageserver.transport.websocket import frames
@@ -63,6 +65,17 @@ def configured(data: bytes) -> None:
         raise Defect(f"{stream.hz} frames a second; {MOST_HZ} are allowed")
     if stream.model is not None and stream.model != wanted["model"]:
         raise Defect(f"{stream.model!r} was not asked for")
+
+
+def asked(data: bytes) -> None:
+    """The same, as the apps send it: a text with JSON in it. They are told in JSON whether it was done."""
+    stream: Any = AStream()
+    camstream: Any = SimpleNamespace(_stream=lambda _client: stream, _hz=MOST_HZ)
+    client: Any = None
+    with contextlib.suppress(UnicodeDecodeError):
+        told = json.loads(CamStream.configure(camstream, client, data.decode()))
+        if told["success"] is False and (stream.hz is not None or stream.model is not None):
+            raise Defect(f"changed, and told {told!r}")
 
 
 def lines(data: bytes) -> None:
@@ -125,6 +138,14 @@ TARGETS = [
         seeds=(b'{"model":"lenet","hz":5}', b'{"hz":NaN}', b'{"hz":1e999}', b'{"a":1}', b"[]",
         b'{"hz":1' + b"0" * 400 + b"}"),
         covers=("streams.options", "web.json_body"),
+        words=(b'"model":', b'"hz":', b"1e308", b"-", b"NaN", b"\\ud800", b"null", b"[", b"{"),
+        shape=some_options, byte_memory=200,
+    ),
+    Target(
+        name="stream-options-text",
+        run=asked,
+        seeds=(b'{"model":"lenet","hz":5}', b'{"hz":1e999}', b"[[[[", b'"a"', b""),
+        covers=("protocols.camstream", "streams.options"),
         words=(b'"model":', b'"hz":', b"1e308", b"-", b"NaN", b"\\ud800", b"null", b"[", b"{"),
         shape=some_options, byte_memory=200,
     ),
