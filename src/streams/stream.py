@@ -14,7 +14,7 @@ A stream's life (`StreamState`):
     │ └────────────► THROTTLED               │
     │                                        │
     └────────────────────────────────────────┘
-      answered or lost; when a newer frame waits it goes on at once, as with an offer
+      answered or lost; it goes on at once with a newer frame, or else once more with one that was lost
 
     CLOSED ◄──── close, from each of them
 
@@ -71,6 +71,7 @@ class Frame:
     """Monotonic seconds."""
     model: str = ""
     """The model that it went to."""
+    lost: bool = False  # its worker died, and it has one more try
 
 
 class StreamSubscriber:
@@ -112,12 +113,10 @@ class Stream:
         self.received = self.answered_count = self.refused = 0
         self.dropped = 0  # replaced by newer ones or lost with a worker
         self.last_prediction: Prediction = {}
-        self._state = _IDLE
-        self._streams = streams
+        self._state, self._streams = _IDLE, streams
         self.subscriber = subscriber
         self._account, self._room = account, FrameRoom(account)
-        self._hz = hz
-        self._next_due = 0.0
+        self._hz, self._next_due = hz, 0.0
         self._waiting: Frame | None = None
         self._timer: hub.Timer | None = None
         self._metric_received = metrics.FRAMES_RECEIVED.child(protocol)
@@ -237,8 +236,15 @@ class Stream:
         self._go_on()
 
     def lost(self, work: Work, reason: str) -> None:
-        self.dropped += 1
-        metrics.FRAMES_LOST.inc(self.protocol, "worker died")
+        frame: Frame = work.ticket
+        newest = self._waiting is None and self._state is not _CLOSED
+        if newest and not frame.lost:
+            frame.lost, self._waiting = True, frame
+        else:
+            self.dropped += 1
+            metrics.FRAMES_LOST.inc(self.protocol, "worker died")
+            if newest:  # or its client might wait for ever
+                self.subscriber.rejected(self, frame, f"{reason} while {frame.model!r} ran on this frame, twice")
         self._go_on()
 
     # ---- within -----------------------------------------------------------------------------------------------
@@ -248,14 +254,8 @@ class Stream:
         metrics.FRAMES_PROCESSED.inc(self.protocol)
         age = time.monotonic() - frame.received
         metrics.PREDICTION_AGE.observe(age, self.protocol)
-        prediction: Prediction = {
-            "model": frame.model,
-            **result,
-            "timestamp": frame.timestamp,
-            "age_ms": round(age * 1000, 1),
-            "seq": frame.seq,
-            "dropped": self.dropped,
-        }
+        about = {"timestamp": frame.timestamp, "age_ms": round(age * 1000, 1), "seq": frame.seq}
+        prediction: Prediction = {"model": frame.model, **result, **about, "dropped": self.dropped}
         if self.camera:
             prediction["camera"] = self.camera
         self.last_prediction = prediction

@@ -80,15 +80,13 @@ def test_frames_are_counted_by_what_became_of_them(server: Server) -> None:
     assert grown("imageserver_received_bytes_total{protocol=camstream}") > 70_000
 
 
-def test_lost_frames_and_restarts_are_counted(tmp_path: Path) -> None:
+def test_restarts_and_what_ended_a_worker_twice_are_counted(tmp_path: Path) -> None:
     with Server(data=tmp_path) as server, Camera(server.ready()) as camera:
         camera.configure(model="crash")
-        camera.send(picture())
-        until(
-            lambda: figures(server).get("imageserver_frames_lost_total{protocol=camstream}{reason=worker died}"),
-            "the loss",
-        )
-        assert figures(server)["imageserver_worker_restarts_total"] >= 1
+        assert "ended while 'crash' ran on this picture" in camera.ask(picture())["error"]
+        now = figures(server)
+        assert now["imageserver_worker_restarts_total"] >= 2
+        assert now["imageserver_frames_refused_total{protocol=camstream}{reason=model}"] == 1
 
 
 def test_with_auth_figures_are_for_viewers(tmp_path: Path) -> None:

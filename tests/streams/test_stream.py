@@ -97,19 +97,45 @@ def test_while_one_runs_one_waits_and_takes_the_next_turn() -> None:
     assert stream.dropped == 1
 
 
-def test_a_frame_lost_with_its_worker_is_counted_and_the_stream_goes_on() -> None:
+def test_a_frame_lost_with_its_worker_is_counted_once_a_newer_one_has_come() -> None:
     engine = Engine()
     _streams, stream, client = streams_with(engine)
     stream.offer(b"1")
     source, work = engine.turn()
     assert work is not None
+    stream.offer(b"2")
     source.lost(work, "died")
     assert stream.dropped == 1
-    stream.offer(b"2")
     source, work = engine.turn()
     assert work is not None
     source.answered(work, {})
     assert client.heard == [("predicted", 2)]
+
+
+def test_a_frame_lost_with_its_worker_has_one_more_try_while_it_is_the_newest() -> None:
+    """Its client may wait for the answer before it sends another."""
+    engine = Engine()
+    _streams, stream, client = streams_with(engine)
+    for seq in (1, 2):
+        stream.offer(b"x")
+        source, work = engine.turn()
+        assert work is not None
+        source.lost(work, "died")
+        assert engine.waiting == [(source, "m")] and stream.dropped == 0
+        source, work = engine.turn()
+        assert work is not None
+        if seq == 1:
+            source.answered(work, {})
+        else:
+            source.lost(work, "died")
+    assert client.heard == [("predicted", 1), ("died while 'm' ran on this frame, twice", 2)]
+    assert (engine.waiting, stream.dropped) == ([], 1)
+    stream.offer(b"3")
+    source, work = engine.turn()
+    assert work is not None
+    stream.close()
+    source.lost(work, "died")
+    assert engine.waiting == []
 
 
 def test_every_frame_is_accounted_for() -> None:
