@@ -9,6 +9,7 @@ machines. Commands beside a server (userdb.py, add_model.py) take neither: what 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
@@ -110,12 +111,17 @@ class DataLock:
         return False
 
     def _write(self) -> None:
-        """Say in the file who holds it; a full disk leaves it empty."""
-        if self._file in self._held:
-            text = f"process {os.getpid()} on {socket.gethostname()}, {self._address}, since {self._started}\n"
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._held[self._file], 0)
-                os.pwrite(self._held[self._file], text.encode(), 0)
+        """Say in the file who holds it; a full disk leaves it as it is."""
+        if self._file not in self._held:
+            return
+        text = f"process {os.getpid()} on {socket.gethostname()}, {self._address}, since {self._started}\n".encode()
+        try:
+            os.pwrite(self._held[self._file], text, 0)
+            os.ftruncate(self._held[self._file], len(text))
+        except OSError as error:
+            if error.errno == errno.EBADF:  # of another user, and it would name theirs; the next look makes another
+                with contextlib.suppress(OSError):
+                    self._file.unlink()
 
     def _in_use(self) -> DataInUse:
         time.sleep(_WRITTEN_WITHIN)

@@ -65,6 +65,26 @@ def test_what_a_crash_left_is_in_nobodys_way(tmp_path: Path, log: Log, left: byt
     assert (tmp_path / NAME).read_text().startswith(f"process {os.getpid()} on ")
 
 
+def test_a_file_of_another_user_gives_way_to_ours(tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when root has tried the server out: what stands in it would be told of this one."""
+    (tmp_path / NAME).write_text("process 1 on elsewhere, since long ago\n")
+    opened, theirs = os.open, (tmp_path / NAME).stat().st_ino
+
+    def not_to_be_written(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_RDWR and os.path.exists(path) and os.stat(path).st_ino == theirs:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", not_to_be_written)
+    first = lock(tmp_path, log)
+    with pytest.raises(DataInUse, match="in use by another server: stop that one"):
+        lock(tmp_path, log)
+    first.look()
+    with pytest.raises(DataInUse, match=f"process {os.getpid()} on"):
+        lock(tmp_path, log)
+    assert log == []
+
+
 def test_nothing_that_stands_in_the_file_steers_a_terminal(tmp_path: Path, log: Log) -> None:
     lock(tmp_path, log)
     (tmp_path / NAME).write_bytes(b"\x1b[31m\n\xff" * 1000)
