@@ -7,7 +7,9 @@ Model "digits": labels a frame by the last byte of its file. "slow": answers eve
 The only user is alice with the password secret; whoever does not authenticate is taken, too.
 """
 
+import contextlib
 import json
+import socket
 import sys
 import time
 
@@ -17,12 +19,21 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 MODELS = ("faces", "digits", "slow", "deaf", "picky", "leaver")
 server = socketio.Server(async_mode="threading", max_http_buffer_size=2**24)
 streams = {}
+sockets = {}
 left = []
 
 
 @server.event
-def connect(sid, _environ):
+def connect(sid, environ):
     streams[sid] = {"model": "faces", "seq": 0, "dropped": 0}
+    sockets[sid] = environ["werkzeug.socket"]
+
+
+@server.event
+def disconnect(sid, _reason):
+    """The libraries leave the connection open, and each client would wait 3 s for its end."""
+    with contextlib.suppress(OSError):
+        sockets.pop(sid).shutdown(socket.SHUT_RDWR)
 
 
 @server.event

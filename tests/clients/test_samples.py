@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.running import ROOT
 
 SAMPLES = ROOT / "clients" / "samples"
@@ -21,6 +22,7 @@ def run(*words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long  # that the command does its work is seen in tests/inference/test_add_model.py
 def test_cats(tmp_path: Path) -> None:
     assert (SAMPLES / "cats.keras").stat().st_size < 100_000
     line = re.search(r"^python3 (src/inference/add_model\.py .*)$", (SAMPLES / "README.md").read_text(), re.MULTILINE)

@@ -164,24 +164,21 @@ def test_what_does_not_fit_the_model_is_said_by_prepare(root):
     )
 
 
-def test_cold_cache_damaged_cache_and_fallback(root, tmp_path):
-    """One worker without a cache: it converts by itself, mends what is damaged, and takes TensorFlow where it must."""
+def test_damaged_cache_and_fallback(root, tmp_path):
+    """One worker with a damaged cache: it converts by itself, and takes TensorFlow where it must."""
     cache = tmp_path / "cache"
     models = root / "models"
+    entry = shutil.copytree(entry_of(root, "tiny"), cache / entry_of(root, "tiny").name)
+    cache.chmod(0o700)
+    (entry / conversion_cache.MODEL).write_text("no model")
+    expected = np.load(root / "expected.npz")
     with WorkerProcess(cache) as worker:
-        assert worker.load(models / "tiny")["runtime"] == "openvino float32"
-        entry = conversion_cache.entry_folder(
-            cache, manifest.read(models / "tiny"), weights.digest(models / "tiny" / "model.keras")
-        )
-        expected = np.load(root / "expected.npz")
-        assert scores(worker.run("tiny", [png(expected["picture"])])[0]) == pytest.approx(
-            expected["scores"].tolist(), abs=2e-5
-        )
-
-        (entry / conversion_cache.MODEL).write_text("no model")
         assert worker.load(models / "tiny")["runtime"] == "openvino float32"
         assert conversion_cache.find(entry, print).report.good
         assert not any("libtensorflow" in name for name in libraries(worker))
+        assert scores(worker.run("tiny", [png(expected["picture"])])[0]) == pytest.approx(
+            expected["scores"].tolist(), abs=2e-5
+        )
 
         conversion_cache.write_report(
             entry, conversion_cache.Report(False, "the converted model gives other labels", 0.5)
