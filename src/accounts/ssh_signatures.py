@@ -40,6 +40,11 @@ _NARROWING = ("cert-authority", "expiry-time", "from", "principals")
 """Options that say when or for what a key does not count. They cannot be honoured here, so such keys are left out."""
 
 
+_QUOTED = r'"(?:\\.|[^"\\])*(?:"|\\?$)'
+"""To its end, or to that of the line: what is looked at again and again takes time with the square of its length."""
+_WORDS, _OPTIONS = re.compile(rf'(?:[^\s"]|{_QUOTED})+'), re.compile(rf'(?:[^,"]|{_QUOTED})+')
+
+
 def verify(signature: bytes, message: bytes, namespace: str, keys: Collection[bytes]) -> None:
     """Return when `signature` is a right one over `message` by one of `keys` (their encoding, RFC 4253 6.6).
 
@@ -104,7 +109,10 @@ def _check(key: PublicKey, algorithm: bytes, signature: bytes, signed: bytes) ->
 def load_key(encoded: bytes) -> PublicKey:
     """A public key from its encoding. ValueError or UnsupportedAlgorithm when it is none that this module takes."""
     kind = _Reader(encoded).string()
-    key = load_ssh_public_key(kind + b" " + base64.b64encode(encoded))
+    try:
+        key = load_ssh_public_key(kind + b" " + base64.b64encode(encoded))
+    except NotImplementedError as error:  # compressed points, which nobody writes
+        raise ValueError(str(error)) from None
     if isinstance(key, rsa.RSAPublicKey):
         if not SMALLEST_RSA <= key.key_size <= LARGEST_RSA:
             raise ValueError(f"an RSA key of {key.key_size} bits, where {SMALLEST_RSA} to {LARGEST_RSA} are taken")
@@ -161,15 +169,12 @@ def parse_authorized_keys(text: str) -> tuple[dict[bytes, int], list[str]]:
 
 
 def _key_of_line(line: str) -> bytes:
-    words = re.findall(r'(?:[^\s"]|"(?:\\.|[^"\\])*")+', line)
+    words = _WORDS.findall(line)
     at = next((at for at, word in enumerate(words[:2]) if re.fullmatch(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+", word)), None)
     if at is None:
         raise ValueError("there is no key in it")
     if at == 1:
-        names = [
-            re.split("=", option, maxsplit=1)[0].lower()
-            for option in re.findall(r'(?:[^,"]|"(?:\\.|[^"\\])*")+', words[0])
-        ]
+        names = [re.split("=", option, maxsplit=1)[0].lower() for option in _OPTIONS.findall(words[0])]
         narrowing = [name for name in names if name in _NARROWING]
         if narrowing:
             raise ValueError(f"its option {narrowing[0]} cannot be honoured here")

@@ -95,10 +95,10 @@ def size(low: int, high: int) -> Kind:
         found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmg]?)(?:i?b)?", text.strip().lower())
         if found is None:
             raise ValueError(text)
-        value = int(float(found[1]) * _SIZES[found[2]])
-        if not low <= value <= high:
+        value = float(found[1]) * _SIZES[found[2]]
+        if not low <= value <= high:  # before it is made whole: 400 digits are infinite
             raise ValueError(text)
-        return value
+        return int(value)
 
     return Kind(
         "BYTES", f"a size from {show_size(low)} to {show_size(high)}, such as 1500000, 512K or 16M", parse, show_size
@@ -184,7 +184,10 @@ def _address(text: str) -> str:
 def _path(text: str, folder: Path) -> Path:
     if not text.strip() or "\0" in text:
         raise ValueError(text)
-    return Path(folder, Path(text).expanduser())
+    try:
+        return Path(folder, Path(text).expanduser())
+    except RuntimeError:
+        raise InvalidValue("it begins with the home folder of somebody whom this machine does not know") from None
 
 
 PATH = Kind("PATH", "the path of a file", _path)

@@ -241,7 +241,9 @@ def from_toml(table: Sequence[Setting], path: Path, faults: Faults) -> list[Give
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SettingError(f"There is no file {path}, which --config names.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except RecursionError:
+        raise SettingError(f"{path} cannot be read: it is nested too deeply.") from None
+    except (OSError, ValueError) as error:  # of TOML, of UTF-8, and of a number of 5,000 digits
         raise SettingError(f"{path} cannot be read: {_reason(error)}.") from None
     found = []
     for key, value in document.items():

@@ -8,6 +8,7 @@ import random
 import shutil
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -214,3 +215,20 @@ def test_a_file_without_keys_is_worth_a_warning(tmp_path):
 
 def test_numbers_are_of_four_bytes():
     assert ssh_string(b"ab") == struct.pack(">I", 2) + b"ab"
+
+
+def test_a_line_whose_quote_never_ends_is_read_once(keys):
+    """8 KB of it took 11 seconds."""
+    for options in ('x"' + '\\"' * 100_000, 'restrict,"' + '\\",' * 100_000):
+        begun = time.thread_time()
+        listed, left_out = parse_authorized_keys(f"{options} {keys['ed25519'][2]}")
+        assert time.thread_time() - begun < 2
+        assert not listed and len(left_out) == 1
+
+
+def test_a_key_of_a_kind_that_the_library_does_not_know_is_left_out(keys):
+    encoded = bytearray(keys["ecdsa-256"][1])
+    encoded[-65] = 2  # a compressed point
+    line = f"ecdsa-sha2-nistp256 {base64.b64encode(encoded).decode()}"
+    listed, (sentence,) = parse_authorized_keys(f"{line}\n{keys['ed25519'][2]}")
+    assert len(listed) == 1 and sentence.startswith("line 1 is left out: ")

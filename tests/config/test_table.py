@@ -246,6 +246,26 @@ def test_mistakes_in_the_environment(read):
         ("prot = 1", "The key prot of FILE is no setting; did you mean port?; correct or remove it."),
         ("[server]\nport = 1", "The table [server] of FILE is no setting; correct or remove it."),
         ("port = ", "FILE cannot be read: Invalid value (at end of document)."),
+        (
+            "port = " + "9" * 5000,
+            "FILE cannot be read: Exceeds the limit (4300 digits) for integer string conversion: value has "
+            "5000 digits; use sys.set_int_max_str_digits() to increase the limit.",
+        ),
+        (
+            'max-frame-bytes = "' + "9" * 400 + '"',
+            "max-frame-bytes in FILE is '"
+            + "9" * 400
+            + "', but it takes a size from 1K to 32M, such as 1500000, 512K or 16M.",
+        ),
+        (
+            'cert = "~nobody-of-this-name/a"',
+            "cert in FILE is '~nobody-of-this-name/a': it begins with the home folder of somebody whom this machine "
+            "does not know.",
+        ),
+        (
+            "port = " + "[" * 5000,
+            "FILE cannot be read: it is nested too deeply.",
+        ),
     ],
 )
 def test_mistakes_in_toml(read, text, sentence):

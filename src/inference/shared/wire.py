@@ -161,6 +161,14 @@ def pack(message: Message) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
+def _decoded(body: bytearray) -> Message:
+    try:
+        message: Message = json.loads(body)
+    except RecursionError:
+        raise ValueError("a message is nested too deeply") from None
+    return message
+
+
 class Unpacker:
     """Bytes from the socket, in pieces of any length, to messages."""
 
@@ -177,6 +185,6 @@ class Unpacker:
             end = _LENGTH.size + length
             if len(self._buffer) < end:
                 return
-            message: Message = json.loads(self._buffer[_LENGTH.size : end])
+            message = _decoded(self._buffer[_LENGTH.size : end])
             del self._buffer[:end]
             yield message

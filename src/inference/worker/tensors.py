@@ -16,6 +16,7 @@ Outputs of a network: `scores` FP32 [n, labels] in the manifest's order, `label`
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import struct
@@ -197,11 +198,11 @@ def _numbers(data: list[Any], count: int, kind: np.dtype[Any]) -> Array:
         row = row[0] if row else None
     if math.prod(sides) != count:
         raise BodyError(f"data holds {math.prod(sides)} elements, but the shape {count}")
-    try:
-        values = np.array(data)
-    except ValueError:
-        values = None
-    # numpy would take "7" and true for numbers as well
+    flat: list[Any] | None = data
+    for side in sides[1:]:
+        flat = _joined(flat, side)
+    # numpy would take "7" and true for numbers as well, and make all texts as long as the longest.
+    values = np.array(flat) if flat is not None and set(map(type, flat)) <= {int, float} else None
     if values is None or values.dtype.kind not in "iuf" or values.size != count:
         raise BodyError("data must hold numbers, flat or nested as the shape says")
     if kind == np.uint8:
@@ -210,6 +211,13 @@ def _numbers(data: list[Any], count: int, kind: np.dtype[Any]) -> Array:
             raise BodyError("UINT8 data must be whole numbers from 0 to 255")
     with np.errstate(over="ignore"):  # becomes infinity, which is refused
         return values.astype(kind)
+
+
+def _joined(rows: list[Any] | None, side: int) -> list[Any] | None:
+    """The elements of all rows, None where one is no list of this length."""
+    if rows is None or set(map(type, rows)) != {list} or set(map(len, rows)) != {side}:
+        return None
+    return list(itertools.chain.from_iterable(rows))
 
 
 def elements(given: TensorInput) -> list[Bytes]:

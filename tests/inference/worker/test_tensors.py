@@ -119,6 +119,18 @@ def test_elements_of_bytes_tensors():
         tensors.elements(TensorInput("BYTES", [1], [5]))
 
 
+def test_one_long_text_among_many_elements_takes_no_memory():
+    """numpy would give each of them as many bytes as the longest has: 16 GB for a body of 5 MB."""
+    given = TensorInput("UINT8", [1000], ["x" * 2**14, *[""] * 999])
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyError, match="numbers"):
+            tensors.array(given)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
 MANY = 16 * 2**20
 
 
