@@ -102,6 +102,8 @@ def _jpeg(data: memoryview) -> Header:
             if height == 0:
                 raise PictureError("the JPEG leaves its height open (DNL), which is not supported")
             size, components, precision = (width, height), data[at + 9], data[at + 4]
+            if components == 0:
+                raise PictureError("the JPEG has no colours: its frame header names no component")
             progressive = marker not in (0xC0, 0xC1)
         elif marker == 0xE1 and length >= 8 and bytes(data[at + 4 : at + 10]) == b"Exif\0\0" and orientation == 1:
             orientation = exif_orientation(data[at + 10 : at + 2 + length])

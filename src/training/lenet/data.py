@@ -8,7 +8,9 @@ for Convolutional Neural Networks" (2003).
 
 from __future__ import annotations
 
+import lzma
 import math
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -29,6 +31,9 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 MOST = 300_000
 """Pictures that are taken, where nothing else is said."""
+
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError)
+"""What an archive and the description of an array are told by to be none."""
 
 _CANVAS = 80
 """Pixels a side of the canvas on which digits are bent: about 2.9 for each pixel of MNIST."""
@@ -72,7 +77,7 @@ def load(path: Path, most: int = MOST) -> Data:
     try:
         with zipfile.ZipFile(path) as archive:
             parts = [_array(archive, name, most) for name in ("x_train", "y_train", "x_test", "y_test")]
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, *_DAMAGED) as error:
         raise TrainingError(f"{path} is no .npz file with x_train, y_train, x_test and y_test: {error}") from error
     except TrainingError as error:
         raise TrainingError(f"{path}: {error}") from error
@@ -96,7 +101,9 @@ def _array(archive: zipfile.ZipFile, name: str, most: int) -> np.ndarray[Any, An
             raise ValueError(f"{name} holds no numbers")
         if name.startswith("x") and (kind != np.uint8 or shape[1:] != (SIDE, SIDE) or fortran):
             raise TrainingError(f"pictures must be uint8 (n, 28, 28) with n labels, not {kind} {str(shape)[:100]}")
-        if len(shape) not in (1, 3) or not 0 <= shape[0] <= most:
+        if len(shape) != (3 if name.startswith("x") else 1):  # labels of a shape of their own may unpack to anything
+            raise TrainingError(f"pictures must be uint8 (n, 28, 28) with n labels, not {name} {str(shape)[:100]}")
+        if not 0 <= shape[0] <= most:
             raise TrainingError(f"it holds {str(shape)[:100]} pictures; --training-pictures allows {most}")
         size = math.prod(shape) * kind.itemsize
         content = stream.read(size)

@@ -153,6 +153,7 @@ BROKEN = {
     "text": (b"hello world, I am no picture", "no JPEG, PNG"),
     "gif": (b"GIF89a" + bytes(20), "no JPEG, PNG"),
     "jpeg cut in its header": (jpeg()[:12], "ends within its header"),
+    "jpeg without colours": (jpeg().replace(b"\x00\x05\x00\x07\x01", b"\x00\x05\x00\x07\x00"), "no colours"),
     "jpeg without a frame": (b"\xff\xd8\xff\xda\x00\x08" + bytes(20), "no frame header"),
     "jpeg that ends at once": (b"\xff\xd8\xff\xd9" + bytes(20), "before its first scan"),
     "jpeg with garbage between segments": (b"\xff\xd8" + segment(0xFE, b"hi") + b"xx" + bytes(20), "no marker"),

@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 import subprocess
 import sys
 import zipfile
@@ -46,6 +47,7 @@ def test_data_is_read(tmp_path):
         ({"y_train": np.full(40, 10)}, "10"),
         ({"x_test": np.zeros((0, 28, 28), np.uint8), "y_test": np.zeros(0)}, "(0, 28, 28)"),
         ({"y_train": np.array([{}] * 40)}, "no .npz"),
+        ({"y_train": np.zeros((40, 1000, 1000), np.uint8)}, "(40, 1000, 1000)"),
     ],
 )
 def test_data_that_is_wrong_is_named(tmp_path, changes, named):
@@ -54,6 +56,14 @@ def test_data_that_is_wrong_is_named(tmp_path, changes, named):
         lenet_data.load(path)
     assert named in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_a_description_that_is_no_python_is_no_npz(tmp_path):
+    header = b"{'descr':\n(" + b" " * 107
+    with zipfile.ZipFile(tmp_path / "digits.npz", "w") as archive:
+        archive.writestr("x_train.npy", b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header)
+    with pytest.raises(TrainingError, match="no .npz file"):
+        lenet_data.load(tmp_path / "digits.npz")
 
 
 def test_data_is_measured_before_it_is_unpacked(tmp_path):
