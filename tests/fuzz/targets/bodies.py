@@ -222,7 +222,7 @@ TARGETS = [
         byte_memory=160,
     ),
     Target(
-        name="query",
+        name="query-of-views",
         run=read_query,
         seeds=(
             b"model=lenet&after=5&force=yes&history=1&name=front%20door",
