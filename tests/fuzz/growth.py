@@ -23,6 +23,9 @@ length between them, or so slow that it does not get its time either."""
 SHORT = 0.002
 """Seconds: what takes no longer than that at its longest is not worth a look."""
 
+QUICK = 5e-9
+"""Seconds for a byte: as long as copying it a few times, in steps as large as the processor's caches."""
+
 
 class Pattern:
     """An input of any length: a unit again and again, in a seed."""
@@ -65,7 +68,7 @@ def check_growth(target: Target, pattern: Pattern, size: int) -> None:
     times = [min(took(target, data) for _ in range(2)) for data in inputs]
     for _ in range(TRIES):
         steep = times[0] > STEEP * times[1] and times[1] > STEEP * times[2]
-        if not steep or times[0] > LEAP * times[2]:
+        if not steep or times[0] > LEAP * times[2] or times[0] < max(SHORT, QUICK * size):
             return
         times = [min(best, took(target, data)) for best, data in zip(times, inputs, strict=True)]
     told = ", ".join(f"{len(data)} bytes {best * 1000:.1f} ms" for data, best in zip(inputs, times, strict=True))
