@@ -4,7 +4,6 @@ reads no request otherwise; and the framing of chunked bodies."""
 from __future__ import annotations
 
 import re
-import socket
 import zlib
 from collections.abc import Callable, Iterator
 from random import Random
@@ -13,6 +12,7 @@ from typing import Any
 import gunicorn.config
 import gunicorn.http
 from gunicorn.http.errors import ParseException
+from tests.fuzz.sockets import ScriptedSocket
 from tests.fuzz.target import Defect, Target
 from tests.transport.http import rows
 
@@ -27,39 +27,6 @@ LIMITS = Limits(max_body_bytes=2**18)
 PEER = "192.0.2.1"
 Seen = tuple[str, str, bytes]
 """Method, target and body of a request."""
-
-
-class ScriptedSocket(socket.socket):
-    """A socket whose client has sent everything, in pieces of these sizes, and has closed."""
-
-    def __init__(self, data: bytes, sizes: Callable[[], int]) -> None:
-        super().__init__(socket.AF_UNIX)
-        self._data, self._sizes, self._at = data, sizes, 0
-        self.sent = bytearray()
-
-    def recv(self, size: int, _flags: int = 0) -> bytes:
-        piece = self._data[self._at : self._at + min(size, self._sizes())]
-        self._at += len(piece)
-        return piece
-
-    def send(self, data: Any, _flags: int = 0) -> int:
-        self.sent += data
-        return len(data)
-
-    def sendall(self, data: Any, _flags: int = 0) -> None:
-        self.sent += data
-
-    def getsockname(self) -> tuple[str, int]:
-        return "127.0.0.1", 8080
-
-    def settimeout(self, _seconds: float | None) -> None:
-        """Everything is there already."""
-
-    def setblocking(self, _flag: bool) -> None:
-        """Everything is there already."""
-
-    def setsockopt(self, *_arguments: Any) -> None:
-        """It does not matter how it is sent."""
 
 
 class Site:

@@ -7,10 +7,14 @@ import zlib
 from collections.abc import Callable
 from random import Random
 
+from tests.fuzz.sockets import ScriptedSocket
 from tests.fuzz.target import Defect, Target
 
 from imageserver.errors import ProtocolError
+from imageserver.limits import Limits
+from imageserver.transport.budget import Budget
 from imageserver.transport.websocket import frames
+from imageserver.transport.websocket.connection import WebSocket, WebSocketState
 from imageserver.transport.websocket.frames import BINARY, CLOSE, FRAGMENT, PING, PONG, TEXT, Chunk, Receiver
 
 LIMIT, TEXT_LIMIT = 2**18, 2**12
@@ -94,6 +98,60 @@ def close(payload: bytes) -> None:
         raise Defect(f"{payload!r} came back as {again!r}")
 
 
+BYE = b"bye"
+"""At which the server's side closes."""
+LIMITS = Limits(max_message_bytes=LIMIT, max_pings=50)
+
+
+def served(
+    data: bytes, sizes: Callable[[], int]
+) -> tuple[list[tuple[int, bytes]], list[tuple[int, bytes]], int | None]:
+    """The messages of a connection, the frames that it was sent, and why it ended."""
+    budget = Budget(LIMITS, log=lambda _line: None, memory=lambda: 2**40)
+    account = budget.account("192.0.2.1")
+    said = []
+    with ScriptedSocket(data, sizes) as sock:
+        ws = WebSocket(sock, b"", LIMITS, lambda: 0.0, account=account, max_text=TEXT_LIMIT)
+        for opcode, payload in ws.messages():
+            if ws.state is not WebSocketState.OPEN:
+                raise Defect("a message behind the close")
+            said.append((opcode, payload))
+            if payload == BYE:
+                ws.close(1000, "bye")
+        ws.ended()
+    if ws.state is not WebSocketState.CLOSED or budget.used:
+        raise Defect(f"it ended as {ws.state} with {budget.used} bytes charged")
+    return said, sent_frames(bytes(sock.sent)), ws.close_code
+
+
+def sent_frames(data: bytes) -> list[tuple[int, bytes]]:
+    """The frames that a server has sent, all of them short and whole."""
+    found = []
+    while data:
+        size = data[1]
+        if size > 125 or not data[0] & 0x80 or len(data) < 2 + size:
+            raise Defect(f"no frame: {data[:9]!r}")
+        found.append((data[0] & 15, data[2 : 2 + size]))
+        data = data[2 + size :]
+    return found
+
+
+def connection(data: bytes) -> None:
+    """A connection from its first frame to its end: pings are answered, and nothing is sent behind a close frame."""
+    whole = said, sent, _ = served(data, lambda: 1 << 30)
+    opcodes = [opcode for opcode, _ in sent]
+    if CLOSE in opcodes[:-1] or any(opcode not in (PONG, CLOSE) for opcode in opcodes):
+        raise Defect(f"sent {sent!r:.400}")
+    if CLOSE in opcodes and sent[-1][1]:
+        frames.parse_close(sent[-1][1])
+    if len(opcodes) > LIMITS.max_pings + 1:
+        raise Defect(f"{len(opcodes)} pings were answered")
+    random = Random(zlib.crc32(data))
+    pieces = served(data, lambda: random.choice((1, 2, 3, 7, 50, 1000, 70_000)))
+    if pieces != whole and not any(opcode == TEXT and len(payload) > TEXT_LIMIT for opcode, payload in said):
+        raise Defect(f"whole {whole!r:.500}, in pieces {pieces!r:.500}")
+
+
 def some_frames(random: Random) -> bytes:
     """A client's frames, most of them proper."""
     sent, open_message = [], False
@@ -101,7 +159,7 @@ def some_frames(random: Random) -> bytes:
         choice = random.random()
         payload = bytes(random.choice(SIZES[:9] if random.random() < 0.95 else SIZES))
         if random.random() < 0.3:
-            payload = random.randbytes(min(len(payload), 300))
+            payload = random.choice((BYE, random.randbytes(min(len(payload), 300))))
         if choice < 0.2:
             opcode, final = random.choice((PING, PONG, CLOSE)), True
             payload = random.choice(
@@ -136,6 +194,21 @@ TARGETS = [
         words=(masked(0, b"", final=False), masked(PING, b""), b"\x82\xfe", b"\x82\xff", b"\x80\x80", b"\xff" * 8),
         shape=some_frames, longest=2**20,
         memory=2**21, byte_memory=200,  # a short message is an object of a hundred bytes
+    ),
+    Target(
+        name="websocket-connection",
+        run=connection,
+        seeds=(
+            masked(PING, b"?") * 60,
+            masked(TEXT, b"a") + masked(PING, b"?") + masked(CLOSE, b"\x03\xe8") + masked(TEXT, b"b"),
+            masked(TEXT, BYE) + masked(TEXT, b"a") + masked(PING, b"") + masked(CLOSE, b"\x03\xe8bye"),
+            masked(BINARY, bytes(300)) + masked(CLOSE, b"\x03") + masked(PING, b""), masked(CLOSE, b""),
+            masked(TEXT, BYE) + masked(PING, b"a", final=False) + masked(TEXT, b"a"),
+        ),
+        covers=("transport.websocket.connection", "transport.websocket.incoming", "transport.websocket.outgoing"),
+        words=(masked(PING, b""), masked(TEXT, BYE), masked(CLOSE, b""), b"\x82\xfe", b"\x80\x80"),
+        shape=some_frames, longest=2**18,
+        seconds=0.02, byte_seconds=5e-6, memory=2**22, byte_memory=300,
     ),
     Target(
         name="websocket-close",
