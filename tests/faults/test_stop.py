@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import re
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tests.faults import clients
 from tests.faults.load import Cameras
 from tests.faults.requests_at_doors import Requests
 from tests.faults.test_killed import trainer
+from tests.protocols.legacy_tcp.old_client import OldClient
 from tests.running import PATIENCE, TEST_MODELS, Camera, Server, alive, children, picture, processes, until
 
 PROMISE = (
@@ -40,15 +42,61 @@ def stop(server: Server, number: signal.Signals = signal.SIGTERM) -> float:
     return took
 
 
+@contextlib.contextmanager
+def ask_over_tcp(server: Server) -> Iterator[Callable[[], None]]:
+    """A legacy TCP command that runs; what is given asserts that it was answered."""
+    port = int(server.wait_for(r"legacy TCP listening on \S*:(\d+)")[1])
+    with OldClient(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)) as client:
+        assert client.command(b"MODE", b"VGG!") + client.file(picture(200)) == b"0000"
+        client.send(b"PRED")
+
+        def answered() -> None:
+            assert client.rest() in (b"0P", b"3"), "answered, or told in time"
+
+        yield answered
+
+
+def received(server: Server) -> int:
+    """Pictures that have come over REST."""
+    found = re.search(r'frames_received_total\{protocol="rest"\} (\d+)', server.get("/metrics")[1].decode())
+    return int(found[1]) if found else 0
+
+
+@contextlib.contextmanager
+def ask_over_http(server: Server) -> Iterator[Callable[[], None]]:
+    """A request that runs; the same."""
+    answers: list[requests.Response] = []
+
+    def ask() -> None:
+        answers.append(requests.post(server.url + "/slow/classify", picture(7), timeout=PATIENCE))
+
+    thread = threading.Thread(target=ask)
+    before = received(server)
+    thread.start()
+    until(lambda: received(server) > before, "the request to have come")
+
+    def answered() -> None:
+        thread.join(PATIENCE)
+        assert answers, "an answer"
+        assert answers[0].status_code in (200, 503), answers[0].text
+
+    yield answered
+    thread.join(PATIENCE)
+
+
 @pytest.mark.fault(ROW, PROMISE)
 def test_cameras_are_answered_or_told_and_come_back(tmp_path: Path, tell: Tell) -> None:
     with contextlib.ExitStack() as closing:
-        first = closing.enter_context(Server("--tcp-port", "0", "--preload", "chest", data=tmp_path))
-        first.wait_for("models ready: echo, chest")
+        options = ("--workers", "1", "--tcp-port", "0", "--preload", "chest,chest-slow,slow")
+        first = closing.enter_context(Server(*options, data=tmp_path))
+        first.wait_for("models ready: echo, chest, chest-slow, slow")
         cameras = closing.enter_context(Cameras(first.port, hz=10, reconnect=True)).settle()
         with Requests(first) as asking:
             until(lambda: asking.every_door >= 2, "answers at every door")
-            took = stop(first)
+        running = [closing.enter_context(ask(first)) for ask in (ask_over_tcp, ask_over_http)]
+        took = stop(first)
+        for answered in running:
+            answered()
         before = cameras.figures()
         assert set(before.errors) <= {"the server is stopping"}
         with Server("-p", str(first.port), data=tmp_path) as second:
