@@ -15,7 +15,7 @@ import requests
 import websocket
 from tests.accounts.test_every_event import Talk
 from tests.accounts.walking import CHEAP
-from tests.running import PATIENCE, Server, picture
+from tests.running import PATIENCE, CheapServer, Server, picture
 
 from imageserver.accounts import doors
 from imageserver.accounts.database import UserDB
@@ -70,7 +70,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     users.add("bound", "bound", ("camera", "viewer"), only=(KITCHEN,))
     users.add("steward", "steward", ("admin",), only=(KITCHEN,))
     options = ("-a", "--session-models", "sleeper", "--snippet-history", "3")
-    with Server(*options, data=folder) as server, requests.Session() as session:
+    with CheapServer(*options, data=folder) as server, requests.Session() as session:
         found = House(server.ready(), session, [])
         login = {"user": OTHER, "password": OTHER}
         with Talk(server, 4, login, name=CAMERA) as camera, Talk(server, 4, login, name=CAMERA) as face:

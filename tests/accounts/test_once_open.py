@@ -15,7 +15,7 @@ import pytest
 import requests
 import websocket
 from tests.accounts.walking import CHEAP, EVIL
-from tests.running import PATIENCE, ROOT, Camera, Server, picture, until
+from tests.running import PATIENCE, ROOT, Camera, CheapServer, Server, picture, until
 
 from imageserver.accounts.database import UserDB
 
@@ -43,7 +43,7 @@ def users(folder: Path) -> UserDB:
 @pytest.fixture(scope="module")
 def server(folder: Path, users: UserDB) -> Iterator[Server]:
     """With `-a`."""
-    with Server("-a", data=folder) as running:
+    with CheapServer("-a", data=folder) as running:
         yield running.ready()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 import websocket
-from tests.running import PATIENCE, Camera, Server, picture
+from tests.running import PATIENCE, Camera, CheapServer, Server, picture
 
 from imageserver.accounts.database import UserDB
 
@@ -19,7 +19,7 @@ def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """A server that knows alice, and whether it was started with `-a`."""
     folder = tmp_path_factory.mktemp("data")
     UserDB(folder / "users.db").add("alice", "secret")
-    with Server(*(["-a"] if request.param else []), data=folder) as server:
+    with CheapServer(*(["-a"] if request.param else []), data=folder) as server:
         yield server.ready(), request.param
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import argon2
-from tests.running import PATIENCE, ROOT, TEST_MODELS, Server, picture
+from tests.running import PATIENCE, TEST_MODELS, CheapServer, Server, picture
 
 from imageserver.accounts.database import ROLES, UserDB
 from imageserver.accounts.doors import Door, Login
@@ -28,19 +27,6 @@ MODES = (*WITH_USERS, "users once", "no users")
 """With -a and users; without -a, but with users, or with such as were removed; without both."""
 
 Headers = Mapping[str, str]
-
-
-class CheapServer(Server):
-    """Checks passwords at a small part of the price; that they have it, nobody's too, is test_database.py's to say."""
-
-    command = (
-        sys.executable,
-        "-c",
-        f"import functools, sys; sys.path.insert(0, {str(ROOT / 'src')!r}); import bootstrap; bootstrap.start(); "
-        "import argon2; cheap = {'time_cost': 1, 'memory_cost': 8, 'parallelism': 1}; "
-        "argon2.PasswordHasher = functools.partial(argon2.PasswordHasher, **cheap); "
-        "from imageserver.app import server; sys.exit(server.main(sys.argv[1:]))",
-    )
 
 
 @dataclass(frozen=True)

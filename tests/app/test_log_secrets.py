@@ -16,7 +16,7 @@ import pytest
 import requests
 import websocket
 from tests.protocols.legacy_tcp.old_client import OldClient
-from tests.running import PATIENCE, Camera, Server, until
+from tests.running import PATIENCE, Camera, CheapServer, Server, until
 
 from imageserver.accounts.database import ROLES, UserDB
 
@@ -160,7 +160,7 @@ def test_nothing_of_them_is_in_what_a_busy_server_writes(tmp_path: Path, options
         "--login-attempts",
         "1000",
     ]
-    with Server(*arguments, *options, data=tmp_path) as server:
+    with CheapServer(*arguments, *options, data=tmp_path) as server:
         server.ready()
         misuse_socketio(server, picture)
         misuse_http(server, picture)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.protocols.sockets import CHEAP
-from tests.running import ROOT, Server, until
+from tests.running import ROOT, CheapServer, Server, until
 
 import capture
 from imageserver.accounts.database import ROLES, UserDB
@@ -76,7 +76,7 @@ def tokens(data: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def server(data: Path, tokens: dict[str, str]) -> Iterator[Server]:
     options = ("-a", "--https-port", "0", "--tcp-port", "0", "--session-models", "sleeper", "--merge-deadline", "30s")
-    with Server(*options, data=data) as running:
+    with CheapServer(*options, data=data) as running:
         yield running.ready()
 
 

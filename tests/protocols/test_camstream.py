@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import socketio
 from tests.conformance.peer import Peer
-from tests.running import Camera, Server, picture, until
+from tests.running import Camera, CheapServer, Server, picture, until
 from tests.transport.sio import Sio
 
 
@@ -21,7 +21,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(
+    with CheapServer(
         "-a", "--user", "alice:wonder:land", "--user", "bob:builder", data=tmp_path_factory.mktemp("data")
     ) as running:
         yield running.ready()
@@ -195,7 +195,7 @@ def test_who_may_not_send_frames_may_connect_and_guesses_are_limited(tmp_path: P
     from imageserver.accounts.database import UserDB
 
     UserDB(tmp_path / "users.db").add("viewer", "secret", roles=["viewer"])
-    with Server("-a", "--login-attempts", "2", data=tmp_path) as server:
+    with CheapServer("-a", "--login-attempts", "2", data=tmp_path) as server:
         server.ready()
         with Camera(server, auth={"user": "viewer", "password": "secret"}) as camera:
             assert camera.ask(picture())["error"] == "this takes a user with the role camera or admin"

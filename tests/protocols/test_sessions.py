@@ -15,7 +15,7 @@ import pytest
 import requests
 import socketio
 from tests.protocols.session_client import Client
-from tests.running import PATIENCE, Server, children, picture, until
+from tests.running import PATIENCE, CheapServer, Server, children, picture, until
 
 STOP, FAIL, HANG, NOTHING = 250, 251, 252, 253
 """Numbers of frames at which the test models are killed, raise, hang, and return nothing."""
@@ -288,7 +288,7 @@ def test_a_key_lets_in_a_wrong_one_does_not_and_none_must_authenticate(tmp_path:
 
 def test_with_auth_a_session_needs_a_user(tmp_path: Path) -> None:
     with (
-        Server("-a", "--session-models", "sleeper", "--user", "alice:secret", data=tmp_path) as server,
+        CheapServer("-a", "--session-models", "sleeper", "--user", "alice:secret", data=tmp_path) as server,
         Client(server) as client,
     ):
         assert client.start()["success"] is False

@@ -116,7 +116,7 @@ def settle(served: Any, before: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.alone
 @pytest.mark.no_loop_probe("connections are counted")
 @pytest.mark.parametrize(("warm_up", "seconds"), [
-    pytest.param(5.0, 6.0, id="11-seconds"),
+    pytest.param(4.0, 4.0, id="8-seconds"),
     pytest.param(20.0, 100.0, marks=[pytest.mark.long, pytest.mark.timeout(300)], id="2-minutes"),
     pytest.param(300.0, 1500.0, marks=[pytest.mark.long, pytest.mark.timeout(2400)], id="30-minutes"),
 ])  # fmt: skip

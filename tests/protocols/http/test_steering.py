@@ -12,7 +12,7 @@ from urllib.parse import quote
 import argon2
 import pytest
 import requests
-from tests.running import PATIENCE, Camera, Server, picture, until
+from tests.running import PATIENCE, Camera, CheapServer, Server, picture, until
 
 from imageserver.accounts.database import UserDB
 
@@ -30,7 +30,7 @@ def users(tmp_path_factory: pytest.TempPathFactory) -> UserDB:
 @pytest.fixture(scope="module")
 def server(users: UserDB) -> Iterator[Server]:
     assert users.path is not None
-    with Server("-a", "--login-attempts", "0", data=users.path.parent) as running:
+    with CheapServer("-a", "--login-attempts", "0", data=users.path.parent) as running:
         yield running.ready()
 
 

@@ -15,7 +15,7 @@ import pytest
 import requests
 import websocket
 from requests.auth import _basic_auth_str
-from tests.running import PATIENCE, ROOT, Server, picture, until
+from tests.running import PATIENCE, ROOT, CheapServer, Server, picture, until
 
 from imageserver.accounts.database import User, UserDB
 
@@ -47,7 +47,7 @@ def users(tmp_path_factory: pytest.TempPathFactory) -> UserDB:
 def server(users: UserDB) -> Iterator[Server]:
     assert users.path is not None
     options = ("--snippet-history", "5", "--picture-rate", "0", "--look-rate", "0", "--relay-rate", "50")
-    with Server("-a", *options, data=users.path.parent) as running:
+    with CheapServer("-a", *options, data=users.path.parent) as running:
         yield running.ready()
 
 

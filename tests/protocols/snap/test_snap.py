@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import requests
 import websocket
-from tests.running import PATIENCE, ROOT, Server, picture, until
+from tests.running import PATIENCE, ROOT, CheapServer, Server, picture, until
 
 from imageserver_client.relay import delays
 
@@ -345,7 +345,7 @@ def test_with_auth_everything_asks_and_deleting_takes_an_admin(tmp_path: Path) -
 
     UserDB(tmp_path / "users.db").add("cam", "secret")
     UserDB(tmp_path / "users.db").add("boss", "secret", ("admin",))
-    with Server("-a", data=tmp_path) as server:
+    with CheapServer("-a", data=tmp_path) as server:
         server.ready()
         assert put(server, 1, picture()).status_code == 401
         assert get(server, "/snippets/", auth=("cam", "wrong")).status_code == 401
