@@ -18,7 +18,7 @@ from tests.faults.load import Cameras
 from tests.faults.requests_at_doors import Requests
 from tests.inference.server.test_costly import png
 from tests.protocols.session_client import Client
-from tests.running import PATIENCE, ROOT, TEST_MODELS, Server, alive, processes, until
+from tests.running import PATIENCE, ROOT, TEST_MODELS, Camera, Server, alive, picture, processes, until
 
 PROMISE = "no connection lost; every request answered or told; back within 3 s"
 BACK = 3.0
@@ -60,6 +60,22 @@ def test_the_only_worker(tmp_path: Path, tell: Tell) -> None:
     under_load(
         tmp_path, tell, "--workers", "1", fault=lambda server: kill(*processes(server, WORKERS)), what="one of one"
     )
+
+
+@pytest.mark.fault("kill -9 of a worker", PROMISE)
+def test_a_camera_that_waits_for_each_answer_has_it(tmp_path: Path, tell: Tell) -> None:
+    """It sends no newer frame, so the one that was lost has another try."""
+    with Server("--workers", "1", data=tmp_path, model="slow") as server, Camera(server.ready()) as camera:
+        (worker,) = processes(server, WORKERS)
+        os.kill(worker, signal.SIGSTOP)  # so that it is killed amid the frame
+        camera.send(picture(9))
+        until(lambda: b'batch_size_count{model="slow"} 1' in server.get("/metrics")[1], "the frame to be under way")
+        begun = kill(worker)
+        until(lambda: camera.predictions, "the answer")
+        back = time.monotonic() - begun
+        tell(f"a frame alone is answered after {back:.1f} s")
+        assert camera.predictions[0]["label"] == "9" and camera.predictions[0]["dropped"] == 0
+        assert back < BACK
 
 
 @pytest.mark.long

@@ -103,6 +103,18 @@ def test_a_server_that_stops_ends_it(watched: Watched) -> None:
     assert errors == ["the conversion ended by signal SIGKILL", "the server is stopping"]
 
 
+def test_one_that_somebody_kills_has_one_more_try(watched: Watched) -> None:
+    found, errors = watched.over(), list[str]()
+    folder = watched.model("one")
+    hub.spawn(lambda: errors.append(found.convert(folder)))
+    for count in (1, 2):
+        green_until(lambda count=count: len(watched.started) == count)
+        watched.started[-1].kill()
+    green_until(lambda: errors)
+    assert errors == ["the conversion ended by signal SIGKILL"]
+    assert not list(watched.cache.glob(".converting-*"))
+
+
 @pytest.mark.parametrize(
     ("made", "taken"),
     [

@@ -73,16 +73,25 @@ class Conversions:
         if self._stopping:
             conversion.error = "the server is stopping"
             return
+        killed = self._run_once(folder, conversion)
+        if killed and not self._stopping:
+            self._run_once(folder, conversion)
+
+    def _run_once(self, folder: Path, conversion: _Conversion) -> bool:
+        """Convert; whether somebody else killed the process, who would not do so again."""
+        killed = False
         try:
             with files.making(self._jails.cache, ".converting-") as room:
-                conversion.error = self._run_in(folder, room)
+                conversion.error, killed = self._run_in(folder, room)
                 if not conversion.error:
                     hub.in_thread(take_over, room, self._jails.cache, folder.name)
                 hub.in_thread(scratch.remove, room)
         except OSError as error:
             conversion.error = f"the cache of converted models cannot be written: {error.strerror}"
+        return killed
 
-    def _run_in(self, folder: Path, room: Path) -> str:
+    def _run_in(self, folder: Path, room: Path) -> tuple[str, bool]:
+        """A sentence when it failed, and whether it did so as somebody else killed it."""
         said: list[str] = []
         ended = hub.Event()
         process = self._process = ChildProcess(
@@ -101,8 +110,9 @@ class Conversions:
             ended.wait()
         self._process = None
         if said:
-            return said[0][:1000]
-        return "" if process.exit_text == "exit code 0" else f"the conversion ended by {process.exit_text}"
+            return said[0][:1000], False
+        failed = process.exit_text != "exit code 0"
+        return f"the conversion ended by {process.exit_text}" if failed else "", process.was_killed
 
 
 def take_over(room: Path, cache: Path, name: str) -> None:
