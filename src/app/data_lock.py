@@ -58,7 +58,7 @@ class DataLock:
         """
         self._address = address
         with contextlib.suppress(OSError):  # whoever writes into it says why that is not possible
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         reason = ""
         for path in (self._folder, self._file):
             try:

@@ -49,6 +49,11 @@ def test_the_second_is_told_of_the_first(tmp_path: Path, log: Log) -> None:
     assert log == []
 
 
+def test_a_folder_that_it_makes_is_for_its_owner_alone(tmp_path: Path, log: Log) -> None:
+    lock(tmp_path / "new", log)
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
 def test_it_is_the_same_folder_by_a_link(tmp_path: Path, log: Log) -> None:
     lock(tmp_path / "data", log)
     (tmp_path / "link").symlink_to("data")

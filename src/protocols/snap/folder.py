@@ -46,7 +46,7 @@ class SnapFolder:
         first, self._first = self._first, False
         if self._mount is not None:
             self._check_is_back(self._mount)
-        self.folder.mkdir(parents=first, exist_ok=True)
+        self.folder.mkdir(parents=first, exist_ok=True, mode=0o700)
         self.pictures.mkdir(exist_ok=True)
 
     def opened(self) -> None:

@@ -189,3 +189,10 @@ def test_where_a_killed_server_left_writes_to_be_added_a_disk_must_be_writable(s
             ids(pictures)
         subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
         assert ids(pictures) == [1]
+
+
+def test_pictures_are_for_the_server_alone(tmp_path):
+    """Also in a data folder that others may look into."""
+    made = folder.SnapFolder(tmp_path / "snippets")
+    made.prepare()
+    assert made.folder.stat().st_mode & 0o777 == 0o700
