@@ -33,6 +33,7 @@ def test_what_found_something_once_finds_nothing_now(name: str) -> None:
         check_memory(target, data)
 
 
+@pytest.mark.slow
 @each
 def test_inputs_by_chance(name: str) -> None:
     target, random = target_of(name), Random(name)
@@ -47,6 +48,7 @@ def test_inputs_by_chance(name: str) -> None:
             check_memory(target, data)
 
 
+@pytest.mark.slow
 @each
 def test_twice_the_bytes_do_not_take_four_times_as_long(name: str) -> None:
     target = target_of(name)

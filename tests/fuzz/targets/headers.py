@@ -30,6 +30,7 @@ ORIGINS = Origins(["https://friend.example", "null"], ["server.example", "*.came
 PROXIES = ClientAddresses(["10.0.0.0/8", "::1"], 0, lambda _line: None)
 
 
+UNLIKE_OTHERS = {"UPGRADE": "transport.upgrade", "CONTENT_TYPE": "CONTENT_TYPE", "CONTENT_LENGTH": "not taken"}
 CONTROLS = dict.fromkeys([*range(9), *range(10, 32), 127])
 
 
@@ -49,7 +50,7 @@ def environ_of(data: bytes) -> dict[str, Any]:
             name = name.upper().replace("-", "_")
             # The transport lets no control through.
             shown = value.strip().translate(CONTROLS)
-            environ["transport.upgrade" if name == "UPGRADE" else f"HTTP_{name}"] = shown
+            environ[UNLIKE_OTHERS.get(name, f"HTTP_{name}")] = shown
     return environ
 
 
