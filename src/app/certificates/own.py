@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from imageserver import files
+from imageserver.app.certificates.pair import MALFORMED, maker_of
 from imageserver.config import addresses
 from imageserver.errors import SettingError
 
@@ -32,6 +33,8 @@ RENEW_DAYS = 30
 
 MAKER = "ImageServer, self-signed"
 """By this organization's name those that the server has made are known."""
+
+REMEDY = "remove it and restart or reload the server to have a new one made, which clients have to trust anew"
 
 Log = Callable[[str], None]
 
@@ -69,12 +72,9 @@ def self_signed(
     return cert, key
 
 
-REMEDY = "remove it and restart or reload the server to have a new one made, which clients have to trust anew"
-
-
-def expires(certificate: x509.Certificate, now: datetime.datetime) -> bool:
-    """Whether it is one of the server's own that is to be made anew."""
-    return _is_own(certificate) and certificate.not_valid_after_utc <= now + datetime.timedelta(days=RENEW_DAYS)
+def expires(maker: str, ends: datetime.datetime, now: datetime.datetime) -> bool:
+    """Whether a certificate with these fields is one of the server's own that is to be made anew."""
+    return maker == MAKER and ends <= now + datetime.timedelta(days=RENEW_DAYS)
 
 
 def own_names() -> list[str]:
@@ -89,25 +89,37 @@ def own_names() -> list[str]:
 def make(folder: Path, names: list[str], now: datetime.datetime) -> None:
     """Write `ca.pem`, `key.pem` and `cert.pem` into `folder`, which need not be there. SettingError.
 
-    The key comes before its certificate: what a crash leaves between them is known by it.
+    All are on the disk before the first gets its name, so that a full disk leaves what was there. The key comes before
+    its certificate: what a crash leaves between them is known by it.
     """
     authority, leaf, private = _signed(names, now)
     pem, none = serialization.Encoding.PEM, serialization.NoEncryption()
     root = authority.public_bytes(pem)
+    contents = {
+        "ca.pem": (root, 0o644),
+        "key.pem": (private.private_bytes(pem, serialization.PrivateFormat.PKCS8, none), 0o600),
+        "cert.pem": (leaf.public_bytes(pem) + root, 0o644),
+    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        files.replace(folder / "key.pem", private.private_bytes(pem, serialization.PrivateFormat.PKCS8, none), 0o600)
-        files.replace(folder / "ca.pem", root, 0o644)
-        files.replace(folder / "cert.pem", leaf.public_bytes(pem) + root, 0o644)
+        with files.making(folder, ".new-") as new:
+            for name, (content, mode) in contents.items():
+                files.replace(new / name, content, mode)
+            for name in contents:
+                (new / name).replace(folder / name)
+        files.sync(folder)
     except OSError as error:
         remedy = "make it writable, or give --cert and --key"
         raise SettingError(f"a certificate cannot be written to {folder} ({error.strerror}): {remedy}") from error
 
 
 def _read(cert: Path) -> x509.Certificate:
+    """A certificate of which every field can be read. SettingError."""
     try:
-        return x509.load_pem_x509_certificate(cert.read_bytes())
-    except ValueError as error:
+        found = x509.load_pem_x509_certificate(cert.read_bytes())
+        maker_of(found), found.public_key(), found.extensions
+        return found
+    except MALFORMED as error:
         raise SettingError(f"{cert} is damaged: remove it, and a new one is made") from error
     except OSError as error:
         raise SettingError(f"{cert} cannot be read ({error.strerror}): change its owner or rights") from error
@@ -115,9 +127,9 @@ def _read(cert: Path) -> x509.Certificate:
 
 def _reason_to_renew(found: x509.Certificate, cert: Path, key: Path, now: datetime.datetime) -> str:
     """What the log says of a certificate that a new one takes the place of; "" for one that stays."""
-    if expires(found, now):
+    if expires(maker_of(found), found.not_valid_after_utc, now):
         return "expires"
-    return "is not that of the key beside it" if _is_own(found) and not _matches(found, key) else ""
+    return "is not that of the key beside it" if maker_of(found) == MAKER and not _matches(found, key) else ""
 
 
 def _fault(found: x509.Certificate, key: Path, now: datetime.datetime) -> bool:
@@ -134,14 +146,10 @@ def _matches(certificate: x509.Certificate, key: Path) -> bool:
     return private.public_key() == certificate.public_key()
 
 
-def _is_own(certificate: x509.Certificate) -> bool:
-    makers = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
-    return any(maker.value == MAKER for maker in makers)
-
-
 def _is_authority(certificate: x509.Certificate) -> bool:
     with contextlib.suppress(x509.ExtensionNotFound):
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca and _is_own(certificate)
+        of_its_own = maker_of(certificate) == MAKER
+        return of_its_own and certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     return False
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 
 from imageserver import files
@@ -20,6 +21,15 @@ from imageserver.errors import SettingError
 
 _STRANGERS = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
 """What OpenSSL says of a key of another certificate, of the same kind or of another."""
+
+MALFORMED = (
+    ValueError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+    UnsupportedAlgorithm,
+)
+"""What the library raises of certificates that break their own format, some of them only when a field is read."""
 
 MOST_BYTES = 2**20
 """Of a file: chains have some kilobytes."""
@@ -57,25 +67,15 @@ class Pair:
 
     place: Place
     context: ssl.SSLContext
-    certificate: x509.Certificate
     digest: bytes
+    fingerprint: str
+    """SHA-256, as browsers show it: `AB:CD:…`."""
+    maker: str
+    """The organization that it names."""
+    begins: datetime.datetime
+    ends: datetime.datetime
     names: tuple[str, ...]
     remarks: tuple[str, ...]
-
-    @property
-    def begins(self) -> datetime.datetime:
-        """From when on it is valid."""
-        return self.certificate.not_valid_before_utc
-
-    @property
-    def ends(self) -> datetime.datetime:
-        """When it expires."""
-        return self.certificate.not_valid_after_utc
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256, as browsers show it: `AB:CD:…`."""
-        return self.certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
     def fault(self, now: datetime.datetime) -> str:
         """What keeps clients from believing it now; "" when nothing does."""
@@ -126,8 +126,18 @@ def check(place: Place, content: Content) -> Pair:
             context = _context()
             context.load_cert_chain(cert, key, password=_no_password)
         chain = x509.load_pem_x509_certificates(content.cert)
-        names, remarks = tuple(_dns_names(chain[0])), tuple(_remarks(place, chain))
-        return Pair(place, context, chain[0], content.digest, names, remarks)
+        first = chain[0]
+        return Pair(
+            place,
+            context,
+            content.digest,
+            fingerprint=first.fingerprint(hashes.SHA256()).hex(":").upper(),
+            maker=maker_of(first),
+            begins=first.not_valid_before_utc,
+            ends=first.not_valid_after_utc,
+            names=tuple(_dns_names(first)),
+            remarks=tuple(_remarks(place, chain)),
+        )
 
 
 @contextlib.contextmanager
@@ -144,7 +154,7 @@ def _told(place: Place) -> Iterator[None]:
         raise SettingError(
             f"{place.cert} or {place.key or place.cert} may not be read by this user: change its owner or rights"
         ) from error
-    except (OSError, ValueError, SettingError) as error:  # ssl.SSLError is an OSError
+    except (OSError, SettingError, *MALFORMED) as error:  # ssl.SSLError is an OSError
         wanted = (
             "they must be a PEM certificate and its key"
             if place.key
@@ -185,6 +195,12 @@ def _reason(error: Exception) -> str:
         # OpenSSL names no reason where a file is no PEM, or holds no such thing.
         return error.reason.replace("_", " ").lower() if error.reason else "there is no certificate, or no key"
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def maker_of(certificate: x509.Certificate) -> str:
+    """The organization that a certificate names; "" when there is none. One of `MALFORMED`."""
+    makers = certificate.subject.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME)
+    return str(makers[0].value) if makers else ""
 
 
 def _dns_names(certificate: x509.Certificate) -> list[str]:

@@ -113,8 +113,11 @@ class CertificateWatch:
             if content.digest != self._pair.digest:
                 return self._usable(check(self._place, content), now)
             self._settled = stamp
-        if self._self_made and own.expires(self._pair.certificate, now):
+        if self._self_made and own.expires(self._pair.maker, self._pair.ends, now):
             own.make(folder, own.own_names(), now)
+            self._warn(
+                f"TLS certificate {self._place.cert} expires: a new one was made, which clients have to trust anew"
+            )
             return load(self._place)
         return self._pair
 
@@ -152,7 +155,7 @@ class CertificateWatch:
         left = (self._pair.ends - now) / datetime.timedelta(days=1)
         whole = (self._pair.ends - self._pair.begins) / datetime.timedelta(days=1)
         stage = math.floor(left) if left <= 0 else next((days for days in WARN_DAYS if left <= days), None)
-        if stage == self._warned or (stage is None or left > whole / 4):
+        if stage is None or stage == self._warned or left > whole / 4:
             return
         self._warned = stage
         when = "has expired" if left <= 0 else "expires"

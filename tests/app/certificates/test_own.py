@@ -1,7 +1,6 @@
 """The certificate that the server makes itself: when, for which names, and what its key and its authority can do."""
 
 import datetime
-import errno
 import ipaddress
 import os
 import socket
@@ -170,24 +169,20 @@ def test_a_pair_that_a_crash_left_half_made_is_made_anew(tmp_path):
     load(Place(cert, key))
 
 
-def test_one_that_cannot_be_renewed_serves_on_while_it_is_valid(tmp_path, monkeypatch):
+def test_one_that_cannot_be_renewed_serves_on_while_it_is_valid(tmp_path):
     said = []
     cert, key = certificates.self_signed(tmp_path, said.append, NAMES, NOW)
-    first = cert.read_bytes()
-
-    def full(*_arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(own.files, "replace", full)
-    days = datetime.timedelta(days=own.VALID_DAYS)
-    assert certificates.self_signed(tmp_path, said.append, NAMES, NOW + days - datetime.timedelta(days=9)) == (
-        cert,
-        key,
-    )
-    assert "No space left on device" in said[-1]
-    assert cert.read_bytes() == first
+    first = cert.read_bytes() + key.read_bytes()
+    (tmp_path / "ca.pem").unlink()
+    (tmp_path / "ca.pem").mkdir()  # which no file can take the place of
+    late = NOW + datetime.timedelta(days=own.VALID_DAYS)
+    nine = datetime.timedelta(days=9)
+    assert certificates.self_signed(tmp_path, said.append, NAMES, late - nine) == (cert, key)
+    assert "a certificate cannot be written to" in said[-1] and "make it writable" in said[-1]
+    assert cert.read_bytes() + key.read_bytes() == first
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ca.pem", "cert.pem", "key.pem"]
     with pytest.raises(SettingError, match="make it writable"):
-        certificates.self_signed(tmp_path, said.append, NAMES, NOW + days)
+        certificates.self_signed(tmp_path, said.append, NAMES, late)
 
 
 def test_another_makers_certificate_in_its_place_is_left_alone(tmp_path):

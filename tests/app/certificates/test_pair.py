@@ -1,11 +1,13 @@
 """Files for --cert and --key that are none: the operator reads which one and what to do, no words of OpenSSL's code."""
 
+import base64
+
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from imageserver.app import certificates
-from imageserver.app.certificates.pair import MOST_BYTES, Place, load
+from imageserver.app.certificates.pair import MOST_BYTES, Content, Place, check, load, read
 from imageserver.errors import SettingError
 
 NAMES = ["localhost", "camera-server", "127.0.0.1", "::1", "192.0.2.7"]
@@ -66,3 +68,21 @@ def test_a_chain_that_is_missing_or_broken_is_said(tmp_path):
     assert "holds no chain" in remark and "CN=ImageServer on camera-server" in remark
     cert.write_bytes(leaf + stranger)
     assert "is broken" in load(Place(cert, key)).remarks[0]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_breaks_the_format_of_a_certificate_is_a_sentence(tmp_path):
+    """Each byte of it in turn is another: what can be loaded can be read in every field."""
+    cert, key = certificates.self_signed(tmp_path, lambda _: None, ["localhost"])
+    place, good = Place(cert, key), read(Place(cert, key))
+    body = bytearray(base64.b64decode(b"".join(good.cert.split(b"-----END")[0].splitlines()[1:])))
+    refused = 0
+    for position in range(len(body)):
+        former, body[position] = body[position], body[position] ^ 0x05
+        pem = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(body) + b"-----END CERTIFICATE-----\n"
+        body[position] = former
+        try:
+            check(place, Content(pem, good.key))
+        except SettingError:
+            refused += 1
+    assert refused > 100
