@@ -21,6 +21,7 @@ from tests.faults.requests_at_doors import Requests
 from tests.faults.test_killed import trainer
 from tests.protocols.legacy_tcp.old_client import OldClient
 from tests.running import PATIENCE, TEST_MODELS, Camera, Server, alive, children, picture, processes, until
+from websocket import ABNF, WebSocket, WebSocketConnectionClosedException, create_connection
 
 PROMISE = (
     "running frames answered; clients told; exit 0 within 5 s; every real client back within 5 s of the new server"
@@ -40,6 +41,23 @@ def stop(server: Server, number: signal.Signals = signal.SIGTERM) -> float:
     took = time.monotonic() - begun
     until(lambda: not any(map(alive, found)), "the end of its processes")
     return took
+
+
+def websocket(server: Server, path: str, closing: contextlib.ExitStack) -> WebSocket:
+    ws = create_connection(f"ws://127.0.0.1:{server.port}{path}", timeout=PATIENCE)
+    closing.callback(ws.shutdown)
+    return ws
+
+
+def last_frame(ws: WebSocket) -> str | None:
+    """How the last text began that came before the end of the stream, which must be no close frame."""
+    last = None
+    with contextlib.suppress(WebSocketConnectionClosedException, ConnectionResetError):
+        while True:
+            opcode, data = ws.recv_data(control_frame=True)
+            assert opcode == ABNF.OPCODE_TEXT, opcode
+            last = data[:1].decode()
+    return last
 
 
 @contextlib.contextmanager
@@ -93,10 +111,12 @@ def test_cameras_are_answered_or_told_and_come_back(tmp_path: Path, tell: Tell) 
         cameras = closing.enter_context(Cameras(first.port, hz=10, reconnect=True)).settle()
         with Requests(first) as asking:
             until(lambda: asking.every_door >= 2, "answers at every door")
+        sockets = [websocket(first, path, closing) for path in ("/ws", "/socket.io/?EIO=4&transport=websocket")]
         running = [closing.enter_context(ask(first)) for ask in (ask_over_tcp, ask_over_http)]
         took = stop(first)
         for answered in running:
             answered()
+        assert [last_frame(ws) for ws in sockets] == [None, "0"], "no close frame, at which some clients stay away"
         before = cameras.figures()
         assert set(before.errors) <= {"the server is stopping"}
         with Server("-p", str(first.port), data=tmp_path) as second:
@@ -251,6 +271,12 @@ def test_it_ends_in_time_whatever_goes_on(
     assert not list((data / "models").glob(".versions/*/*")), "nothing half of a training"
 
 
+def refuses(server: Server) -> bool:
+    """Whether nobody listens on the server's port."""
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", server.port)) != 0
+
+
 @pytest.mark.long
 @pytest.mark.fault(ROW, PROMISE)
 def test_a_second_signal_ends_it_at_once(tmp_path: Path, tell: Tell) -> None:
@@ -260,6 +286,9 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, tell: Tell) -> None:
         stopped_worker(server, closing)
         server.process.send_signal(signal.SIGTERM)
         server.wait_for("SIGTERM: stopping")
+        until(lambda: refuses(server), "newcomers to be refused, while a frame still runs")
+        with socket.create_server(("127.0.0.1", server.port)):
+            pass  # the next server may have the port already
         server.process.send_signal(signal.SIGTERM)
         time.sleep(1.2)  # within the first second it is the same wish
         assert server.process.poll() is None
