@@ -7,7 +7,8 @@ slow answer is the server's fault, and the kernel says how much of it is: for ho
 ready to run and had no processor (`/proc/PID/task/PID/schedstat`), and for how long the probe itself was. What remains
 is the time for which the loop was held: it computed, waited for another thread's GIL, or slept. Where processors were
 short during that very answer (such waits, time stolen from the machine, pressure), the remainder is no measure to
-5 ms either, and a wider bound holds.
+5 ms either, and a wider bound holds; what the server's other threads waited for a processor, perhaps with the GIL,
+is then no fault of the server either.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ SHORTAGE = 0.01
 """Seconds of an answer without a processor, from which on the machine counts as busy."""
 KEPT = 20
 """Answers that are reported."""
+LOOKS = 20
+"""Questions after which threads that have begun meanwhile are looked for."""
 PATIENCE = 60.0
 BEGIN = 0.05
 """Seconds that a test waits for the first answer; some of its clients may have to hurry."""
@@ -52,6 +55,8 @@ class Answer:
     server_waited: float
     """For which the server's main thread wanted a processor and had none."""
     probe_waited: float
+    threads_waited: float
+    """The same of the server's other threads, all together."""
     stolen: float
     """Which the hypervisor gave to others, of all processors together."""
     pressure: float
@@ -60,7 +65,8 @@ class Answer:
     @property
     def held(self) -> float:
         """For how long the server's loop was held."""
-        return max(0.0, self.took - self.server_waited - self.probe_waited)
+        without = self.server_waited + self.probe_waited + (self.threads_waited if self.busy else 0.0)
+        return max(0.0, self.took - without)
 
     @property
     def busy(self) -> bool:
@@ -77,7 +83,8 @@ class Answer:
         return (
             f"its loop was held for {self.held * 1e3:.0f} ms, {self.at:.2f} s after the probe began (at most "
             f"{self.bound * 1e3:.0f} ms on {machine}): the answer took {self.took * 1e3:.0f} ms, of which the server "
-            f"waited {self.server_waited * 1e3:.0f} ms for a processor and the probe {self.probe_waited * 1e3:.0f} ms"
+            f"waited {self.server_waited * 1e3:.0f} ms for a processor, its other threads "
+            f"{self.threads_waited * 1e3:.0f} ms, and the probe {self.probe_waited * 1e3:.0f} ms"
         )
 
 
@@ -164,23 +171,60 @@ class Kernel:
     """What the kernel says about waits for processors; read again and again from files that stay open."""
 
     def __init__(self, pid: int) -> None:
-        self._files = [
-            os.open(path, os.O_RDONLY)
-            for path in (f"/proc/{pid}/task/{pid}/schedstat", "/proc/self/schedstat", "/proc/stat")
-        ]
+        paths = (f"/proc/{pid}/task/{pid}/schedstat", "/proc/self/schedstat", "/proc/stat")
+        self._files = [os.open(path, os.O_RDONLY) for path in paths]
         with contextlib.suppress(FileNotFoundError):  # not every kernel tells of pressure
             self._files.append(os.open("/proc/pressure/cpu", os.O_RDONLY))
+        self._threads = Threads(pid)
 
-    def waits(self) -> tuple[float, float, float, float]:
-        """So far: seconds that the server waited, that the probe did, that were stolen, and of pressure."""
+    def waits(self) -> tuple[float, ...]:
+        """So far, in seconds and the order of `Answer`."""
         server, probe, machine, *pressure = (os.pread(file, 512, 0) for file in self._files)
         pressed = int(pressure[0].split(b"total=", 1)[1].split(None, 1)[0]) / 1e6 if pressure else 0.0
         stolen = int(machine.split(None, 9)[8]) / TICKS
-        return int(server.split()[1]) / 1e9, int(probe.split()[1]) / 1e9, stolen, pressed
+        return waited(server), waited(probe), self._threads.waited(), stolen, pressed
 
     def close(self) -> None:
+        self._threads.close()
         for file in self._files:
             os.close(file)
+
+
+class Threads:
+    """What all threads of a process but its first waited for a processor; new ones are found after a moment."""
+
+    def __init__(self, pid: int) -> None:
+        self._folder, self._pid = f"/proc/{pid}/task", pid
+        self._files: dict[str, int] = {}
+        self._before: dict[str, float] = {}
+        self._now: dict[str, float] = {}
+        self._looks = 0
+
+    def waited(self) -> float:
+        """Seconds since they were found."""
+        if self._looks % LOOKS == 0:
+            self._find()
+        self._looks += 1
+        for name, file in self._files.items():
+            with contextlib.suppress(ProcessLookupError):  # it has ended: what it waited stays
+                self._now[name] = waited(os.pread(file, 512, 0))
+        return sum(self._now.values()) - sum(self._before.values())
+
+    def _find(self) -> None:
+        with contextlib.suppress(
+            FileNotFoundError, ProcessLookupError
+        ):  # a thread, or the process, has ended meanwhile
+            for name in set(os.listdir(self._folder)) - {str(self._pid), *self._files}:
+                self._files[name] = os.open(f"{self._folder}/{name}/schedstat", os.O_RDONLY)
+                self._before[name] = self._now[name] = waited(os.pread(self._files[name], 512, 0))
+
+    def close(self) -> None:
+        for file in self._files.values():
+            os.close(file)
+
+
+def waited(schedstat: bytes) -> float:
+    return int(schedstat.split()[1]) / 1e9
 
 
 class Watched:
@@ -304,12 +348,12 @@ def is_ending(pid: int) -> bool:
     return False
 
 
-def commands() -> Iterator[dict[str, Any] | None]:
-    """The commands from standard input; None whenever it is time to ask, until the input ends."""
+def commands(watched: Sized) -> Iterator[dict[str, Any] | None]:
+    """The commands from standard input; None whenever it is time to ask those `watched`, until the input ends."""
     waiting = b""
     while True:
         while b"\n" not in waiting:
-            if not select.select([0], [], [], PERIOD)[0]:
+            if not select.select([0], [], [], PERIOD if watched else None)[0]:
                 yield None
                 continue
             data = os.read(0, 65536)
@@ -324,7 +368,7 @@ def serve() -> None:
     watched: dict[int, Watched] = {}
     ended: dict[int, dict[str, Any]] = {}
     gc.disable()
-    for command in commands():
+    for command in commands(watched):
         answer: dict[str, Any] = {}
         if command is None:
             for pid, one in list(watched.items()):
@@ -347,7 +391,8 @@ def serve() -> None:
             answer |= {str(pid): report for pid, report in ended.items()}
             for one in watched.values():
                 one.close()
-            watched, ended = {}, {}
+            watched.clear()
+            ended.clear()
         print(json.dumps(answer), flush=True)
 
 

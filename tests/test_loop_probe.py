@@ -12,10 +12,11 @@ from collections.abc import Iterator
 import pytest
 from tests.large_sends import listeners
 from tests.loop_probe import BOUND, PATIENCE, Answer, LoopProbe, Report
-from tests.running import ROOT
+from tests.running import ROOT, until
 from tests.transport.conftest import Served
 
-QUIET = {"at": 1.0, "took": 0.12, "server_waited": 0.0, "probe_waited": 0.0, "stolen": 0.0, "pressure": 0.0}
+QUIET = {"at": 1.0, "took": 0.12, "server_waited": 0.0, "probe_waited": 0.0, "threads_waited": 0.0}
+QUIET |= {"stolen": 0.0, "pressure": 0.0}
 
 
 @pytest.mark.parametrize(("more", "held", "bound"), [
@@ -27,6 +28,8 @@ QUIET = {"at": 1.0, "took": 0.12, "server_waited": 0.0, "probe_waited": 0.0, "st
     ({"stolen": 0.02}, 120, 250),
     ({"pressure": 0.1}, 120, 250),  # somebody waited for a processor: perhaps a thread of the server with the GIL
     ({"took": 0.3, "server_waited": 0.02}, 280, 250),
+    ({"threads_waited": 0.1}, 120, 50),  # the processors were not short, so others waited for each other
+    ({"took": 0.3, "threads_waited": 0.1, "pressure": 0.2}, 200, 250),  # one of them perhaps with the GIL
 ])  # fmt: skip
 def test_what_of_an_answer_is_the_servers_fault(more: dict[str, float], held: int, bound: int) -> None:
     answer = Answer(**(QUIET | more))
@@ -53,12 +56,16 @@ def served() -> Iterator[Served]:
 @pytest.mark.parametrize("how", ["sleep", "work", "gil"])
 def test_a_held_loop_is_found(probe: LoopProbe, served: Served, how: str) -> None:
     """Whether the loop sleeps, computes, or waits for a thread that keeps the GIL."""
-    for milliseconds in (120, 10):
+
+    def hold(milliseconds: int) -> bool:
         probe.watch(served.process.pid, [served.port], PATIENCE)
         served.request("GET", "/hold", how=how, milliseconds=milliseconds)
         report = probe.report()[served.process.pid]
         assert not report.unanswered
-        assert (report.held > BOUND) == (milliseconds > 100), report.longest[0]
+        return report.held > BOUND
+
+    assert not hold(10)
+    until(lambda: hold(120), "a held loop")  # what was a wait for a processor does not count, so once may not do
 
 
 def test_a_server_without_http(probe: LoopProbe, served: Served) -> None:
