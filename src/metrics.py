@@ -152,7 +152,7 @@ SNAPS_REFUSED = _counter(
     "imageserver_snaps_refused_total", (), "Times that a camera said snap to others in /ws, which was not relayed."
 )
 LOG_LINES_DROPPED = _counter(
-    "imageserver_log_lines_dropped_total", (), "Lines of the log that were dropped because nobody read them."
+    "imageserver_log_lines_dropped_total", (), "Lines of the log that were dropped: nobody read them, or the disk was full."
 )
 LOGINS = _counter(
     "imageserver_logins_total",

@@ -12,10 +12,12 @@ import datetime
 import json
 import logging
 import logging.handlers
+import os
 import queue
 import sys
 import time
 from collections.abc import Callable
+from typing import TextIO
 
 from imageserver import metrics
 from imageserver.app.repeats import Repeats, shortened
@@ -86,6 +88,40 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
+class _Output(logging.Handler):
+    """Writes each line whole. What a full disk or a reader who has gone does not take is counted, and told later."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._lost = 0
+        self._torn = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        lost = f"{self._lost} lines of the log could not be written before this one"
+        told = [logging.LogRecord(LOGGER.name, logging.WARNING, "", 0, lost, (), None)] if self._lost else []
+        text = "".join(f"{self.format(each)}\n" for each in (*told, record))
+        try:
+            self._write("\n" + text if self._torn else text)
+        except OSError:
+            self._lost += 1
+            metrics.LOG_LINES_DROPPED.inc()
+            return
+        self._lost, self._torn = 0, False
+
+    def _write(self, text: str) -> None:
+        try:
+            descriptor = self._stream.fileno()
+        except (AttributeError, OSError):  # it is no file
+            self._stream.write(text)
+            return
+        # Not by the stream, which keeps what it could not write and begins with that the next time.
+        data = memoryview(text.encode(errors="backslashreplace"))
+        while data:
+            data = data[os.write(descriptor, data) :]
+            self._torn = bool(data)
+
+
 class _Listener(logging.handlers.QueueListener):
     """The thread that writes the lines, and sees to it that repeated ones are told though nothing else is logged."""
 
@@ -109,7 +145,7 @@ def start(
     level: str, *, to_stderr: bool, as_json: bool = False, clock: Callable[[], float] = time.monotonic
 ) -> logging.handlers.QueueListener:
     """Begin to write lines from `level` on: debug, info, warning or error. `stop` what is returned at the end."""
-    output = logging.StreamHandler(sys.stderr if to_stderr else sys.stdout)
+    output = _Output(sys.stderr if to_stderr else sys.stdout)
     output.setFormatter(JsonLines() if as_json else Sentences())
     waiting: queue.Queue[logging.LogRecord] = queue.Queue(MOST_WAITING)
     LOGGER.setLevel(level.upper())

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from imageserver.jail import kernel, landlock, seccomp
+from imageserver.jail import kernel, landlock, output, seccomp
 from imageserver.jail.rules import GIB, MIB, Jail
 
 LIBRARIES = 3 * GIB
@@ -62,6 +62,7 @@ def enter(jail: Jail) -> None:
 
     What this system has no means for is left out (system.py says what); where its means fail the process ends.
     """
+    output.forgive()
     try:
         _enter(jail)
     except OSError as error:

@@ -123,8 +123,9 @@ def _run(function: Callable[..., T], args: tuple[Any, ...]) -> T | None:
 
 
 def _print_crash(text: str) -> None:
-    sys.stderr.write(text)
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # nobody reads it, or its disk is full
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 _crashed: Callable[[str], None] = _print_crash

@@ -174,8 +174,9 @@ class ChildProcess:
                 self._on_message(message)
         except (LookupError, TypeError, ValueError) as error:
             self._fault = f" after a message that cannot be understood ({type(error).__name__}: {error})"
-            sys.stderr.write(f"{self.name} is ended: {describe(error)}\n")
             self.kill()
+            with contextlib.suppress(OSError):  # nobody reads it, or its disk is full
+                sys.stderr.write(f"{self.name} is ended: {describe(error)}\n")
         finally:
             # End of file comes a moment before a process can be reaped; one that closed its socket alone is of no use.
             self._reap()

@@ -1,0 +1,30 @@
+"""What a jailed process prints, for which nobody may have room, or be there to read it."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+
+class _Forgiving(io.FileIO):
+    """A descriptor that takes whatever is written: what the disk or a reader who has gone does not take is lost."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def forgive() -> None:
+    """Have no line that is printed cost a model its prediction: printing never fails from now on."""
+    sys.stdout, sys.stderr = (
+        io.TextIOWrapper(
+            io.BufferedWriter(_Forgiving(descriptor, "wb", closefd=False)),
+            encoding="utf-8",
+            errors="backslashreplace",
+            line_buffering=True,
+        )
+        for descriptor in (1, 2)
+    )
