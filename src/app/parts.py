@@ -84,6 +84,7 @@ class Doors:
     socketio: SocketIOServer
     relay: Relay
     trainings: Trainings
+    pictures: Keeper
 
     @property
     def listeners(self) -> list[HttpServer]:
@@ -210,7 +211,7 @@ def doors(
     http.route("/snippets", snap.application(access))
     http.route("/metrics", prometheus.application(lambda: refresh_gauges(models, memory), access, log=LOG.warning))
     http.route("", networks(settings, models, checks, access, jobs, not_ready))
-    return Doors(http, https, certificate, socketio, relay, jobs)
+    return Doors(http, https, certificate, socketio, relay, jobs, kept)
 
 
 def origins(settings: Settings) -> Origins:

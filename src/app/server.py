@@ -210,6 +210,7 @@ class ImageServer:
         endings = [hub.spawn(listener.stop, max(0.2, end - time.monotonic())) for listener in self._listeners]
         for ending in endings:
             ending.wait()
+        self.doors.pictures.close(0.5)
         if self.inference.results:
             hub.in_thread(self.inference.results.close, 0.5)
         if self.audit:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,13 @@ class Ext4:
     def unmount(self) -> None:
         """Take it away, though it is used: who has something open there keeps it."""
         subprocess.run(["umount", "-l", self.folder], check=True)
+
+    def replace(self) -> None:
+        """Mount a copy of it in its place, as one restores a disk that has failed; what was on it then is there."""
+        os.sync()
+        shutil.copyfile(self._image, copy := self._image.with_suffix(".copy"))
+        self._image = copy
+        self.mount()
 
     def refuse_writes(self) -> None:
         """Become read-only, as at an error of the disk: what is open can be read."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from typing import Any, BinaryIO, TypeVar
 
 from imageserver import limits, metrics
-from imageserver.errors import Refused, describe
+from imageserver.errors import Refused, TimedOut, describe
 from imageserver.inference.shared.request_bodies import Bytes
 from imageserver.protocols.snap import pages
 from imageserver.protocols.snap.pages import ListPage
@@ -58,6 +59,11 @@ class Keeper:
         if files or records:
             self._log(f"a crash left {files} pictures without a record and {records} records without one: removed")
         self._tidy()
+
+    def close(self, timeout: float) -> None:
+        """Close the database, so that nothing of it is left in a log; waits green for at most `timeout` seconds."""
+        with contextlib.suppress(TimedOut, OSError, sqlite3.Error), hub.Timeout(timeout):
+            hub.in_thread(self._store.close)
 
     def check(self, size: int) -> None:
         """TooLarge for a picture of `size` bytes that could never be kept."""
