@@ -1,4 +1,4 @@
-"""What somebody shows to say who it is: headers, cookies, tokens, signatures; and the files of who may come in."""
+"""Signatures, keys, and the files that say who may come in."""
 
 from __future__ import annotations
 
@@ -15,14 +15,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from tests.accounts.signing import public, sign
 from tests.fuzz.target import Defect, Target
-from werkzeug.test import EnvironBuilder
 
-from imageserver.accounts import cameras, credentials, ssh_signatures
+from imageserver.accounts import ssh_signatures
 from imageserver.accounts.database import UserDB
-from imageserver.accounts.store import bearer
 from imageserver.errors import NotAllowed, SettingError
-from imageserver.web import page_cookie
-from imageserver.web.requests import Request
 
 CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 NONCE = bytes(32)
@@ -40,30 +36,6 @@ def lines() -> tuple[bytes, ...]:
 @functools.cache
 def encoded_keys() -> frozenset[bytes]:
     return frozenset(public(key) for key in KEYS)
-
-
-def header(data: bytes) -> None:
-    """An Authorization header, the cookie beside it, and what they hold as a token."""
-    text = data.decode("latin-1")
-    with contextlib.suppress(NotAllowed):
-        shown = credentials.of_header(text)
-        bearer.parsed(shown.secret, bearer.TOKEN)
-        if len(shown.secret) > 12 and shown.secret in repr(shown).replace(repr(shown.name), ""):
-            raise Defect("the secret is shown")
-    environ = EnvironBuilder(path="/").get_environ()
-    environ["HTTP_COOKIE"] = text
-    value = page_cookie.shown(Request(environ))
-    found = bearer.parsed(value, bearer.PAGE)
-    if found is not None and found.identity not in text:
-        raise Defect("an id that was not shown")
-
-
-def camera(data: bytes) -> None:
-    """A camera's name; what passes for one passes again."""
-    with contextlib.suppress(NotAllowed):
-        found = cameras.said(data.decode("latin-1"))
-        if cameras.checked(found) != found:
-            raise Defect(f"{found!r} is another name the second time")
 
 
 def signature(data: bytes) -> None:
@@ -137,26 +109,6 @@ def damaged(chance: random.Random) -> bytes:
 SOUND = database()
 
 TARGETS = [
-    Target(
-        name="credentials",
-        run=header,
-        seeds=(
-            b"Basic YWxpY2U6c2VjcmV0",
-            b"bearer " + TOKEN.encode(),
-            b"imageserver_session=isp" + TOKEN[3:].encode(),
-            b"Basic /////w==",
-            b"Digest x",
-        ),
-        covers=("accounts.credentials", "accounts.store.bearer", "web.page_cookie"),
-        words=(b"Basic ", b"Bearer ", b"ist_", b"isp_", b"_", b";", b"imageserver_session=", b"\xe9", b"=="),
-    ),
-    Target(
-        name="camera-name",
-        run=camera,
-        seeds=(b"name=front%20door", b"a=b&name=%C3%A9%CC%81", b"name=\xc3\xa9+x"),
-        covers=("accounts.cameras",),
-        words=(b"name=", b"%CC%81", b"%E2%80%AE", b"%ED%A0%80", b"&", b"+"),
-    ),
     Target(
         name="ssh-signature",
         run=signature,

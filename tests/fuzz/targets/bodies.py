@@ -10,13 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.fuzz.target import Defect, Target
-from werkzeug.test import EnvironBuilder
 
 from imageserver.errors import BodyError, PictureError, Refused
 from imageserver.inference.shared import request_bodies
 from imageserver.inference.worker import tensors
-from imageserver.web import json_body, query
-from imageserver.web.requests import Request
+from imageserver.web import json_body
 
 PICTURE = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 20
 ENCODED = base64.b64encode(PICTURE)
@@ -79,29 +77,6 @@ def read_json(data: bytes) -> None:
     with contextlib.suppress(Refused):
         if not isinstance(json_body.parse(bytearray(data)), dict):
             raise Defect("no object")
-
-
-def read_query(data: bytes) -> None:
-    """A query: every way of asking it, and what is found is within bounds."""
-    environ = EnvironBuilder(path="/").get_environ()
-    environ["QUERY_STRING"] = data.decode("latin-1")
-    request = Request(environ)
-    reads: list[Callable[[], object]] = [
-        lambda: query.text(request, "model", ""),
-        lambda: query.whole(request, "after", 0, -5, 2**31),
-        lambda: query.choice(request, "force", ("no", "yes")),
-        lambda: query.flag(request, "history"),
-        lambda: request.camera,
-    ]
-    for read in reads:
-        try:
-            found = read()
-        except Refused as refused:
-            if refused.status != 400 or len(refused.sentence) > 2000:
-                raise Defect(f"refused as {refused.status}, {refused.sentence[:100]}") from refused
-            continue
-        if isinstance(found, str) and len(found) > 64:
-            raise Defect("a longer text than is taken")
 
 
 def tensor(data: bytes) -> None:
@@ -220,18 +195,6 @@ TARGETS = [
         longest=2**18,
         words=(b"[", b"{", b"1e999", b"-", b"NaN", b"\\ud800", b'"a":', b"9" * 5000),
         byte_memory=160,
-    ),
-    Target(
-        name="query-of-views",
-        run=read_query,
-        seeds=(
-            b"model=lenet&after=5&force=yes&history=1&name=front%20door",
-            b"a=%ff&b&&c=",
-            b"after=-3;name=%E2%82%AC",
-        ),
-        covers=("web.query", "accounts.cameras"),
-        words=(b"name=", b"model=", b"after=", b"%E2%82", b"\xe2", b"+", b"%00"),
-        longest=2**16,
     ),
     Target(
         name="tensor",
