@@ -35,6 +35,8 @@ SLOWER = 12.0
 """Times as long that code may take while atheris follows its lines."""
 MEMORY_EACH = 256
 """Inputs of which one has its memory measured."""
+HANGS = 180.0
+"""Seconds beyond three times its own that a target may take, for its imports and a slow machine."""
 GROWTH_SHARE = 0.2
 """Of the time, for what grows."""
 
@@ -81,13 +83,19 @@ def in_process(file: Path, name: str, seconds: float, hypothesis: bool) -> bool:
     log = BUILD / "log" / f"{name}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as said:
-        process = subprocess.run(command, stdout=said, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False)
+        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        try:
+            code = process.wait(3 * seconds + HANGS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+            said.write(b"\nFOUND that it hangs: py-spy dump shows where, with --jobs 1\n")
     text = log.read_text(errors="replace")
-    print(f"{name}: {figures(text)}{'' if process.returncode == 0 else '; FOUND SOMETHING'}", flush=True)
-    if process.returncode:
+    print(f"{name}: {figures(text)}{'' if code == 0 else '; FOUND SOMETHING'}", flush=True)
+    if code:
         told = text.partition("FOUND ")[2].partition("\n==")[0]
         print("    " + (told or text[-3000:]).replace("\n", "\n    "), flush=True)
-    return process.returncode == 0
+    return code == 0
 
 
 def figures(text: str) -> str:
