@@ -26,7 +26,9 @@ KINDS = ("Session", "Merger", "PendingPrediction", "ModelQueue", "Call")
 
 
 def state(_environ: Any, start_response: Any) -> list[bytes]:
+    gc.unfreeze()
     gc.collect()
+    gc.unfreeze()  # what is frozen after a full collection is not told
     things = gc.get_objects()
     ours = [type(thing).__name__ for thing in things if type(thing).__module__ in MODULES]
     found = {kind: ours.count(kind) for kind in KINDS}

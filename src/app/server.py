@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -93,7 +92,9 @@ class ImageServer:
         hub.spawn(StatusLines(self.inference.overview, self._settings.status_lines, LOG.info).run)
         if self.doors.certificate:
             hub.spawn(self.doors.certificate.run)
-        gc.freeze()  # else each full collection, which a client can bring about, looks at all modules again: 20 ms
+        garbage = memory.Garbage(lambda: sum(len(listener.connections) for listener in self._listeners))
+        garbage.start()
+        hub.spawn(garbage.run)
         self._stopping.wait()
         return self._stop()
 

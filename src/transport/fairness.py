@@ -57,6 +57,13 @@ class SharedTurn:
             hub.call_later(0, self._next)
 
 
+endings = SharedTurn(4)
+"""Of all connections that end: a crowd that leaves at once would else have the loop for seconds."""
+
+handshakes = SharedTurn(2)
+"""Of all TLS handshakes: a millisecond of arithmetic each."""
+
+
 class Turn:
     """One connection's turn, in seconds of `clock`; a part of it where the connection has it together with others.
 

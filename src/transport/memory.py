@@ -1,14 +1,27 @@
-"""How much memory there is (the machine's, or what its container or service may have), and how it is given back."""
+"""How much memory there is (the machine's, or what its container or service may have), how it is given back, and when
+garbage is looked for."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+from imageserver.transport import hub
 
 LARGE = 4 * 2**20
 """Bytes from which memory is the system's again as soon as it is freed."""
+
+LOOK_EVERY = 1.0
+HOUR = 3600.0
+CROWD = 1000
+"""Connections that have to leave before everything is looked at."""
+YOUNG = (700, 5, 1)
+"""When the garbage collector looks at the youngest, the younger and all objects (`gc.set_threshold`)."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 
@@ -23,6 +36,55 @@ def give_back_large() -> None:
         library = ctypes.CDLL(None)
         library.mallopt(_M_MMAP_THRESHOLD, LARGE)
         library.mallopt(_M_TRIM_THRESHOLD, 2 * LARGE)  # what is smaller stays at hand: frames come all the time
+
+
+class Garbage:
+    """Has Python's garbage collector look at what is new only, however much there is.
+
+    Each of its full collections looks at every object again: with 10,000 connections that holds the loop for a third
+    of a second. So what one has left over is frozen, and the next looks at what has come since. What was frozen and
+    then ends in a circle of references stays; no connection does, but something may. So everything is looked at once
+    an hour, and when most of a crowd has left, which is quick again.
+
+    Args:
+        count: says how many connections are open.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, count: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
+        self._count, self._clock = count, clock
+        self._most, self._before, self._looked = 0.0, 0.0, clock()
+
+    def start(self) -> None:
+        """Begin, once everything that stays is there; then spawn `run`."""
+        gc.set_threshold(*YOUNG)
+        gc.callbacks.append(self._freeze)
+        self._look_at_all()
+
+    def run(self) -> None:
+        """For ever; spawn it."""
+        while True:
+            hub.sleep(LOOK_EVERY)
+            self.look()
+
+    def look(self) -> None:
+        """Look at everything, if it is time to."""
+        count, now = self._count(), self._clock()
+        self._most = max(self._most, count)
+        crowd_has_left = self._most - count > max(CROWD, self._most / 2) and count >= self._before
+        self._before = count
+        if crowd_has_left or now - self._looked >= HOUR:
+            self._most, self._looked = count, now
+            self._look_at_all()
+
+    def _look_at_all(self) -> None:
+        gc.unfreeze()
+        gc.collect()
+        gc.collect()  # what was left over is frozen: else Python waited with the next until a quarter more is there
+
+    def _freeze(self, phase: str, about: dict[str, int]) -> None:
+        if phase == "stop" and about["generation"] == 2:
+            gc.freeze()
 
 
 def memory_of_machine(proc: Path = Path("/proc/self/cgroup"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:

@@ -104,6 +104,7 @@ class LegacyConnection:
         finally:
             metrics.TCP_CLOSED.inc(reason)
             self._conversation.forget()
+            del self._conversation  # which refers to this in turn: neither waits for the garbage collector
             self._memory.close()
             self._port.add_buffered(-self._buffered, self._memory.owner)
             self._sock.close()

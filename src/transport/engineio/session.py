@@ -90,8 +90,7 @@ class EngineSession:
         # Of the request that it began with nothing else is kept: thousands of sessions would hold all their headers.
         self.address, self.query = address, query
         self.account = account  # to which all that waits for this client is charged
-        self.anonymous = owner.login_required
-        """Whether nobody has logged in on it, though that is asked for."""
+        self.anonymous = owner.login_required  # nobody has logged in on it, though that is asked for
         self.state = EngineState.OPENING
         self.queue = SendQueue(account.charge("answers"))
         self.ws: WebSocket | None = None
@@ -268,6 +267,7 @@ class EngineSession:
         if self.state is EngineState.CLOSED:
             self._change(EngineState.FINISHED)
             self.owner.disconnect(self.sid, self.reason)
+            del self.heartbeat  # it refers to this in turn
 
     def _change(self, state: EngineState) -> None:
         """Change the state, and count it."""

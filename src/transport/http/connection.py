@@ -16,6 +16,7 @@ from imageserver.errors import Refusal, TimedOut, describe
 from imageserver.limits import Limits
 from imageserver.transport import hub
 from imageserver.transport.budget import Budget
+from imageserver.transport.fairness import handshakes
 from imageserver.transport.http.channel import ChannelState, HttpChannel
 from imageserver.transport.http.clients import ClientAddresses
 from imageserver.transport.http.strictness import path_of
@@ -100,6 +101,7 @@ class HttpConnection:
             channel.sock.sendall(_NO_TLS)
             channel.linger()
             return False
+        handshakes.take()
         channel.sock = hub.start_tls(channel.sock, context, end - clock())
         return True
 

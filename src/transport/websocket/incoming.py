@@ -8,7 +8,7 @@ from imageserver.errors import ProtocolError, TimedOut
 from imageserver.limits import Limits
 from imageserver.transport import hub, pace
 from imageserver.transport.budget import FULL, Charge
-from imageserver.transport.fairness import SharedTurn, Turn
+from imageserver.transport.fairness import SharedTurn, Turn, endings
 from imageserver.transport.pace import Pace
 from imageserver.transport.websocket.frames import LARGE_BYTES, Chunk, CloseCode, Receiver
 
@@ -65,15 +65,16 @@ class Incoming:
                     self.read_at = self._clock()
                     yield receiver.parse(chunk, count)
             except OSError:
-                return
+                count = 0
             finally:
                 if len(_chunks) < _SPARE_CHUNKS:
                     _chunks.append(chunk)
+            del chunk
             if count is None:
                 self._wait()
             elif not count:
+                endings.take()
                 return
-            del chunk
 
     def end(self) -> None:
         """Let go of what is incomplete: nothing more is read."""

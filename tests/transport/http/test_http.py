@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
@@ -331,3 +332,29 @@ def test_longest_prefix_wins() -> None:
     assert [server.application(path) for path in ("/x", "/a", "/a/c", "/a/b/c", "/ws")] == [
         apps[prefix] for prefix in ("", "/a", "/a", "/a/b", "/ws")
     ]
+
+
+def test_who_is_turned_away_reads_why(serve: Serve) -> None:
+    """A request that is on its way already must not bring a reset before the answer."""
+    served = serve(http={"max_connections": 1})
+    with socket.create_connection(("127.0.0.1", served.port), 10) as first:
+        first.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert b" 200 " in first.recv(65536)
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", served.port), 10) as second:
+                second.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
+                second.sendall(b"123456789")
+                assert second.recv(65536).startswith(b"HTTP/1.1 503 ")
+        first.sendall(b"GET /state HTTP/1.1\r\nHost: a\r\n\r\n")
+        lines = [line for line in json.loads(first.recv(65536).partition(b"\r\n\r\n")[2])["log"] if "refused" in line]
+        assert len(lines) == 1 and lines[0].endswith("(--max-connections)")
+
+
+def test_who_is_turned_away_over_tls_is_told_by_an_alert(serve: Serve) -> None:
+    served = serve(http={"max_connections": 1}, tls=True)
+    with (
+        socket.create_connection(("127.0.0.1", served.tls_port), 10),
+        socket.create_connection(("127.0.0.1", served.tls_port), 10) as second,
+        pytest.raises(ssl.SSLError, match="(?i)internal.error"),
+    ):
+        ssl._create_unverified_context().wrap_socket(second)
