@@ -223,8 +223,11 @@ class _LinesFile:
             if not written:
                 raise
         whole = data.rfind(b"\n", 0, written) + 1
-        if self._regular and whole < written:
-            os.ftruncate(self._descriptor, before + whole)
+        if whole < written:
+            if self._regular:
+                os.ftruncate(self._descriptor, before + whole)
+            else:
+                self._torn = True  # standard output, in which others may have written since
         return data.count(b"\n", 0, whole)
 
     def _mend(self) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 import json
 import logging
+import os
 import re
 from pathlib import Path
 
 import pytest
 from tests.running import Camera, Server, picture
 
+from imageserver import metrics
 from imageserver.app import logs
 
 
@@ -80,3 +82,20 @@ def test_a_crash_in_a_green_thread_goes_where_it_is_told(monkeypatch: pytest.Mon
 
     hub.spawn(broken).wait()
     assert heard[0].startswith("unexpected error in") and "KeyError: 'x'" in heard[0]
+
+
+def test_lines_that_a_full_disk_does_not_take_are_counted_and_told_when_it_takes_them(tmp_path: Path) -> None:
+    before = metrics.LOG_LINES_DROPPED.total()
+    with open(tmp_path / "log", "w") as stream, open("/dev/full", "w") as full:
+        disk = os.dup(stream.fileno())
+        output = logs._Output(stream)
+        output.setFormatter(logs.Sentences())
+        for number in range(3):
+            os.dup2(full.fileno() if number < 2 else disk, stream.fileno())
+            output.emit(record(f"line {number}"))
+        os.close(disk)
+    assert metrics.LOG_LINES_DROPPED.total() == before + 2
+    assert (tmp_path / "log").read_text().splitlines() == [
+        "warning: 2 lines of the log could not be written before this one",
+        "line 2",
+    ]

@@ -89,6 +89,16 @@ def fill(folder: Path) -> Path:
     return ballast
 
 
+def use_up(disk: Path) -> Path:
+    """Take all inodes; returns the folder that has them."""
+    folder = disk / "many"
+    with contextlib.suppress(OSError):
+        folder.mkdir()
+        for number in range(10_000):
+            (folder / str(number)).touch()
+    return folder
+
+
 def _run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

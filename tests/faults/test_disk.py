@@ -150,16 +150,6 @@ def whole(world: World, data: Path | None = None) -> None:
         json.loads(line)
 
 
-def use_up(disk: Path) -> Path:
-    """Take all inodes; returns the folder that has them."""
-    folder = disk / "many"
-    with contextlib.suppress(OSError):
-        folder.mkdir()
-        for number in range(10_000):
-            (folder / str(number)).touch()
-    return folder
-
-
 @row
 @pytest.mark.parametrize(
     ("what", "options"),
@@ -167,7 +157,7 @@ def use_up(disk: Path) -> Path:
 )
 def test_full(tmp_path: Path, what: str, options: str, tell: Tell) -> None:
     with disks.tmpfs(tmp_path / "disk", options) as disk, living(disk) as world:
-        ballast = disks.fill(disk) if what == "room" else use_up(disk)
+        ballast = disks.fill(disk) if what == "room" else disks.use_up(disk)
         for _ in range(2):
             assert world.writes() == {"picture": 507, "user": 503, "token": 503, "page": 503}
             assert set(world.reads().values()) == {200}
@@ -227,6 +217,7 @@ def test_a_mount_is_missing_and_back(tmp_path: Path, tell: Tell) -> None:
 
 
 @row
+@pytest.mark.long
 def test_the_data_folder_is_moved_away_and_put_back_again_and_again(tmp_path: Path, tell: Tell) -> None:
     data, away = tmp_path / "data", tmp_path / "away"
     data.mkdir()
