@@ -69,7 +69,7 @@ class DataLock:
                 reason = reason or error.strerror or str(error)
         self._write()
         lacking = f"the data folder {self._folder} cannot be locked ({reason}): see to it that no second server uses it"
-        self._tell("" if self._held else lacking)
+        self._tell("" if self._is_held(self._folder) or self._is_held(self._file) else lacking)
 
     def listens(self, address: str) -> None:
         """Say where this server listens, now that it is known."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from tests.running import PATIENCE, ROOT
@@ -145,6 +146,21 @@ def test_a_file_system_without_locks_is_told(
         f"the data folder {tmp_path} cannot be locked ({os.strerror(reason)}): see to it that no second server uses it"
     ]
     assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_another_folder_that_cannot_be_locked_is_told(
+    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = lock(tmp_path / "data", log)
+    (tmp_path / "data").rename(tmp_path / "before")
+    (tmp_path / "data").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", Mock(side_effect=OSError(errno.EACCES, "Permission denied")))
+        for _look in range(3):
+            first.look()
+    assert log == [
+        f"the data folder {tmp_path}/data cannot be locked (Permission denied): see to it that no second server uses it"
+    ]
 
 
 @pytest.mark.parametrize("there", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/null", path)])
