@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from imageserver import files
 from imageserver.errors import DataInUse
 from imageserver.lines import printable
 from imageserver.transport import hub
@@ -45,6 +46,7 @@ class DataLock:
         self._held: dict[Path, int] = {}
         self._started = time.strftime("%Y-%m-%d %H:%M:%S")
         self._address = ""
+        self._mount = Path("/")
         self._told = ""
 
     def take(self, address: str) -> None:
@@ -59,6 +61,7 @@ class DataLock:
         self._address = address
         with contextlib.suppress(OSError):  # whoever writes into it says why that is not possible
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._mount = files.mount_of(self._folder)
         reason = ""
         for path in (self._folder, self._file):
             try:
@@ -84,8 +87,12 @@ class DataLock:
 
     def look(self) -> None:
         """Lock what has the folder's name now, where that is another one than before. Blocks."""
-        if not self._folder.is_dir() or (self._is_held(self._folder) and self._is_held(self._file)):
+        if self._is_held(self._folder) and self._is_held(self._file):
             return
+        try:
+            files.check_there(self._folder, self._mount)
+        except OSError:
+            return  # whoever writes into it says so
         try:
             self.take(self._address)
         except DataInUse as error:

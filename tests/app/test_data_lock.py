@@ -14,6 +14,7 @@ from unittest.mock import Mock
 import pytest
 from tests.running import PATIENCE, ROOT
 
+from imageserver import files
 from imageserver.app.data_lock import NAME, DataLock
 from imageserver.errors import DataInUse
 
@@ -122,6 +123,17 @@ def test_another_folder_of_that_name_is_locked_too(tmp_path: Path, log: Log) -> 
     assert log == [] and lock(tmp_path / "before", log)
 
 
+def test_nothing_is_written_where_the_disk_was_mounted(
+    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = lock(tmp_path / "data", log)
+    (tmp_path / "data").rename(tmp_path / "disk")
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(files, "mount_of", lambda _folder: Path("/elsewhere"))
+    first.look()
+    assert not list((tmp_path / "data").iterdir()) and log == []
+
+
 def test_a_folder_that_another_has_taken_meanwhile_is_told_once(tmp_path: Path, log: Log) -> None:
     first = lock(tmp_path / "data", log)
     (tmp_path / "data").rename(tmp_path / "before")
@@ -179,6 +191,7 @@ sys.path.insert(0, sys.argv[1])
 import bootstrap
 bootstrap.provide_package()
 from pathlib import Path
+from imageserver import files
 from imageserver.app.data_lock import DataLock
 from imageserver.errors import DataInUse
 try:
