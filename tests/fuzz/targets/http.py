@@ -14,6 +14,7 @@ import gunicorn.http
 from gunicorn.http.errors import ParseException
 from tests.fuzz.sockets import ScriptedSocket
 from tests.fuzz.target import Defect, Target
+from tests.fuzz.targets.websocket import masked
 from tests.transport.http import rows
 
 from imageserver.errors import Refusal
@@ -22,9 +23,12 @@ from imageserver.transport.budget import Budget
 from imageserver.transport.http import strictness
 from imageserver.transport.http.clients import ClientAddresses
 from imageserver.transport.http.connection import HttpConnection
+from imageserver.transport.websocket.connection import accept
 
 LIMITS = Limits(max_body_bytes=2**18)
 PEER = "192.0.2.1"
+UPGRADED = "upgraded"
+"""Stands for the method of what is no request any more."""
 Seen = tuple[str, str, bytes]
 """Method, target and body of a request."""
 
@@ -45,8 +49,13 @@ class Site:
         return self._answer
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        body = environ["wsgi.input"].read()
-        self.seen.append((environ["REQUEST_METHOD"], environ["RAW_URI"], body))
+        asked = environ["REQUEST_METHOD"], environ["RAW_URI"]
+        ws = accept(environ, LIMITS) if asked[1] == "/ws" else None
+        if ws is not None:
+            self.seen += [(*asked, b""), (UPGRADED, repr(list(ws.messages())), b"")]
+            ws.ended()
+            return []
+        self.seen.append((*asked, environ["wsgi.input"].read()))
         start_response("200 OK", [("Date", "now"), ("Content-Type", "text/plain")])
         return [b"yes"]
 
@@ -75,6 +84,8 @@ def requests(data: bytes) -> None:
         if pieces[0] != seen or [status < 400 for status in pieces[1]] != [status < 400 for status in statuses]:
             raise Defect(f"whole {(seen, statuses)!r:.600}, in pieces {pieces!r:.600}")
     for one, other in zip(seen, by_gunicorn(data), strict=False):
+        if one[0] == UPGRADED:
+            break
         if not same(one, other):
             raise Defect(f"the server read {one!r:.400}, gunicorn {other!r:.400}")
 
@@ -137,7 +148,15 @@ def some_requests(random: Random) -> bytes:
     return b"".join(_some_request(random) for _ in range(random.choice((1, 1, 2, 3))))
 
 
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
 def _some_request(random: Random) -> bytes:
+    if random.random() < 0.1:
+        return HANDSHAKE + b"".join(random.choices((masked(1, b"hello"), masked(9, b""), masked(8, b""), b"GET "), k=3))
     body = random.choice((b"", b"hello", rows.HIDDEN, random.randbytes(random.choice((3, 300, 70_000)))))
     method = random.choice((b"GET", b"POST", b"PUT", b"OPTIONS", b"HEAD", b"post", b"CONNECT"))
     target = random.choice((b"/", b"/a?b=c", b"*", b"http://localhost/a", b"//a", b"/%41%", b"a", b"/a#b"))
@@ -177,10 +196,11 @@ TARGETS = [
     Target(
         name="http-requests",
         run=requests,
-        seeds=ROWS,
+        seeds=(*ROWS, HANDSHAKE + masked(1, b"hello") + masked(8, b""),
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" + HANDSHAKE),
         covers=(
             "transport.http.channel", "transport.http.connection", "transport.http.strictness", "transport.http.wsgi",
-            "transport.http.sending", "transport.pace",
+            "transport.http.sending", "transport.pace", "transport.websocket.connection",
         ),
         words=WORDS, shape=some_requests, longest=2**18,
         # A request is an environment, an answer and several events of h11, each time three or four times over.
