@@ -110,6 +110,8 @@ class Registry:
             trouble = f"{self.folder}: holds {len(folders)} folders; only the first {MOST_MODELS} are looked at"
             folders = {name: folders[name] for name in sorted(folders)[:MOST_MODELS]}
         if self._preferred is not None:
+            if self.manifests and not self._preferred.parent.is_dir():  # the data folder: its disk may be missing
+                return Look(None, [], f"{self._preferred.parent}: is gone; the models known so far stay")
             with contextlib.suppress(OSError):
                 folders |= _folders(self._preferred)
         found = [_find(name, path, self._seen.get(name)) for name, path in sorted(folders.items())]

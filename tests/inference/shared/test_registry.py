@@ -184,3 +184,24 @@ def test_a_look_changes_nothing_until_it_is_adopted(tmp_path):
     assert not registry.manifests
     assert registry.adopt(look).added == {"a"}
     assert registry.manifests["a"].title == "x"
+
+
+def test_while_the_data_folder_is_gone_the_models_in_it_stay(tmp_path):
+    shipped, data = tmp_path / "models", tmp_path / "data"
+    (data / "models").mkdir(parents=True)
+    shipped.mkdir()
+    write(shipped / "a")
+    write(data / "models" / "a", "trained")
+    write(data / "models" / "b")
+    registry = Registry(shipped, data / "models")
+    assert registry.scan().added == {"a", "b"}
+    data.rename(tmp_path / "away")
+    (error,) = registry.scan().errors
+    assert error.endswith("is gone; the models known so far stay")
+    assert not registry.scan()
+    assert registry.manifests["a"].title == "trained"
+    (tmp_path / "away").rename(data)
+    assert not registry.scan()
+    (data / "models").rename(tmp_path / "taken away")
+    changes = registry.scan()
+    assert (changes.changed, changes.removed) == ({"a"}, {"b"})
