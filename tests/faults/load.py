@@ -32,7 +32,7 @@ PATIENCE = 60.0
 HEARTBEAT = 20.0
 """Seconds between two pings of a client of generation 3."""
 AGAIN = (1.0, 5.0)
-"""Seconds between two attempts to connect, the first and the longest; halved or doubled by chance, as clients do."""
+"""Seconds between two attempts to connect, the first and the longest; by up to half more or less, as clients do."""
 FRAME = b'451-["receiveImage",{"_placeholder":true,"num":0}]'
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
@@ -185,7 +185,7 @@ class _Camera:
                 self.figures.refused += 1
             if not self._wishes.reconnect:
                 return
-            await asyncio.sleep(delay * random.uniform(0.5, 1.5))
+            await asyncio.sleep(min(delay * random.uniform(0.5, 1.5), AGAIN[1]))
             delay = min(2 * delay, AGAIN[1])
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

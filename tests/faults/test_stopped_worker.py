@@ -161,7 +161,7 @@ def test_the_display(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tell: Tell
             quiet = cameras.settle().during(5)
             (pid,) = processes(server, "display.process")
             with stopped(pid) as begun:
-                until(lambda: not os.path.exists(f"/proc/{pid}"), "its end")
+                server.wait_for("windows are shown again")
                 until(lambda: len(screens.titles()) == 4, "the windows again")
                 back = time.monotonic() - begun
             during = cameras.figures()

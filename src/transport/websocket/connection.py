@@ -38,6 +38,8 @@ class WebSocketState(enum.Enum):
 
 
 _OPEN = WebSocketState.OPEN
+LEAVE_WITHIN = 0.5
+"""Seconds that a client has to end a connection that is dropped: a server that stops waits for it."""
 _WASTE = memoryview(bytearray(65536))  # what nobody looks at, of all connections
 
 
@@ -152,9 +154,9 @@ class WebSocket:
         if self.state is _OPEN:
             self._end_soon(CloseCode.ABNORMAL_CLOSURE)
             if self.outgoing.size:
-                self.outgoing.drained = self._shut_writing
+                self.outgoing.drained = self._leave
             else:
-                self._shut_writing()
+                self._leave()
 
     def abort(self) -> None:
         """End it at once, without a close frame; whoever reads sees the end."""
@@ -194,10 +196,20 @@ class WebSocket:
     def _end_soon(self, code: int, reason: str = "") -> None:
         self._enter(WebSocketState.CLOSING, code, reason)
         self.outgoing.drained = None
-        self._close_timer = hub.call_later(self._limits.close_time, hub.shut, self._sock)
+        self._end_within(self._limits.close_time)
+
+    def _end_within(self, seconds: float) -> None:
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        self._close_timer = hub.call_later(seconds, hub.shut, self._sock)
 
     def _shut_writing(self) -> None:
         hub.shut(self._sock, reading=False)
+
+    def _leave(self) -> None:
+        """All was sent: a client that is there ends it as well, in a moment."""
+        self._shut_writing()
+        self._end_within(LEAVE_WITHIN)
 
     def _control(self, opcode: int, payload: bytes) -> bool:
         """Act on a control frame; False: it was the close frame. Nothing is to be done for a `FRAGMENT`."""
