@@ -113,6 +113,36 @@ def test_no_descriptor_is_left_for_clients(tmp_path: Path, tell: Tell) -> None:
     tell(f"{figure}; newcomers are told 503; a worker killed meanwhile was back after {back:.1f} s")
 
 
+@DESCRIPTORS
+@pytest.mark.no_loop_probe("the probe could not connect")
+def test_not_even_the_server_has_a_descriptor_left(tmp_path: Path, tell: Tell) -> None:
+    """Nothing spins, a worker that cannot be started is not forgotten, and newcomers who waited are answered."""
+    with served(data=tmp_path) as (server, cameras):
+        _soft, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        numbers = [int(name) for name in os.listdir(f"/proc/{server.process.pid}/fd")]
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (max(numbers) + 1, hard))
+        ages = Ages(server, cameras, 1.0)
+        with Crowd(server.port, form="request") as crowd:
+            crowd.gather(100)
+            server.wait_for("(cannot accept connections|one more, of .* was refused)")
+            begun = processor_time(server)
+            time.sleep(1.0)
+            spent = processor_time(server) - begun
+            figure = ages.under_twice()
+            (worker,) = server.workers()
+            os.kill(worker, signal.SIGKILL)
+            server.wait_for("worker 1 cannot be started .*Too many open files")
+            time.sleep(1.2)
+            resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (hard, hard))
+            server.wait_for("worker 1 can be started again")
+            cameras.settle()
+            until(lambda: (seen := crowd.look())["answered"] + seen["503"] == 100, "an answer to everybody")
+        assert len([line for line in server.lines if "cannot be started" in line or "was refused" in line]) <= 2
+        assert "Traceback" not in server.text
+        assert spent < 0.3
+    tell(f"with none left at all: {figure}, {spent * 100:.0f} % of a processor")
+
+
 STORM = pytest.mark.fault(
     "1,000 connects a second", "old connections' ages stay under twice what they were; newcomers are answered"
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -10,8 +12,9 @@ from pathlib import Path
 import pytest
 from tests.running import PATIENCE, alive
 
+from imageserver.inference.server import child_process
 from imageserver.inference.server.arena import COPY_CHUNK, Arena
-from imageserver.inference.server.child_process import ChildProcess
+from imageserver.inference.server.child_process import ChildProcess, Starts
 from imageserver.inference.shared import wire
 from imageserver.jail.rules import Jail
 from imageserver.transport import hub
@@ -51,6 +54,37 @@ def test_messages_come_in_order_and_then_the_end(tmp_path: Path) -> None:
     assert child.messages == [{"op": "one"}, {"op": "two"}]
     child.process.send({"op": "too late"})
     child.process.kill()
+
+
+def test_one_that_cannot_be_started_leaves_nothing(tmp_path: Path) -> None:
+    missing, open_files = str(tmp_path / "no such program"), set()
+    for _ in range(3):  # the first makes the folder of scratch folders, which stays
+        with contextlib.suppress(FileNotFoundError):
+            ChildProcess("child", "none", [], print, print, jail=Jail(), arena=Arena(1, 1000), python=missing)
+        open_files.add(len(os.listdir("/proc/self/fd")))
+    assert len(open_files) == 1
+
+
+def test_what_cannot_be_started_is_tried_again_and_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_process, "START_AGAIN_AFTER", 0.01)
+    said: list[str] = []
+    starts, tries, done = Starts(said.append), 0, hub.Event()
+
+    def start() -> str:
+        nonlocal tries
+        tries += 1
+        if tries < 4:
+            raise OSError(24, "Too many open files")
+        return "started"
+
+    def begin() -> None:
+        if starts.attempt("worker 1", start, begin):
+            done.set()
+
+    begin()
+    assert done.wait(PATIENCE)
+    sentence = "worker 1 cannot be started (Too many open files); it is tried again every second"
+    assert said == [sentence, "worker 1 can be started again"]
 
 
 @pytest.mark.parametrize(
