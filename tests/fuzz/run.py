@@ -33,6 +33,8 @@ FOUND = 77
 """Exit code of a target's process that found something."""
 SLOWER = 12.0
 """Times as long that code may take while atheris follows its lines."""
+FOLLOWED = ("imageserver", "socketio", "h11")
+"""Packages whose lines atheris follows."""
 MEMORY_EACH = 256
 """Inputs of which one has its memory measured."""
 HANGS = 180.0
@@ -121,9 +123,10 @@ def one(file: Path, name: str, seconds: float, *, atheris: bool) -> int:
     seconds *= 1 - GROWTH_SHARE
     if engine is None:
         return with_hypothesis(target_in(file, name), seconds)
-    for module in [module for module in sys.modules if module.startswith(("imageserver.", "tests.fuzz.targets"))]:
-        del sys.modules[module]  # they were imported to be timed, without instruments
-    with engine.instrument_imports(include=["imageserver", "socketio", "h11"]):
+    for module in [module for module in sys.modules if module.partition(".")[0] in {"tests", *FOLLOWED}]:
+        if module != "imageserver":  # which bootstrap.py has made
+            del sys.modules[module]  # they were imported to be timed, without instruments
+    with engine.instrument_imports(include=list(FOLLOWED)):
         target = target_in(file, name)
     return with_atheris(engine, target, seconds)
 
