@@ -38,7 +38,7 @@ def lose_a_worker(server: int) -> float:
     workers = children(server)
     os.kill(workers[0], signal.SIGKILL)
     begun = time.monotonic()
-    until(lambda: not alive(workers[0]) and len(children(server)) >= len(workers), "another worker", 10)
+    until(lambda: not alive(workers[0]) and len(children(server)) >= len(workers), "another worker", 30)
     return time.monotonic() - begun
 
 
@@ -56,7 +56,7 @@ def test_a_worker_is_replaced_while_the_disk_of_temporary_files_is_full(
             disks.use_up(disk)
             for _ in range(2):
                 lose_a_worker(server.process.pid)
-            until(lambda: cameras.look().silence < 3.0 and cameras.figures().answered, "answers", 10)
+            until(lambda: cameras.look().silence < 3.0 and cameras.figures().answered, "answers", 30)
             cameras.figures()
             time.sleep(1.0)
             figures = cameras.figures()
@@ -108,7 +108,7 @@ def stream(number: int, lose: Callable[[], object]) -> str:
     with Cameras(number, count=2) as cameras:
         cameras.settle()
         lose()
-        until(lambda: cameras.figures().answered, "answers", 10)
+        until(lambda: cameras.figures().answered, "answers", 30)
         cameras.figures()
         time.sleep(1.0)
         figures = cameras.figures()
@@ -147,7 +147,7 @@ def test_the_disk_of_the_log_is_full(tmp_path: Path, printing: Path, tell: Tell)
             cameras.settle()
             ballast = disks.fill(disk)
             lose_a_worker(server.process.pid)
-            until(lambda: cameras.figures().answered, "answers", 10)
+            until(lambda: cameras.figures().answered, "answers", 30)
             cameras.figures()
             time.sleep(1.0)
             figures = cameras.figures()
