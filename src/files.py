@@ -43,7 +43,9 @@ def read(path: Path, most: int) -> bytes:
 
 def replace(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Write a file at once or not at all. OSError."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*[0-9]"):
+    for left in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*"):
+        if not left.suffix[1:].isdecimal():
+            continue  # somebody else's
         with contextlib.suppress(OSError), _abandoned(left, os.O_NONBLOCK):
             left.unlink()
     new, descriptor = _new_file(path, mode)

@@ -93,6 +93,7 @@ def test_what_a_killed_process_left_is_removed_and_what_is_held_is_not(tmp_path)
 def test_two_may_write_the_same_file_whatever_the_clock_says(tmp_path, monkeypatch):
     """One thread, or process, stands just before its rename while another does it all."""
     (tmp_path / ".a.123").write_bytes(b"left behind")
+    (tmp_path / ".a.2026-11-22").write_bytes(b"a person's copy")
     real, within = os.fsync, []
 
     def fsync(descriptor):
@@ -105,7 +106,7 @@ def test_two_may_write_the_same_file_whatever_the_clock_says(tmp_path, monkeypat
     monkeypatch.setattr(os, "fsync", fsync)
     files.replace(tmp_path / "a", b"1")
     assert (tmp_path / "a").read_bytes() == b"1"
-    assert os.listdir(tmp_path) == ["a"]
+    assert sorted(os.listdir(tmp_path)) == [".a.2026-11-22", "a"]
 
 
 def test_what_is_taken_for_left_behind_before_it_is_held_is_made_again(tmp_path, monkeypatch):
