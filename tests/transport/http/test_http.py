@@ -137,7 +137,7 @@ def test_an_upgrade_is_no_business_of_applications_that_know_none(serve: Serve) 
 
 
 def test_http_without_tls_is_told_so_by_a_tls_port(serve: Serve) -> None:
-    served = serve(tls=True, http={"header_time": 0.3})
+    served = serve(tls=True, http={"header_time": 1.0})
     for sent in (head(), head("/echo", "POST", Content_Length="1000000") + bytes(1_000_000)):
         answer = talk(served.tls_port, sent)
         assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n")
