@@ -114,6 +114,7 @@ def test_no_descriptor_is_left_for_clients(tmp_path: Path, tell: Tell) -> None:
 
 
 @DESCRIPTORS
+@pytest.mark.long
 @pytest.mark.no_loop_probe("the probe could not connect")
 def test_not_even_the_server_has_a_descriptor_left(tmp_path: Path, tell: Tell) -> None:
     """Nothing spins, a worker that cannot be started is not forgotten, and newcomers who waited are answered."""
@@ -176,7 +177,6 @@ def processor_time(server: Server) -> float:
 @pytest.mark.no_loop_probe("it would be one more client of the storm")
 def test_a_storm_of_connections(tmp_path: Path, tell: Tell) -> None:
     with served("--tcp-port", "0", data=tmp_path) as (server, cameras):
-        tell(storm(server, cameras, server.port, "reset", seconds=1.0))
         tell(storm(server, cameras, server.port, "request", seconds=1.0, addresses=1))
         tell("legacy TCP, " + storm(server, cameras, port_of(server, "legacy TCP"), "close", seconds=1.0))
 
