@@ -40,8 +40,8 @@ class Program:
             self.lines.append((time.monotonic(), line.strip()))
 
     def up_after(self, moment: float) -> float | None:
-        """Seconds from `moment` until it was served; None when it was not yet."""
-        return next((at - moment for at, line in list(self.lines) if at > moment and _is_up(line)), None)
+        """When it was served for the first time after `moment`; None when it was not yet."""
+        return next((at for at, line in list(self.lines) if at > moment and _is_up(line)), None)
 
     def end(self) -> None:
         """Kill it."""
