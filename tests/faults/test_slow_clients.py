@@ -49,8 +49,8 @@ TIMES = {
 }
 LEGACY = 20.0
 """Seconds that the legacy protocol gives for a command; its clients stand on them, so they are no setting."""
-LATE = 1.5
-"""Seconds that a drop may come late: the kernel asks once a second, and two processors are shared."""
+LATE = 3.0
+"""Seconds that a drop may come late: the kernel asks in ever longer pauses, and two processors are shared."""
 DRIP = 0.3
 """Seconds between two bytes of a client that sends slowly."""
 MOST_MEMORY = 64.0
