@@ -101,7 +101,7 @@ class ModelCatalogue:
         """Take nothing new, and answer everything that waits with the reason."""
         self._stopping = True
         for model in self._models.values():
-            _refuse(model, "the server is stopping")
+            _refuse(model, "the server is stopping", "busy")
 
     # ---- what becomes of them (pool.Supervisor) ---------------------------------------------------------------
 
@@ -205,8 +205,8 @@ class ModelCatalogue:
         self._changed.set()
 
 
-def _refuse(model: SharedModel, reason: str) -> None:
+def _refuse(model: SharedModel, sentence: str, reason: str = "model") -> None:
     for turn in model.waiting.drain():
         work = turn.take(model.name)
         if work is not None:
-            turn.source.answered(work, {"error": reason, "reason": "model"})
+            turn.source.answered(work, {"error": sentence, "reason": reason})
