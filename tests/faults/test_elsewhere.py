@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -120,13 +121,15 @@ def stream(number: int, lose: Callable[[], object]) -> str:
 @pytest.mark.long
 def test_the_reader_of_the_log_has_gone(printing: Path, tell: Tell) -> None:
     reading, writing = os.pipe()
+    os.set_blocking(reading, False)
     with Logging(printing, writing) as server:
         os.close(writing)
         said = b""
 
         def text() -> str:
             nonlocal said
-            said += os.read(reading, 65536)
+            with contextlib.suppress(BlockingIOError):
+                said += os.read(reading, 65536)
             return said.decode()
 
         number = port(text)
@@ -146,6 +149,7 @@ def test_the_disk_of_the_log_is_full(tmp_path: Path, printing: Path, tell: Tell)
         ):
             cameras.settle()
             ballast = disks.fill(disk)
+            until(lambda: path.stat().st_size % os.sysconf("SC_PAGESIZE") == 0, "the last page to be full")
             lose_a_worker(server.process.pid)
             until(lambda: cameras.figures().answered, "answers", 30)
             cameras.figures()
