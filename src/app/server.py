@@ -74,7 +74,6 @@ class ImageServer:
     def run(self) -> int:
         """Serve until a signal says stop; returns the exit code."""
         self._prepare_process()
-        memory.give_back_large()
         hub.on_signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), self._on_signal)
         self._start_models()
         hub.spawn(self.inference.stateful.run)
@@ -108,6 +107,7 @@ class ImageServer:
                 f"the system lets this process start no threads ({error}): raise its limit of processes and threads "
                 "(TasksMax= of the service, ulimit -u)"
             ) from error
+        hub.spawn(memory.Heap().run)
 
     # ---- models -----------------------------------------------------------------------------------------------
 

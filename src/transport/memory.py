@@ -16,6 +16,10 @@ from imageserver.transport import hub
 LARGE = 4 * 2**20
 """Bytes from which memory is the system's again as soon as it is freed."""
 
+GROWN = 4 * 2**20
+"""Bytes by which the process may be larger than when it was last small, until its heap is trimmed."""
+TRIM_EVERY = 10.0
+"""Seconds between two looks at that: trimming costs 3 ms where nothing is to be had."""
 LOOK_EVERY = 1.0
 HOUR = 3600.0
 CROWD = 1000
@@ -26,16 +30,44 @@ YOUNG = (700, 5, 1)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 
 
-def give_back_large() -> None:
-    """Have what is large returned to the system when it is freed; where the C library is another, nothing happens.
+class Heap:
+    """Returns to the system what was freed; where the C library is another than glibc, nothing happens.
 
-    glibc left to itself takes what was freed once for what comes often, and keeps up to 32 MiB of each in its heap:
-    after a crowd of large pictures the process would stay as large as it ever was.
+    glibc left to itself takes what was freed once for what comes often, and keeps up to 32 MiB of each in its heap; and
+    of what is small it returns only what lies at the heap's end. After a crowd the process would stay as large as it
+    ever was. So what is large is returned at once, and what lies scattered after the process has grown.
+
+    Args:
+        resident: bytes of memory that the process takes.
+        trim: returns what is scattered; blocks for some milliseconds for each 10 MB. None: the C library's.
     """
-    with contextlib.suppress(OSError, AttributeError):
-        library = ctypes.CDLL(None)
-        library.mallopt(_M_MMAP_THRESHOLD, LARGE)
-        library.mallopt(_M_TRIM_THRESHOLD, 2 * LARGE)  # what is smaller stays at hand: frames come all the time
+
+    def __init__(self, resident: Callable[[], int] | None = None, trim: Callable[[], object] | None = None) -> None:
+        self._resident, self._trim, self._least = resident or _resident, trim or (lambda: None), 0
+        with contextlib.suppress(OSError, AttributeError):
+            library = ctypes.CDLL(None)
+            library.mallopt(_M_MMAP_THRESHOLD, LARGE)
+            library.mallopt(_M_TRIM_THRESHOLD, 2 * LARGE)  # what is smaller stays at hand: frames come all the time
+            self._trim = trim or (lambda: library.malloc_trim(0))
+
+    def run(self) -> None:
+        """For ever; spawn it."""
+        while True:
+            hub.sleep(TRIM_EVERY)
+            hub.in_thread(self.look)
+
+    def look(self) -> None:
+        """Return what is scattered, if the process has grown since it was last small. Blocks."""
+        size = self._resident()
+        if self._least and size > self._least + GROWN:
+            self._trim()
+            self._least = self._resident()
+        else:
+            self._least = min(self._least or size, size)
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class Garbage:
