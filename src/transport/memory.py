@@ -16,10 +16,10 @@ from imageserver.transport import hub
 LARGE = 4 * 2**20
 """Bytes from which memory is the system's again as soon as it is freed."""
 
-GROWN = 4 * 2**20
-"""Bytes by which the process may be larger than when it was last small, until its heap is trimmed."""
-TRIM_EVERY = 10.0
-"""Seconds between two looks at that: trimming costs 3 ms where nothing is to be had."""
+FREED = 8 * 2**20
+"""Bytes that have to be freed before what is scattered is returned."""
+TRIM_EVERY = 2.0
+"""Seconds between two looks at that; so there is never much to return at once."""
 LOOK_EVERY = 1.0
 HOUR = 3600.0
 CROWD = 1000
@@ -30,44 +30,54 @@ YOUNG = (700, 5, 1)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 
 
+class _Mallinfo(ctypes.Structure):
+    """mallinfo2(3)."""
+
+    _fields_ = [
+        *((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks")),
+        *((name, ctypes.c_size_t) for name in ("uordblks", "fordblks", "keepcost")),
+    ]
+
+
 class Heap:
     """Returns to the system what was freed; where the C library is another than glibc, nothing happens.
 
     glibc left to itself takes what was freed once for what comes often, and keeps up to 32 MiB of each in its heap; and
     of what is small it returns only what lies at the heap's end. After a crowd the process would stay as large as it
-    ever was. So what is large is returned at once, and what lies scattered after the process has grown.
+    ever was. So what is large is returned at once, and what lies scattered when there is much of it.
 
     Args:
-        resident: bytes of memory that the process takes.
-        trim: returns what is scattered; blocks for some milliseconds for each 10 MB. None: the C library's.
+        used: bytes of the heap that are in use. None: as the C library says.
+        trim: returns what is scattered, within 0.4 ms for each MB. None: the C library's.
     """
 
-    def __init__(self, resident: Callable[[], int] | None = None, trim: Callable[[], object] | None = None) -> None:
-        self._resident, self._trim, self._least = resident or _resident, trim or (lambda: None), 0
+    def __init__(self, used: Callable[[], int] | None = None, trim: Callable[[], object] | None = None) -> None:
+        self._used, self._trim, self._most = used, trim, 0
         with contextlib.suppress(OSError, AttributeError):
             library = ctypes.CDLL(None)
             library.mallopt(_M_MMAP_THRESHOLD, LARGE)
             library.mallopt(_M_TRIM_THRESHOLD, 2 * LARGE)  # what is smaller stays at hand: frames come all the time
+            library.mallinfo2.restype = _Mallinfo
+            self._used = used or (lambda: int(library.mallinfo2().uordblks))
             self._trim = trim or (lambda: library.malloc_trim(0))
 
     def run(self) -> None:
-        """For ever; spawn it."""
-        while True:
+        """Look again and again, where that is possible; spawn it."""
+        while self._used and self._trim:
             hub.sleep(TRIM_EVERY)
-            hub.in_thread(self.look)
+            self.look()
 
     def look(self) -> None:
-        """Return what is scattered, if the process has grown since it was last small. Blocks."""
-        size = self._resident()
-        if self._least and size > self._least + GROWN:
-            self._trim()
-            self._least = self._resident()
-        else:
-            self._least = min(self._least or size, size)
+        """Return what is scattered, if much was freed since the last time.
 
-
-def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        On the loop: in a thread that waits for a processor it would hold the heap's lock, and with it the loop.
+        """
+        if self._used and self._trim:
+            used = self._used()
+            if self._most - used > FREED:
+                self._trim()
+                self._most = used
+            self._most = max(self._most, used)
 
 
 class Garbage:

@@ -270,7 +270,7 @@ def test_stopping_refuses_what_waits_and_answers_what_runs(tmp_path: Path) -> No
     running.engine.submit(waits, "slow")
     running.engine.stop(5.0)
     assert "label" in runs.results[0]
-    assert waits.results == [{"error": "the server is stopping", "reason": "model"}]
+    assert waits.results == [{"error": "the server is stopping", "reason": "busy"}]
     with pytest.raises(Stopping):
         running.engine.submit(runs, "slow")
     assert not any(alive(pid) for pid in running.engine.worker_pids())
