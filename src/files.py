@@ -180,11 +180,13 @@ def mount_of(path: Path) -> Path:
 def check_there(folder: Path, mount: Path) -> None:
     """Whether a running server may begin something anew in a folder whose file system was mounted at `mount`.
 
+    A disk that was mounted over it since is as good as the one before.
+
     OSError: it is gone; or its disk is, and what would be written to the mount point would be hidden by the disk.
     """
     if not folder.is_dir():
         raise OSError(errno.ENOENT, "the folder is gone: put it back, or make an empty one to begin anew", str(folder))
-    if mount_of(folder) != mount:
+    if not os.path.ismount(mount):
         raise OSError(errno.ENODEV, "its disk is not mounted", str(folder))
 
 

@@ -206,7 +206,7 @@ class _LinesFile:
             os.close(self._descriptor)
             raise OSError(0, "it could not be renamed at its largest size, since its folder cannot be written")
         self._torn = self._regular and _ends_within_a_line(path)
-        self._mount = files.mount_of(Path(path)) if self._regular else Path("/")
+        self._mount = files.mount_of(Path(path).parent) if self._regular else Path("/")
 
     def append(self, lines: list[str]) -> int:
         """Add lines; returns how many of them there was room for. OSError when there was none at all."""

@@ -25,6 +25,15 @@ def test_files_are_read_up_to_their_limit(tmp_path):
         files.read(tmp_path / "fifo", 1000)
 
 
+def test_a_folder_is_there_unless_it_or_its_disk_is_gone(tmp_path):
+    files.check_there(tmp_path, files.mount_of(tmp_path))
+    files.check_there(Path("/proc"), Path("/"))  # a disk that was mounted since, over the folder
+    with pytest.raises(OSError, match="its disk is not mounted"):
+        files.check_there(tmp_path, tmp_path)
+    with pytest.raises(OSError, match="the folder is gone"):
+        files.check_there(tmp_path / "a", tmp_path)
+
+
 def test_a_file_is_replaced_with_its_mode_and_leaves_nothing_beside_it(tmp_path):
     files.replace(tmp_path / "a", b"old", 0o600)
     files.replace(tmp_path / "a", b"new", 0o600)

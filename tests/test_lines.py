@@ -192,6 +192,17 @@ def test_what_a_kill_left_half_is_removed_and_nothing_else(tmp_path: Path, left:
     assert path.read_text() == kept + "3\n"
 
 
+def test_a_link_to_another_disk_is_begun_anew_where_the_link_was(tmp_path: Path, small_disk: Path) -> None:
+    path = tmp_path / "some"
+    path.symlink_to(small_disk / "some")
+    writer = LinesWriter(str(path), kind(max_bytes=5), print)
+    assert writer.write(["123456"])
+    assert writer.write(["7"])
+    writer.close(PATIENCE)
+    assert numbers(tmp_path / "some.1") == numbers(small_disk / "some") == [123456]
+    assert numbers(path) == [7]
+
+
 def test_lines_are_written_at_once_or_it_is_said_that_they_were_not(tmp_path: Path) -> None:
     path, dropped = tmp_path / "some", Child()
     writer = LinesWriter(str(path), kind(), print)

@@ -126,12 +126,26 @@ def test_another_folder_of_that_name_is_locked_too(tmp_path: Path, log: Log) -> 
 def test_nothing_is_written_where_the_disk_was_mounted(
     tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = lock(tmp_path / "data", log)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "mount_of", lambda folder: folder)
+        first = lock(tmp_path / "data", log)
     (tmp_path / "data").rename(tmp_path / "disk")
     (tmp_path / "data").mkdir()
-    monkeypatch.setattr(files, "mount_of", lambda _folder: Path("/elsewhere"))
     first.look()
     assert not list((tmp_path / "data").iterdir()) and log == []
+
+
+def test_a_disk_that_is_mounted_after_the_start_is_locked(
+    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = lock(tmp_path / "data", log)
+    (tmp_path / "data").rename(tmp_path / "hidden")
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(files, "mount_of", lambda folder: folder)
+    first.look()
+    with pytest.raises(DataInUse):
+        lock(tmp_path / "data", log)
+    assert log == []
 
 
 def test_a_folder_that_another_has_taken_meanwhile_is_told_once(tmp_path: Path, log: Log) -> None:

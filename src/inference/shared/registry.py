@@ -80,6 +80,7 @@ class Registry:
             raise SettingError(f"there is no models folder {str(folder)!r}: give an existing one with --models")
         self.folder = folder.resolve()
         self._preferred = preferred
+        self._mount = files.mount_of(preferred or folder)
         self.manifests: dict[str, Manifest] = {}
         """The last good manifest of each model, by name."""
         self.errors: dict[str, str] = {}
@@ -110,8 +111,12 @@ class Registry:
             trouble = f"{self.folder}: holds {len(folders)} folders; only the first {MOST_MODELS} are looked at"
             folders = {name: folders[name] for name in sorted(folders)[:MOST_MODELS]}
         if self._preferred is not None:
-            if self.manifests and not self._preferred.parent.is_dir():  # the data folder: its disk may be missing
-                return Look(None, [], f"{self._preferred.parent}: is gone; the models known so far stay")
+            data = self._preferred.parent
+            try:
+                files.check_there(data, self._mount)
+            except OSError as error:
+                if self.manifests:
+                    return Look(None, [], f"{data}: {error.strerror}; the models known so far stay")
             with contextlib.suppress(OSError):
                 folders |= _folders(self._preferred)
         found = [_find(name, path, self._seen.get(name)) for name, path in sorted(folders.items())]

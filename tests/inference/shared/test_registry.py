@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from imageserver import files
 from imageserver.errors import SettingError
 from imageserver.inference.shared import registry as registry_module
 from imageserver.inference.shared.registry import Registry
@@ -186,6 +187,22 @@ def test_a_look_changes_nothing_until_it_is_adopted(tmp_path):
     assert registry.manifests["a"].title == "x"
 
 
+def test_while_the_disk_of_the_data_folder_is_not_mounted_the_models_in_it_stay(tmp_path, monkeypatch):
+    shipped, data = tmp_path / "models", tmp_path / "data"
+    (data / "models").mkdir(parents=True)
+    shipped.mkdir()
+    write(shipped / "a")
+    write(data / "models" / "a", "trained")
+    monkeypatch.setattr(files, "mount_of", lambda folder: folder)
+    registry = Registry(shipped, data / "models")
+    registry.scan()
+    data.rename(tmp_path / "disk")
+    data.mkdir()
+    (error,) = registry.scan().errors
+    assert error == f"{data}: its disk is not mounted; the models known so far stay"
+    assert registry.manifests["a"].title == "trained"
+
+
 def test_while_the_data_folder_is_gone_the_models_in_it_stay(tmp_path):
     shipped, data = tmp_path / "models", tmp_path / "data"
     (data / "models").mkdir(parents=True)
@@ -197,7 +214,7 @@ def test_while_the_data_folder_is_gone_the_models_in_it_stay(tmp_path):
     assert registry.scan().added == {"a", "b"}
     data.rename(tmp_path / "away")
     (error,) = registry.scan().errors
-    assert error.endswith("is gone; the models known so far stay")
+    assert error.startswith(f"{data}: the folder is gone") and error.endswith("; the models known so far stay")
     assert not registry.scan()
     assert registry.manifests["a"].title == "trained"
     (tmp_path / "away").rename(data)

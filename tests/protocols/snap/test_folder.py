@@ -139,6 +139,17 @@ def test_the_mount_point_of_a_disk_that_is_missing_is_no_folder_to_begin_in(smal
     subprocess.run(["umount", "-l", data], check=True)
 
 
+def test_a_disk_that_is_mounted_after_the_start_is_begun_in(small_disk: Path, data: Path) -> None:
+    with closing(store(data)) as pictures:
+        put(pictures, 1)
+        subprocess.run(["mount", "--bind", small_disk, data], check=True)
+        try:
+            put(pictures, 2)
+            assert ids(pictures) == [2]
+        finally:
+            subprocess.run(["umount", "-l", data], check=True)
+
+
 def test_what_a_full_disk_let_be_removed_by_half_is_removed_when_there_is_room(small_disk: Path) -> None:
     with closing(store(small_disk)) as pictures:
         put(pictures, 1)
