@@ -3,17 +3,21 @@
 import functools
 import json
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tests.running import PATIENCE
 
+from imageserver import files
 from imageserver.errors import TrainingError
 from imageserver.inference.server.child_process import ChildProcess
 from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.training import run
 from imageserver.inference.server.training.records import TrainingRecord, TrainingRecords
 from imageserver.inference.server.training.trainings import Trainings
+from imageserver.transport import hub
 
 
 def trainings_in(folder, manifest, log, ended=print):
@@ -43,6 +47,7 @@ def played(tmp_path, monkeypatch):
             self.tell({"op": "evaluating"})
             self.tell({"op": "done", "accuracy": accuracy, "former": former})
 
+    (tmp_path / "data").mkdir()
     monkeypatch.setattr(run, "ChildProcess", Job)
     manifest = SimpleNamespace(folder=tmp_path / "shipped")
     found.trainings = trainings_in(tmp_path, manifest, found.log.append, found.ended.append)
@@ -117,6 +122,7 @@ def test_one_that_says_what_nobody_understands_ends_and_its_end_is_told(tmp_path
         "time.sleep(600)\n"
     )
     program.chmod(0o755)
+    (tmp_path / "data").mkdir()
     monkeypatch.setattr(run, "ChildProcess", functools.partial(ChildProcess, python=str(program)))
     manifest = SimpleNamespace(folder=tmp_path / "shipped")
     trainings = trainings_in(tmp_path, manifest, lambda _line: None)
@@ -139,6 +145,48 @@ def test_a_cancelled_training_is_told_as_such(played):
     assert not played.job.version.parent.exists(), "trainings that come to nothing do not fill the disk"
     assert played.record()["running_since"] == ""
     assert not played.trainings.cancel("lenet")
+
+
+def test_of_two_that_look_for_the_data_folder_at_the_same_time_one_trains(played):
+    refused = []
+
+    def start():
+        try:
+            played.trainings.start("lenet", "mnist")
+        except TrainingError as error:
+            refused.append(str(error))
+
+    tasks = [hub.spawn(start) for _ in range(2)]
+    for task in tasks:
+        task.wait()
+    assert refused == ["a training is about to begin; one training at a time"]
+
+
+@pytest.mark.parametrize("slow", [(files, "check_there"), (run.versions, "make")])
+def test_the_stop_begins_no_training_that_was_about_to(played, tmp_path, monkeypatch, slow):
+    entered, go, real = threading.Event(), threading.Event(), getattr(*slow)
+    refused = []
+
+    def wait(*arguments):
+        entered.set()
+        go.wait(PATIENCE)
+        return real(*arguments)
+
+    def start():
+        with pytest.raises(TrainingError) as error:
+            played.trainings.start("lenet", "mnist")
+        refused.append(str(error.value))
+
+    monkeypatch.setattr(*slow, wait)
+    tasks = [hub.spawn(start)]
+    assert hub.in_thread(entered.wait, PATIENCE)
+    tasks.append(hub.spawn(played.trainings.stop))
+    hub.sleep(0)
+    go.set()
+    for task in tasks:
+        task.wait()
+    assert refused == ["the server is stopping"] and played.job is None
+    assert not list((tmp_path / "data").glob("models/.versions/lenet/*"))
 
 
 def test_what_came_of_it_is_told_whoever_asked(played):

@@ -34,6 +34,9 @@ CANCEL_WITHIN = 10.0
 PREPARE = 120.0
 """Seconds that a training may look for its data before it counts as started."""
 
+STOPPING = "the server is stopping"
+"""Why no training begins any more, as a client is told."""
+
 Event = dict[str, Any]
 """What followers are told: `state`, `text`, and while it trains phase, epoch, epochs, part (of the epoch, 0 to 1),
 loss, accuracy (0 to 1), seconds_left."""
@@ -100,6 +103,9 @@ class TrainingRun:
             where = error.filename or self._link.parent
             self._log(f"training of {self.name}: {where} cannot be made ({error.strerror}): make it writable")
             raise TrainingError(f"a trained model cannot be kept here ({error.strerror})") from error
+        if self._cancelled:  # by `abort`, meanwhile
+            hub.in_thread(versions.discard, self._version)
+            raise TrainingError(STOPPING)
         try:
             process = self._process = ChildProcess(
                 f"training of {self.name}",
@@ -128,9 +134,9 @@ class TrainingRun:
             hub.call_later(CANCEL_WITHIN, self._process.kill)
 
     def abort(self) -> None:
-        """Kill it, as the server is going down; followers are told by its end."""
+        """Kill it, or let it not begin, as the server is going down; followers are told by its end."""
+        self._cancelled = "ended with the server"
         if self._process is not None:
-            self._cancelled = "ended with the server"
             self._process.kill()
 
     def tell(self, state: TrainingState, text: str, **figures: Any) -> None:

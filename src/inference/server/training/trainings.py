@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from imageserver import files
 from imageserver.errors import TrainingError
 from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.training.records import TrainingRecord, TrainingRecords
-from imageserver.inference.server.training.run import Event, TrainingRun
+from imageserver.inference.server.training.run import STOPPING, Event, TrainingRun
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.transport import hub
 
@@ -26,7 +25,7 @@ class Trainings:
     """Starts, follows and cancels trainings.
 
     Args:
-        data: the server's state folder.
+        data: the server's state folder, which is there where it can be made.
         find: gives a model's manifest. UnknownModel.
         sources: a job's arguments by training sample ("mnist", "other").
         arguments: for every job's command line.
@@ -47,8 +46,6 @@ class Trainings:
         ended: Callable[[str], None] = lambda _sentence: None,
     ) -> None:
         self._data, self._models, self._find = data, data / "models", find
-        with contextlib.suppress(OSError):  # whoever writes into it says why that is not possible
-            data.mkdir(parents=True, exist_ok=True)
         self._mount = files.mount_of(data)
         self._sources, self._arguments, self._jails = sources, arguments, jails
         self._records = TrainingRecords(data / "training", lambda name: find(name).folder, log)
@@ -77,12 +74,21 @@ class Trainings:
         if self._starting:
             raise TrainingError("a training is about to begin; one training at a time")
         if self.stopping:
-            raise TrainingError("the server is stopping")
+            raise TrainingError(STOPPING)
         if sample not in self._sources:
             raise TrainingError(
                 "there is no folder of labelled pictures here: the operator can name one by --training-data"
             )
+        self._starting = True  # until its process counts: others have the loop meanwhile
+        try:
+            self._begin(name, sample)
+        finally:
+            self._starting = False
+
+    def _begin(self, name: str, sample: str) -> None:
         self._check_there(name)
+        if self.stopping:  # since it was looked
+            raise TrainingError(STOPPING)
         manifest = self._find(name)
         link = self._models / name
         if link.exists() and not link.is_symlink():
@@ -91,13 +97,7 @@ class Trainings:
         run = self._runs[name] = self._new_run(name, self.record(name))
         given = self._sources[sample]
         read = [manifest.folder, *(Path(word) for word in given if os.path.isabs(word))]
-        self._starting = True  # until its process counts: others have the loop meanwhile
-        try:
-            run.start(
-                sample, manifest.folder, [*given, *self._arguments], lambda room: self._jails.training(read, room)
-            )
-        finally:
-            self._starting = False
+        run.start(sample, manifest.folder, [*given, *self._arguments], lambda room: self._jails.training(read, room))
 
     def _check_there(self, name: str) -> None:
         """TrainingError where the data folder or its disk is gone."""
@@ -144,7 +144,7 @@ class Trainings:
         for run in self._runs.values():
             run.abort()
         waited = 0.0
-        while any(run.running for run in self._runs.values()) and waited < STOP_WITHIN:
+        while (self._starting or any(run.running for run in self._runs.values())) and waited < STOP_WITHIN:
             hub.sleep(0.01)
             waited += 0.01
 
