@@ -55,7 +55,9 @@ def install(project, environment, *locks):
 
 
 def start(project, *words):
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
+    # Without what a make that runs these tests was told, as in `make test ARGS=...`.
+    ours = ("MAKE", "MFLAGS", "ARGS", "GPU")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     return subprocess.Popen(
         ["make", *words],
         cwd=project,
