@@ -1,8 +1,9 @@
 """Where the server's lines go: standard output (standard error when results go there), written by a thread.
 
-The loop never waits for a terminal or a pipe that nobody reads; when `MOST_WAITING` lines wait, further ones are
-dropped and counted. What clients send reaches a line only in parts (a name, a path), and cannot begin another line or
-steer a terminal. Warnings of one kind from one address are summed up each minute (repeats.py).
+Neither the loop nor the end of the process waits for a terminal or a pipe that nobody reads; when `MOST_WAITING`
+lines wait, further ones are dropped and counted. What clients send reaches a line only in parts (a name, a path), and
+cannot begin another line or steer a terminal. Warnings of one kind from one address are summed up each minute
+(repeats.py).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from imageserver.lines import printable
 MOST_WAITING = 10_000
 LOOK_EVERY = 5.0
 """Seconds between two looks at what is to be summed up, when nothing else is logged."""
+LAST_LINES = 0.5
+"""Seconds that the last lines have: a terminal or a pipe may take none for ever."""
 LOGGER = logging.getLogger("imageserver")
 
 
@@ -91,11 +94,19 @@ class JsonLines(logging.Formatter):
 class _Output(logging.Handler):
     """Writes each line whole. What a full disk or a reader who has gone does not take is counted, and told later."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
         super().__init__()
         self._stream = stream
         self._lost = 0
         self._torn = False
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        # Without the lock: one thread writes, maybe for ever, and logging takes all locks when the process ends.
+        try:
+            self.emit(record)
+        except Exception:  # noqa: BLE001
+            self.handleError(record)  # the next line may be well
+        return True
 
     def emit(self, record: logging.LogRecord) -> None:
         lost = f"{self._lost} lines of the log could not be written before this one"
@@ -110,6 +121,8 @@ class _Output(logging.Handler):
         self._lost, self._torn = 0, False
 
     def _write(self, text: str) -> None:
+        if self._stream is None:
+            return
         try:
             descriptor = self._stream.fileno()
         except (AttributeError, OSError):  # it is no file
@@ -138,14 +151,18 @@ class _Listener(logging.handlers.QueueListener):
 
     def stop(self) -> None:
         self._summing.sum_up(all_of_them=True)
-        super().stop()
+        thread, self._thread = self._thread, None
+        with contextlib.suppress(queue.Full):
+            self.enqueue_sentinel()
+        if thread is not None:
+            thread.join(LAST_LINES)  # it ends with the process, wherever it is
 
 
 def start(
     level: str, *, to_stderr: bool, as_json: bool = False, clock: Callable[[], float] = time.monotonic
 ) -> logging.handlers.QueueListener:
     """Begin to write lines from `level` on: debug, info, warning or error. `stop` what is returned at the end."""
-    output = _Output(sys.stderr if to_stderr else sys.stdout)
+    output = _Output((sys.stderr if to_stderr else sys.stdout) or sys.stderr)  # None where it was closed from the start
     output.setFormatter(JsonLines() if as_json else Sentences())
     waiting: queue.Queue[logging.LogRecord] = queue.Queue(MOST_WAITING)
     LOGGER.setLevel(level.upper())

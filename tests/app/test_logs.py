@@ -7,7 +7,10 @@ import json
 import logging
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.running import Camera, Server, picture
@@ -99,3 +102,53 @@ def test_lines_that_a_full_disk_does_not_take_are_counted_and_told_when_it_takes
         "warning: 2 lines of the log could not be written before this one",
         "line 2",
     ]
+
+
+LOGS = """
+import bootstrap; bootstrap.provide_package()
+from imageserver.app import logs
+lines = logs.start("info", to_stderr=False)
+for number in range(logs.MOST_WAITING + 100):
+    logs.LOGGER.info("line %d", number)
+lines.stop()
+"""
+
+
+def run_logs(outputs: str = "", **how: Any) -> subprocess.CompletedProcess[bytes]:
+    """A process that logs more than may wait, and stops; `outputs` is what the shell does with them."""
+    command = ["bash", "-c", f'exec "$@" {outputs}', "bash", sys.executable, "-c", LOGS]
+    environment = os.environ | {"PYTHONPATH": str(Path(logs.__file__).parents[1])}
+    return subprocess.run(command, env=environment, stderr=subprocess.PIPE, timeout=20, **how)
+
+
+def test_a_log_that_nobody_takes_does_not_keep_the_server_from_ending() -> None:
+    ours, theirs = os.pipe()
+    try:
+        ended = run_logs(stdout=theirs)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_without_standard_output_the_lines_go_to_standard_error() -> None:
+    ended = run_logs(">&-")
+    assert ended.returncode == 0 and b"Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[0] == b"line 0"
+
+
+def test_without_any_output_nothing_is_written_and_the_server_ends() -> None:
+    assert run_logs(">&- 2>&-").returncode == 0
+
+
+def test_a_line_that_cannot_be_written_for_another_reason_costs_no_further_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    with open(tmp_path / "log", "w") as stream:
+        output = logs._Output(stream)
+        output.setFormatter(logs.Sentences())
+        for one in (record("%d of %d"), record("the next")):
+            one.args = (1,) if "%" in one.msg else ()
+            output.handle(one)
+    assert (tmp_path / "log").read_text() == "the next\n"
