@@ -85,6 +85,9 @@ def remove_abandoned(folder: Path) -> None:
 
 def remove(folder: Path) -> None:
     """Remove a folder and all that is in it; it may be what somebody's code made as awkward as it could. Blocks."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()  # most are empty
+        return
     # Programs of their own: folders nested by the thousand exhaust the stack and the descriptors of Python's own way.
     for command in (["rm", "-rf"], ["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
         with contextlib.suppress(OSError):

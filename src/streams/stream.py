@@ -24,7 +24,6 @@ While it is QUEUED the engine has the stream, not the frame: a newer frame repla
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -346,10 +345,9 @@ class Streams:
         for watcher in self._watchers:
             watcher.closed(stream)
 
-    def watch(self, subscriber: StreamSubscriber) -> Callable[[], None]:
-        """Tell `subscriber` of every result of every stream; returns the call that ends it."""
+    def watch(self, subscriber: StreamSubscriber) -> None:
+        """Tell `subscriber` of every result of every stream."""
         self._watchers.append(subscriber)
-        return lambda: self._watchers.remove(subscriber)
 
     def publish(self, stream: Stream, frame: Frame, prediction: Prediction) -> None:
         """Called by a stream for each prediction."""

@@ -230,23 +230,6 @@ def test_a_closed_stream_answers_nobody_and_is_forgotten() -> None:
     assert (streams.open_streams, engine.waiting) == ({}, [])
 
 
-def test_a_watcher_that_leaves_hears_nothing_more() -> None:
-    engine = Engine()
-    streams, stream, _client = streams_with(engine)
-    watcher = Client()
-    leave = streams.watch(watcher)
-    stream.offer(b"1")
-    source, work = engine.turn()
-    assert work is not None
-    source.answered(work, {})
-    leave()
-    stream.offer(b"2")
-    source, work = engine.turn()
-    assert work is not None
-    source.answered(work, {})
-    assert watcher.heard == [("predicted", 1)]
-
-
 def test_a_stream_closed_while_it_waits_for_its_rate_or_its_turn_runs_nothing(time: Later) -> None:
     engine = Engine()
     streams, throttled, _client = streams_with(engine, hz=1.0)

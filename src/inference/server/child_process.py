@@ -10,6 +10,7 @@ is removed when it has ended. What it takes of memory and of that folder is look
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -40,6 +41,7 @@ LOOK_EVERY = 1.0
 STOPPED_LOOKS = 5
 """Looks in a row at which a process was stopped (SIGSTOP) until it is killed: whoever needs it waits meanwhile."""
 
+_LOG = logging.getLogger("imageserver")
 
 P = TypeVar("P")
 
@@ -54,21 +56,33 @@ class Starts:
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn
         self._missing: set[str] = set()
+        self._pending: set[str] = set()
+        """What is tried again within a second: who asks for it meanwhile gets that one."""
 
     def attempt(self, name: str, start: Callable[[], P], again: Callable[[], object]) -> P | None:
-        """What `start` returns; None where it raised OSError: then `again` is called in a second."""
+        """What `start` returns; None where it raised OSError: then `again` is called in a second.
+
+        None as well while that second lasts, for whoever asks for the same meanwhile.
+        """
+        if name in self._pending:
+            return None
         try:
             started = start()
         except OSError as error:
             if name not in self._missing:
                 self._missing.add(name)
                 self._warn(f"{name} cannot be started ({error.strerror}); it is tried again every second")
-            hub.spawn_later(START_AGAIN_AFTER, again)
+            self._pending.add(name)
+            hub.spawn_later(START_AGAIN_AFTER, self._again, name, again)
             return None
         if name in self._missing:
             self._missing.remove(name)
             self._warn(f"{name} can be started again")
         return started
+
+    def _again(self, name: str, again: Callable[[], object]) -> None:
+        self._pending.remove(name)
+        again()
 
 
 class ChildProcess:
@@ -175,8 +189,8 @@ class ChildProcess:
         except (LookupError, TypeError, ValueError) as error:
             self._fault = f" after a message that cannot be understood ({type(error).__name__}: {error})"
             self.kill()
-            with contextlib.suppress(OSError):  # nobody reads it, or its disk is full
-                sys.stderr.write(f"{self.name} is ended: {describe(error)}\n")
+            # By the log's thread: what a process says must not have the loop wait for who reads standard error.
+            _LOG.warning("%s is ended: %s", self.name, describe(error))
         finally:
             # End of file comes a moment before a process can be reaped; one that closed its socket alone is of no use.
             self._reap()

@@ -16,6 +16,7 @@ from imageserver.inference.server import child_process
 from imageserver.inference.server.arena import COPY_CHUNK, Arena
 from imageserver.inference.server.child_process import ChildProcess, Starts
 from imageserver.inference.shared import wire
+from imageserver.jail import scratch
 from imageserver.jail.rules import Jail
 from imageserver.transport import hub
 
@@ -65,6 +66,17 @@ def test_one_that_cannot_be_started_leaves_nothing(tmp_path: Path) -> None:
     assert len(open_files) == 1
 
 
+def test_one_that_cannot_be_started_has_no_other_program_run_while_the_loop_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = scratch.SCRATCH.new()
+    monkeypatch.setattr(scratch.SCRATCH, "new", lambda: folder)
+    monkeypatch.setattr(scratch.subprocess, "run", lambda *_arguments, **_options: pytest.fail("a program ran"))
+    with pytest.raises(FileNotFoundError):
+        ChildProcess("child", "none", [], print, print, jail=Jail(), python=str(tmp_path / "no such program"))
+    assert not folder.exists()
+
+
 def test_what_cannot_be_started_is_tried_again_and_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child_process, "START_AGAIN_AFTER", 0.01)
     said: list[str] = []
@@ -87,14 +99,39 @@ def test_what_cannot_be_started_is_tried_again_and_told_once(monkeypatch: pytest
     assert said == [sentence, "worker 1 can be started again"]
 
 
+def test_who_asks_for_what_is_tried_again_anyway_adds_no_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_process, "START_AGAIN_AFTER", 0.01)
+    starts, tries, over = Starts(lambda _line: None), 0, hub.Event()
+
+    def start() -> str:
+        nonlocal tries
+        tries += 1
+        raise OSError(24, "Too many open files")
+
+    def begin() -> None:
+        if tries < 5:
+            assert starts.attempt("session worker a", start, begin) is None
+        else:
+            over.set()
+
+    for _session in range(100):
+        begin()
+    assert tries == 1
+    assert over.wait(PATIENCE)
+    assert tries == 5
+
+
 @pytest.mark.parametrize(
     "body", [b"no JSON at all", b"\xff\xff", b"[1]", b'{"text": "without op"}'], ids=["text", "bytes", "list", "no op"]
 )
-def test_one_that_sends_no_message_is_killed_and_its_end_told(tmp_path: Path, body: bytes) -> None:
+def test_one_that_sends_no_message_is_killed_and_its_end_told(
+    tmp_path: Path, body: bytes, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     heard: list[str] = []
     child = Child(tmp_path, f"tell({body!r})\ntime.sleep(600)", lambda message: heard.append(message["op"]))
     assert child.end().startswith("signal SIGKILL after a message that cannot be understood (")
     assert heard == []
+    assert "child is ended: " in caplog.text and capfd.readouterr().err == "", "the log's thread says where"
 
 
 def test_one_that_says_it_is_huge_is_killed(tmp_path: Path) -> None:

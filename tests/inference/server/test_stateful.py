@@ -10,12 +10,20 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import cv2
 import numpy as np
 import pytest
 from tests.protocols.session_client import Client, models_folder, write_model
-from tests.running import ROOT, Server, until
+from tests.running import PATIENCE, ROOT, Server, until
+
+from imageserver.inference.server import child_process
+from imageserver.inference.server.jails.rights import Jails
+from imageserver.inference.server.stateful import worker
+from imageserver.inference.server.stateful.models import StatefulModels
+from imageserver.inference.shared.registry import Registry
+from imageserver.transport import hub
 
 DIARY = """
 class Model:
@@ -285,6 +293,37 @@ def test_sessions_that_cannot_end_are_not_heaped_up(gated: tuple[Server, Path]) 
 
 
 HURT = DIARY.replace('self.calls[sid].append(["frame", timestamp])', "import os; os.kill(os.getpid(), 9)")
+
+
+def test_a_preloaded_worker_is_tried_again_without_a_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_process, "START_AGAIN_AFTER", 0.01)
+    started, missing = hub.Event(), ["descriptor"] * 3
+
+    def start(*_arguments: Any, **_options: Any) -> mock.Mock:
+        if missing:
+            raise OSError(24, f"no {missing.pop()}")
+        started.set()
+        return mock.Mock(pid=1)
+
+    monkeypatch.setattr(worker, "ChildProcess", start)
+    folder = models_folder(tmp_path)
+    write_model(folder, "diary", DIARY)
+    registry, lines = Registry(folder), list[str]()
+    registry.scan()
+    models = StatefulModels(
+        registry.manifests.__getitem__,
+        arguments=[],
+        jails=Jails([folder], tmp_path / "cache"),
+        slot_bytes=1000,
+        max_bytes=1000,
+        put_off_time=1.0,
+        log=lines.append,
+        warn=lines.append,
+    )
+    models.preload("diary")
+    assert started.wait(PATIENCE)
+    models.stop()
+    assert lines[-1] == "session worker diary can be started again"
 
 
 def told(version: int) -> str:

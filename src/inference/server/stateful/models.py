@@ -48,7 +48,6 @@ class StatefulModels:
         self._put_off_time = put_off_time
         self._workers: dict[str, StatefulWorker] = {}
         self._former: list[StatefulWorker] = []  # of models whose folder changed, until their last session has ended
-        self._kept: set[str] = set()
         self._stopping = False
 
     def run(self) -> None:
@@ -60,13 +59,14 @@ class StatefulModels:
                 if worker in self._former and worker.lanes.idle:
                     self._former.remove(worker)
                     worker.close()
-                elif worker.pid and worker.name not in self._kept and worker.lanes.idle_for > KEEP_IDLE:
+                elif worker.pid and not worker.kept and worker.lanes.idle_for > KEEP_IDLE:
                     worker.rest()
 
     def preload(self, name: str) -> None:
         """Start the worker of `name` now, and keep it. UnknownModel, ModelUnavailable."""
-        self._worker(name).start()
-        self._kept.add(name)
+        worker = self._worker(name)
+        worker.kept = True
+        worker.start()
 
     def open(
         self,
@@ -110,8 +110,7 @@ class StatefulModels:
             return worker
         if manifest.state is None:
             raise ModelUnavailable(f"the model {name!r} keeps no state, so it is not for sessions")
-        if worker is not None:
-            self._former.append(worker)
+        former = worker
         worker = self._workers[name] = StatefulWorker(
             manifest,
             self._arguments,
@@ -122,4 +121,7 @@ class StatefulModels:
             warn=self._warn,
             clock=self._clock,
         )
+        if former is not None:
+            self._former.append(former)
+            worker.kept, former.kept = former.kept, False
         return worker

@@ -74,6 +74,8 @@ class StatefulWorker:
         self._log, self._warn, self._clock = log, warn, clock
         self.lanes = Lanes(self.settings, self, clock)
         self.error = ""
+        self.kept = False
+        """Whether it is wanted without a session, too."""
         self._state = WorkerState.RESTING
         self._process: ChildProcess | None = None
         self._arena: Arena | None = None
@@ -171,7 +173,7 @@ class StatefulWorker:
         return process
 
     def _start_again(self) -> None:
-        if not self.lanes.idle:
+        if self.kept or not self.lanes.idle:
             self.start()
 
     def _change(self, state: WorkerState) -> None:
