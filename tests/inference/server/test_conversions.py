@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from tests.inference.server.test_jail import green_until
@@ -66,6 +67,15 @@ def test_what_is_no_model_is_said_in_a_sentence(watched: Watched) -> None:
     folder = watched.models / "none"
     folder.mkdir()
     assert "model.toml: cannot be read" in watched.over().convert(folder)
+
+
+def test_a_process_that_cannot_be_started_is_no_fault_of_the_cache(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversions, "ChildProcess", mock.Mock(side_effect=OSError(24, "Too many open files")))
+    sentence = "no process can be started to convert it now (Too many open files); try again later"
+    assert watched.over().convert(watched.model("some")) == sentence
+    assert list((watched.models.parent / "cache").iterdir()) == []
 
 
 def test_one_that_takes_too_long_is_ended_and_told(watched: Watched) -> None:

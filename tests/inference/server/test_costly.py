@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from tests.running import PATIENCE, TEST_MODELS, alive, picture
@@ -16,7 +17,7 @@ from tests.turning import until
 from imageserver import metrics
 from imageserver.errors import LimitExceeded
 from imageserver.inference.server.batching import Work
-from imageserver.inference.server.costly import load
+from imageserver.inference.server.costly import decoder, load
 from imageserver.inference.server.costly.put_off import LONGEST, MOST, PutOff
 from imageserver.inference.server.costly.queue import OWNERS, CostlyPicture, CostlyQueue
 from imageserver.inference.server.engine import Engine
@@ -137,6 +138,26 @@ def test_costly_pictures_are_decoded_apart_and_answered_alike(running: Running) 
     source = running.submit(png(2000, 1000, 71))
     until(lambda: source.results)
     assert source.results[0]["size"] == [2000, 1000], "as it was, not as it was reduced"
+
+
+def test_a_process_that_cannot_be_started_is_told_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lines: list[str] = []
+    jail = Jails([tmp_path], tmp_path).pictures()
+    costly = decoder.CostlyPictures([], LIMITS, jail, decoded=mock.Mock(), warn=lines.append, clock=lambda: 0.0)
+    hub.spawn(costly.run)
+    process = mock.Mock(ended=False)
+    process.ask.return_value = {"op": "decoded", "error": "damaged", "limit": ""}
+    for start in (OSError(24, "Too many open files"),) * 3, (process,):
+        monkeypatch.setattr(decoder, "_Process", mock.Mock(side_effect=start))
+        for number in range(len(start)):
+            source = Source(b"picture %d" % number)
+            costly.add(CostlyPicture(source, source.work, "echo", 3, 1))
+            until(lambda results=source.results: results)
+    assert lines == [
+        "the process for costly pictures cannot be started (Too many open files)",
+        "the process for costly pictures can be started again",
+    ]
+    costly.stop()
 
 
 def test_ordinary_pictures_go_on_while_a_costly_one_is_decoded(running: Running) -> None:

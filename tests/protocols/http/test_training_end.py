@@ -6,6 +6,7 @@ import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 from tests.running import PATIENCE
@@ -73,6 +74,15 @@ def test_the_end_is_told_once_no_training_counts_as_running(played, accuracy, st
     played.job.end("exit code 0")
     assert next(followed)["state"] == played.state() == state
     assert not played.trainings.running("lenet")
+
+
+def test_one_whose_process_cannot_be_started_leaves_nothing(played, monkeypatch):
+    """Its empty folder would count as the newest version, for which the one kept aside gives way."""
+    monkeypatch.setattr(run, "ChildProcess", mock.Mock(side_effect=OSError(11, "Resource temporarily unavailable")))
+    with pytest.raises(TrainingError, match="no process can be started"):
+        played.trainings.start("lenet", "mnist")
+    assert not list((played.link.parent / ".versions" / "lenet").iterdir())
+    assert not played.trainings.record("lenet").running_since
 
 
 def test_a_server_killed_between_the_swap_and_the_record_does_not_deny_the_new_model(played, tmp_path, monkeypatch):

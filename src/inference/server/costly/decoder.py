@@ -110,6 +110,7 @@ class CostlyPictures:
         self._decoded, self._warn, self._clock = decoded, warn, clock
         self.put_off = PutOff(limits.put_off_time)
         self._process: _Process | None = None
+        self._missing = False  # it could not be started; the log was told
         self._wake = hub.Event()
         self._stopping = False
 
@@ -150,9 +151,14 @@ class CostlyPictures:
             if answer is None and process.was_killed and not self._stopping:
                 process, answer = self._ask(picture)
         except OSError as error:
-            self._warn(f"the process for costly pictures cannot be started ({error.strerror})")
+            if not self._missing:
+                self._warn(f"the process for costly pictures cannot be started ({error.strerror})")
+            self._missing = True
             refuse(picture, "pictures as large as this cannot be decoded now; try again later, or send it smaller")
             return
+        if self._missing:
+            self._missing = False
+            self._warn("the process for costly pictures can be started again")
         if answer is None:
             self._blame(picture, process)
         elif "error" in answer:

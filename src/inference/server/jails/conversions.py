@@ -94,14 +94,17 @@ class Conversions:
         """A sentence when it failed, and whether it did so as somebody else killed it."""
         said: list[str] = []
         ended = hub.Event()
-        process = self._process = ChildProcess(
-            f"conversion of {folder.name}",
-            "inference.convert.process",
-            ["--models-cache", str(room), "--folder", str(folder)],
-            lambda message: said.append(message["error"]),
-            ended.set,
-            jail=self._jails.conversion(folder, room),
-        )
+        try:
+            process = self._process = ChildProcess(
+                f"conversion of {folder.name}",
+                "inference.convert.process",
+                ["--models-cache", str(room), "--folder", str(folder)],
+                lambda message: said.append(message["error"]),
+                ended.set,
+                jail=self._jails.conversion(folder, room),
+            )
+        except OSError as error:
+            return f"no process can be started to convert it now ({error.strerror}); try again later", False
         if not ended.wait(self._limit):
             metrics.LIMITS_HIT.inc("conversion-limit")
             self._log(f"{process.name} is killed: it took longer than {self._limit:g} s")

@@ -96,7 +96,6 @@ class TrainingRun:
 
         TrainingError: the data cannot be used, or a version cannot be kept.
         """
-        self.record.running_since = self._timestamp()
         try:  # before the job goes into its jail, or it could not write there
             self._version = hub.in_thread(versions.make, self._link, self._now())
         except OSError as error:
@@ -116,7 +115,9 @@ class TrainingRun:
                 jail=jail(self._version.parent),
             )
         except OSError as error:
+            hub.in_thread(versions.discard, self._version)
             raise TrainingError(f"no process can be started for it now ({error.strerror}); try again later") from error
+        self.record.running_since = self._timestamp()
         self.tell(TrainingState.PREPARING, "reading the training data")
         self._records.write(self.name, self.record)
         self._say(f" on {sample} begins (process {process.pid})")
