@@ -231,7 +231,13 @@ class _LinesFile:
         return data.count(b"\n", 0, whole)
 
     def _mend(self) -> None:
-        """Remove what is half of a line, as a kill amid writing leaves it; a whole one without its end gets that."""
+        """Remove what is half of a line, as a kill amid writing leaves it; a whole one without its end gets that.
+
+        So does half of one on standard output, where nothing can be removed.
+        """
+        if not self._regular:
+            os.write(self._descriptor, b"\n")
+            return
         tail = _after_the_last_line(self._path)
         if tail and (len(tail) == _MOST_HALF or _is_entry(tail)):
             os.write(self._descriptor, b"\n")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from tests.running import PATIENCE, until
@@ -201,6 +203,23 @@ def test_a_link_to_another_disk_is_begun_anew_where_the_link_was(tmp_path: Path,
     writer.close(PATIENCE)
     assert numbers(tmp_path / "some.1") == numbers(small_disk / "some") == [123456]
     assert numbers(path) == [7]
+
+
+def test_half_a_line_on_standard_output_is_ended_before_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-").write_text("a file of that name")
+    reader, writing = os.pipe()
+    with open(reader) as shown, open(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        file = lines._LinesFile("-", kind())
+        written = os.write(writing, b"123")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", Mock(side_effect=[written, OSError(28, "No space left on device")]))
+            assert file.append(["1234"]) == 0
+        assert file.append(["5"]) == 1
+        assert os.read(shown.fileno(), 100) == b"123\n5\n"
 
 
 def test_lines_are_written_at_once_or_it_is_said_that_they_were_not(tmp_path: Path) -> None:

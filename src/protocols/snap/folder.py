@@ -46,7 +46,9 @@ class SnapFolder:
         first, self._first = self._first, False
         if self._mount is not None:
             self._check_is_back(self._mount)
-        self.folder.mkdir(parents=first, exist_ok=True, mode=0o700)
+        if first:  # the data folder, where the server's lock could not make it: here it is told why
+            self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder.mkdir(exist_ok=True, mode=0o700)
         self.pictures.mkdir(exist_ok=True)
 
     def opened(self) -> None:

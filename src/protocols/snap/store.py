@@ -74,6 +74,7 @@ class SnapStore:
         self._made: set[str] | None = set()  # names of files since the start, until `repair` is done
         self._opened: Records | None = None
         self._opening = threading.Lock()
+        self._closed = False
         try:
             self.usage()  # which opens it
         except sqlite3.NotSupportedError as error:
@@ -109,20 +110,22 @@ class SnapStore:
         self.check(len(picture))
         text = json.dumps(prediction, ensure_ascii=False, separators=(",", ":"))
         path, records = self._pictures / f"{uuid.uuid4().hex}.{kind}", self._records  # a folder that is back is made
-        made = self._made
+        names, made = (path.name, path.with_suffix(TEMPORARY).name), self._made
         if made is not None:
-            made.update((path.name, path.with_suffix(TEMPORARY).name))
+            made.update(names)
         try:
             disk = _write(path, picture)
             records.add(identity, path.name, kind, len(picture), disk, received, text, sender)
         except BaseException:
+            if made is not None:
+                made.difference_update(names)
             path.unlink(missing_ok=True)
             raise
         freed, room, long = 0, Room(more=True), True
         with contextlib.suppress(OSError, sqlite3.Error):  # it is kept all the same; `tidy` tells what is wrong
-            long = self._shorten(identity)
+            long = self._shorten(records, identity)
             while room.more and freed < disk:
-                room = self._make_room()
+                room = self._make_room(records)
                 freed += room.freed
         return replace(room, more=room.more or long)
 
@@ -155,14 +158,16 @@ class SnapStore:
 
     def delete(self, identity: int, newest: int) -> bool:
         """Forget a piece of an id's pictures up to the number `newest`; returns whether there is more of it."""
-        rows = self._records.of(identity, newest, PIECE)
-        self._forget(rows)
-        return len(rows) == PIECE or self._records.give_back()
+        records = self._records
+        rows = records.of(identity, newest, PIECE)
+        self._forget(records, rows)
+        return len(rows) == PIECE or records.give_back()
 
     def tidy(self, identity: int) -> bool:
         """Remove a piece of what is over the limits, and give its space back; returns whether there is more of it."""
-        long = self._shorten(identity)
-        return self._make_room().more or long or self._records.give_back()
+        records = self._records
+        long = self._shorten(records, identity)
+        return self._make_room(records).more or long or records.give_back()
 
     def repair(self) -> Iterator[Repaired]:
         """Remove what a crash left, and measure what files take; one step for each piece, each of them blocks."""
@@ -172,7 +177,7 @@ class SnapStore:
             number = rows[-1][0]
             for _number, file in rows:
                 known[hash(file) % BUCKETS].add(hash(file))
-            yield self._measure(records, rows)
+            yield _measure(self._pictures, records, rows)
         with os.scandir(self._pictures) as entries:
             while piece := list(itertools.islice(entries, PIECE)):
                 names = [entry.name for entry in piece if not entry.is_dir(follow_symlinks=False)]
@@ -187,14 +192,18 @@ class SnapStore:
         return None if self._opened is None else self._opened.copy
 
     def close(self) -> None:
-        """Close the database."""
-        if self._opened is not None:
-            self._opened.close()
+        """Close the database, for ever: what is still in a thread finds it closed."""
+        with self._opening:
+            self._closed = True
+            if self._opened is not None:
+                self._opened.close()
 
     @property
     def _records(self) -> Records:
         """The records that are in the folder now. OSError, sqlite3.Error: they cannot be opened."""
         with self._opening:
+            if self._closed:
+                raise OSError(errno.ESHUTDOWN, "the server is stopping")
             if self._opened is not None and not self._opened.usable:
                 self._opened.close()
                 self._opened = None
@@ -204,46 +213,36 @@ class SnapStore:
                 self._opened = Records(self._folder, log_pages)
             return self._opened
 
-    def _shorten(self, identity: int) -> bool:
+    def _shorten(self, records: Records, identity: int) -> bool:
         """Forget a piece of an id's history that is longer than it may be; returns whether there is more of it."""
-        old = self._records.old(identity, self._history, PIECE)
-        self._forget(old)
+        old = records.old(identity, self._history, PIECE)
+        self._forget(records, old)
         return len(old) == PIECE
 
-    def _make_room(self) -> Room:
+    def _make_room(self, records: Records) -> Room:
         """Forget a piece of what is over the limits of space and files."""
-        usage = self._records.usage()
+        usage = records.usage()
         surplus, excess = usage.files - self._max_files, usage.disk - self._max_bytes  # files, bytes
         gone: list[tuple[int, str]] = []
         freed = 0
         if surplus > 0 or excess > 0:
-            for number, file, size in self._records.oldest(PIECE):
+            for number, file, size in records.oldest(PIECE):
                 if len(gone) >= surplus and freed >= excess:
                     break
                 gone.append((number, file))
                 freed += size
-            self._forget(gone)
+            self._forget(records, gone)
         limit = "" if not gone else "snippet_files" if surplus > 0 else "snippet_disk"
         return Room(len(gone) == PIECE, freed, limit)
 
-    def _forget(self, found: Sequence[tuple[int, str]]) -> None:
-        """Remove pictures: the files first, since a full disk may have no room for the news either."""
-        records = self._records
+    def _forget(self, records: Records, found: Sequence[tuple[int, str]]) -> None:
+        """Remove pictures that were found in `records`: numbers mean others where the folder was replaced since.
+
+        The files go first, since a full disk may have no room for the news either.
+        """
         for _number, file in found:
             (self._pictures / file).unlink(missing_ok=True)
         records.remove(number for number, _file in found)
-
-    def _measure(self, records: Records, rows: Sequence[tuple[int, str]]) -> Repaired:
-        found, missing = [], []
-        for number, file in rows:
-            try:
-                found.append((_blocks(os.stat(self._pictures / file)), number))
-            except FileNotFoundError:
-                missing.append(number)
-        records.measured(found)
-        if missing:
-            records.remove(missing)
-        return Repaired(records=len(missing))
 
     def _remove(self, unknown: Iterable[str]) -> Repaired:
         """Remove files of which no record is known, but not those that were made since the start."""
@@ -252,6 +251,20 @@ class SnapStore:
         for file in left:
             (self._pictures / file).unlink(missing_ok=True)
         return Repaired(files=len(left))
+
+
+def _measure(pictures: Path, records: Records, rows: Sequence[tuple[int, str]]) -> Repaired:
+    """Note what files take; remove records without a file."""
+    found, missing = [], []
+    for number, file in rows:
+        try:
+            found.append((_blocks(os.stat(pictures / file)), number))
+        except FileNotFoundError:
+            missing.append(number)
+    records.measured(found)
+    if missing:
+        records.remove(missing)
+    return Repaired(records=len(missing))
 
 
 def _write(path: Path, data: bytes | bytearray | memoryview) -> int:

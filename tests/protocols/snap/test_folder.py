@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from imageserver.protocols.snap import folder
-from imageserver.protocols.snap.records import Row, Sender
+from imageserver.protocols.snap.records import Records, Row, Sender
 from imageserver.protocols.snap.store import SnapStore
 
 LOST = (OSError, sqlite3.Error)
@@ -107,6 +107,30 @@ def test_another_copy_in_its_place_is_taken_up_once_it_is_whole(data: Path, monk
         assert ids(pictures) == [1, 3]
 
 
+@pytest.mark.parametrize(("doing", "arguments"), [("delete", (1, 2)), ("tidy", (1,))])
+def test_numbers_of_one_folder_are_not_removed_from_another(
+    data: Path, monkeypatch: pytest.MonkeyPatch, doing: str, arguments: tuple[int, ...]
+) -> None:
+    other = data.with_name("other")
+    other.mkdir()
+    with closing(store(other)) as pictures:
+        for identity in (1, 2, 3):
+            put(pictures, identity)
+    with closing(SnapStore(data / "snippets", history=1, max_bytes=2**20, max_files=100)) as pictures:
+        put(pictures, 1)
+
+        def found(*_query: object) -> list[tuple[int, str]]:
+            data.rename(data.with_name("before"))
+            other.rename(data)
+            return [(1, "a.png"), (2, "b.png")]
+
+        monkeypatch.setattr(Records, "of", found)
+        monkeypatch.setattr(Records, "old", found)
+        with pytest.raises(OSError, match="it was moved, removed or replaced"):
+            getattr(pictures, doing)(*arguments)
+        assert ids(pictures) == [1, 2, 3]
+
+
 @pytest.mark.parametrize("name", ["snippets.db-wal", "pictures"])
 def test_a_part_that_was_removed(data: Path, name: str) -> None:
     gone = data / "snippets" / name
@@ -137,6 +161,12 @@ def test_the_mount_point_of_a_disk_that_is_missing_is_no_folder_to_begin_in(smal
         finally:
             subprocess.run(["umount", "-l", data], check=True)
     subprocess.run(["umount", "-l", data], check=True)
+
+
+def test_folders_that_it_makes_are_for_their_owner_alone(tmp_path: Path) -> None:
+    with closing(store(tmp_path / "new")):
+        for made in (tmp_path / "new", tmp_path / "new" / "snippets"):
+            assert made.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_disk_that_is_mounted_after_the_start_is_begun_in(small_disk: Path, data: Path) -> None:

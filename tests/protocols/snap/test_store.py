@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -175,6 +176,29 @@ def test_a_picture_makes_the_room_that_it_takes_and_the_rest_follows_in_pieces(t
         pieces += 1
     assert pieces >= 1
     assert (pictures.usage().files, len(files(tmp_path))) == (10, 10)
+
+
+def test_pictures_that_a_disk_refuses_leave_nothing_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = store(tmp_path)
+    monkeypatch.setattr(module.os, "fsync", Mock(side_effect=OSError(30, "Read-only file system")))
+    for number in range(3):
+        with pytest.raises(OSError, match="Read-only"):
+            pictures.put(number, "png", b"x", "t", {})
+    assert pictures._made == set() and not files(tmp_path)
+
+
+def test_what_was_still_at_the_disk_does_not_open_it_again_after_its_end(tmp_path: Path) -> None:
+    """A log of the database stayed, which the next start had to add."""
+    pictures = store(tmp_path)
+    fill(pictures, range(2))
+    steps = pictures.repair()
+    next(steps)
+    pictures.close()
+    later = (pictures.usage, lambda: pictures.tidy(1), lambda: pictures.delete(1, 2), lambda: fill(pictures, range(1)))
+    for call in (*later, lambda: next(pictures.repair())):
+        with pytest.raises(OSError, match="the server is stopping"):
+            call()
+    assert sorted(path.name for path in (tmp_path / "snippets").iterdir()) == ["pictures", "snippets.db"]
 
 
 def test_a_shorter_history_is_made_in_pieces(tmp_path: Path) -> None:
