@@ -15,10 +15,11 @@ import socket
 import ssl
 import sys
 import termios
+import traceback
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
 with warnings.catch_warnings():
     # eventlet announces its own maintenance mode on import; that is why it lives in this package alone.
@@ -37,6 +38,7 @@ from eventlet.greenio import GreenSocket
 from imageserver.errors import TimedOut, trace_of
 
 T = TypeVar("T")
+_Outcome: TypeAlias = tuple[T | None, Exception | None]
 
 if TYPE_CHECKING:
     Socket = socket.socket
@@ -168,8 +170,24 @@ def in_thread(function: Callable[..., T], *args: Any) -> T:
 
     For what would hold the loop: SQLite, argon2, file system work, DNS.
     """
-    result: T = eventlet.tpool.execute(function, *args)
-    return result
+    outcome: _Outcome[T] = eventlet.tpool.execute(_outcome, function, args)
+    result, error = outcome
+    del outcome
+    if error is None:
+        return cast(T, result)
+    try:
+        raise error
+    finally:
+        del error
+
+
+def _outcome(function: Callable[..., T], args: tuple[Any, ...]) -> _Outcome[T]:
+    """What came of a call in its thread. tpool, raising an error itself, keeps it in a circle with its arguments."""
+    try:
+        return function(*args), None
+    except Exception as error:  # noqa: BLE001
+        traceback.clear_frames(error.__traceback__)
+        return None, error
 
 
 def wait_readable(fd: Any, timeout: float | None = None) -> None:
