@@ -12,9 +12,10 @@ class _Forgiving(io.FileIO):
 
     def write(self, data: Any, /) -> int:
         try:
-            return super().write(data) or 0
+            taken: int | None = super().write(data)
         except OSError:
-            return memoryview(data).nbytes
+            taken = None
+        return memoryview(data).nbytes if taken is None else taken  # None: it does not wait for a reader, and is full
 
 
 def forgive() -> None:
