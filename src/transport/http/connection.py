@@ -102,6 +102,8 @@ class HttpConnection:
             channel.linger()
             return False
         handshakes.take()
+        if clock() >= end:
+            raise TimedOut  # no arithmetic for who has no time left: in a flood all others would come too late
         channel.sock = hub.start_tls(channel.sock, context, end - clock())
         return True
 
