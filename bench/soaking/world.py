@@ -121,12 +121,7 @@ class World:
 
     def processes(self, module: str) -> list[int]:
         """Process numbers of the server's children that run a module, such as `training.job`."""
-        found = []
-        for pid in children(self.pid):
-            with contextlib.suppress(OSError):
-                if module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    found.append(pid)
-        return found
+        return children(self.pid, module)
 
     def unexpected(self) -> list[str]:
         """Lines of the log that no server should say."""

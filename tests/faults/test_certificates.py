@@ -191,7 +191,8 @@ def test_a_closed_terminal_ends_the_server_that_was_begun_in_it(tmp_path: Path, 
         "-m",
         "echo",
     ]
-    started = ["setsid", "--ctty", *(["nohup"] if nohup else []), *command]
+    # Who runs the tests may ignore SIGHUP, and what they start would, too.
+    started = ["env", "--default-signal=HUP", "setsid", "--ctty", *(["nohup"] if nohup else []), *command]
     log = tmp_path / "log"
     with log.open("wb") as lines:
         server = subprocess.Popen(started, stdin=theirs, stdout=lines, stderr=lines, cwd=tmp_path)

@@ -34,12 +34,15 @@ class Model:
 """
 
 
+WORKER = "inference.worker.main"
+
+
 def lose_a_worker(server: int) -> float:
     """End a worker; seconds until there is another one."""
-    workers = children(server)
-    os.kill(workers[0], signal.SIGKILL)
+    (worker,) = until(lambda: children(server, WORKER), "a worker")
+    os.kill(worker, signal.SIGKILL)
     begun = time.monotonic()
-    until(lambda: not alive(workers[0]) and len(children(server)) >= len(workers), "another worker", 30)
+    until(lambda: not alive(worker) and children(server, WORKER), "another worker", 30)
     return time.monotonic() - begun
 
 

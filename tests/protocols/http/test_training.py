@@ -6,7 +6,6 @@ import shutil
 import signal
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,7 +60,7 @@ def start(data, own_models, digits, *more, samples=128):
 
 def jobs(server):
     """The process numbers of training jobs."""
-    return [pid for pid in children(server.process.pid) if b"training.job" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return children(server.process.pid, "training.job")
 
 
 def status(server):
