@@ -70,6 +70,8 @@ class DataLock:
                 raise self._in_use() from None
             except OSError as error:
                 reason = reason or error.strerror or str(error)
+                if error.errno == errno.EACCES and self._is_held(self._folder):
+                    self._give_way()
         self._write()
         lacking = f"the data folder {self._folder} cannot be locked ({reason}): see to it that no second server uses it"
         self._tell("" if self._is_held(self._folder) or self._is_held(self._file) else lacking)
@@ -126,9 +128,13 @@ class DataLock:
             os.pwrite(self._held[self._file], text, 0)
             os.ftruncate(self._held[self._file], len(text))
         except OSError as error:
-            if error.errno == errno.EBADF:  # of another user, and it would name theirs; the next look makes another
-                with contextlib.suppress(OSError):
-                    self._file.unlink()
+            if error.errno == errno.EBADF:
+                self._give_way()
+
+    def _give_way(self) -> None:
+        """Remove the file: it is of another user, and would name theirs. The next look makes another."""
+        with contextlib.suppress(OSError):
+            self._file.unlink()
 
     def _in_use(self) -> DataInUse:
         time.sleep(_WRITTEN_WITHIN)
@@ -158,6 +164,6 @@ def _opened(path: Path, folder: Path) -> int:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     how = os.O_NONBLOCK | os.O_NOFOLLOW
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | how, 0o644)
+        return os.open(path, os.O_RDWR | os.O_CREAT | how, 0o600)
     except OSError:
         return os.open(path, os.O_RDONLY | how)

@@ -51,9 +51,11 @@ def test_the_second_is_told_of_the_first(tmp_path: Path, log: Log) -> None:
     assert log == []
 
 
-def test_a_folder_that_it_makes_is_for_its_owner_alone(tmp_path: Path, log: Log) -> None:
+def test_what_it_makes_is_for_its_owner_alone(tmp_path: Path, log: Log) -> None:
+    """Whoever may read the file can lock it, and nobody else starts."""
     lock(tmp_path / "new", log)
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "new" / NAME).stat().st_mode & 0o777 == 0o600
 
 
 def test_it_is_the_same_folder_by_a_link(tmp_path: Path, log: Log) -> None:
@@ -72,13 +74,17 @@ def test_what_a_crash_left_is_in_nobodys_way(tmp_path: Path, log: Log, left: byt
     assert (tmp_path / NAME).read_text().startswith(f"process {os.getpid()} on ")
 
 
-def test_a_file_of_another_user_gives_way_to_ours(tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_file_of_another_user_gives_way_to_ours(
+    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch, readable: bool
+) -> None:
     """As when root has tried the server out: what stands in it would be told of this one."""
     (tmp_path / NAME).write_text("process 1 on elsewhere, since long ago\n")
     opened, theirs = os.open, (tmp_path / NAME).stat().st_ino
 
     def not_to_be_written(path: Path, flags: int, mode: int = 0o777) -> int:
-        if flags & os.O_RDWR and os.path.exists(path) and os.stat(path).st_ino == theirs:
+        forbidden = flags & os.O_RDWR or not readable
+        if forbidden and os.path.exists(path) and os.stat(path).st_ino == theirs:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return opened(path, flags, mode)
 
