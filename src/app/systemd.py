@@ -115,12 +115,12 @@ class Service:
     @contextlib.contextmanager
     def reloading(self) -> Iterator[None]:
         """Say that something is read again, and at the end that it was, as Type=notify-reload wants it."""
-        if self._ready:
+        if self._ready and not self._stopping:
             self._notifier.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             yield
         finally:
-            if self._ready:
+            if self._ready and not self._stopping:
                 self._notifier.send("READY=1")
 
     def stopping(self) -> None:

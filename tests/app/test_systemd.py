@@ -87,6 +87,12 @@ def test_a_reload_is_told_once_it_is_ready(systemd: tuple[str, Systemd]) -> None
         word, since = manager.take()
         assert word == "RELOADING=1" and 0 < int(since.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
     assert manager.take() == ["READY=1"]
+    with server.service.reloading():
+        server.service.stopping()
+        manager.take()
+    with server.service.reloading():
+        pass
+    assert manager.take() == [], "a server that stops is not ready any more"
 
 
 def test_a_model_that_fails_at_the_start_gets_no_more_time(systemd: tuple[str, Systemd]) -> None:

@@ -11,6 +11,7 @@ import datetime
 import math
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from imageserver import metrics
@@ -21,6 +22,9 @@ from imageserver.transport import hub
 
 LOOK_EVERY = 2.0
 """Seconds between two looks at the files."""
+
+MAKE_EVERY = datetime.timedelta(minutes=1)
+"""Between two attempts to make a new pair, each of which takes two keys, where it cannot be written."""
 
 WARN_DAYS = (1, 7, 14, 30)
 """So long before the end a warning each; but never before three quarters of a certificate's time are over."""
@@ -63,6 +67,8 @@ class CertificateWatch:
         self._trouble = ""
         self._settled: tuple[object, ...] = ()
         self._warned: int | None = None
+        self._not_made = datetime.datetime.min.replace(tzinfo=datetime.UTC), ""
+        """When a new pair could not be made, and what was said of it."""
         self._take(load(place))
         self._warn_of_end()
 
@@ -88,8 +94,9 @@ class CertificateWatch:
             except SettingError as error:
                 self._refuse(str(error), asked=asked)
             else:
-                if found is None:
-                    pass  # being written: the next look sees what becomes of it
+                if found is None:  # being written
+                    if asked:
+                        self._log(f"{self._place} are being written: they are looked at again in {LOOK_EVERY:g} s")
                 elif found is not self._pair:
                     self._take(found)
                 elif asked or self._trouble:
@@ -114,12 +121,23 @@ class CertificateWatch:
                 return self._usable(check(self._place, content), now)
             self._settled = stamp
         if self._self_made and own.expires(self._pair.maker, self._pair.ends, now):
-            own.make(folder, own.own_names(), now)
+            self._make(folder, now)
             self._warn(
                 f"TLS certificate {self._place.cert} expires: a new one was made, which clients have to trust anew"
             )
             return load(self._place)
         return self._pair
+
+    def _make(self, folder: Path, now: datetime.datetime) -> None:
+        """Make a new pair in `folder`. SettingError: it cannot be written, or could not be a moment ago."""
+        when, sentence = self._not_made
+        if datetime.timedelta(0) <= now - when < MAKE_EVERY:
+            raise SettingError(sentence)
+        try:
+            own.make(folder, own.own_names(), now)
+        except SettingError as error:
+            self._not_made = now, str(error)
+            raise
 
     def _usable(self, found: Pair, now: datetime.datetime) -> Pair:
         """`found`, unless clients believe the pair in use and would not believe this one. SettingError."""

@@ -6,6 +6,7 @@ import datetime
 import os
 import ssl
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -164,15 +165,26 @@ def test_its_own_is_renewed_by_itself(tmp_path: Path) -> None:
     assert files.look() == []
 
 
-def test_a_renewal_that_fails_is_told_once_and_done_later(tmp_path: Path) -> None:
+def test_a_renewal_that_fails_is_told_once_and_done_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = Watched(tmp_path)
     (tmp_path / "ca.pem").unlink()
     (tmp_path / "ca.pem").mkdir()  # which no file can take the place of
     said = files.look(days=own.VALID_DAYS - 20)
     assert "a certificate cannot be written to" in said[0] and "serves on" in said[0]
-    assert files.look() == [] and not files.swapped()
+    monkeypatch.setattr(own, "make", mock.Mock(wraps=own.make))
+    assert [files.look(days=2 / 86400) for _look in range(20)] == [[]] * 20 and not files.swapped()
+    assert own.make.call_count == 0, "two keys each time"
     (tmp_path / "ca.pem").rmdir()
-    assert "SHA-256" in files.look()[-1] and files.swapped()
+    assert "SHA-256" in files.look(days=1 / 1440)[-1] and files.swapped()
+
+
+def test_who_asks_while_it_is_written_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = Watched(tmp_path, made())
+    monkeypatch.setattr(Place, "stamp", lambda _place: (object(),))
+    assert files.look() == []
+    assert files.look(asked=True) == [
+        f"{files.cert} and {files.key} are being written: they are looked at again in 2 s"
+    ]
 
 
 def test_its_own_that_was_removed_is_made_when_somebody_asks(tmp_path: Path) -> None:
