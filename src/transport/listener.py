@@ -33,29 +33,33 @@ class Connection(Protocol):
 
 
 class Refusals:
-    """Connections that are refused: counted, and told in one line when that begins, and in one when it is over."""
+    """Connections that are refused: counted, told in a line when a limit begins to, and in one when all is over."""
 
     def __init__(self, log: Callable[[str], None], clock: Callable[[], float]) -> None:
         self._log, self._clock = log, clock
-        self._count, self._last = 0, 0.0
+        self._count = 0
+        self._last: dict[str, float] = {}  # by limit
 
     def add(self, sentence: str, limit: str, owner: str = "") -> None:
-        """One more, for a limit; the first one's sentence stands in the log."""
-        self._count += 1
-        self._last = self._clock()
-        if self._count > 1:
+        """One more, for a limit, whose first one's sentence stands in the log."""
+        now = self._clock()
+        if limit in self._last and now - self._last[limit] < QUIET:
             hit(limit, owner)
-            return
-        self._log(note(sentence, limit, owner))
-        hub.call_later(QUIET, self._look)
+        else:
+            self._log(note(sentence, limit, owner))
+        self._last[limit] = now
+        self._count += 1
+        if self._count == 1:
+            hub.call_later(QUIET, self._look)
 
     def _look(self) -> None:
-        left = self._last + QUIET - self._clock()
+        left = max(self._last.values()) + QUIET - self._clock()
         if left > 0:
             hub.call_later(left, self._look)
         else:
             self._log(f"connections are taken again; {self._count} were refused or had to wait")
             self._count = 0
+            self._last.clear()
 
 
 class Listener:

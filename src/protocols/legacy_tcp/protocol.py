@@ -23,7 +23,7 @@ from imageserver.protocols.legacy_tcp.connection import LegacyConnection
 from imageserver.protocols.legacy_tcp.intake import ProtocolTimes
 from imageserver.protocols.legacy_tcp.machine import CheckSignature, Predict
 from imageserver.transport import hub
-from imageserver.transport.budget import Account, Budget, owner_of
+from imageserver.transport.budget import Account, Budget
 from imageserver.transport.fairness import SharedTurn
 from imageserver.transport.listener import Connection, Listener
 
@@ -132,8 +132,10 @@ class LegacyTcp(Listener):
         limits, count = self.limits, self._by_host.get(host, 0)
         full = len(self.connections) >= limits.tcp_max_connections
         if full or (limits.tcp_max_per_host and count >= limits.tcp_max_per_host):
-            hit("tcp_max_connections" if full else "tcp_max_per_host", owner_of(host))
-            sock.close()
+            sentence = f"{len(self.connections)} legacy TCP connections are open"
+            if not full:
+                sentence = f"{count} legacy TCP connections of this host are open"
+            self.refuse(sock, host, sentence, "tcp_max_connections" if full else "tcp_max_per_host")
             return None
         self._by_host[host] = count + 1
         return LegacyConnection(self, sock, host)

@@ -358,15 +358,21 @@ def test_connections_of_one_host_are_limited() -> None:
         until(lambda: running.gauge.value == 0)
         with running.connect() as again:
             assert again.bye() == b"0"
+        assert running.lines == [
+            "2 legacy TCP connections of this host are open; one more, of 127.0.0.1, was refused (--tcp-max-per-host)"
+        ]
     assert count_of(metrics.LIMITS_HIT, "tcp-max-per-host") == before + 1
 
 
 def test_connections_in_total_are_limited() -> None:
     before = count_of(metrics.LIMITS_HIT, "tcp-max-connections")
     with Running(tcp_max_connections=1) as running, running.connect() as first:
-        assert running.connect().rest() == b""
+        assert [running.connect().rest() for _ in range(2)] == [b"", b""]
         assert first.bye() == b"0"
-    assert count_of(metrics.LIMITS_HIT, "tcp-max-connections") == before + 1
+        assert running.lines == [
+            "1 legacy TCP connections are open; one more, of 127.0.0.1, was refused (--tcp-max-connections)"
+        ]
+    assert count_of(metrics.LIMITS_HIT, "tcp-max-connections") == before + 2
 
 
 def test_files_are_limited_by_both_settings(running: Running) -> None:
