@@ -180,7 +180,7 @@ def doors(
     certificate = tls.certificate(settings, log=LOG.info, warn=LOG.warning, know=pages.know)
     proxies = [str(network) for network in settings.trusted_proxy]
     http = HttpServer(
-        listen(settings.ip, settings.port),
+        listen(settings, settings.port),
         settings,
         trusted_proxies=proxies,
         log=LOG.warning,
@@ -188,7 +188,7 @@ def doors(
     )
     https = None
     if settings.https_port is not None:
-        https = tls.beside(http, listen(settings.ip, settings.https_port), settings, log=LOG.warning)
+        https = tls.beside(http, listen(settings, settings.https_port), settings, log=LOG.warning)
     if certificate is not None:
         certificate.show_on(https or http)
     socketio = SocketIOServer(
@@ -271,10 +271,11 @@ def refresh_gauges(models: Inference, memory: Budget) -> None:
         metrics.WAITING.child(name).value = len(model.waiting)
 
 
-def listen(ip: str, port: int) -> hub.Socket:
+def listen(settings: Settings, port: int) -> hub.Socket:
     """A listening socket. SettingError that says what is in the way."""
+    ip = settings.ip
     try:
-        return hub.listen(ip, port)
+        return hub.listen(ip, port, dead_peer_time=settings.dead_peer_time)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise SettingError(

@@ -200,12 +200,17 @@ def wait_writable(fd: Any, timeout: float | None = None) -> None:
     eventlet.hubs.trampoline(fd, write=True, timeout=timeout, timeout_exc=TimedOut)
 
 
-def listen(host: str, port: int, backlog: int = 4096) -> Socket:
-    """A listening TCP socket (IPv4, or IPv6 for an address with colons); port 0 = any. Raises OSError."""
+def listen(host: str, port: int, backlog: int = 4096, *, dead_peer_time: float | None = None) -> Socket:
+    """A listening TCP socket (IPv4, or IPv6 for an address with colons); port 0 = any. Raises OSError.
+
+    `dead_peer_time`: as `end_dead_peers`, for all that it accepts.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = cast(Socket, green_socket.socket(family, socket.SOCK_STREAM))
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if dead_peer_time is not None:  # now: the kernel takes connections, with what holds at that moment
+            end_dead_peers(listener, dead_peer_time)
         listener.bind((host, port))
         listener.listen(backlog)
     except BaseException:
@@ -254,7 +259,7 @@ def start_threads() -> None:
 def end_dead_peers(sock: Socket, seconds: float) -> None:
     """Have the kernel end connections whose other side has not answered for `seconds`, even while nothing is sent.
 
-    On a listening socket: for all that it accepts. Linux; elsewhere what the system knows of it.
+    Linux; elsewhere what the system knows of it.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     # First it is asked after half of the time, then three times more in the rest of it.

@@ -68,7 +68,7 @@ class Listener:
     Args:
         sock: the listening socket.
         transport: their label in the metrics.
-        limits: `spare_descriptors` and `dead_peer_time` count here.
+        limits: `spare_descriptors` counts here.
         log: takes one line at a time.
         clock: monotonic seconds.
         shared: the turn that its connections share, if they do.
@@ -120,7 +120,6 @@ class Listener:
 
     def serve(self) -> None:
         """Accept until `close`, then close the listening socket. Blocks; run it in a green thread of its own."""
-        hub.end_dead_peers(self._sock, self.limits.dead_peer_time)  # and so all that it accepts
         with self._sock:  # not closed in `close`: a descriptor closed under whoever waits for it wakes nobody
             while not self._closed:
                 self._turn.share()  # in a storm of reconnections somebody always waits to be let in

@@ -74,7 +74,7 @@ def listen(settings: Settings, warn: Callable[[str], None]) -> hub.Socket | None
         return None
     host, port = endpoint.host, endpoint.port
     try:
-        return hub.listen(host, port)
+        return hub.listen(host, port, dead_peer_time=settings.dead_peer_time)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             if not endpoint.asked:
