@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 from collections.abc import Callable
 from typing import Any, BinaryIO, TypeVar
@@ -25,8 +26,11 @@ IMAGE_PIECE = 256 * 2**10
 RETRY = 60.0
 """Seconds after which a disk that could not be used is tried again."""
 
-_KEEP, _READ, _TIDY = "kept", "read", "removed where they are over the limits"
+_KEEP, _READ, _DELETE, _TIDY = "kept", "read", "deleted", "removed where they are over the limits"
 """What cannot be done with pictures, as the log says it."""
+
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+"""No fault of the disk's; the log is told of it where connections are taken."""
 
 T = TypeVar("T")
 
@@ -53,7 +57,7 @@ class Keeper:
             except (OSError, sqlite3.Error) as error:
                 self._failed(_KEEP, error)
                 hub.sleep(RETRY)
-        self._works(_KEEP, _READ)
+        self._works(_KEEP, _READ, _DELETE)
         if self._store.copy is not None:
             self._log(f"records of pictures were taken over from an older server; {self._store.copy} is what they were")
         if files or records:
@@ -90,7 +94,7 @@ class Keeper:
             self._refused += 1
             metrics.SNIPPETS_REFUSED.inc()
             raise _unusable(error) from error
-        self._works(_KEEP, _READ)
+        self._works(_KEEP, _READ, _DELETE, *(() if room.more else (_TIDY,)))
         if room.limit:
             limits.hit(room.limit, f"user {sender.owner}" if sender.owner else "")
         if room.more:
@@ -105,8 +109,9 @@ class Keeper:
             while self._in_turn(self._store.delete, identity, newest.number):
                 pass
         except (OSError, sqlite3.Error) as error:
-            self._failed(_KEEP, error)
+            self._failed(_DELETE, error)
             raise _unusable(error) from error
+        self._works(_DELETE)
         return True
 
     def find(self, identity: int) -> Row | None:
@@ -152,6 +157,8 @@ class Keeper:
 
     def _failed(self, what: str, error: Exception) -> None:
         """Tell the log once, until all can be done again."""
+        if getattr(error, "errno", None) in _NO_DESCRIPTOR:
+            return
         if not self._failing:
             self._log(f"pictures cannot be {what}: {describe(error)}")
         self._failing.add(what)
@@ -186,6 +193,8 @@ def _unusable(error: OSError | sqlite3.Error) -> Refused:
     if says_full(error):
         sentence = "the server cannot keep pictures now, its disk may be full; its log says why"
         return Refused(507, sentence, Retry_After="60")
+    if getattr(error, "errno", None) in _NO_DESCRIPTOR:
+        return Refused(503, "the server has too many files open at this moment; try again", Retry_After="5")
     return Refused(503, "the server cannot use the disk of its pictures now; its log says why", Retry_After="60")
 
 

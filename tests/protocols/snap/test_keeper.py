@@ -1,0 +1,75 @@
+"""When the log and the figures say that the disk of the pictures fails, and when that it works again."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from unittest import mock
+
+import pytest
+
+from imageserver import metrics
+from imageserver.errors import Refused
+from imageserver.protocols.snap.keeper import Keeper
+from imageserver.protocols.snap.records import NOBODY
+from imageserver.protocols.snap.store import Room
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+class Kept:
+    """A keeper over a store that is played."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        metrics.DISK_FAILING.child("snippets").value = 0
+        self.store = mock.Mock(copy=None)
+        self.store.history.return_value = [mock.Mock(number=1)], None
+        self.store.put.return_value = Room(more=False)
+        self.store.delete.return_value = self.store.tidy.return_value = False
+        self.keeper = Keeper(self.store, self.lines.append)
+
+    def put(self) -> None:
+        self.keeper.put(1, "png", b"", "", {}, NOBODY)
+
+    @property
+    def failing(self) -> float:
+        return metrics.DISK_FAILING.child("snippets").value
+
+
+def test_a_delete_that_works_ends_what_one_that_failed_began() -> None:
+    kept = Kept()
+    kept.store.delete.side_effect = sqlite3.OperationalError("disk I/O error")
+    with pytest.raises(Refused):
+        kept.keeper.delete(1)
+    assert kept.failing == 1
+    kept.store.delete.side_effect = None
+    assert kept.keeper.delete(1)
+    assert kept.failing == 0 and len(kept.lines) == 2
+
+
+def test_a_delete_that_works_says_nothing_of_a_disk_that_takes_no_picture() -> None:
+    kept = Kept()
+    kept.store.put.side_effect = FULL
+    with pytest.raises(Refused):
+        kept.put()
+    assert kept.keeper.delete(1)
+    assert kept.failing == 1
+
+
+def test_a_picture_with_nothing_over_the_limits_ends_what_tidying_began() -> None:
+    kept = Kept()
+    kept.store.tidy.side_effect = FULL
+    kept.keeper._tidy()
+    assert kept.failing == 1
+    kept.put()
+    assert kept.failing == 0 and kept.lines[-1].startswith("pictures can be kept again")
+
+
+def test_a_descriptor_that_lacks_is_no_fault_of_the_disk() -> None:
+    kept = Kept()
+    kept.store.path.side_effect = OSError(errno.EMFILE, "Too many open files")
+    with pytest.raises(Refused, match="too many files open") as refused:
+        kept.keeper.open(mock.Mock())
+    assert refused.value.status == 503
+    assert kept.failing == 0 and kept.lines == []
