@@ -80,6 +80,7 @@ def test_a_file_of_another_user_gives_way_to_ours(
 ) -> None:
     """As when root has tried the server out: what stands in it would be told of this one."""
     (tmp_path / NAME).write_text("process 1 on elsewhere, since long ago\n")
+    os.link(tmp_path / NAME, tmp_path / "theirs")  # so that no other file gets its number
     opened, theirs = os.open, (tmp_path / NAME).stat().st_ino
 
     def not_to_be_written(path: Path, flags: int, mode: int = 0o777) -> int:
