@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from imageserver import clock
+from imageserver import clock, metrics
 from imageserver.accounts.store import changes, schema
 from imageserver.accounts.store.changes import Change
 from imageserver.accounts.store.connections import Connections
@@ -21,6 +22,12 @@ _WRITE_MARK = {
     "tokens": "UPDATE tokens SET used = ? WHERE id = ?",
     "pages": "UPDATE pages SET seen = max(seen, ?) WHERE id = ?",
 }
+
+_READ, _WRITTEN = "read", "written"
+"""What the disk may not let be done with the users: a full or read-only one lets them be read."""
+
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+_WRITE_CODES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 _QUEUED = 10.0
 """Seconds that writers of this process may wait for each other."""
@@ -51,6 +58,8 @@ class Store:
         self.committed = 0
         """Changes, and marks of use, that were written since the start."""
         self._marks = Marks(self._write_marks)
+        self._failing: set[str] = set()
+        """What the disk does not let be done: `_READ`, `_WRITTEN`."""
 
     def closed(self) -> bool:
         """Whether there are users or ever were: a file that is there, whatever state it is in."""
@@ -89,7 +98,7 @@ class Store:
     @contextlib.contextmanager
     def _transaction(self, create: bool = False) -> Iterator[sqlite3.Connection]:
         """A connection within a transaction, which is undone when anything is raised."""
-        with self._turn(), self._connection(create) as connection:
+        with self._turn(), self._connection(create, _WRITTEN) as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -111,12 +120,17 @@ class Store:
             self._writing.release()
 
     @contextlib.contextmanager
-    def _connection(self, create: bool = False) -> Iterator[sqlite3.Connection]:
+    def _connection(self, create: bool = False, what: str = _READ) -> Iterator[sqlite3.Connection]:
         """A connection to use from this thread, which sees what others changed.
 
-        `create`: make the file when there is none. UsersUnavailable.
+        `create`: make the file when there is none. `what` is done with it, for the figure. UsersUnavailable.
         """
-        if self._connections is None or not (self._is_there() or create):
+        try:
+            in_memory = self._connections is None or not (self._is_there() or create)
+        except UsersUnavailable:
+            self._fails(_READ)
+            raise
+        if self._connections is None or in_memory:
             with self._lock:
                 yield self._memory
             return
@@ -126,7 +140,19 @@ class Store:
             with self._connections.lend() as connection:
                 yield connection
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last: of a damaged file, even its errors
+            if not _passes(error):
+                self._fails(what if _is_of_writes(error) else _READ)
             raise _unusable(self._connections.path, error) from error
+        self._works(_READ, what)
+
+    def _fails(self, what: str) -> None:
+        self._failing.add(what)
+        metrics.DISK_FAILING.child("users").value = 1
+
+    def _works(self, *what: str) -> None:
+        if self._failing:
+            self._failing.difference_update(what)
+            metrics.DISK_FAILING.child("users").value = int(bool(self._failing))
 
     def _is_there(self) -> bool:
         """Whether there is a file with something in it. UsersUnavailable."""
@@ -154,6 +180,18 @@ class Store:
         with self._transaction() as connection:
             for (table, identity), when in marks.items():
                 connection.execute(_WRITE_MARK[table], (when, identity))
+
+
+def _passes(error: Exception) -> bool:
+    """Whether it is no fault of the disk's: somebody holds the file, or this process has no descriptor left."""
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or getattr(error, "errno", None) in _NO_DESCRIPTOR
+
+
+def _is_of_writes(error: Exception) -> bool:
+    """Whether look-ups may go on, so that only the next change says that the disk works again."""
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    return code in _WRITE_CODES or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def _unusable(path: Path, error: Exception) -> UsersUnavailable:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from imageserver import limits, metrics
+from imageserver import limits
 from imageserver.accounts import cameras, shown
 from imageserver.accounts.database import ROLES, ROTATIONS, Token, User
 from imageserver.accounts.login import Logins
@@ -42,7 +42,7 @@ class Accounts:
     def __init__(self, logins: Logins, *, list_rows: int, log: Callable[[str], None]) -> None:
         self.logins, self.users = logins, logins.users
         self._list_rows, self._log = list_rows, log
-        self._failed_after = -1  # so many changes the users could not be changed; the log was told
+        self._failed_after: int | None = None  # so many changes the users could not be changed; the log was told
 
     def ask(self, function: Callable[..., T], *args: object) -> T:
         """Call one that looks into the database or changes it.
@@ -81,18 +81,17 @@ class Accounts:
         try:
             found = call()
         except UsersUnavailable as error:
-            if self._failed_after < 0:
+            if self._failed_after is None:
                 self._log(f"users cannot be read or changed over HTTP: {error}")
-                metrics.DISK_FAILING.child("users").value = 1
             self._failed_after = self.users.committed
             sentence = "the users cannot be read or changed at this moment; the server's log says why"
             raise Refused(503, sentence, Retry_After="5") from None
         except SettingError as error:
             raise Refused(400, str(error)) from None
-        if 0 <= self._failed_after < self.users.committed:  # where they cannot be changed they may still be read
-            self._failed_after = -1
+        failed_after = self._failed_after
+        if failed_after is not None and failed_after < self.users.committed:  # they may be read and still not changed
+            self._failed_after = None
             self._log("users can be read and changed again over HTTP")
-            metrics.DISK_FAILING.child("users").value = 0
         return found
 
 

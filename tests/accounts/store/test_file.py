@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import shutil
 import sqlite3
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from tests.accounts.store.conftest import CHEAP
 
+from imageserver import metrics
 from imageserver.accounts.database import ChangeKind, User, UserDB
 from imageserver.accounts.store import changes
 from imageserver.errors import UsersUnavailable
@@ -335,3 +337,26 @@ def test_connections_that_are_kept_hold_nothing(stored: UserDB, path: Path) -> N
         other.execute("ROLLBACK")
     opened = [link for link in os.listdir("/proc/self/fd") if os.path.realpath(f"/proc/self/fd/{link}") == str(path)]
     assert len(opened) <= 4
+
+
+def test_the_figure_of_the_disk_follows_reads_and_writes_apart_and_no_lock(tmp_path: Path) -> None:
+    users, gauge = UserDB(tmp_path / "users.db", CHEAP, patience=0.01), metrics.DISK_FAILING.child("users")
+    gauge.value = 0
+    users.add("ann", "secret")
+    assert users.path is not None
+    with closing(sqlite3.connect(users.path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(UsersUnavailable):
+            users.get("ann")
+        assert gauge.value == 0, "somebody holds it for a moment"
+    aside = users.path.rename(tmp_path / "aside.db")
+    with pytest.raises(UsersUnavailable):
+        users.remove("ann")
+    assert gauge.value == 1
+    aside.rename(users.path)
+    assert users.get("ann") and gauge.value == 0
+    with pytest.raises(UsersUnavailable), users._transaction():
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert users.get("ann") and gauge.value == 1, "it can still be read"
+    users.remove("ann")
+    assert gauge.value == 0
