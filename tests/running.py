@@ -149,20 +149,13 @@ class CheapServer(Server):
     )
 
 
-def children(pid: int, module: str = "") -> list[int]:
-    """Direct children of a process; only those that run a module, such as `training.job`, where one is given."""
+def children(pid: int) -> list[int]:
+    """Direct children of a process."""
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
             found += [int(child) for child in (task / "children").read_text().split()]
-    return [child for child in found if not module or runs(child, module)]
-
-
-def runs(pid: int, module: str) -> bool:
-    """Whether the process is there, and its command line names a module."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
-    return False
+    return found
 
 
 def alive(pid: int) -> bool:

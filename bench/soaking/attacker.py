@@ -11,11 +11,10 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
 
-from bench.hostile import bodies, crowds, lists, pictures, texts
-from bench.hostile.target import ATTACKS, Target
+from bench.attacks import ATTACKS
+from bench.hostile import crowds, pictures
+from bench.hostile.target import Target
 
-KINDS = (texts, bodies, crowds, lists, pictures)
-"""Modules whose attacks are in the table."""
 HOLD = 8.0
 """Seconds for which what never ends is held open here."""
 

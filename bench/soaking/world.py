@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import psutil
 from bench.hostile.target import HONEST, MALLORY
-from tests.running import ROOT, Server, children
+from tests.running import ROOT, Server, processes
 
 from imageserver.accounts.database import UserDB
 
@@ -120,8 +120,8 @@ class World:
         return self.server.process.pid
 
     def processes(self, module: str) -> list[int]:
-        """Process numbers of the server's children that run a module, such as `training.job`."""
-        return children(self.pid, module)
+        """Process numbers of the server's processes that run a module, such as `training.job`."""
+        return processes(self.server, module)
 
     def unexpected(self) -> list[str]:
         """Lines of the log that no server should say."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.faults import disks
 from tests.faults.load import Cameras
-from tests.running import ROOT, TEST_MODELS, Server, alive, children, until
+from tests.running import ROOT, TEST_MODELS, Server, alive, processes, until
 
 row = pytest.mark.fault(
     "disk full, disk read-only, --data gone",
@@ -37,12 +37,12 @@ class Model:
 WORKER = "inference.worker.main"
 
 
-def lose_a_worker(server: int) -> float:
+def lose_a_worker(server: Server) -> float:
     """End a worker; seconds until there is another one."""
-    (worker,) = until(lambda: children(server, WORKER), "a worker")
+    (worker,) = until(lambda: processes(server, WORKER), "a worker")
     os.kill(worker, signal.SIGKILL)
     begun = time.monotonic()
-    until(lambda: not alive(worker) and children(server, WORKER), "another worker", 30)
+    until(lambda: not alive(worker) and processes(server, WORKER), "another worker", 30)
     return time.monotonic() - begun
 
 
@@ -59,7 +59,7 @@ def test_a_worker_is_replaced_while_the_disk_of_temporary_files_is_full(
             assert list(disk.glob("imageserver-scratch-*/*")), "scratch folders are on that disk"
             disks.use_up(disk)
             for _ in range(2):
-                lose_a_worker(server.process.pid)
+                lose_a_worker(server)
             until(lambda: cameras.look().silence < 3.0 and cameras.figures().answered, "answers", 30)
             cameras.figures()
             time.sleep(1.0)
@@ -137,7 +137,7 @@ def test_the_reader_of_the_log_has_gone(printing: Path, tell: Tell) -> None:
 
         number = port(text)
         os.close(reading)
-        tell(f"nobody reads the log: {stream(number, lambda: lose_a_worker(server.process.pid))}")
+        tell(f"nobody reads the log: {stream(number, lambda: lose_a_worker(server))}")
 
 
 @row
@@ -153,7 +153,7 @@ def test_the_disk_of_the_log_is_full(tmp_path: Path, printing: Path, tell: Tell)
             cameras.settle()
             ballast = disks.fill(disk)
             until(lambda: path.stat().st_size % os.sysconf("SC_PAGESIZE") == 0, "the last page to be full")
-            lose_a_worker(server.process.pid)
+            lose_a_worker(server)
             until(lambda: cameras.figures().answered, "answers", 30)
             cameras.figures()
             time.sleep(1.0)

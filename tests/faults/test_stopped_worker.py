@@ -17,7 +17,7 @@ from tests.faults.load import Cameras, Figures
 from tests.faults.test_killed import WORKERS, trainer
 from tests.inference.server.test_costly import png
 from tests.protocols.session_client import Client
-from tests.running import PATIENCE, Server, alive, processes, until
+from tests.running import PATIENCE, Server, alive, children, processes, until
 
 ROW = "SIGSTOP of a worker for 30 s"
 PROMISE = "noticed within 10 s, replaced; other models unaffected; nothing is left"
@@ -182,7 +182,9 @@ def test_the_screen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tell: Tell)
             until(lambda: len(screens.titles()) == 4, "the windows")
             quiet = cameras.settle().during(5)
             (pid,) = processes(server, "display.process")
-            (screen,) = [each for each in map(int, children_of(os.getpid())) if b"Xvfb" in command_of(each)]
+            (screen,) = [
+                each for each in children(os.getpid()) if b"Xvfb" in Path(f"/proc/{each}/cmdline").read_bytes()
+            ]
             with stopped(screen) as begun:
                 until(lambda: not os.path.exists(f"/proc/{pid}"), "the end of the display process")
                 noticed = time.monotonic() - begun
@@ -192,14 +194,6 @@ def test_the_screen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tell: Tell)
     tell(f"of the screen: given up after {noticed:.1f} s, and windows are back once it goes on; cameras: {during}")
     assert noticed < 2 * NOTICED
     unaffected(quiet, during)
-
-
-def children_of(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-
-def command_of(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 @pytest.mark.long

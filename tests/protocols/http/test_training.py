@@ -12,7 +12,7 @@ import pytest
 import requests
 from tests.protocols.http.conftest import RestServer
 from tests.protocols.http.short_training import draw_digits, worsen
-from tests.running import ROOT, alive, children, until
+from tests.running import ROOT, alive, processes, until
 
 from imageserver.inference.shared import conversion_cache
 
@@ -60,7 +60,7 @@ def start(data, own_models, digits, *more, samples=128):
 
 def jobs(server):
     """The process numbers of training jobs."""
-    return children(server.process.pid, "training.job")
+    return processes(server, "training.job")
 
 
 def status(server):
