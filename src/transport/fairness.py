@@ -57,9 +57,6 @@ class SharedTurn:
             hub.call_later(0, self._next)
 
 
-endings = SharedTurn(4)
-"""Of all connections that end: a crowd that leaves at once would else have the loop for seconds."""
-
 handshakes = SharedTurn(2)
 """Of all TLS handshakes: a millisecond of arithmetic each."""
 

@@ -36,6 +36,10 @@ from eventlet.green import ssl as green_ssl
 from eventlet.greenio import GreenSocket
 
 from imageserver.errors import TimedOut, trace_of
+from imageserver.transport import epoll
+
+if epoll.Hub.is_available():
+    eventlet.hubs.use_hub(epoll.Hub)
 
 T = TypeVar("T")
 _Outcome: TypeAlias = tuple[T | None, Exception | None]

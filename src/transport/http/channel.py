@@ -21,7 +21,7 @@ from imageserver.errors import Refusal
 from imageserver.limits import Limits, note
 from imageserver.transport import hub
 from imageserver.transport.budget import FULL, Account, owner_of
-from imageserver.transport.fairness import Turn, endings
+from imageserver.transport.fairness import Turn
 from imageserver.transport.http import strictness
 from imageserver.transport.http.sending import send_all
 
@@ -86,7 +86,6 @@ class HttpChannel:
                 finally:
                     self._head.set(0)
             if not isinstance(event, h11.Request):
-                endings.take()
                 return None  # the client closed, or asked for nothing in time
             self.method, values = event.method.decode("ascii"), dict(event.headers)
             strictness.check_request(event, values, self._limits)

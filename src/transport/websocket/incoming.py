@@ -8,7 +8,7 @@ from imageserver.errors import ProtocolError, TimedOut
 from imageserver.limits import Limits
 from imageserver.transport import hub, pace
 from imageserver.transport.budget import FULL, Charge
-from imageserver.transport.fairness import SharedTurn, Turn, endings
+from imageserver.transport.fairness import SharedTurn, Turn
 from imageserver.transport.pace import Pace
 from imageserver.transport.websocket.frames import LARGE_BYTES, Chunk, CloseCode, Receiver
 
@@ -73,7 +73,6 @@ class Incoming:
             if count is None:
                 self._wait()
             elif not count:
-                endings.take()
                 return
 
     def end(self) -> None:
