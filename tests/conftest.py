@@ -30,6 +30,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     compileall.compile_dir(ROOT / "src", quiet=2)
 
 from tests import large_sends, selection
+from tests.pages import covered
 
 LONGEST = (
     "protocols/http/test_training.py",
@@ -118,8 +119,13 @@ _running: list[pytest.Item] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Watch servers' loops. Where slow tests are left out, none may start a process: `make check` would be slow."""
+    """Watch servers' loops and what pages run.
+
+    Where slow tests are left out, none may start a process: `make check` would be slow.
+    """
     config.pluginmanager.register(large_sends.LargeSends(), "large-sends")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(covered.EveryFunction(), "every-function")
     if "not slow" in config.option.markexpr:
         sys.addaudithook(_refuse_processes)
 
