@@ -13,6 +13,7 @@ from imageserver.errors import NotAllowed
 
 CHALLENGE = 'Basic realm="ImageServer", charset="UTF-8"'
 """The value of WWW-Authenticate that goes with a 401."""
+PAGE_ENDED = "this login of a page has ended; log in again"
 
 
 class CredentialKind(enum.Enum):

@@ -52,6 +52,7 @@ from imageserver.transport.budget import Budget
 from imageserver.transport.http.origins import Origins
 from imageserver.transport.http.server import HttpServer
 from imageserver.transport.socketio.server import SocketIOServer
+from imageserver.web import page_cookie
 from imageserver.web.access import Access
 from imageserver.web.application import Application
 
@@ -196,6 +197,7 @@ def doors(
         origins=pages,
         clients=http.clients,
         login_required=checks.required,
+        keep=lambda environ: page_cookie.of_handshake(environ, pages),
         log=LOG.warning,
     )
     socket_protocols(settings, models, checks, socketio)

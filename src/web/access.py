@@ -21,7 +21,7 @@ _NOTHING = "this needs a user name and password (HTTP Basic) or a token (Bearer)
 _WRONG = {
     CredentialKind.PASSWORD: "the user name or the password is wrong",
     CredentialKind.TOKEN: "the token is wrong, or holds no longer",
-    CredentialKind.PAGE: "this login of a page has ended; log in again",
+    CredentialKind.PAGE: credentials.PAGE_ENDED,
 }
 _ELSEWHERE = ("cross-site", "same-site")
 """What browsers say of pages of other origins."""

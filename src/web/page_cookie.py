@@ -6,11 +6,19 @@ plant one (RFC 6265bis, section 4.1.3.2). SameSite=Strict keeps it from requests
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from imageserver.transport.http.origins import Origins
 from imageserver.web.requests import Request, Response
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 NAME = "imageserver_session"
 LOGIN = 'Bearer realm="ImageServer"'
 """WWW-Authenticate for pages: at one of Basic a browser would ask for the password in a window of its own."""
+LONGEST = 128
+"""Characters of a value that a connection keeps: what is longer is none of ours."""
 
 
 def shown(request: Request) -> str:
@@ -21,6 +29,12 @@ def shown(request: Request) -> str:
         if name == wanted:
             return str(value)
     return ""
+
+
+def of_handshake(environ: WSGIEnvironment, origins: Origins) -> str:
+    """The value that the request shows with which a connection begins; "" for none, and for pages not to be trusted."""
+    value = shown(Request(environ, populate_request=False)) if origins.trusts(environ) else ""
+    return value if len(value) <= LONGEST else ""
 
 
 def give(request: Request, response: Response, value: str, seconds: float) -> None:

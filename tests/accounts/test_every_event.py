@@ -105,8 +105,9 @@ def test_there_is_something_to_send_with_every_event() -> None:
 
 @pytest.mark.parametrize("generation", [3, 4])
 def test_who_may_send_events(place: Scene, generation: int) -> None:
-    for visitor in (each for each in place.visitors if not each.cookie):
-        with Talk(place.server, generation, visitor.auth) as talk:
+    for visitor in place.visitors:
+        header = visitor.headers if visitor.cookie else {}
+        with Talk(place.server, generation, visitor.auth, header=header) as talk:
             lets_in = not visitor.auth or place.mode != "-a" or visitor.roles is not None
             assert bool(talk.refusal) is not lets_in, (visitor.name, talk.refusal)
             for event in SENDS if lets_in else ():

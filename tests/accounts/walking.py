@@ -63,7 +63,9 @@ class Visitor:
 
     @property
     def auth(self) -> dict[str, str] | None:
-        """The same for Socket.IO."""
+        """The same for Socket.IO; who shows a cookie says there that it is to count."""
+        if self.cookie:
+            return {"page": "1"}
         if self.user:
             return {"user": self.user, "password": self.secret}
         return {"token": self.secret} if self.secret else None

@@ -92,8 +92,9 @@ class SocketClients:
 
         Args:
             sid: Its id.
-            environ: REMOTE_ADDR, and QUERY_STRING of the request that it began with.
-            auth: What it brought along: a `key`; a `user` and a `password`, or a `token`.
+            environ: REMOTE_ADDR, and QUERY_STRING of the request that it began with; as KEPT the cookie of its page.
+            auth: What it brought along: a `key`; a `user` and a `password`, a `token`, or the wish that the login of
+                its `page` counts.
 
         Raises:
             NotAllowed: What it shows or says is wrong.
@@ -105,12 +106,19 @@ class SocketClients:
         if self._key and auth.get("key") is not None:
             self._check_key(client, auth["key"])
         name, secret, token = auth.get("user", auth.get("username")), auth.get("password"), auth.get("token")
-        if token is None and (name is None or secret is None):
+        if token is not None:
+            shown, wrong = _token(token, name), "the token is wrong"
+        elif name is not None and secret is not None:
+            shown, wrong = _password(name, secret), "the user or the password is wrong"
+        elif auth.get("page"):
+            cookie = environ.get("KEPT", "")
+            shown, wrong = credentials.page(cookie) if cookie else None, credentials.PAGE_ENDED
+        else:
             self.changed(client, None)
             return
-        self._check(client, _password(name, secret) if token is None else _token(token, name), CONNECT)
+        self._check(client, shown, CONNECT)
         if client.user is None and self.required:
-            raise NotAllowed("the user or the password is wrong" if token is None else "the token is wrong")
+            raise NotAllowed(wrong)
 
     def login(self, client: SocketClient, name: object, secret: object) -> None:
         """Log a client in with what it sent, whatever that is; waits green. `client.user` is None when that is wrong.

@@ -38,6 +38,8 @@ class EngineRequest:
         self.environ, self._start_response, self._origins = environ, start_response, origins
         self.method: str = environ["REQUEST_METHOD"]
         self.address: str = environ.get("REMOTE_ADDR", "")
+        self.kept = ""
+        """What the session that it begins keeps of it."""
 
     @property
     def sock(self) -> hub.Socket:

@@ -39,9 +39,9 @@ class EngineServer:
     """A WSGI application (`handle_request`), and the sessions behind it.
 
     `origins`: which web pages may use it, by default its own alone. `clients`: counts connections by address, if it is
-    not to be a count of its own. `login_required`: whether a session has to log in. The handlers `connect`, `message`,
-    `disconnect` and `offer_text` are called in the green thread that reads for the session, and must not raise. `log`
-    takes one line at a time.
+    not to be a count of its own. `login_required`: whether a session has to log in. `keep`: what a session keeps of the
+    request that it begins with, a short text. The handlers `connect`, `message`, `disconnect` and `offer_text` are
+    called in the green thread that reads for the session, and must not raise. `log` takes one line at a time.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class EngineServer:
         origins: Origins | None = None,
         clients: ClientAddresses | None = None,
         login_required: bool = False,
+        keep: Callable[[WSGIEnvironment], str] = lambda _environ: "",
         log: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -66,7 +67,7 @@ class EngineServer:
         """Is told of each session's end, and why it ended."""
         self.last_answers: dict[str, EngineSession] = {}
         """Sessions that are closed, but for the poll that fetches their last packets."""
-        self._origins = origins or Origins(log=log)
+        self._origins, self._keep = origins or Origins(log=log), keep
         most = limits.max_message_bytes
         self._max_text = limits.max_text_bytes + BESIDE_BYTES
         self._ws_limits = replace(limits, max_message_bytes=most + BESIDE_BYTES)
@@ -133,6 +134,7 @@ class EngineServer:
     def _begin(self, request: EngineRequest) -> Iterable[bytes]:
         """Open a session."""
         self.admission.check(request.address, len(self.sessions))
+        request.kept = self._keep(request.environ)
         if request.transport == "websocket":
             return self._over_websocket(request, None)
         self.admission.enter(request.address)
@@ -190,6 +192,7 @@ class EngineServer:
     def _new(self, request: EngineRequest, account: Account) -> EngineSession:
         sid, query = secrets.token_urlsafe(15), request.environ["QUERY_STRING"]
         session = EngineSession(self, sid, request.codec, request.base64, request.address, query, account)
+        session.kept = request.kept
         self.sessions[sid] = session
         self.admission.begin(session, on_polling=request.transport == "polling")
         return session

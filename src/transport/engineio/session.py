@@ -79,8 +79,8 @@ class EngineSession:
     """A client's session. `with session:` around whatever reads for it and calls handlers."""
 
     __slots__ = (
-        "_readers", "_seen", "account", "address", "anonymous", "base64", "codec", "heartbeat", "owner", "poll",
-        "posting", "query", "queue", "reason", "sid", "state", "ws",
+        "_readers", "_seen", "account", "address", "anonymous", "base64", "codec", "heartbeat", "kept", "owner",
+        "poll", "posting", "query", "queue", "reason", "sid", "state", "ws",
     )  # fmt: skip
 
     def __init__(
@@ -88,7 +88,7 @@ class EngineSession:
     ) -> None:
         self.owner, self.sid, self.codec, self.base64 = owner, sid, codec, base64
         # Of the request that it began with nothing else is kept: thousands of sessions would hold all their headers.
-        self.address, self.query = address, query
+        self.address, self.query, self.kept = address, query, ""  # `kept`: a text that the application chose
         self.account = account  # to which all that waits for this client is charged
         self.anonymous = owner.login_required  # nobody has logged in on it, though that is asked for
         self.state = EngineState.OPENING

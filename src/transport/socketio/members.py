@@ -87,7 +87,8 @@ class Members:
         handler = self._handlers.get(namespace, {}).get("connect")
         try:
             if handler is not None:
-                handler(sid, {"REMOTE_ADDR": session.address, "QUERY_STRING": session.query}, auth)
+                kept, session.kept = session.kept, ""
+                handler(sid, {"REMOTE_ADDR": session.address, "QUERY_STRING": session.query, "KEPT": kept}, auth)
         except Exception as error:  # noqa: BLE001 - whatever a handler forgot to catch ends this connection only
             message = str(error)
             if not isinstance(error, errors.ImageServerError):

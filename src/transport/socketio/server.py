@@ -40,6 +40,7 @@ class SocketIOServer:
         origins: which web pages may use it, by default its own alone.
         clients: counts connections by address, where others are counted with these.
         login_required: whether a client is `logged_in` within `login_time`, or else is disconnected.
+        keep: what is kept of the request that a connection begins with, a short text, until a connect handler has it.
         log: takes one line at a time.
     """
 
@@ -50,11 +51,12 @@ class SocketIOServer:
         origins: Origins | None = None,
         clients: ClientAddresses | None = None,
         login_required: bool = False,
+        keep: Callable[[WSGIEnvironment], str] = lambda _environ: "",
         log: Callable[[str], None],
     ) -> None:
         self._handlers: Handlers = {}
         self._engine = engine = EngineServer(
-            limits or Limits(), origins=origins, clients=clients, login_required=login_required, log=log
+            limits or Limits(), origins=origins, clients=clients, login_required=login_required, keep=keep, log=log
         )
         self._members = Members(engine, self._handlers)
         self._reader = EventReader(engine, self._handlers, self._members)
@@ -69,9 +71,9 @@ class SocketIOServer:
 
         handler(sid, *arguments) -> acknowledgement: None for none, a tuple for several values, otherwise the one value.
         "connect": handler(sid, environ, auth), which may raise `ConnectionRefused`; `environ` has REMOTE_ADDR and
-        QUERY_STRING of the request that the connection began with, and `auth` is what the client sent, for
-        generation 3 its query parameters, or None. "disconnect": handler(sid, reason). "*": handler(event, sid,
-        *arguments) for every event that has no handler of its own.
+        QUERY_STRING of the request that the connection began with, and as KEPT what `keep` made of it; `auth` is what
+        the client sent, for generation 3 its query parameters, or None. "disconnect": handler(sid, reason). "*":
+        handler(event, sid, *arguments) for every event that has no handler of its own.
         """
         self._handlers.setdefault(namespace, {})[event] = handler
 
