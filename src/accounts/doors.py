@@ -107,7 +107,9 @@ def _event(name: str, login: Login, *roles: str, **more: Any) -> Door:
 DOORS: tuple[Door, ...] = (
     # Health and documents.
     *_http("GET", ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"), Login.NEVER),
-    *_http("GET", "/", Login.PROGRAMS, rate="look_rate"),
+    *_http("GET", "/", Login.PROGRAMS, rate="look_rate", note="browsers get the live page: with `-a` to `viewer`"),
+    *_http("GET", "/camera", Login.AUTH, CAMERA, rate="look_rate", note="a page; browsers are led to the login"),
+    *_http("GET", ("/login", "/pages/<path:file>"), Login.NEVER, note="what pages are made of"),
     *_http("GET", ("/docs", "/openapi.json"), Login.USERS, rate="look_rate"),
     # Models by name.
     *_http("GET", ("/list_nn", _MODEL, f"{_MODEL}/about"), Login.USERS, rate="look_rate"),

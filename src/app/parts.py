@@ -29,6 +29,7 @@ from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared import conversion_cache
 from imageserver.inference.shared.registry import Registry
 from imageserver.monitoring import health, prometheus
+from imageserver.pages.site import Site, local
 from imageserver.protocols.camstream import CamStream
 from imageserver.protocols.events.clients import SocketClients
 from imageserver.protocols.events.router import Events
@@ -233,17 +234,26 @@ def networks(
     jobs: Trainings,
     not_ready: Callable[[], str | None],
 ) -> Application:
-    """REST, streams, users, tokens, logins of pages. The arguments are those of `doors`; `jobs` are the trainings."""
+    """REST, streams, users, tokens, pages and their logins. The arguments are those of `doors`; `jobs`: trainings."""
     accounts = Accounts(checks, list_rows=settings.list_rows, log=LOG.warning)
+    engine = models.engine
+    site = Site(checks, lambda: [model for _name, model in sorted(engine.models.items())], settings.model)
     further = (
         StreamViews(models.overview, most_hz=settings.hz, list_rows=settings.list_rows, audit=checks.audit),
         UserViews(accounts),
         TokenViews(accounts),
-        PageLogins(accounts, settings.page_time),
+        PageLogins(accounts, settings.page_time, site.login, local),
     )
-    followers = settings.training_followers
     return rest.application(
-        models.streams, access, jobs, *further, not_ready=not_ready, log=LOG.warning, most_followers=followers
+        models.streams,
+        access,
+        jobs,
+        *further,
+        not_ready=not_ready,
+        log=LOG.warning,
+        most_followers=settings.training_followers,
+        home=site.live,
+        pages=site.routes,
     )
 
 

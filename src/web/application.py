@@ -33,11 +33,13 @@ class Route:
         method: GET takes HEAD as well, unless its door changes something.
         path: with variables as werkzeug.routing writes them, `/snippets/<number:identity>/`.
         view: called with the request and the path's variables; returns a response or raises; each error has its answer.
+        refused: answers a browser that wants a page and is refused one; None: as programs are answered.
     """
 
     method: str
     path: str
     view: Callable[..., WSGIApplication]
+    refused: Callable[[Request, Refused], WSGIApplication] | None = None
 
 
 class Application:
@@ -87,6 +89,7 @@ class Application:
         return response(environ, start_response)
 
     def _respond(self, request: Request) -> WSGIApplication:
+        route: Route | None = None
         try:
             if is_preflight(request.environ):
                 return self._preflight(request)
@@ -100,7 +103,10 @@ class Application:
         except Interrupted as interrupted:
             raise interrupted.cause from None
         except Exception as error:  # noqa: BLE001 - whatever we forgot: this request fails, the server goes on
-            return self._error_response(self._refusal(request, error))
+            refused = self._refusal(request, error)
+            if route is not None and route.refused is not None and request.wants_page:
+                return route.refused(request, refused)
+            return self._error_response(refused)
 
     def _preflight(self, request: Request) -> Response:
         """What a page of another origin may send to this path: its browser asks, and shows no login. NotFound."""

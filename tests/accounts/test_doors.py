@@ -29,8 +29,10 @@ WHO = {
     r"GET (/v2)?/health/(live|ready)": ANYBODY,
     r"GET /|GET /docs|GET /openapi.json|GET /list_nn": ANYBODY,
     r"GET /<model:name>(/about|/train/status|/train/events)?": ANYBODY,
+    r"GET /login|GET /pages/<path:file>": ANYBODY,
     r"GET /v2|GET /v2/models(/<model:name>(/versions/<version>)?(/ready|/stats)?|/stats)?": ANYBODY,
     # sends pictures
+    r"GET /camera": CAMERA,
     r"POST /<model:name>/classify|POST /v2/models/<model:name>(/versions/<version>)?/infer": CAMERA,
     r"(PUT|POST) /snippets/<number:identity>/": CAMERA,
     r"receiveImage|configure|session_start|frame|session_end": CAMERA,

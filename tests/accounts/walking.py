@@ -104,7 +104,7 @@ def asked(door: Door, mode: str) -> bool:
 
 def expected(door: Door, mode: str, visitor: Visitor) -> int:
     """The status of a refusal, or 0 where whatever else is answered will do."""
-    if door.path == "/login":
+    if door.name == "POST /login":
         return expected_login(mode, visitor)
     if door.login is Login.NEVER:
         return 0

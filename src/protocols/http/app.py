@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from werkzeug.exceptions import NotFound
@@ -19,7 +19,7 @@ from imageserver.protocols.http.training import TrainingJobs
 from imageserver.protocols.http.v2 import OpenInference
 from imageserver.streams.stream import Streams
 from imageserver.web.access import Access
-from imageserver.web.application import Application
+from imageserver.web.application import Application, Route
 from imageserver.web.requests import Request, Response, answer
 
 MOST_KEY = 256
@@ -81,7 +81,8 @@ def application(
     not_ready: Callable[[], str | None],
     log: Callable[[str], None],
     most_followers: int,
-    home: str = "/docs",
+    home: Callable[[Request], Response],
+    pages: Iterable[Route] = (),
 ) -> Application:
     """The application that takes every path that no other one does.
 
@@ -93,7 +94,8 @@ def application(
         not_ready: Returns None when the server is ready, else one sentence.
         log: Takes a line about what went wrong.
         most_followers: Clients that may follow trainings.
-        home: Where browsers that ask for `/` are sent.
+        home: Answers browsers that ask for `/`.
+        pages: Further routes that people look at, of which no document tells.
     """
     models = RequestedModels(streams, trainings)
     parts: list[object] = [
@@ -104,5 +106,5 @@ def application(
     ]
     parts.append(Documents(models, *parts))
     nothing = "there is nothing at this path; /list_nn names the networks, /docs shows what can be asked"
-    routes = [route for part in parts for route in openapi.routes(part)]
+    routes = [*(route for part in parts for route in openapi.routes(part)), *pages]
     return Application(routes, access, log=log, nothing=nothing, converters={"model": ModelName, "key": Key})

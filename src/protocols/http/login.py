@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
 from imageserver.accounts import credentials, shown
 from imageserver.accounts.credentials import CredentialKind, Credentials
 from imageserver.accounts.database import PageSession, User
-from imageserver.errors import NotAllowed, Refused
+from imageserver.errors import LimitExceeded, LoginPaused, NotAllowed, Refused, UsersUnavailable
 from imageserver.protocols.http.accounts import Accounts, asker
 from imageserver.protocols.http.openapi import operation
-from imageserver.web import json_body, page_cookie
+from imageserver.web import json_body, page_cookie, requests
 from imageserver.web.access import NO_USERS
 from imageserver.web.requests import Request, Response, answer
 
@@ -28,10 +28,20 @@ class PageLogins:
     Args:
         accounts: The users.
         page_time: Seconds after which a session ends in any case.
+        form: The page with the form, called with the request, a sentence on what was wrong, the page to go to
+            afterwards as the browser said it, and a status code.
+        local: That page as a path that is ours.
     """
 
-    def __init__(self, accounts: Accounts, page_time: float) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        page_time: float,
+        form: Callable[[Request, str, str, int], Response],
+        local: Callable[[str], str],
+    ) -> None:
         self._accounts, self._users, self._page_time = accounts, accounts.users, page_time
+        self._page, self._local = form, local
 
     @operation(
         "POST",
@@ -45,11 +55,26 @@ class PageLogins:
         """Begin a session of a page: name and password, in JSON, as a form, or by HTTP Basic.
 
         The answer sets a cookie that stands for them until it ends: when it was not used for `--page-idle`, after
-        `--page-time`, with another password or other roles, or by `/logout`.
+        `--page-time`, with another password or other roles, or by `/logout`. A browser that sends the form of the
+        login page is led on (303) to the page that its field `next` names.
         """
-        door = f"{request.method} /login"
+        if not (request.wants_page and request.mimetype == _FORM):
+            return self._begin(request, self._shown(request))
+        fields: dict[str, Any] = {}
+        try:
+            fields = self._form(request)
+            response = self._begin(request, _pair(fields))
+        except (Refused, LoginPaused, LimitExceeded, UsersUnavailable) as error:
+            refused = requests.refusal(error)
+            page = self._page(request, refused.sentence, str(fields.get("next", "")), refused.status)
+            page.headers.extend({name: value for name, value in refused.headers.items() if name == "Retry-After"})
+            return page
+        return _led_to(self._local(str(fields.get("next", ""))), response.headers["Set-Cookie"])
+
+    def _begin(self, request: Request, shown: Credentials) -> Response:
+        """Begin a session for who shows the password. Refused: 401, 403."""
         address = request.environ.get("REMOTE_ADDR", "")
-        user = self._accounts.logins.check(self._shown(request), address, door)
+        user = self._accounts.logins.check(shown, address, f"{request.method} /login")
         if user is None and self._accounts.logins.nobody():
             raise Refused(403, NO_USERS)
         if user is None:
@@ -66,14 +91,18 @@ class PageLogins:
 
     @operation("POST", "/logout", tag=_TAG, answers={200: "LoggedOut"})
     def logout(self, request: Request) -> Response:
-        """End the session of the page that asks; its cookie is worth nothing from then on."""
+        """End the session of the page that asks; its cookie is worth nothing from then on.
+
+        A browser that sends a form is led (303) to the login page.
+        """
         user = asker(request)
         kind, _, identity = user.credential.partition(" ")
         if kind == CredentialKind.PAGE.value:
             self._accounts.ask(self._users.revoke, identity, user.name)
-        return answer(
-            {"logged_out": kind == CredentialKind.PAGE.value}, headers={"Set-Cookie": page_cookie.cleared(request)}
-        )
+        cleared = page_cookie.cleared(request)
+        if request.wants_page:
+            return _led_to("login", cleared)
+        return answer({"logged_out": kind == CredentialKind.PAGE.value}, headers={"Set-Cookie": cleared})
 
     @operation("GET", "/sessions/", tag=_TAG, query=("after", "limit"), answers={200: "PageList", 400: "Error"})
     def sessions(self, request: Request) -> Response:
@@ -106,11 +135,7 @@ class PageLogins:
                 return credentials.of_header(request.headers["Authorization"])
             except NotAllowed as error:
                 raise Refused(401, str(error), WWW_Authenticate=credentials.CHALLENGE) from None
-        found = self._accounts.body(request) if request.mimetype != _FORM else self._form(request)
-        name, secret = found.get("user"), found.get("password")
-        if not isinstance(name, str) or not isinstance(secret, str):
-            raise Refused(400, 'send {"user": …, "password": …}, as JSON or as a form')
-        return credentials.password(name, secret)
+        return _pair(self._accounts.body(request) if request.mimetype != _FORM else self._form(request))
 
     def _form(self, request: Request) -> dict[str, Any]:
         """The fields of a form; JSON that calls itself one is taken as well, as curl sends it. Refused: 400, 413."""
@@ -121,3 +146,17 @@ class PageLogins:
             return dict(parse_qsl(data.decode(), keep_blank_values=True, max_num_fields=_FIELDS))
         except ValueError:
             raise Refused(400, f"the form is no text, or has more than {_FIELDS} fields") from None
+
+
+def _pair(fields: Mapping[str, Any]) -> Credentials:
+    """The name and password in a body. Refused: 400."""
+    name, secret = fields.get("user"), fields.get("password")
+    if not isinstance(name, str) or not isinstance(secret, str):
+        raise Refused(400, 'send {"user": …, "password": …}, as JSON or as a form')
+    return credentials.password(name, secret)
+
+
+def _led_to(path: str, cookie: str) -> Response:
+    """A browser goes on to a page beside this one, with what becomes of its cookie."""
+    # Relative, and so right behind a proxy that has this server below a path of its own.
+    return Response(status=303, headers={"Location": path or "./", "Set-Cookie": cookie, "Cache-Control": "no-store"})

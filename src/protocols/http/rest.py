@@ -7,6 +7,7 @@ unparsed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from imageserver.errors import Refused
@@ -27,17 +28,18 @@ _TAG = "Networks"
 class Networks:
     """The views under `/` and `/<name>`.
 
-    `home`: where browsers that ask for `/` are sent; programs go to /list_nn.
+    `home`: answers browsers that ask for `/`; programs go to /list_nn.
     """
 
-    def __init__(self, models: RequestedModels, home: str) -> None:
+    def __init__(self, models: RequestedModels, home: Callable[[Request], Response]) -> None:
         self._models, self._home = models, home
 
     @operation("GET", "/", tag=_TAG, answers={302: None})
     def root(self, request: Request) -> Response:
-        """Go to the list of networks, or to a page when HTML is asked for."""
-        where = self._home if request.wants_page else "/list_nn"
-        return answer({"text": f"see {where}"}, 302, {"Location": where})
+        """Go to the list of networks; when HTML is asked for, the live page."""
+        if request.wants_page:
+            return self._home(request)
+        return answer({"text": "see /list_nn"}, 302, {"Location": "/list_nn"})
 
     @operation("GET", "/list_nn", tag=_TAG, answers={200: "TextList"})
     def list_nn(self, _request: Request) -> Response:

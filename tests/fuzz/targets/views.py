@@ -9,7 +9,7 @@ import random
 from typing import Any
 
 from tests.fuzz.target import Defect, Target
-from tests.protocols.http.asking import Asking
+from tests.protocols.http.asking import Asking, no_page
 
 from imageserver.protocols.http.accounts import Accounts, TokenViews, UserViews
 from imageserver.protocols.http.login import PageLogins
@@ -28,7 +28,7 @@ class World(Asking):
     def __init__(self) -> None:
         super().__init__(login_attempts=10**6, max_tokens=50, max_pages=5, change_rate=10**6, look_rate=10**6)
         accounts = Accounts(self.logins, list_rows=100, log=self.log.append)
-        self.serve(UserViews(accounts), TokenViews(accounts), PageLogins(accounts, 3600.0))
+        self.serve(UserViews(accounts), TokenViews(accounts), PageLogins(accounts, 3600.0, no_page, str))
         self.add("root", "admin")
 
 

@@ -14,8 +14,14 @@ from imageserver.accounts.login import Logins
 from imageserver.limits import Limits
 from imageserver.protocols.http import app
 from imageserver.web.access import Access
+from imageserver.web.requests import Response
 
 CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+def no_page(*_arguments: object) -> Response:
+    """Where a page would be; tests/pages/ has them."""
+    return Response("a page")
 
 
 class Asking:
@@ -37,7 +43,12 @@ class Asking:
         streams, trainings = mock.Mock(max_frame_bytes=2**20), mock.Mock()
         streams.engine.models = {}
         access = Access(self.logins, self.limits)
-        options: dict[str, Any] = {"not_ready": lambda: None, "log": self.log.append, "most_followers": 1}
+        options: dict[str, Any] = {
+            "not_ready": lambda: None,
+            "log": self.log.append,
+            "most_followers": 1,
+            "home": no_page,
+        }
         self.client = Client(app.application(streams, access, trainings, *parts, **options), use_cookies=False)
         return self
 

@@ -7,7 +7,7 @@ from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
-from tests.protocols.http.asking import Asking
+from tests.protocols.http.asking import Asking, no_page
 
 from imageserver.protocols.http.accounts import Accounts, TokenViews
 from imageserver.protocols.http.login import PageLogins
@@ -21,7 +21,7 @@ class World(Asking):
     def __init__(self, *, required: bool = False, **limits: Any) -> None:
         super().__init__(required=required, **limits)
         accounts = Accounts(self.logins, list_rows=self.limits.list_rows, log=self.log.append)
-        self.serve(PageLogins(accounts, self.limits.page_time), TokenViews(accounts))
+        self.serve(PageLogins(accounts, self.limits.page_time, no_page, str), TokenViews(accounts))
         for role in ("camera", "viewer", "admin"):
             self.add(role, role)
 

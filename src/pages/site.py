@@ -1,0 +1,158 @@
+"""The pages: who may see which, and how each is made of its template.
+
+A browser that is not logged in where that is asked is led to the login and back; one without the role is told so on a
+page of its own. Programs get JSON at the same doors, as everywhere.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+import imageserver
+from imageserver.accounts import doors
+from imageserver.accounts.database import User
+from imageserver.accounts.doors import Door
+from imageserver.accounts.login import Logins
+from imageserver.errors import Refused
+from imageserver.inference.server.model import SharedModel
+from imageserver.pages.assets import Assets
+from imageserver.web.application import Route
+from imageserver.web.requests import Request, Response
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "media-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
+)
+"""The Content-Security-Policy of every page."""
+
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+PAGES = {"": "Live", "camera": "Camera", "docs": "API"}
+"""The pages that lead to one another, by their paths below the server's own, and what people call them."""
+
+_NEXT = re.compile(r"([a-z]*)(\?[A-Za-z0-9_.~%&=+-]{0,512})?")
+_LOOKS: Door = doors.TABLE.http("GET", "/streams/")
+"""Who may see what streams, may see its page."""
+_CHANGES: Door = doors.TABLE.http("POST", "/streams/<key:stream>")
+
+
+class Site:
+    """The views of the pages.
+
+    Args:
+        logins: Says whether a login is asked.
+        models: Those there are, by name.
+        default: The name of the one that runs when none is asked for.
+    """
+
+    def __init__(self, logins: Logins, models: Callable[[], Iterable[SharedModel]], default: str) -> None:
+        self._logins, self._models, self._default = logins, models, default
+        self._assets = Assets()
+        self._templates = Environment(
+            loader=FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=StrictUndefined,
+            auto_reload=False,
+        )
+        self._templates.filters["sentence"] = _sentence
+        for name in self._templates.list_templates():
+            self._templates.get_template(name)  # compiled before anybody asks
+
+    @property
+    def routes(self) -> list[Route]:
+        """The routes of all pages but `/` and `POST /login`, which answer programs as well."""
+        return [
+            Route("GET", "/login", self.login),
+            Route("GET", "/camera", self.camera, self.refused),
+            Route("GET", "/pages/<path:file>", self._assets.answer),
+        ]
+
+    def live(self, request: Request) -> Response:
+        """What streams now."""
+        user = request.user
+        if user is None and self._logins.asked(_LOOKS.login):
+            return self.refused(request, Refused(401, "log in to see this page"))
+        if sentence := _LOOKS.refuses(user):
+            return self.refused(request, Refused(403, sentence))
+        return self.page("live.html", request)
+
+    def camera(self, request: Request) -> Response:
+        """A camera in a browser."""
+        return self.page("camera.html", request)
+
+    def login(self, request: Request, sentence: str = "", after: str | None = None, status: int = 200) -> Response:
+        """The form for name and password.
+
+        Args:
+            request: Who asks for it, by `?next=` with the page to go to afterwards.
+            sentence: What was wrong with what was sent in.
+            after: The page to go to afterwards, where the request does not say it in its query.
+            status: The answer's code.
+        """
+        wanted = request.args.get("next", "") if after is None else after
+        return self.page("login.html", request, status, sentence=sentence, next=local(wanted))
+
+    def refused(self, request: Request, refused: Refused) -> Response:
+        """What a browser gets that may not see a page: the login, or a page that says why."""
+        if refused.status == 401:
+            query = f"?{request.query_string.decode('latin-1')}" if request.query_string else ""
+            wanted = urllib.parse.quote(local(request.path.lstrip("/") + query), safe="")
+            headers = {name: value for name, value in refused.headers.items() if name == "Set-Cookie"}
+            return Response(status=303, headers={"Location": f"login?next={wanted}", **headers, **HEADERS})
+        open_to = {path: name for path, name in PAGES.items() if self._may_see(request.user, path)}
+        return self.page("refused.html", request, refused.status, sentence=refused.sentence, open_to=open_to)
+
+    def page(self, template: str, request: Request, status: int = 200, **values: Any) -> Response:
+        """A page made of a template, with what it must know at once as `about`."""
+        values |= {"about": self.about(request.user), "pages": PAGES, "here": request.path.strip("/")}
+        shown = self._templates.get_template(template).render(values)
+        return Response(shown, status, HEADERS, mimetype="text/html")
+
+    def about(self, user: User | None) -> dict[str, Any]:
+        """What a page knows before it asks."""
+        known = user is not None or not self._logins.required
+        return {
+            "version": imageserver.__version__ if known else "",
+            "user": user.name if user else None,
+            "roles": sorted(user.roles) if user else [],
+            "auth": self._logins.required,
+            "changes": not _CHANGES.refuses(user) and (user is not None or not self._logins.asked(_CHANGES.login)),
+            "model": self._default if known else "",
+            "models": [_described(model) for model in self._models() if known and model.manifest.listed],
+        }
+
+    def _may_see(self, user: User | None, path: str) -> bool:
+        door = doors.TABLE.http("GET", f"/{path}") if path else _LOOKS
+        return not door.refuses(user)
+
+
+def _described(model: SharedModel) -> dict[str, Any]:
+    manifest = model.manifest
+    return {"name": manifest.name, "title": manifest.title, "stateful": manifest.stateful}
+
+
+def _sentence(text: str) -> str:
+    """An error as a sentence of a page: errors begin small and end without a full stop."""
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}" if text else ""
+
+
+def local(wanted: str) -> str:
+    """A path below the server's own to which a login may lead, relative; "" (the first page) for any other."""
+    found = _NEXT.fullmatch(wanted)
+    return wanted if found and found[1] in PAGES else ""
