@@ -29,7 +29,7 @@ from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared import conversion_cache
 from imageserver.inference.shared.registry import Registry
 from imageserver.monitoring import health, prometheus
-from imageserver.pages.site import Site, local
+from imageserver.pages.site import Pages, local
 from imageserver.protocols.camstream import CamStream
 from imageserver.protocols.events.clients import SocketClients
 from imageserver.protocols.events.router import Events
@@ -237,7 +237,7 @@ def networks(
     """REST, streams, users, tokens, pages and their logins. The arguments are those of `doors`; `jobs`: trainings."""
     accounts = Accounts(checks, list_rows=settings.list_rows, log=LOG.warning)
     engine = models.engine
-    site = Site(checks, lambda: [model for _name, model in sorted(engine.models.items())], settings.model)
+    site = Pages(checks, lambda: [model for _name, model in sorted(engine.models.items())], settings.model)
     further = (
         StreamViews(models.overview, most_hz=settings.hz, list_rows=settings.list_rows, audit=checks.audit),
         UserViews(accounts),

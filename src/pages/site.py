@@ -50,7 +50,7 @@ _LOOKS: Door = doors.TABLE.http("GET", "/streams/")
 _CHANGES: Door = doors.TABLE.http("POST", "/streams/<key:stream>")
 
 
-class Site:
+class Pages:
     """The views of the pages.
 
     Args:
