@@ -17,7 +17,8 @@ from imageserver.inference.server.arena import Arena
 from imageserver.inference.server.child_process import ChildProcess
 from imageserver.inference.server.jails.rights import WINDOWS
 from imageserver.inference.shared import wire
-from imageserver.streams.stream import Frame, Prediction, Stream, Streams, StreamSubscriber
+from imageserver.streams.frame import Frame, Prediction
+from imageserver.streams.stream import Stream, Streams, StreamSubscriber
 from imageserver.transport import hub
 
 PYTHON = folders.PROJECT / ".venv-display" / "bin" / "python"

@@ -17,8 +17,9 @@ from imageserver.accounts.database import User
 from imageserver.errors import ImageServerError
 from imageserver.protocols.events.answers import SUCCESS, encode, failure
 from imageserver.protocols.events.clients import SocketClient, SocketClients, is_another
+from imageserver.streams.frame import Frame, Prediction
 from imageserver.streams.options import capped, configure
-from imageserver.streams.stream import Frame, Prediction, Stream, Streams, StreamSubscriber
+from imageserver.streams.stream import Stream, Streams, StreamSubscriber
 from imageserver.transport import hub
 from imageserver.transport.socketio.server import SocketIOServer
 

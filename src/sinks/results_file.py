@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from imageserver import limits, metrics
 from imageserver.lines import LinesKind, LinesWriter
-from imageserver.streams.stream import Frame, Prediction, Stream, StreamSubscriber
+from imageserver.streams.frame import Frame, Prediction
+from imageserver.streams.stream import Stream, StreamSubscriber
 
 
 class ResultsFile(StreamSubscriber):

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from heapq import merge
+from typing import Any
 
 from imageserver.streams.session import Session, Sessions
 from imageserver.streams.stream import Stream, Streams
@@ -69,6 +70,24 @@ class Overview:
         before = self._former.get(one.id) or Counts(one.begun)
         seconds = max(self._clock() - before.at, 1.0)
         return (one.received - before.received) / seconds, (one.answered_count - before.answered) / seconds
+
+    def described(self, one: Incoming) -> dict[str, Any]:
+        """A stream or session as lists show it: its name, and how well it is doing."""
+        last, (fps_in, fps_answered) = one.last_prediction, self.rates(one)
+        picture = last.get("frame", {}) if isinstance(one, Session) else last
+        row = {
+            "id": one.id,
+            "name": one.name,
+            "user": one.user,
+            "protocol": one.protocol,
+            "model": one.model,
+            "fps_in": round(fps_in, 1),
+            "fps_answered": round(fps_answered, 1),
+            "age_ms": last.get("age_ms"),
+            "dropped": one.dropped,
+            "size": picture.get("size"),
+        }
+        return row | {"camera": one.camera} if one.camera else row
 
     def disconnect(self, one: Incoming) -> None:
         """Turn a stream's client out; end a session, whose client may begin another."""

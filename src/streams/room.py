@@ -1,8 +1,9 @@
-"""What streams and sessions have in common: room in the server's memory for frames, and the order they began in."""
+"""What sources of frames have in common: room in the server's memory, the order they began in, when the next is due."""
 
 from __future__ import annotations
 
 import itertools
+import time
 
 from imageserver.errors import LimitExceeded
 from imageserver.limits import hit, option
@@ -16,6 +17,25 @@ def too_large(what: str, size: int, most: int, owner: str) -> LimitExceeded:
     """The error for a file of `owner` over `--max-frame-bytes`, which is counted."""
     hit("max_frame_bytes", owner)
     return LimitExceeded(f"{what} has {size} bytes; at most {most} are allowed ({option('max_frame_bytes')})")
+
+
+class FrameRate:
+    """When a stream's next frame may run: at most `hz` do in a second, 0 for no cap."""
+
+    __slots__ = ("_next_due", "hz")
+
+    def __init__(self, hz: float) -> None:
+        self.hz, self._next_due = hz, 0.0
+
+    def began(self) -> None:
+        """A frame runs now."""
+        if self.hz:
+            # One that comes a little early may run early, as long as the rate holds over two intervals.
+            self._next_due = max(self._next_due, time.monotonic() - 1 / self.hz) + 1 / self.hz
+
+    def wait(self) -> float:
+        """Seconds until the next one may; not above 0: it may now."""
+        return self._next_due - time.monotonic() if self.hz else 0.0
 
 
 class FrameRoom:

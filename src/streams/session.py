@@ -55,6 +55,19 @@ class SessionSubscriber(Protocol):
         """Nothing follows."""
 
 
+class SessionWatcher:
+    """Who is told what becomes of all sessions. Called in the loop; must not block."""
+
+    def began(self, session: Session) -> None:
+        """A session has begun."""
+
+    def predicted(self, session: Session, prediction: Prediction) -> None:
+        """What its models say of a frame, or at its end."""
+
+    def ended(self, session: Session) -> None:
+        """Nothing follows."""
+
+
 class SessionFrames(FrameBudget):
     """The frames of one session that wait: some of those of all sessions, and of what its client may have waiting."""
 
@@ -237,6 +250,8 @@ class Session:
             self.answered_count += 1
             self.last_prediction = prediction
         self._subscriber.predicted(self, prediction)
+        for watcher in self._owner.watchers:
+            watcher.predicted(self, prediction)
 
     def _finish(self) -> None:
         """Nothing of the session is left, but what models that run must still be told."""
@@ -247,6 +262,8 @@ class Session:
             queue.drop()
         self._owner.open_sessions.pop(self.id, None)
         self._subscriber.ended(self)
+        for watcher in self._owner.watchers:
+            watcher.ended(self)
 
 
 class Sessions:
@@ -276,6 +293,7 @@ class Sessions:
         self.costly_bytes = limits.costly_bytes
         self._new_id = hub.numbered("session-")
         self.open_sessions: dict[str, Session] = {}
+        self.watchers: list[SessionWatcher] = []
         self.stopping = False
 
     def open(
@@ -318,7 +336,13 @@ class Sessions:
             account=account or unlimited(),
         )
         self.open_sessions[session.id] = session
+        for watcher in self.watchers:
+            watcher.began(session)
         return session
+
+    def watch(self, watcher: SessionWatcher) -> None:
+        """Tell `watcher` of every session, and of what is said of its frames."""
+        self.watchers.append(watcher)
 
     def run(self) -> None:
         """End sessions that nobody sends frames to, for ever; spawn it."""

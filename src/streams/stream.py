@@ -24,9 +24,7 @@ While it is QUEUED the engine has the stream, not the frame: a newer frame repla
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
 
 from imageserver import metrics
 from imageserver.errors import LimitExceeded, ModelError, Stopping
@@ -35,14 +33,10 @@ from imageserver.inference.server.engine import Engine
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.wire import Picture
 from imageserver.limits import Limits
-from imageserver.streams.room import FrameRoom, next_number, too_large
+from imageserver.streams.frame import Frame, NewestFrame, Prediction, Shown
+from imageserver.streams.room import FrameRate, FrameRoom, next_number, too_large
 from imageserver.transport import hub
 from imageserver.transport.budget import FULL, Account, unlimited
-
-Prediction = dict[str, Any]
-"""What goes out for a frame. `model`, what it found (`label`, `score`, `labels`, `boxes`, `size`, …), `timestamp`
-(ms since the epoch), `age_ms` (receipt to answer), `seq` (1-based among all frames received on the stream), `dropped`
-(frames replaced by newer ones or lost with a worker, so far), and `camera` where the stream has a name of one."""
 
 
 class StreamState(Enum):
@@ -58,23 +52,11 @@ class StreamState(Enum):
 _IDLE, _THROTTLED, _QUEUED, _RUNNING, _CLOSED = StreamState  # Python 3.11 calls a function for `StreamState.IDLE`
 
 
-@dataclass(slots=True)
-class Frame:
-    """One frame of a stream while it waits and runs."""
-
-    data: Picture
-    seq: int
-    timestamp: int
-    """Milliseconds since the epoch: the client's, or the time of receipt."""
-    received: float
-    """Monotonic seconds."""
-    model: str = ""
-    """The model that it went to."""
-    lost: bool = False  # its worker died, and it has one more try
-
-
 class StreamSubscriber:
     """Who is told what becomes of a stream's frames. Called in the loop; must not block."""
+
+    def opened(self, stream: Stream) -> None:
+        """A stream has begun; who watches them all is told."""
 
     def predicted(self, stream: Stream, frame: Frame, prediction: Prediction) -> None:
         """The model's answer to a frame."""
@@ -89,7 +71,7 @@ class StreamSubscriber:
         """Somebody who may do so wants the stream's client gone."""
 
 
-class Stream:
+class Stream(Shown):
     """One source of frames. At most one runs and one waits; a newer one replaces it. Made by `Streams.open`."""
 
     def __init__(
@@ -114,8 +96,8 @@ class Stream:
         self.last_prediction: Prediction = {}
         self._state, self._streams = _IDLE, streams
         self.subscriber = subscriber
-        self._account, self._room = account, FrameRoom(account)
-        self._hz, self._next_due = hz, 0.0
+        super().__init__(account)
+        self._account, self._room, self._rate = account, FrameRoom(account), FrameRate(hz)
         self._waiting: Frame | None = None
         self._timer: hub.Timer | None = None
         self._metric_received = metrics.FRAMES_RECEIVED.child(protocol)
@@ -188,8 +170,7 @@ class Stream:
             self._streams.engine.prepare(model)
             self.model = model
         if hz is not None:
-            self._hz = hz
-            self._next_due = 0.0
+            self._rate = FrameRate(hz)
 
     def close(self) -> None:
         """End the stream; what runs is not answered any more. Harmless when it has ended."""
@@ -198,6 +179,7 @@ class Stream:
         self._enter(_CLOSED)
         self._waiting = None
         self._room.give_back()
+        self.show_none()
         if self._timer is not None:
             self._timer.cancel()
         self._streams.forget(self)
@@ -219,9 +201,7 @@ class Stream:
             return None  # closed while it was queued
         self._enter(_RUNNING)
         frame.model = model
-        if self._hz:
-            # A frame that comes a little early may run early, as long as the rate holds over two intervals.
-            self._next_due = max(self._next_due, time.monotonic() - 1 / self._hz) + 1 / self._hz
+        self._rate.began()
         return Work(frame.data, rotate=self.rotate, ticket=frame, owner=self._account.owner)
 
     def answered(self, work: Work, result: wire.Result) -> None:
@@ -229,7 +209,7 @@ class Stream:
         if self._state is not _CLOSED:
             if "error" in result:
                 self.refuse(result["reason"])
-                self.subscriber.rejected(self, frame, result["error"])
+                self._answer(frame, {}, result["error"])
             else:
                 self._deliver(frame, result)
         self._go_on()
@@ -243,7 +223,7 @@ class Stream:
             self.dropped += 1
             metrics.FRAMES_LOST.inc(self.protocol, "worker died")
             if newest:  # or its client might wait for ever
-                self.subscriber.rejected(self, frame, f"{reason} while {frame.model!r} ran on this frame, twice")
+                self._answer(frame, {}, f"{reason} while {frame.model!r} ran on this frame, twice")
         self._go_on()
 
     # ---- within -----------------------------------------------------------------------------------------------
@@ -258,8 +238,11 @@ class Stream:
         if self.camera:
             prediction["camera"] = self.camera
         self.last_prediction = prediction
-        self.subscriber.predicted(self, frame, prediction)
-        self._streams.publish(self, frame, prediction)
+        self._answer(frame, prediction, "")
+
+    def _answer(self, frame: Frame, prediction: Prediction, error: str) -> None:
+        self.show(NewestFrame(frame, prediction, error, self.rotate))
+        self._streams.publish(self, frame, prediction, error)
 
     def _enter(self, state: StreamState) -> None:
         """The one place that changes the state. What is closed stays closed."""
@@ -268,8 +251,7 @@ class Stream:
 
     def _schedule(self) -> None:
         """Queue at the engine, now or when the rate allows it. ModelError, Stopping: the engine does not take it."""
-        wait = self._next_due - time.monotonic() if self._hz else 0.0
-        if wait > 0:
+        if (wait := self._rate.wait()) > 0:
             self._timer = hub.call_later(wait, self._go_on)
             self._enter(_THROTTLED)
         else:
@@ -287,7 +269,7 @@ class Stream:
         except (ModelError, Stopping) as error:
             frame, self._waiting = self._waiting, None
             self.refuse("model")
-            self.subscriber.rejected(self, frame, str(error))
+            self._answer(frame, {}, str(error))
 
 
 class Streams:
@@ -337,6 +319,8 @@ class Streams:
             subscriber=subscriber,
             account=account or unlimited(),
         )
+        for watcher in self._watchers:
+            watcher.opened(stream)
         return stream
 
     def forget(self, stream: Stream) -> None:
@@ -346,13 +330,16 @@ class Streams:
             watcher.closed(stream)
 
     def watch(self, subscriber: StreamSubscriber) -> None:
-        """Tell `subscriber` of every result of every stream."""
+        """Tell `subscriber` of every stream, and of what becomes of its frames."""
         self._watchers.append(subscriber)
 
-    def publish(self, stream: Stream, frame: Frame, prediction: Prediction) -> None:
-        """Called by a stream for each prediction."""
-        for watcher in self._watchers:
-            watcher.predicted(stream, frame, prediction)
+    def publish(self, stream: Stream, frame: Frame, prediction: Prediction, error: str) -> None:
+        """Called by a stream for each frame that was answered, or rejected with an error."""
+        for subscriber in (stream.subscriber, *self._watchers):
+            if error:
+                subscriber.rejected(stream, frame, error)
+            else:
+                subscriber.predicted(stream, frame, prediction)
 
     def ask(
         self,

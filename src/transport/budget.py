@@ -7,6 +7,8 @@ Whoever buffers something for a client has a `Charge` of that client's `Account`
         ...                                     # refuse, and let go of what there is
     account.close()                             # at the latest with the connection
 
+What somebody may look at later, but nobody waits for, is a `Spare`: it gives way to all that is needed.
+
 Accounts of one owner, an address or a user who has logged in, have one share. Those who have not logged in where that
 is asked for (`--auth`) have a small pool instead. Bytes are counted as they are kept, copies that are made of them
 meanwhile included where these are many.
@@ -69,6 +71,9 @@ class Budget:
         self.used_for: dict[str, int] = {}
         """Bytes by the kind of buffer."""
         self._used_by: dict[str, int] = {}  # owner
+        self._spares: dict[str, dict[Spare, None]] = {}  # by owner, the oldest first
+        self._spare_by: dict[str, int] = {}  # their bytes, of those above, by owner
+        self._spare = 0
         self._log, self._clock = log, clock
         self._refusals, self._logged = 0, -math.inf
 
@@ -79,16 +84,17 @@ class Budget:
     # What accounts call.
 
     def fits(self, owner: str, admitted: bool, more: int) -> bool:
-        """Whether `owner` may have so many bytes more. One who may not is counted."""
-        mine = self._used_by.get(owner, 0) + more
-        # Nobody has more than is left for all others: a few who want all they can get leave room for the next one.
-        if mine > self.total - self.used - more:
-            return self._refuse(owner, mine, "memory_budget")
-        if admitted:
-            return mine <= self.share or self._refuse(owner, mine, "memory_share")
-        if mine > self._strangers * ONE_STRANGER or self.used_by_strangers + more > self._strangers:
-            return self._refuse(owner, mine, "memory_strangers")
-        return True
+        """Whether `owner` may have so many bytes more; what is spare gives way. One who may not is counted."""
+        limit, lacking = self._lacking(owner, admitted, more)
+        if limit and lacking <= self._spare_for(owner, limit):
+            while limit and (spare := self._oldest_spare(owner, limit)) is not None:
+                spare.give_way()
+                limit, lacking = self._lacking(owner, admitted, more)
+        return not limit or self._refuse(owner, self._used_by.get(owner, 0) + more, limit)
+
+    def has_spare_room(self, owner: str, admitted: bool, more: int) -> bool:
+        """Whether `owner` may have so many bytes more of which nobody has need: nothing gives way or is counted."""
+        return admitted and not self._lacking(owner, admitted, more)[0]
 
     def change(self, owner: str, admitted: bool, more: int) -> None:
         """Count bytes that `owner` has more, or less."""
@@ -100,6 +106,41 @@ class Budget:
             self._used_by[owner] = mine
         else:
             self._used_by.pop(owner, None)
+
+    def note_spare(self, owner: str, spare: Spare, more: int) -> None:
+        """Count bytes among those that `owner` has, as ones that give way; a spare without any is forgotten."""
+        self._spare += more
+        mine = self._spare_by[owner] = self._spare_by.get(owner, 0) + more
+        spares = self._spares.setdefault(owner, {})
+        spares.pop(spare, None)
+        if spare.size + more:
+            spares[spare] = None
+        if not mine:
+            del self._spare_by[owner], self._spares[owner]
+
+    def _lacking(self, owner: str, admitted: bool, more: int) -> tuple[str, float]:
+        """Which limit is in the way of so many bytes more, and by how many bytes; "" where none is."""
+        mine = self._used_by.get(owner, 0) + more
+        # Nobody has more than is left for all others: a few who want all they can get leave room for the next one.
+        left = self.total - self.used - more
+        if mine > left:
+            return "memory_budget", mine - left
+        if admitted:
+            return ("memory_share", mine - self.share) if mine > self.share else ("", 0)
+        if mine > self._strangers * ONE_STRANGER or self.used_by_strangers + more > self._strangers:
+            return "memory_strangers", math.inf  # nothing of theirs is spare
+        return "", 0
+
+    def _spare_for(self, owner: str, limit: str) -> int:
+        """By how much it helps if everything gives way that can."""
+        mine = self._spare_by.get(owner, 0)
+        return mine if limit == "memory_share" else self._spare + mine  # what `owner` has less counts twice
+
+    def _oldest_spare(self, owner: str, limit: str) -> Spare | None:
+        """What gives way first: what the owner has itself, then what others have."""
+        if owner not in self._spares and limit == "memory_share":
+            return None
+        return next(iter(self._spares.get(owner) or next(iter(self._spares.values()), ())), None)
 
     def _refuse(self, owner: str, wanted: int, limit: str) -> bool:
         hit(limit, owner)
@@ -115,11 +156,12 @@ class Budget:
 class Account:
     """What waits for one connection, request or session. `owner`: whose it is, "user anna" or "address 10.0.0.7"."""
 
-    __slots__ = ("_admitted", "_budget", "_closed", "_used", "owner")
+    __slots__ = ("_admitted", "_budget", "_closed", "_spares", "_used", "owner")
 
     def __init__(self, budget: Budget, owner: str, admitted: bool) -> None:
         self._budget, self.owner, self._admitted = budget, owner, admitted
         self._used: dict[str, int] = {}
+        self._spares: dict[Spare, None] = {}
         self._closed = False
 
     @property
@@ -134,6 +176,10 @@ class Account:
     def charge(self, kind: str) -> Charge:
         """A new buffer, of which nothing is there yet; `kind` is a label of the figures."""
         return Charge(self, kind)
+
+    def spare(self, kind: str, gone: Callable[[], None]) -> Spare:
+        """The bytes of something that is kept while nobody needs the room; `gone` is called when it has to go."""
+        return Spare(self, kind, gone)
 
     def fits(self, more: int) -> bool:
         """Whether there would be room for so many bytes more. Where there is none, that is counted."""
@@ -153,6 +199,7 @@ class Account:
 
     def close(self) -> None:
         """Give everything back; nothing is charged to it any more."""
+        self._drop_spares()
         for kind, size in list(self._used.items()):
             self.add(-size, kind)
         self._closed = True
@@ -161,13 +208,34 @@ class Account:
         """Charge `more` bytes, or give some back; False, and nothing changed, when there is no room for them."""
         if self._closed or (more > 0 and not self.fits(more)):
             return False
+        self._count(more, kind)
+        return True
+
+    def add_spare(self, more: int, kind: str, spare: Spare) -> bool:
+        """The same for bytes that give way; they take nobody's room."""
+        budget = self._budget
+        if self._closed or (more > 0 and not budget.has_spare_room(self.owner, self._admitted, more)):
+            return False
+        self._count(more, kind)
+        budget.note_spare(self.owner, spare, more)
+        if spare.size + more:
+            self._spares[spare] = None
+        else:
+            self._spares.pop(spare, None)
+        return True
+
+    def _count(self, more: int, kind: str) -> None:
         budget = self._budget
         budget.change(self.owner, self._admitted, more)
         self._used[kind] = self._used.get(kind, 0) + more
         budget.used_for[kind] = budget.used_for.get(kind, 0) + more
-        return True
+
+    def _drop_spares(self) -> None:
+        for spare in list(self._spares):
+            spare.give_way()
 
     def _move(self, owner: str, *, admitted: bool) -> None:
+        self._drop_spares()  # they come back with the next of their kind
         used = self.used
         self._budget.change(self.owner, self._admitted, -used)
         self.owner, self._admitted = owner, admitted
@@ -198,6 +266,29 @@ class Charge:
                 return False
             self.size = size
         return True
+
+
+class Spare:
+    """The bytes of what is kept only while nobody needs the room: `size`, 0 when it is not kept."""
+
+    __slots__ = ("_account", "_gone", "_kind", "size")
+
+    def __init__(self, account: Account, kind: str, gone: Callable[[], None]) -> None:
+        self._account, self._kind, self._gone, self.size = account, kind, gone, 0
+
+    def set(self, size: int) -> bool:
+        """It has so many bytes now. False when there is no room: then it is not to be kept, and has none."""
+        if size != self.size:
+            if not self._account.add_spare(size - self.size, self._kind, self):
+                self.set(0)
+                return False
+            self.size = size
+        return True
+
+    def give_way(self) -> None:
+        """Somebody needs the room."""
+        self.set(0)
+        self._gone()
 
 
 def owner_of(address: str) -> str:

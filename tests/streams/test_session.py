@@ -15,7 +15,15 @@ from imageserver.inference.server.stateful.queues import Call, FrameBudget
 from imageserver.limits import Limits
 from imageserver.streams import merging
 from imageserver.streams.merging import Prediction
-from imageserver.streams.session import END_PATIENCE, LATEST, Session, SessionFrames, Sessions, SessionState
+from imageserver.streams.session import (
+    END_PATIENCE,
+    LATEST,
+    Session,
+    SessionFrames,
+    Sessions,
+    SessionState,
+    SessionWatcher,
+)
 from imageserver.transport.budget import Budget
 
 DEADLINE = 0.25
@@ -142,6 +150,27 @@ def test_predictions_carry_the_cameras_name_where_it_has_one_the_last_word_too(l
     session.end(2)
     pulse.answer({"frames": 1})
     assert [prediction["camera"] for prediction in world.client.predictions] == ["front door"] * 2
+
+
+def test_who_watches_is_told_of_every_session(later: Later) -> None:
+    class Watcher(SessionWatcher):
+        def began(self, session: Session) -> None:
+            told.append(("began", session.id))
+
+        def predicted(self, session: Session, prediction: Prediction) -> None:
+            told.append((prediction["seq"], session.id))
+
+        def ended(self, session: Session) -> None:
+            told.append(("ended", session.id))
+
+    world, told = World(later, "pulse"), list[Any]()
+    world.sessions.watch(SessionWatcher())
+    world.sessions.watch(Watcher())
+    session, (pulse,) = world.open()
+    session.append(FRAME, 1)
+    pulse.answer({"HR": 70})
+    session.abandon()
+    assert told == [("began", session.id), (1, session.id), ("ended", session.id)]
 
 
 def test_predictions_keep_the_order_of_the_frames(later: Later) -> None:

@@ -11,7 +11,8 @@ from imageserver.errors import LimitExceeded, ModelUnavailable, Stopping
 from imageserver.inference.server.batching import Source, Work
 from imageserver.limits import Limits
 from imageserver.streams import stream as streams
-from imageserver.streams.stream import Frame, Prediction, Stream, Streams, StreamSubscriber
+from imageserver.streams.frame import Frame, Prediction
+from imageserver.streams.stream import Stream, Streams, StreamSubscriber
 from imageserver.transport.budget import SMALL, Budget
 
 
@@ -47,6 +48,9 @@ class Client(StreamSubscriber):
 
     def rejected(self, stream: Stream, frame: Frame, error: str) -> None:
         self.heard.append((error, frame.seq))
+
+    def opened(self, stream: Stream) -> None:
+        self.heard.append(("opened", 0))
 
     def closed(self, stream: Stream) -> None:
         self.heard.append(("closed", 0))
@@ -151,7 +155,7 @@ def test_every_frame_is_accounted_for() -> None:
     assert stream.received == stream.answered_count + stream.refused + stream.dropped + waiting
 
 
-def test_a_picture_that_cannot_be_decoded_is_told_to_its_client_alone() -> None:
+def test_a_picture_that_cannot_be_decoded_is_told_to_its_client_and_who_watches() -> None:
     engine = Engine()
     streams, stream, client = streams_with(engine)
     watcher = Client()
@@ -160,8 +164,7 @@ def test_a_picture_that_cannot_be_decoded_is_told_to_its_client_alone() -> None:
     source, work = engine.turn()
     assert work is not None
     source.answered(work, {"error": "no picture", "reason": "picture"})
-    assert client.heard == [("no picture", 1)]
-    assert watcher.heard == []
+    assert client.heard == watcher.heard == [("no picture", 1)]
 
 
 def test_too_large_and_stopping_are_refused_but_counted() -> None:
@@ -297,4 +300,86 @@ def test_large_frames_are_charged_to_their_client_and_refused_beyond_its_share()
     source.answered(work, {"label": "x"})
     assert budget.used == 398_000, "what waits for nothing gives its room back"
     second.close()
+    assert budget.used == 0
+
+
+def answer(engine: Engine, **result: Any) -> None:
+    source, work = engine.turn()
+    assert work is not None
+    source.answered(work, result)
+
+
+def test_viewers_are_told_of_a_stream_from_its_beginning_to_its_end() -> None:
+    engine, watcher = Engine(), Client()
+    streams = Streams(engine, Limits())  # type: ignore[arg-type]
+    streams.watch(watcher)
+    stream = streams.open("key", "alice", protocol="test", model="m", hz=0.0, rotate=0, subscriber=StreamSubscriber())
+    stream.offer(b"x")
+    answer(engine, label="x")
+    stream.close()
+    assert watcher.heard == [("opened", 0), ("predicted", 1), ("closed", 0)]
+
+
+def test_the_newest_frame_that_was_answered_or_rejected_is_there_for_viewers() -> None:
+    engine = Engine()
+    _streams, stream, _client = streams_with(engine, rotate=90)
+    assert stream.newest is None
+    stream.offer(b"\xff\xd8\xff1")
+    assert stream.newest is None, "nobody has said anything of it"
+    answer(engine, label="x")
+    first = stream.newest
+    assert first is not None
+    assert (first.frame.seq, first.prediction, first.error) == (1, stream.last_prediction, "")
+    assert (first.rotate, first.media_type) == (90, "image/jpeg")
+    stream.offer(b"no picture")
+    assert stream.newest is first
+    answer(engine, error="it is none", reason="picture")
+    second = stream.newest
+    assert second is not None
+    assert (second.frame.data, second.prediction, second.error) == (b"no picture", {}, "it is none")
+    assert second.media_type == ""
+    stream.close()
+    assert stream.newest is None
+
+
+def test_what_is_made_of_the_newest_frame_is_made_once() -> None:
+    engine = Engine()
+    _streams, stream, _client = streams_with(engine)
+    stream.offer(b"x")
+    answer(engine, label="x")
+    newest, made = stream.newest, []
+    assert newest is not None
+    for _viewer in range(100):
+        assert newest.once("part", lambda frame: made.append(frame) or frame.frame.seq) == 1
+    assert made == [newest]
+
+
+def test_a_large_newest_frame_is_kept_where_there_is_room_and_gives_way_to_every_camera() -> None:
+    engine = Engine()
+    limits = Limits(max_frame_bytes=10 * SMALL, memory_share=8 * SMALL, memory_budget=2**30)
+    streams, budget = Streams(engine, limits), Budget(limits, log=print)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"protocol": "test", "model": "m", "hz": 0.0, "rotate": 0}
+
+    def camera(name: str) -> Stream:
+        account = budget.account("10.0.0.1")
+        return streams.open(name, name, subscriber=StreamSubscriber(), account=account, **options)
+
+    first, second = camera("first"), camera("second")
+    large = b"x" * (2 * SMALL)
+    first.offer(large)
+    answer(engine, label="x")
+    assert first.newest is not None
+    assert budget.used_for == {"frames": 0, "newest": 2 * SMALL}
+    second.offer(large + large)
+    assert first.newest is None, "a camera never lacks the room that viewers have"
+    assert budget.used_for == {"frames": 8 * SMALL, "newest": 0}
+    answer(engine, label="x")
+    assert second.newest is None, "without room it is not kept"
+    first.offer(large)
+    answer(engine, label="x")
+    second.offer(large)
+    answer(engine, label="x")
+    assert budget.used_for == {"frames": 0, "newest": 4 * SMALL}
+    for stream in (first, second):
+        stream.close()
     assert budget.used == 0

@@ -8,7 +8,7 @@ import pytest
 
 from imageserver import metrics
 from imageserver.limits import GIB, MIB, TABLE, Limits
-from imageserver.transport.budget import Account, Budget, owner_of
+from imageserver.transport.budget import Account, Budget, Spare, owner_of
 from imageserver.transport.memory import memory_of_machine
 
 
@@ -150,3 +150,59 @@ def test_the_memory_of_a_container(tmp_path: Path) -> None:
     (tmp_path / "memory" / "memory.limit_in_bytes").write_text(f"{16 * MIB}\n")
     proc.write_text("4:cpu,memory:/docker/abc\n0::/\n")
     assert memory_of_machine(proc, tmp_path) == 16 * MIB, "in a container its group is mounted as the root"
+
+
+def spare(account: Account, size: int, gone: list[str], name: str = "") -> Spare:
+    found = account.spare("newest", lambda: gone.append(name))
+    assert found.set(size)
+    return found
+
+
+def test_what_is_spare_gives_way_to_what_is_needed_the_oldest_first() -> None:
+    run, gone, before = Run(), list[str](), hits("memory_share")
+    account, other = run.account(), run.account("10.0.0.2")
+    first, second = spare(account, 100, gone, "first"), spare(account, 100, gone, "second")
+    others = spare(other, 100, gone, "other's")
+    assert not run.account().spare("newest", lambda: None).set(250), "nothing gives way to what is spare itself"
+    assert first.set(110)
+    charge = account.charge("frames")
+    assert charge.set(200)
+    assert gone == ["second"], "the first one is newer by now"
+    assert (first.size, second.size, others.size) == (110, 0, 100)
+    assert charge.set(400)
+    assert gone == ["second", "first"]
+    assert run.budget.used_for == {"newest": 100, "frames": 400}
+    assert hits("memory_share") == before
+    assert not charge.set(401)
+    assert others.size == 100, "nothing of others gives way to who is over the own share"
+
+
+def test_what_is_spare_of_anybody_gives_way_where_all_have_too_much() -> None:
+    run, gone = Run(), list[str]()
+    for number in range(1, 4):
+        spare(run.account(f"10.0.0.{number}"), 380, gone, str(number))
+    assert run.account("10.0.0.9").charge("bodies").set(400)
+    assert gone == []
+    assert run.account("10.0.0.8").charge("bodies").set(400)
+    assert gone == ["1", "2"] or gone == ["1"]
+    assert not run.account("10.0.0.7").charge("bodies").set(2000)
+    assert len(gone) < 3, "nothing gives way in vain"
+
+
+def test_what_is_spare_goes_with_its_account_and_with_a_login() -> None:
+    run, gone = Run(), list[str]()
+    account = run.account()
+    kept = spare(account, 100, gone)
+    account.belongs_to("anna")
+    assert (kept.size, gone, run.budget.used) == (0, [""], 0)
+    assert kept.set(100)
+    account.close()
+    assert (kept.size, gone, run.budget.used) == (0, ["", ""], 0)
+    assert not kept.set(100)
+    assert kept.set(0)
+    assert run.budget._spares == run.budget._spare_by == {}
+
+
+def test_nothing_is_kept_for_strangers() -> None:
+    run = Run(login_required=True)
+    assert not run.account().spare("newest", lambda: None).set(1)

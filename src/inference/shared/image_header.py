@@ -59,6 +59,12 @@ def is_picture(data: Data) -> bool:
     return _reader(data) is not None
 
 
+def kind_of(data: Data) -> Kind | None:
+    """Which kind of picture file `data` begins like; None: none of the five."""
+    reader = _reader(data)
+    return None if reader is None else _KINDS[reader]
+
+
 def read(data: Data) -> Header:
     """The header of the picture in `data`. PictureError when it is none of the five kinds, or its header is broken."""
     reader = _reader(data)
@@ -250,6 +256,14 @@ _READERS = (
     (b"MM\0*", _tiff),
     (b"BM", _bmp),
 )
+
+_KINDS: dict[Callable[[memoryview], Header], Kind] = {
+    _jpeg: "jpeg",
+    _png: "png",
+    _tiff: "tiff",
+    _bmp: "bmp",
+    _webp: "webp",
+}
 
 
 def _reader(data: Data) -> Callable[[memoryview], Header] | None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
-from typing import Any
-
 from imageserver.accounts.audit import Audit, AuditEvent
-from imageserver.accounts.database import User
 from imageserver.errors import Refused, UnknownModel
 from imageserver.protocols.http.openapi import operation
 from imageserver.streams.options import configure
 from imageserver.streams.overview import Incoming, Overview
 from imageserver.streams.session import Session
-from imageserver.web import json_body, lists, query
+from imageserver.web import json_body, lists, query, sight
 from imageserver.web.requests import Request, Response, answer
 
 _TAG = "Streams"
@@ -47,11 +43,11 @@ class StreamViews:
         rows: list[str] = []
         last = 0
         for one in self._overview.incoming(after):
-            if not _sees(request.user, one):
+            if not sight.sees(request.user, one):
                 continue
             if len(rows) == (wanted or self._list_rows):
                 return lists.page(lists.array(rows), f"/streams/?after={last}&limit={len(rows)}", wanted)
-            rows.append(lists.encode(self._described(one)))
+            rows.append(lists.encode(self._overview.described(one)))
             last = one.number
         return lists.page(lists.array(rows), "", wanted)
 
@@ -79,7 +75,7 @@ class StreamViews:
         except UnknownModel as error:
             raise Refused(400, str(error)) from None
         self._note(AuditEvent.CONFIGURATION, request, one, lists.encode(options))
-        return answer(self._described(one))
+        return answer(self._overview.described(one))
 
     @operation("DELETE", "/streams/<key:stream>", tag=_TAG, answers={200: "Disconnected", 409: "Error"})
     def disconnect(self, request: Request, stream: str) -> Response:
@@ -92,29 +88,9 @@ class StreamViews:
         self._note(AuditEvent.DISCONNECTION, request, one, one.id)
         return answer({"id": one.id, "disconnected": True})
 
-    def _described(self, one: Incoming) -> dict[str, Any]:
-        last, (fps_in, fps_answered) = one.last_prediction, self._overview.rates(one)
-        picture = last.get("frame", {}) if isinstance(one, Session) else last
-        row = {
-            "id": one.id,
-            "name": one.name,
-            "user": one.user,
-            "protocol": one.protocol,
-            "model": one.model,
-            "fps_in": round(fps_in, 1),
-            "fps_answered": round(fps_answered, 1),
-            "age_ms": last.get("age_ms"),
-            "dropped": one.dropped,
-            "size": picture.get("size"),
-        }
-        return row | {"camera": one.camera} if one.camera else row
-
     def _named(self, request: Request, key: str) -> list[Incoming]:
         """Those that the key names and that the user may see; at least one. Refused: 404."""
-        found = [one for one in self._overview.named(unicodedata.normalize("NFC", key)) if _sees(request.user, one)]
-        if not found:
-            raise Refused(404, f"there is no stream {key!r}; /streams/ lists them")
-        return found
+        return sight.named(self._overview, request.user, key)
 
     def _only_one(self, request: Request, key: str) -> Incoming:
         """The one that the key names. Refused: 404, and 409 where it names several."""
@@ -133,7 +109,3 @@ class StreamViews:
             by=request.user.name if request.user else "",
             detail=detail,
         )
-
-
-def _sees(user: User | None, one: Incoming) -> bool:
-    return user is None or user.sees(one.name)

@@ -204,7 +204,7 @@ def test_a_stream_is_configured_within_what_the_operator_allows_and_it_is_noted(
     world = World(most_hz=4.0)
     stream = world.stream("1", "alice", "door")
     assert world("POST", "/streams/door", "admin", json={"model": "lenet", "hz": 50}).json["model"] == "lenet"
-    assert (stream.model, stream._hz) == ("lenet", 4.0)
+    assert (stream.model, stream._rate.hz) == ("lenet", 4.0)
     event, more = world.audit.notes[-1]
     assert event == "configuration"
     assert {"user": "alice", "by": "admin", "detail": '{"model":"lenet","hz":50}'}.items() <= more.items()
