@@ -23,7 +23,7 @@ NOT_OF_CLIENTS = {
     "accounts.login": "takes the id out of a token for the log, after `accounts.credentials`",
     "accounts.reference": "reads the pages of docs/",
     "inference.shared.conversion_cache": "reads what the server itself has written",
-    "protocols.http.openapi": "reads the server's own docstrings",
+    "web.openapi": "reads the server's own docstrings",
     "protocols.http.schemas.tables": "encodes an example",
     "protocols.legacy_tcp.port": "reads the operator's file of models",
     "transport.budget": "takes the zone off an address that the kernel said",

@@ -13,9 +13,9 @@ from imageserver.accounts.database import ROLES, ROTATIONS, Token, User
 from imageserver.accounts.login import Logins
 from imageserver.accounts.store.users import MAX_CAMERAS, checked, checked_password
 from imageserver.errors import LimitExceeded, NotAllowed, Refused, SettingError, UsersUnavailable
-from imageserver.protocols.http.openapi import operation
 from imageserver.transport import fairness, hub
 from imageserver.web import json_body, lists, query
+from imageserver.web.openapi import operation
 from imageserver.web.requests import Request, Response, answer
 
 T = TypeVar("T")

@@ -11,15 +11,16 @@ from werkzeug.routing import BaseConverter
 
 from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared.manifest import RESERVED
-from imageserver.protocols.http import openapi, page
+from imageserver.protocols.http import page
 from imageserver.protocols.http.models import RequestedModels
-from imageserver.protocols.http.openapi import operation
 from imageserver.protocols.http.rest import Networks
 from imageserver.protocols.http.training import TrainingJobs
 from imageserver.protocols.http.v2 import OpenInference
 from imageserver.streams.stream import Streams
+from imageserver.web import openapi
 from imageserver.web.access import Access
 from imageserver.web.application import Application, Route
+from imageserver.web.openapi import operation
 from imageserver.web.requests import Request, Response, answer
 
 MOST_KEY = 256

@@ -11,9 +11,9 @@ from imageserver.accounts.credentials import CredentialKind, Credentials
 from imageserver.accounts.database import PageSession, User
 from imageserver.errors import LimitExceeded, LoginPaused, NotAllowed, Refused, UsersUnavailable
 from imageserver.protocols.http.accounts import Accounts, asker
-from imageserver.protocols.http.openapi import operation
 from imageserver.web import json_body, page_cookie, requests
 from imageserver.web.access import NO_USERS
+from imageserver.web.openapi import operation
 from imageserver.web.requests import Request, Response, answer
 
 _TAG = "Logins of pages"

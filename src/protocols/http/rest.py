@@ -14,8 +14,8 @@ from imageserver.errors import Refused
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.protocols.http.models import PROTOCOL, RequestedModels
-from imageserver.protocols.http.openapi import operation
 from imageserver.web import requests
+from imageserver.web.openapi import operation
 from imageserver.web.requests import Request, Response, answer
 
 PNEUMONIA = "pneumonia"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from imageserver.accounts.audit import Audit, AuditEvent
 from imageserver.errors import Refused, UnknownModel
-from imageserver.protocols.http.openapi import operation
 from imageserver.streams.options import configure
 from imageserver.streams.overview import Incoming, Overview
 from imageserver.streams.session import Session
 from imageserver.web import json_body, lists, query, sight
+from imageserver.web.openapi import operation
 from imageserver.web.requests import Request, Response, answer
 
 _TAG = "Streams"

@@ -16,10 +16,10 @@ from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.protocols.http.models import RequestedModels
-from imageserver.protocols.http.openapi import operation
 from imageserver.transport.budget import owner_of
 from imageserver.transport.http.origins import looks_like_browser
 from imageserver.web import query
+from imageserver.web.openapi import operation
 from imageserver.web.requests import Request, Response, answer
 
 SAMPLES = ("mnist", "other")

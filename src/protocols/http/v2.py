@@ -14,11 +14,10 @@ from typing import Any
 from imageserver.errors import ModelError, Refused, TimedOut
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
-from imageserver.protocols.http import openapi
 from imageserver.protocols.http.models import RequestedModels
-from imageserver.protocols.http.openapi import operation
 from imageserver.transport import hub
-from imageserver.web import requests
+from imageserver.web import openapi, requests
+from imageserver.web.openapi import operation
 from imageserver.web.requests import Request, Response, answer
 
 PROTOCOL = "v2"

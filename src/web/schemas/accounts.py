@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from imageserver.accounts.database import ROLES, ROTATIONS
-from imageserver.protocols.http.schemas.shapes import FLAG, TEXT, WHOLE, array, example, record, ref, said
+from imageserver.web.schemas.shapes import FLAG, TEXT, WHOLE, array, example, record, ref, said
 
 _ROLES = array({"type": "string", "enum": list(ROLES)})
 _TIME = said("string", "ISO 8601, UTC")

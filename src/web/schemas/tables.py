@@ -7,8 +7,8 @@ import struct
 import zlib
 from typing import Any
 
-from imageserver.protocols.http.schemas import accounts
-from imageserver.protocols.http.schemas.shapes import TEXT, WHOLE, array, record, ref
+from imageserver.web.schemas import accounts
+from imageserver.web.schemas.shapes import TEXT, WHOLE, array, record, ref
 
 
 def _png(rows: list[str]) -> bytes:

@@ -16,9 +16,9 @@ from typing import Any, Literal, TypeVar
 
 from imageserver.accounts import doors
 from imageserver.accounts.doors import Door, Login
-from imageserver.protocols.http.schemas import tables as schemas
 from imageserver.web import page_cookie
 from imageserver.web.application import Route
+from imageserver.web.schemas import tables as schemas
 
 VERSION = "1.0.0"
 """Of this interface: the first number grows when a client may have to change."""
