@@ -16,6 +16,8 @@ _LONGEST = MAX_CAMERA * 12
 """Of a name in a query, where a character may have four bytes, and a byte three characters."""
 _SAID = re.compile("(?:^|&)name=([^&]*)")
 """Looked for alone: to take a query of thousands of fields apart would hold the loop for milliseconds."""
+_ROUTES = re.compile(r"events|.*\.(?:jpg|mjpeg|json)|\.{1,2}|session-[0-9]+", re.DOTALL)
+"""What stands, or might stand, for something else below /streams/; browsers and proxies take dots as steps."""
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Controls, ends of lines, changes of the direction of writing, halves of surrogate pairs."""
 
@@ -42,9 +44,16 @@ def checked(name: str) -> str:
     """`name` as it is kept and compared: composed (é is one character), without spaces at its ends; NotAllowed."""
     if len(name) <= MAX_CAMERA and not _CONTROLS.search(name):  # measured first: composing is slow
         composed = unicodedata.normalize("NFC", name).strip()
+        if is_route(composed):
+            raise NotAllowed(f"{composed!r} cannot be the name of a camera: it stands for something else at /streams/")
         if len(composed) <= MAX_CAMERA:
             return composed
     raise _refused(name)
+
+
+def is_route(name: str) -> bool:
+    """Whether a name would be taken for a route under /streams/, or for an id."""
+    return _ROUTES.fullmatch(name) is not None
 
 
 def of_user(only: Sequence[str], camera: str) -> str:

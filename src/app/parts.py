@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imageserver import limits, metrics
+from imageserver.accounts import cameras
 from imageserver.accounts.audit import NO_AUDIT, Audit, AuditFile
 from imageserver.accounts.database import ROLES, UserDB
 from imageserver.accounts.login import Logins
@@ -45,6 +46,7 @@ from imageserver.protocols.snap.keeper import Keeper
 from imageserver.protocols.snap.relay import Relay
 from imageserver.protocols.snap.store import SnapStore
 from imageserver.sinks.results_file import ResultsFile
+from imageserver.streams.names import Names
 from imageserver.streams.overview import Overview
 from imageserver.streams.session import Sessions
 from imageserver.streams.stream import Streams
@@ -128,7 +130,7 @@ def inference(settings: Settings) -> Inference:
         log=LOG.info,
         warn=LOG.warning,
     )
-    streams = Streams(engine, settings)
+    streams = Streams(engine, settings, Names(reserved=cameras.is_route))
     stateful = StatefulModels(
         engine.check,
         arguments=arguments,
@@ -139,7 +141,8 @@ def inference(settings: Settings) -> Inference:
         log=LOG.info,
         warn=LOG.warning,
     )
-    sessions = Sessions(stateful, settings.session_models, settings, deadline=settings.merge_deadline)
+    deadline = settings.merge_deadline
+    sessions = Sessions(stateful, settings.session_models, settings, deadline=deadline, names=streams.names)
     results = ResultsFile(str(settings.results), settings.results_bytes, LOG.warning) if settings.results else None
     if results:
         streams.watch(results)

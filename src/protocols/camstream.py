@@ -150,7 +150,7 @@ class CamStream(StreamSubscriber):
             stream = self._open[client] = self._streams.open(
                 client.sid,
                 client.name,
-                client.camera,
+                address=client.address,
                 protocol=PROTOCOL,
                 model=self._model,
                 hz=self._hz,
@@ -163,8 +163,9 @@ class CamStream(StreamSubscriber):
 
     def _adopt(self, stream: Stream, client: SocketClient) -> None:
         """Let the stream be the client's, with its user's defaults."""
-        stream.user, stream.camera, user = client.name, client.camera, client.known
-        if user is None or not self._clients.may(client, self._sending):
+        user, may = client.known, self._clients.may(client, self._sending)
+        stream.belong_to(client.name, client.camera if may else "")  # who may not send takes no name from who may
+        if user is None or not may:
             return  # no model is loaded for frames that are refused
         stream.rotate = user.rotate
         try:

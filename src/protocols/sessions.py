@@ -48,7 +48,7 @@ class SessionProtocol:
     def changed(self, client: SocketClient, before: User | None) -> None:
         """Somebody else is there from now on: a session that was begun by another user, or at another camera, ends."""
         own = self._by_connection.get(client.sid)
-        if own and own[-1].running and (is_another(client, before) or own[-1].camera != client.camera):
+        if own and own[-1].running and (is_another(client, before) or own[-1].called.said != client.camera):
             own[-1].end()
 
     def disconnected(self, client: SocketClient) -> None:
@@ -70,6 +70,7 @@ class SessionProtocol:
             sid,
             sid if user is None else user.name,
             client.camera,
+            client.address,
             rotate=0 if user is None else user.rotate,
             timestamp=timestamp,
             subscriber=self,

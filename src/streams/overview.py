@@ -53,9 +53,10 @@ class Overview:
             yield one
 
     def named(self, key: str) -> list[Incoming]:
-        """The one whose id is `key`, or else all of that name, in the order in which they began."""
-        by_id = self._streams.open_streams.get(key) or self._sessions.open_sessions.get(key)
-        return [by_id] if by_id else [one for one in self.incoming() if one.name == key]
+        """The one whose id is `key`, or else all that people see under that name, in the order in which they began."""
+        by_id = self._by_id(key)
+        found = map(self._by_id, self._streams.names.find(key))
+        return [by_id] if by_id else sorted((one for one in found if one is not None), key=_number)
 
     def count(self) -> Iterator[tuple[Incoming, Counts]]:
         """Begin a new interval: count all frames, and tell of each stream how many came since the last call."""
@@ -88,6 +89,9 @@ class Overview:
             "size": picture.get("size"),
         }
         return row | {"camera": one.camera} if one.camera else row
+
+    def _by_id(self, key: str) -> Incoming | None:
+        return self._streams.open_streams.get(key) or self._sessions.open_sessions.get(key)
 
     def disconnect(self, one: Incoming) -> None:
         """Turn a stream's client out; end a session, whose client may begin another."""

@@ -28,6 +28,7 @@ from imageserver.inference.shared import image_header
 from imageserver.inference.shared.wire import Picture
 from imageserver.limits import Limits, hit
 from imageserver.streams.merging import PROTOCOL, Merger, PendingPrediction, Prediction
+from imageserver.streams.names import LOST, Called, Names
 from imageserver.streams.room import next_number, too_large
 from imageserver.transport import hub
 from imageserver.transport.budget import FULL, Account, Charge, unlimited
@@ -89,7 +90,7 @@ class SessionFrames(FrameBudget):
         self._charge.set(self._charge.size + size)
 
 
-class Session:
+class Session(Called):
     """One person in front of a camera, from start to end. Made by `Sessions.open`, which explains the arguments."""
 
     def __init__(
@@ -99,14 +100,15 @@ class Session:
         connection: str,
         user: str,
         camera: str,
+        address: str,
         *,
         rotate: int,
         timestamp: int,
         subscriber: SessionSubscriber,
         account: Account,
     ) -> None:
-        self.id, self.connection, self.user, self.camera = session_id, connection, user, camera
-        self.name, self.protocol, self.model = camera or user, PROTOCOL, ", ".join(owner.models)
+        self.id, self.connection, self.user = session_id, connection, user
+        self.protocol, self.model = PROTOCOL, ", ".join(owner.models)
         self.number, self.begun = next_number(), time.monotonic()
         self.state = SessionState.OPENING
         self.received = self.answered_count = 0
@@ -133,6 +135,7 @@ class Session:
             send=self._send,
             finished=self._finish,
         )
+        self.called = owner.names.take(session_id, camera, user=user, address=address, connection=connection)
         self._enter(SessionState.RUNNING)
 
     @property
@@ -162,6 +165,9 @@ class Session:
         """
         self.received += 1
         self.last_heard = self._owner.clock()
+        self.called.heard = time.monotonic()
+        if self.called.state is LOST:
+            self._owner.names.sends(self.called)
         metrics.FRAMES_RECEIVED.inc(PROTOCOL)
         metrics.RECEIVED_BYTES.child(PROTOCOL).value += len(picture)
         try:
@@ -244,8 +250,8 @@ class Session:
             raise ModelError("; ".join(dict.fromkeys(frame.errors.values())))
 
     def _send(self, prediction: Prediction) -> None:
-        if self.camera:
-            prediction["camera"] = self.camera
+        if camera := self.called.text:
+            prediction["camera"] = camera
         if self.running:  # what models say at the end is about no frame
             self.answered_count += 1
             self.last_prediction = prediction
@@ -261,6 +267,7 @@ class Session:
             queue.end(self.now)
             queue.drop()
         self._owner.open_sessions.pop(self.id, None)
+        self._owner.names.release(self.id)
         self._subscriber.ended(self)
         for watcher in self._owner.watchers:
             watcher.ended(self)
@@ -277,6 +284,7 @@ class Sessions:
         *,
         deadline: float,
         clock: Callable[[], float] = time.monotonic,
+        names: Names | None = None,
     ) -> None:
         """Nothing runs yet.
 
@@ -286,7 +294,9 @@ class Sessions:
             limits: `max_frame_bytes` and `costly_bytes` bound a frame, `session_idle` the time without one.
             deadline: Seconds that a frame's prediction waits for slow models.
             clock: Monotonic seconds.
+            names: Those of the cameras, streams' included; None: of its own.
         """
+        self.names = names or Names()
         self.stateful, self.models = stateful, tuple(models)
         self.deadline, self.clock = deadline, clock
         self.max_frame_bytes, self._idle = limits.max_frame_bytes, limits.session_idle
@@ -301,6 +311,7 @@ class Sessions:
         connection: str,
         user: str,
         camera: str = "",
+        address: str = "",
         *,
         rotate: int,
         timestamp: int,
@@ -312,7 +323,8 @@ class Sessions:
         Args:
             connection: The id of the client's connection.
             user: Whose frames these are; the connection's id where nobody has authenticated.
-            camera: The camera's name, "" when it has none.
+            camera: What its client calls the camera, "" for nothing.
+            address: Where it comes from.
             rotate: Clockwise degrees that make the frames upright.
             timestamp: When it began: milliseconds since the epoch, the client's.
             subscriber: Who is told of predictions and the end.
@@ -330,6 +342,7 @@ class Sessions:
             connection,
             user,
             camera,
+            address,
             rotate=rotate,
             timestamp=timestamp,
             subscriber=subscriber,

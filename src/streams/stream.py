@@ -34,6 +34,7 @@ from imageserver.inference.shared import wire
 from imageserver.inference.shared.wire import Picture
 from imageserver.limits import Limits
 from imageserver.streams.frame import Frame, NewestFrame, Prediction, Shown
+from imageserver.streams.names import LOST, Called, CameraName, Names
 from imageserver.streams.room import FrameRate, FrameRoom, next_number, too_large
 from imageserver.transport import hub
 from imageserver.transport.budget import FULL, Account, unlimited
@@ -71,7 +72,7 @@ class StreamSubscriber:
         """Somebody who may do so wants the stream's client gone."""
 
 
-class Stream(Shown):
+class Stream(Called, Shown):
     """One source of frames. At most one runs and one waits; a newer one replaces it. Made by `Streams.open`."""
 
     def __init__(
@@ -80,6 +81,7 @@ class Stream(Shown):
         stream_id: str,
         user: str,
         camera: str,
+        address: str,
         *,
         protocol: str,
         model: str,
@@ -88,7 +90,8 @@ class Stream(Shown):
         subscriber: StreamSubscriber,
         account: Account,
     ) -> None:
-        self.id, self.user, self.camera, self.protocol = stream_id, user, camera, protocol
+        self.id, self.user, self.address, self.protocol = stream_id, user, address, protocol
+        self.called = self._take_name(streams.names, camera)
         self.model, self.rotate = model, rotate
         self.number, self.begun = next_number(), time.monotonic()
         self.received = self.answered_count = self.refused = 0
@@ -104,10 +107,12 @@ class Stream(Shown):
         self._metric_bytes = metrics.RECEIVED_BYTES.child(protocol)
         self._metric_replaced = metrics.FRAMES_REPLACED.child(protocol)
 
-    @property
-    def name(self) -> str:
-        """What people see, and what it counts under: the camera's name, otherwise its user's."""
-        return self.camera or self.user
+    def belong_to(self, user: str, camera: str) -> None:
+        """Be somebody's from now on, under what that one calls the camera."""
+        if (user, camera) != (self.user, self.called.said):
+            self._streams.names.release(self.id)
+            self.user = user
+            self.called = self._take_name(self._streams.names, camera)
 
     def offer(self, data: Picture, timestamp: int | None = None) -> int:
         """Take a frame. Never blocks; `received` counts a refused one all the same.
@@ -139,9 +144,10 @@ class Stream(Shown):
         if self._waiting is not None:
             self.dropped += 1
             self._metric_replaced.value += 1
-        self._waiting = Frame(
-            data, self.received, timestamp if timestamp is not None else int(time.time() * 1000), time.monotonic()
-        )
+        self.called.heard = now = time.monotonic()
+        if self.called.state is LOST:
+            self._streams.names.sends(self.called)
+        self._waiting = Frame(data, self.received, timestamp if timestamp is not None else int(time.time() * 1000), now)
         if self._state is _IDLE:
             try:
                 self._schedule()
@@ -235,14 +241,17 @@ class Stream(Shown):
         metrics.PREDICTION_AGE.observe(age, self.protocol)
         about = {"timestamp": frame.timestamp, "age_ms": round(age * 1000, 1), "seq": frame.seq}
         prediction: Prediction = {"model": frame.model, **result, **about, "dropped": self.dropped}
-        if self.camera:
-            prediction["camera"] = self.camera
+        if camera := self.called.text:
+            prediction["camera"] = camera
         self.last_prediction = prediction
         self._answer(frame, prediction, "")
 
     def _answer(self, frame: Frame, prediction: Prediction, error: str) -> None:
         self.show(NewestFrame(frame, prediction, error, self.rotate))
         self._streams.publish(self, frame, prediction, error)
+
+    def _take_name(self, names: Names, camera: str) -> CameraName:
+        return names.take(self.id, camera, user=self.user, address=self.address, connection=self.id)
 
     def _enter(self, state: StreamState) -> None:
         """The one place that changes the state. What is closed stays closed."""
@@ -275,8 +284,9 @@ class Stream(Shown):
 class Streams:
     """All streams of the server, and single requests beside them."""
 
-    def __init__(self, engine: Engine, limits: Limits) -> None:
+    def __init__(self, engine: Engine, limits: Limits, names: Names | None = None) -> None:
         self.engine, self.max_frame_bytes = engine, limits.max_frame_bytes
+        self.names = names or Names()
         self.open_streams: dict[str, Stream] = {}
         self.stopping = False
         self._watchers: list[StreamSubscriber] = []
@@ -286,6 +296,7 @@ class Streams:
         stream_id: str,
         user: str,
         camera: str = "",
+        address: str = "",
         *,
         protocol: str,
         model: str,
@@ -299,7 +310,8 @@ class Streams:
         Args:
             stream_id: Unique in the server: the connection's id.
             user: Who sends the frames; the connection's id until somebody has authenticated.
-            camera: The camera's name, "" when it has none: people then see its user.
+            camera: What its client calls the camera, "" for nothing: people then see its user.
+            address: Where it comes from.
             protocol: The metrics' label.
             model: The name of the model that runs on its frames.
             hz: Most frames a second that are processed, 0 for no cap.
@@ -312,6 +324,7 @@ class Streams:
             stream_id,
             user,
             camera,
+            address,
             protocol=protocol,
             model=model,
             hz=hz,
@@ -326,6 +339,7 @@ class Streams:
     def forget(self, stream: Stream) -> None:
         """Called by the stream when it closes."""
         self.open_streams.pop(stream.id, None)
+        self.names.release(stream.id)
         for watcher in self._watchers:
             watcher.closed(stream)
 

@@ -11,7 +11,7 @@ from imageserver.streams.overview import Incoming, Overview
 
 def sees(user: User | None, one: Incoming) -> bool:
     """Whether a stream or session may be shown to `user`; to None, who need not log in, all are."""
-    return user is None or user.sees(one.name)
+    return user is None or user.sees(one.counts_as)
 
 
 def named(overview: Overview, user: User | None, key: str) -> list[Incoming]:

@@ -32,7 +32,8 @@ class World:
 
     def session(self, name: str) -> Any:
         counts = {"received": 0, "answered_count": 0}
-        session = SimpleNamespace(id=name, number=next_number(), name="bob", begun=self.now, **counts)
+        called = self.streams.names.take(name, "", user="bob", address="", connection="c")
+        session = SimpleNamespace(id=name, number=next_number(), called=called, begun=self.now, **counts)
         self.sessions.open_sessions[name] = session
         return session
 
@@ -55,12 +56,13 @@ def test_one_is_found_by_its_id_before_any_by_its_name() -> None:
     assert world.overview.named("1") == [door]
     assert world.overview.named("front door") == [door]
     assert world.overview.named("alice") == []
-    third = world.stream("3", camera="front door")
-    assert world.overview.named("front door") == [door, third]
-    session = world.session("session-9")
+    third = world.stream("3", "bob", "front door")
+    assert world.overview.named("front door") == [door]
+    assert world.overview.named("front door (2)") == [third]
+    unnamed, session = world.stream("4", "bob"), world.session("session-9")
     assert world.overview.named("session-9") == [session]
-    assert world.overview.named("bob") == [session]
-    assert other.name == "1"
+    assert world.overview.named("bob") == [unnamed, session]
+    assert other.name == "1 (2)"
 
 
 def test_rates_are_those_of_the_last_seconds_from_the_first_frame_on() -> None:

@@ -69,9 +69,10 @@ class World(Asking):
 
     def session(self, user: str = "bob", camera: str = "") -> Session:
         session = Session.__new__(Session)  # its models are no part of this
-        known = {"id": "session-1", "number": 10**6, "user": user, "camera": camera, "begun": 0.0, "dropped": 0}
+        called = self.streams.names.take("session-1", camera, user=user, address="", connection="c")
+        known = {"id": "session-1", "number": 10**6, "user": user, "called": called, "begun": 0.0, "dropped": 0}
         counts = {"received": 0, "answered_count": 0, "protocol": "sessions", "model": "pulse, blink"}
-        session.__dict__ |= {**known, **counts, "name": camera or user, "last_prediction": {}}
+        session.__dict__ |= {**known, **counts, "last_prediction": {}}
         session.__dict__["end"] = lambda: self.sessions.open_sessions.pop("session-1")
         self.sessions.open_sessions["session-1"] = session
         return session
@@ -146,7 +147,7 @@ def test_long_lists_come_in_pages() -> None:
 def test_bound_users_see_their_cameras_only_at_every_door() -> None:
     world = World(list_rows=2)
     for number in range(6):
-        world.stream(str(number), "alice", "kitchen" if number % 2 else "door")
+        world.stream(str(number), f"alice {number}", "kitchen" if number % 2 else "door")
     world.stream("kitchen too", "kitchen")
     world.session(camera="door")
     for user in ("viewer", "admin"):
