@@ -89,7 +89,7 @@ class World:
         self.engine = Engine()
         self.streams = Streams(self.engine, bounds)  # type: ignore[arg-type]
         self.models = FakeModels()
-        self.sessions = Sessions(self.models, ["pulse"], bounds, deadline=0.25)  # type: ignore[arg-type]
+        self.sessions = Sessions(self.models, ["pulse"], bounds, deadline=0.25, names=self.streams.names)  # type: ignore[arg-type]
         self.clients = SocketClients(self.sockets, self.logins, key)
         self.camstream = CamStream(self.streams, self.clients, self.sockets, model="m", hz=0.0)
         protocols = [self.camstream, SessionProtocol(self.sessions, self.sockets)]
