@@ -26,7 +26,8 @@ from enum import Enum, auto
 from itertools import count, islice
 from typing import TypeVar
 
-_Key, _Member = TypeVar("_Key"), TypeVar("_Member")
+_Key = TypeVar("_Key")
+_Member = TypeVar("_Member")
 
 LONGEST = 64
 """Characters of a name with its number; what cameras may say is no longer (accounts/cameras.py)."""
