@@ -164,7 +164,8 @@ class CamStream(StreamSubscriber):
     def _adopt(self, stream: Stream, client: SocketClient) -> None:
         """Let the stream be the client's, with its user's defaults."""
         user, may = client.known, self._clients.may(client, self._sending)
-        stream.belong_to(client.name, client.camera if may else "")  # who may not send takes no name from who may
+        # Who may not send takes no name from who may.
+        self._streams.adopt(stream, client.name, client.camera if may else "")
         if user is None or not may:
             return  # no model is loaded for frames that are refused
         stream.rotate = user.rotate

@@ -34,7 +34,7 @@ from imageserver.inference.shared import wire
 from imageserver.inference.shared.wire import Picture
 from imageserver.limits import Limits
 from imageserver.streams.frame import Frame, NewestFrame, Prediction, Shown
-from imageserver.streams.names import LOST, Called, CameraName, Names
+from imageserver.streams.names import LOST, Called, Names
 from imageserver.streams.room import FrameRate, FrameRoom, next_number, too_large
 from imageserver.transport import hub
 from imageserver.transport.budget import FULL, Account, unlimited
@@ -91,7 +91,7 @@ class Stream(Called, Shown):
         account: Account,
     ) -> None:
         self.id, self.user, self.address, self.protocol = stream_id, user, address, protocol
-        self.called = self._take_name(streams.names, camera)
+        self.called = streams.names.take(stream_id, camera, user=user, address=address, connection=stream_id)
         self.model, self.rotate = model, rotate
         self.number, self.begun = next_number(), time.monotonic()
         self.received = self.answered_count = self.refused = 0
@@ -106,13 +106,6 @@ class Stream(Called, Shown):
         self._metric_received = metrics.FRAMES_RECEIVED.child(protocol)
         self._metric_bytes = metrics.RECEIVED_BYTES.child(protocol)
         self._metric_replaced = metrics.FRAMES_REPLACED.child(protocol)
-
-    def belong_to(self, user: str, camera: str) -> None:
-        """Be somebody's from now on, under what that one calls the camera."""
-        if (user, camera) != (self.user, self.called.said):
-            self._streams.names.release(self.id)
-            self.user = user
-            self.called = self._take_name(self._streams.names, camera)
 
     def offer(self, data: Picture, timestamp: int | None = None) -> int:
         """Take a frame. Never blocks; `received` counts a refused one all the same.
@@ -250,9 +243,6 @@ class Stream(Called, Shown):
         self.show(NewestFrame(frame, prediction, error, self.rotate))
         self._streams.publish(self, frame, prediction, error)
 
-    def _take_name(self, names: Names, camera: str) -> CameraName:
-        return names.take(self.id, camera, user=self.user, address=self.address, connection=self.id)
-
     def _enter(self, state: StreamState) -> None:
         """The one place that changes the state. What is closed stays closed."""
         if self._state is not _CLOSED:
@@ -335,6 +325,14 @@ class Streams:
         for watcher in self._watchers:
             watcher.opened(stream)
         return stream
+
+    def adopt(self, stream: Stream, user: str, camera: str) -> None:
+        """Let a stream be somebody's, with what its client calls the camera."""
+        if (user, camera) != (stream.user, stream.called.said):
+            self.names.release(stream.id)
+            stream.user = user
+            name = self.names.take(stream.id, camera, user=user, address=stream.address, connection=stream.id)
+            stream.called = name
 
     def forget(self, stream: Stream) -> None:
         """Called by the stream when it closes."""
