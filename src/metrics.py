@@ -7,6 +7,7 @@ somebody reads. On a hot path hold the child (`RECEIVED.child("camstream")`) and
 from __future__ import annotations
 
 import bisect
+from collections import deque
 
 
 class Child:
@@ -134,6 +135,9 @@ LOOP_LAG = Histogram(
     (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5),
     "Time by which the server's loop was late for a timer, twice a second.",
 )
+LATEST_LAGS: deque[float] = deque(maxlen=240)
+"""Of the loop, in seconds: the last two minutes."""
+LIVE_FRAMES = _counter("imageserver_live_frames_total", (), "Frames that were sent to live pages.")
 RESULTS_DROPPED = _counter(
     "imageserver_results_dropped_total", (), "Predictions that could not be written to the results file."
 )

@@ -42,7 +42,7 @@ SHARED = (
     {"transport"},
     {"inference.shared"},
     {"limits", "lines"},
-    {"errors", "metrics", "bootstrap", "folders", "files", "clock", "jail"},
+    {"errors", "metrics", "news", "bootstrap", "folders", "files", "clock", "jail"},
 )
 """What both stacks stand on; `transport` is the upper one's alone."""
 

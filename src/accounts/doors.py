@@ -151,6 +151,10 @@ DOORS: tuple[Door, ...] = (
     ),
     # Streams.
     *_http("GET", ("/streams/", f"{_STREAM}.json"), Login.AUTH, VIEWER, rate="look_rate"),
+    *_http(
+        "GET", "/live", Login.AUTH, VIEWER, rate="look_rate",
+        note="the live page's connection; of logins and limits of others it tells `admin` alone",
+    ),
     *_http("POST", _STREAM, Login.USERS, ADMIN, changes=True, rate="change_rate", body="max_json_bytes"),
     *_http("DELETE", _STREAM, Login.USERS, ADMIN, changes=True, rate="change_rate"),
     # Users, tokens, and logins of pages.

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from imageserver import metrics
+from imageserver import metrics, news
 from imageserver.accounts.audit import NO_AUDIT, Audit, AuditEvent
 from imageserver.accounts.credentials import CredentialKind, Credentials
 from imageserver.accounts.database import MAX_NAME, User, UserDB, Verifier, is_token
@@ -23,6 +23,7 @@ from imageserver.accounts.guard.turns import Turns
 from imageserver.accounts.live import LiveLogins
 from imageserver.errors import LimitExceeded, LoginPaused, SettingError, UsersUnavailable
 from imageserver.limits import Limits, hit
+from imageserver.news import NewsKind
 from imageserver.transport import hub
 from imageserver.transport.budget import owner_of
 
@@ -97,6 +98,7 @@ class Attempt:
             self._reserved = False
             metrics.LOGINS.inc("refused")
             self._log(sentence)
+            news.tell(NewsKind.LOGIN_REFUSED, sentence, self._claim.owner)
             self._note(AuditEvent.LOGIN_REFUSED, user=user)
             for line in self._guard.wrong(self._claim):
                 self._log(line)

@@ -30,6 +30,11 @@ from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared import conversion_cache
 from imageserver.inference.shared.registry import Registry
 from imageserver.monitoring import health, prometheus
+from imageserver.pages.live import door as live_door
+from imageserver.pages.live.door import Live
+from imageserver.pages.live.figures import Figures
+from imageserver.pages.live.rounds import Rounds
+from imageserver.pages.live.state import States
 from imageserver.pages.site import Pages, local
 from imageserver.protocols.camstream import CamStream
 from imageserver.protocols.events.clients import SocketClients
@@ -43,6 +48,7 @@ from imageserver.protocols.sessions import SessionProtocol
 from imageserver.protocols.snap import relay as snap_relay
 from imageserver.protocols.snap.app import Snap
 from imageserver.protocols.snap.keeper import Keeper
+from imageserver.protocols.snap.newest import NewestSnippets
 from imageserver.protocols.snap.relay import Relay
 from imageserver.protocols.snap.store import SnapStore
 from imageserver.sinks.results_file import ResultsFile
@@ -89,6 +95,7 @@ class Doors:
     relay: Relay
     trainings: Trainings
     pictures: Keeper
+    live: Live
 
     @property
     def listeners(self) -> list[HttpServer]:
@@ -214,10 +221,12 @@ def doors(
     http.route("/socket.io/", socketio)
     http.route("/health/", health.application(not_ready, access, log=LOG.warning))
     http.route(snap_relay.PREFIX, snap_relay.application(relay, access, log=LOG.warning))
+    live = live_page(settings, models, checks, memory, jobs, kept)
+    http.route(live_door.PATH, live_door.application(live, access, log=LOG.warning))
     http.route("/snippets", snap.application(access))
     http.route("/metrics", prometheus.application(lambda: refresh_gauges(models, memory), access, log=LOG.warning))
     http.route("", networks(settings, models, checks, access, jobs, not_ready))
-    return Doors(http, https, certificate, socketio, relay, jobs, kept)
+    return Doors(http, https, certificate, socketio, relay, jobs, kept, live)
 
 
 def origins(settings: Settings) -> Origins:
@@ -265,6 +274,17 @@ def socket_protocols(settings: Settings, models: Inference, checks: Logins, sock
     clients = SocketClients(socketio, checks, settings.session_key)
     camstream = CamStream(models.streams, clients, socketio, model=settings.model, hz=settings.hz)
     Events(socketio, clients, [camstream, SessionProtocol(models.sessions, socketio)], Rates(settings))
+
+
+def live_page(
+    settings: Settings, models: Inference, checks: Logins, memory: Budget, jobs: Trainings, kept: Keeper
+) -> Live:
+    """The connections of live pages, and what they are told. The arguments are those of `doors`, and parts of it."""
+    figures = Figures(models.engine, models.stateful, jobs, memory, settings.live_rows)
+    snippets = NewestSnippets(kept, settings.live_rows)
+    rounds = Rounds(States(models.overview, figures, snippets.rows, settings), LOG.warning)
+    models.streams.watch(rounds)
+    return Live(rounds, models.streams, checks, settings)
 
 
 def pictures(settings: Settings) -> Keeper:

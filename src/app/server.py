@@ -79,6 +79,7 @@ class ImageServer:
         hub.spawn(self.inference.stateful.run)
         hub.spawn(self.inference.sessions.run)
         hub.spawn(self.logins.live.run)
+        hub.spawn(self.doors.live.run)
         self._serving = [hub.spawn(listener.serve) for listener in self._listeners]
         announce(self._settings, self.doors, self.legacy_tcp, self.users, self._warnings)
         if sentence := descriptors.shortage(self._settings.max_connections, self._settings.spare_descriptors):
@@ -207,6 +208,7 @@ class ImageServer:
         for ending in endings:
             ending.wait()
         self.doors.relay.close_all()
+        self.doors.live.close_all()
         self.doors.socketio.close_all(max(0.2, min(0.5, end - time.monotonic())))
         endings = [hub.spawn(listener.stop, max(0.2, end - time.monotonic())) for listener in self._listeners]
         for ending in endings:

@@ -6,12 +6,14 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from imageserver import metrics
+from imageserver import metrics, news
 from imageserver.limits.clients import ClientLimits
 from imageserver.limits.row import DAY, GIB, HOUR, KIB, MANY, MIB, limit
+from imageserver.news import NewsKind
 
 _PICTURES = "Limits of pictures"
 _LISTS = "Limits of lists"
+_LIVE = "The live page"
 _TRAINING = "Training over REST"
 _FILES = "Files and output"
 _MODELS = "Models and streams"
@@ -64,6 +66,23 @@ class Limits(ClientLimits):
     list_rows: int = limit(
         _LISTS, 1000, "count", 1, 10_000,
         help="rows in one answer of a list; a link leads to the next ones",
+    )
+
+    live_pages: int = limit(
+        _LIVE, 100, "count", 1, 10_000,
+        help="live pages that may be open at the same time; one address may have a quarter of them",
+    )
+    live_rows: int = limit(
+        _LIVE, 100, "count", 1, 1000,
+        help="streams, models and snippets that a live page is told of; its filter finds the others",
+    )
+    live_fps: int = limit(
+        _LIVE, 15, "count", 1, 60,
+        help="times a second that a live page is sent what is new",
+    )
+    live_round_bytes: int = limit(
+        _LIVE, 2 * MIB, "bytes", 64 * KIB, 64 * MIB,
+        help="bytes of pictures that a live page is sent at once; further ones come the next time",
     )
 
     model_timeout: float = limit(
@@ -163,6 +182,8 @@ def hit(name: str, who: str = "") -> None:
     metrics.LIMITS_HIT.inc(TABLE[name].label or option(name)[2:])
     if who:
         _heard(name, who)
+        if not who.endswith(" "):  # of an account that is nobody's
+            news.tell(NewsKind.LIMIT_HIT, f"{who} ran into {option(name)}")
 
 
 def note(sentence: str, name: str, who: str = "") -> str:

@@ -74,7 +74,9 @@ def measure_lag() -> None:
     while True:
         due = time.monotonic() + LAG_EVERY
         hub.sleep(LAG_EVERY)
-        metrics.LOOP_LAG.observe(max(0.0, time.monotonic() - due))
+        lag = max(0.0, time.monotonic() - due)
+        metrics.LOOP_LAG.observe(lag)
+        metrics.LATEST_LAGS.append(lag)
 
 
 def reference() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from imageserver import metrics
+from imageserver import metrics, news
 from imageserver.errors import ModelUnavailable, Stopping, UnknownModel
 from imageserver.inference.server import restart_limit
 from imageserver.inference.server.batching import Waiting
@@ -17,6 +17,7 @@ from imageserver.inference.server.model import ModelState, SharedModel
 from imageserver.inference.server.pool import Log, Pool
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.shared.registry import Changes, Registry
+from imageserver.news import NewsKind
 from imageserver.transport import hub
 
 SCAN_EVERY = 2.0
@@ -111,6 +112,9 @@ class ModelCatalogue:
             for warning in warnings:
                 self._warn(f"model {name}: {warning}")
             self._log(f"model {name} is ready ({runtime}, {seconds:.1f} s){granted(model.manifest)}")
+        elif model.replacing:
+            news.tell(NewsKind.MODEL_REPLACED, f"model {name} serves in its new version ({runtime}, {seconds:.1f} s)")
+        model.replacing = False
         metrics.MODEL_WARNINGS.child(name).value = len(warnings)
         model.runtime = runtime
         self._change(model, ModelState.READY)
@@ -153,6 +157,7 @@ class ModelCatalogue:
         pause = model.trial_pause.next(self._clock())
         again = f"it is tried again after {pause:g} s"
         self._warn(f"model {model.name} is disabled: {reason}; {again}, or when its folder changes")
+        news.tell(NewsKind.MODEL_FAILED, f"model {model.name} is disabled: {reason}; {again}", model.name)
         self._change(model, ModelState.DISABLED, f"{reason}; {again}")
 
     def _warn_once(self, model: SharedModel, warning: str) -> None:
@@ -160,6 +165,7 @@ class ModelCatalogue:
         if warning not in model.warned:
             model.warned.add(warning)
             self._warn(warning)
+            news.tell(NewsKind.MODEL_FAILED, warning)
 
     # ---- within -----------------------------------------------------------------------------------------------
 
@@ -189,6 +195,7 @@ class ModelCatalogue:
         if model.unusable:
             self._change(model, ModelState.ABSENT)
         elif model.state is not ModelState.ABSENT:
+            model.replacing = True
             self._pool.load(manifest)
 
     def _want(self, model: SharedModel) -> None:

@@ -50,6 +50,8 @@ class SharedModel:
     error: str = ""
     """Why it is failed, disabled or on trial."""
     runtime: str = ""
+    replacing: bool = False
+    """Its folder changed while it served; until the new version serves, too."""
     decoded_as: tuple[int, int] = (3, 0)
     """The channels, and the pixels of the shortest side, that its pictures are decoded to."""
     restart_limit: RestartLimit = field(default_factory=RestartLimit)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
 
-from imageserver import metrics
+from imageserver import metrics, news
 from imageserver.inference.server.child_process import START_AGAIN_AFTER, Starts
 from imageserver.inference.server.costly.isolation import Isolation
 from imageserver.inference.server.dispatcher import Dispatcher, lose
@@ -29,6 +29,7 @@ from imageserver.inference.server.worker import SharedWorker
 from imageserver.inference.shared import conversion_cache, wire
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.limits import Limits, hit, note
+from imageserver.news import NewsKind
 from imageserver.transport import hub
 
 LOAD_LIMIT = 300.0
@@ -216,10 +217,10 @@ class Pool:
         running = next(iter(worker.batches.values()), None)
         loading = worker.loading.name if worker.loading and not running else ""
         lost = sum(len(batch.works) for batch in worker.batches.values())
-        process = worker.process
         what = f" while it ran {running.model}" if running else f" while it loaded {loading}" if loading else ""
-        end = f"{process.name} (process {process.pid}) ended by {process.exit_text}{what}"
-        self._warn(f"{end}; pictures lost: {lost}; a new worker starts")
+        end = f"ended by {worker.process.exit_text}{what}; pictures lost: {lost}; a new worker starts"
+        self._warn(f"{worker.process.name} (process {worker.process.pid}) {end}")
+        news.tell(NewsKind.WORKER_RESTARTED, f"{worker.process.name} {end}", f"{worker.process.name}{what}")
         if loading:
             self._supervisor.died(loading, "")
         elif running and (found := self._isolation.ended(running)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, TypeVar
 
 from imageserver import limits, metrics
@@ -44,6 +44,8 @@ class Keeper:
         self._tidying = False
         self._failing: set[str] = set()  # what cannot be done; the log was told when it began
         self._refused = 0  # pictures since then
+        self.changes = 0
+        """How often pictures came or went."""
 
     def begin(self) -> None:
         """Remove what a crash left and what is over the limits, a piece at a time; spawn it at the start."""
@@ -94,6 +96,7 @@ class Keeper:
             self._refused += 1
             metrics.SNIPPETS_REFUSED.inc()
             raise _unusable(error) from error
+        self.changes += 1
         self._works(_KEEP, _READ, _DELETE, *(() if room.more else (_TIDY,)))
         if room.limit:
             limits.hit(room.limit, f"user {sender.owner}" if sender.owner else "")
@@ -111,6 +114,8 @@ class Keeper:
         except (OSError, sqlite3.Error) as error:
             self._failed(_DELETE, error)
             raise _unusable(error) from error
+        finally:
+            self.changes += 1
         self._works(_DELETE)
         return True
 
@@ -132,6 +137,10 @@ class Keeper:
     def read(self, file: BinaryIO) -> bytes:
         """The next piece of a file; b"" at its end."""
         return self._in_turn(file.read, IMAGE_PIECE)
+
+    def rows(self, most: int, sight: Sight) -> Sequence[Row]:
+        """The newest picture of each id, at most so many."""
+        return self._looking(self._store.newest, -1, most, sight).rows
 
     def newest(self, after: int, most: int, sight: Sight) -> ListPage:
         """As pages.newest."""

@@ -89,6 +89,11 @@ class StatefulModels:
         worker.open(queue)
         return queue
 
+    def state(self, name: str) -> tuple[str, str]:
+        """The state of a model, in a word that people read, and why it cannot be used, "" when it can."""
+        worker = self._workers.get(name)
+        return (worker.state.name.lower(), worker.error) if worker else ("absent", "")
+
     @property
     def idle(self) -> bool:
         """Whether every session has ended at every model."""

@@ -23,7 +23,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 
-from imageserver import metrics
+from imageserver import metrics, news
 from imageserver.errors import ModelUnavailable
 from imageserver.inference.server import restart_limit
 from imageserver.inference.server.arena import Arena
@@ -37,6 +37,7 @@ from imageserver.inference.server.stateful.queues import Call, ModelQueue
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.shared.wire import Picture
+from imageserver.news import NewsKind
 from imageserver.transport import hub
 
 
@@ -76,7 +77,7 @@ class StatefulWorker:
         self.error = ""
         self.kept = False
         """Whether it is wanted without a session, too."""
-        self._state = WorkerState.RESTING
+        self.state = WorkerState.RESTING
         self._process: ChildProcess | None = None
         self._arena: Arena | None = None
         self._started_at = 0.0
@@ -88,7 +89,7 @@ class StatefulWorker:
 
     @property
     def ready(self) -> bool:
-        return self._state is WorkerState.READY
+        return self.state is WorkerState.READY
 
     @property
     def pid(self) -> int | None:
@@ -97,7 +98,7 @@ class StatefulWorker:
     def check(self, owner: str = "", picture: Picture = b"") -> None:
         """ModelUnavailable when the model was disabled or does not load, or ended of what `owner` sends."""
         now = self._clock()
-        if self.error and self._state is WorkerState.DISABLED and self._trial_pause.over(now):
+        if self.error and self.state is WorkerState.DISABLED and self._trial_pause.over(now):
             self._log(f"model {self.name} is tried again for sessions")
             self.error = ""
             self._change(WorkerState.RESTING)
@@ -120,7 +121,7 @@ class StatefulWorker:
 
     def start(self) -> None:
         """Start the worker if none runs."""
-        if self._state is not WorkerState.RESTING:
+        if self.state is not WorkerState.RESTING:
             return
         name = f"session worker {self.name}"
         process = self._starts.attempt(name, lambda: self._start_process(name), self._start_again)
@@ -138,9 +139,9 @@ class StatefulWorker:
 
     def enforce_time_limit(self) -> None:
         """Kill the worker when a call takes too long; to be called several times a second."""
-        if self._state is WorkerState.LOADING and self._clock() - self._started_at > LOAD_LIMIT:
+        if self.state is WorkerState.LOADING and self._clock() - self._started_at > LOAD_LIMIT:
             self._kill(None, LOAD_LIMIT)
-        elif self._state is WorkerState.READY and (found := self.lanes.too_slow(LOAD_LIMIT)):
+        elif self.state is WorkerState.READY and (found := self.lanes.too_slow(LOAD_LIMIT)):
             metrics.LIMITS_HIT.inc("state.time_limit_s")
             self._kill(*found)
 
@@ -178,7 +179,7 @@ class StatefulWorker:
 
     def _change(self, state: WorkerState) -> None:
         """Enter a state; in those without a process the one that runs is ended, and what it knew is forgotten."""
-        self._state = state
+        self.state = state
         if state in (WorkerState.RESTING, WorkerState.DISABLED, WorkerState.CLOSED):
             process, self._process, self._arena = self._process, None, None
             self.lanes.forget()
@@ -195,7 +196,7 @@ class StatefulWorker:
         if process is not self._process:
             return
         match message["op"]:
-            case "loaded" if self._state is WorkerState.LOADING:
+            case "loaded" if self.state is WorkerState.LOADING:
                 ready = f"model {self.name} is ready for sessions ({message['seconds']:.1f} s)"
                 self._log(ready + granted(self.manifest))
                 self._change(WorkerState.READY)
@@ -211,11 +212,13 @@ class StatefulWorker:
     def _on_exit(self, process: ChildProcess) -> None:
         if process is not self._process:
             return  # ended on purpose
-        wait = START_AGAIN_AFTER if self._state is WorkerState.LOADING else 0.0
+        wait = START_AGAIN_AFTER if self.state is WorkerState.LOADING else 0.0
         reason, culprit = self._overrun or ("its worker process died and was started anew", None)
         self._process = self._overrun = None
         metrics.WORKER_RESTARTS.inc()
-        self._warn(f"{process.name} (process {process.pid}) ended by {process.exit_text}: {self.name} {reason}")
+        end = f"ended by {process.exit_text}: {self.name} {reason}"
+        self._warn(f"{process.name} (process {process.pid}) {end}")
+        news.tell(NewsKind.WORKER_RESTARTED, f"{process.name} {end}")
         self._change(WorkerState.RESTING)
         at_fault = self._find_fault(culprit)
         self.lanes.lose(reason, culprit)
@@ -241,6 +244,7 @@ class StatefulWorker:
         pause = self._trial_pause.next(self._clock())
         self._restart_limit.forget()
         self.error = f"{error}; it is tried again after {pause:g} s"
+        news.tell(NewsKind.MODEL_FAILED, f"model {self.name} is disabled for sessions: {self.error}", self.name)
         self._warn(f"model {self.name} is disabled for sessions: {self.error}, or when its folder changes")
         self._change(WorkerState.DISABLED)
         self.lanes.advance()

@@ -17,12 +17,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from imageserver import news
 from imageserver.errors import TrainingError
 from imageserver.inference.server.child_process import ChildProcess
 from imageserver.inference.server.training import versions
 from imageserver.inference.server.training.records import TrainingRecord, TrainingRecords
 from imageserver.inference.shared import wire
 from imageserver.jail.rules import Jail
+from imageserver.news import NewsKind
 from imageserver.transport import hub
 
 WORSE = 0.01
@@ -229,6 +231,7 @@ class TrainingRun:
         self._process = None
         self.tell(*self._outcome)
         self._ended("{}, {}: {}".format(self.name, *self._outcome))
+        news.tell(NewsKind.TRAINING_ENDED, f"the training of {self.name}: {self._outcome[0]}")
         self._prepared.set()
 
     # ---- the record -------------------------------------------------------------------------------------------

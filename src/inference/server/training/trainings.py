@@ -64,6 +64,10 @@ class Trainings:
         run = self._runs.get(name)
         return f"{name} is being trained: {run.event['text']}" if run is not None and run.running else ""
 
+    def latest(self) -> list[tuple[str, bool, Event]]:
+        """The last training of each model since the start: the model's name, whether it runs, what was told last."""
+        return [(name, run.running, run.event) for name, run in self._runs.items()]
+
     def start(self, name: str, sample: str) -> None:
         """Start a training; returns once its data was found. TrainingError: one runs, or the data cannot be used."""
         if running := self.running(name):

@@ -1,0 +1,59 @@
+"""The newest picture of each number in a few words, for pages that show them again and again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from imageserver.accounts.database import User
+from imageserver.errors import Refused
+from imageserver.protocols.snap import rights
+from imageserver.protocols.snap.keeper import Keeper
+from imageserver.protocols.snap.records import Row, Sight
+
+LONGEST = 8192
+"""Characters of a prediction that is looked into."""
+LONGEST_TEXT = 200
+"""Characters of a label that are told."""
+SHOWN = ("model", "label", "score", "error")
+"""What of a prediction is told."""
+MOST_SIGHTS = 64
+"""Users bound to other cameras each, whose lists are kept."""
+
+
+class NewestSnippets:
+    """Reads the records only when pictures came or went since the last time.
+
+    Args:
+        keeper: Of the pictures.
+        most: How many are told of, those of the lowest numbers.
+    """
+
+    def __init__(self, keeper: Keeper, most: int) -> None:
+        self._keeper, self._most = keeper, most
+        self._found: dict[Sight, tuple[int, list[dict[str, Any]]]] = {}
+
+    def rows(self, user: User | None) -> list[dict[str, Any]]:
+        """Those that the user may see; what was told before while the disk cannot be used. Waits green."""
+        sight, changes = rights.sight(user), self._keeper.changes
+        former, found = self._found.get(sight, (-1, []))
+        if former != changes:
+            try:
+                found = [_described(row) for row in self._keeper.rows(self._most, sight)]
+            except Refused:
+                return found
+            while len(self._found) >= MOST_SIGHTS:
+                del self._found[next(iter(self._found))]
+            self._found[sight] = changes, found
+        return found
+
+
+def _described(row: Row) -> dict[str, Any]:
+    prediction = json.loads(row.prediction) if len(row.prediction) <= LONGEST else {}
+    shown = {name: _short(prediction[name]) for name in SHOWN if isinstance(prediction.get(name), (str, float, int))}
+    about = {"id": row.id, "prediction": shown, "received": row.received, "image": f"snippets/{row.id}/image"}
+    return about | {"camera": row.camera} if row.camera else about
+
+
+def _short(value: Any) -> Any:
+    return value[:LONGEST_TEXT] if isinstance(value, str) else value
