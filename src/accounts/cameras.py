@@ -56,21 +56,20 @@ def is_route(name: str) -> bool:
     return _ROUTES.fullmatch(name) is not None
 
 
-def of_user(only: Sequence[str], camera: str) -> str:
+def of_user(only: Sequence[str], own: str, camera: str) -> str:
     """Under which name pictures of a user count who said this one.
 
     Args:
         only: The cameras that the user is bound to, none: to all.
-        camera: The name, "" where none was said: then it is the first one.
+        own: What the user's camera is called, "" where that is not set.
+        camera: The name, "" where none was said: then it is the user's own, or the first of `only`.
 
     Raises:
         NotAllowed: The user is bound to others.
     """
-    if not only:
-        return camera
-    if camera and camera not in only:
+    if camera and only and camera not in only:
         raise NotAllowed(f"there is no camera {camera!r}")
-    return camera or only[0]
+    return camera or own or next(iter(only), "")
 
 
 def _refused(name: str) -> NotAllowed:

@@ -62,7 +62,8 @@ def _add(given: argparse.Namespace, users: UserDB) -> None:
     if users.get(given.name) is not None:  # said before the password is asked for
         raise taken(given.name)
     new = _changed(User(given.name), given)
-    users.add(new.name, _password(), new.roles, new.model, new.hz, new.rotate, new.only, by=_operator())
+    settings = (new.roles, new.model, new.hz, new.rotate, new.only, _operator())
+    users.add(new.name, _password(), *settings, camera=new.camera)
     print(f"Added to {users.path}: {_line(new)}")
 
 
@@ -165,6 +166,7 @@ def _show(
 def _line(user: User) -> str:
     parts = [user.name, ",".join(in_order(user.roles))]
     parts += [f"--only {shlex.quote(','.join(user.only))}"] if user.only else []
+    parts += [f"--camera {shlex.quote(user.camera)}"] if user.camera else []
     parts += [f"--model {user.model}"] if user.model else []
     parts += [f"--hz {user.hz:g}"] if user.hz is not None else []
     parts += [f"--rotate {user.rotate}"] if user.rotate else []
@@ -199,6 +201,8 @@ def _changed(user: User, given: argparse.Namespace) -> User:
         user = dataclasses.replace(user, roles=frozenset(_roles(given.roles)))
     if given.only is not None:
         user = dataclasses.replace(user, only=tuple(given.only.split(",")) if given.only.strip() else ())
+    if given.camera is not None:
+        user = dataclasses.replace(user, camera=given.camera)
     if given.model is not None:
         user = dataclasses.replace(user, model=given.model.strip() or None)
     if given.hz is not None:
@@ -304,6 +308,9 @@ def _options_of_user() -> argparse.ArgumentParser:
     )
     part.add_argument(
         "--only", metavar="NAMES", help="names of the cameras that are theirs, with commas between; '' for all"
+    )
+    part.add_argument(
+        "--camera", metavar="NAME", help="what this user's camera is called unless it says so itself; '' for no name"
     )
     part.add_argument("--model", metavar="NAME", help="model for this user's streams; '' for the server's default")
     part.add_argument(

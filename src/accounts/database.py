@@ -138,15 +138,17 @@ class UserDB(TokenStore, PageStore):
         rotate: int = 0,
         only: Iterable[str] = (),
         by: str = "",
+        *,
+        camera: str = "",
     ) -> User:
         """A new user. SettingError when the name is taken or any value is not allowed."""
-        user = checked(User(normal(name), frozenset(roles), model, hz, rotate, tuple(only)))
+        user = checked(User(normal(name), frozenset(roles), model, hz, rotate, tuple(only), camera))
         stored = self._hasher.hash(_new_password(password))
         with self._transaction(create=True) as connection:
             try:
                 connection.execute(
-                    "INSERT INTO accounts (name, password, roles, model, hz, rotate, cameras) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO accounts (name, password, roles, model, hz, rotate, cameras, camera) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     (user.name, stored, *columns(user)),
                 )
             except sqlite3.IntegrityError:
@@ -168,7 +170,8 @@ class UserDB(TokenStore, PageStore):
         Their page sessions end when roles or cameras are others than before.
         """
         user = checked(user)
-        statement = "UPDATE accounts SET roles = ?, model = ?, hz = ?, rotate = ?, cameras = ? WHERE name = ?"
+        settings = "roles = ?, model = ?, hz = ?, rotate = ?, cameras = ?, camera = ?"
+        statement = f"UPDATE accounts SET {settings} WHERE name = ?"  # noqa: S608 - constants
         with self._transaction() as connection:
             before = find(connection, user.name)
             connection.execute(statement, (*columns(user), before.name))

@@ -23,6 +23,7 @@ def user(found: User) -> dict[str, Any]:
         "hz": found.hz,
         "rotate": found.rotate,
         "only": found.only,
+        "camera": found.camera or None,
     }
 
 

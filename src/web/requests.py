@@ -72,7 +72,7 @@ class Request(werkzeug.Request):
 
     @property
     def camera(self) -> str:
-        """The name that the camera said (`?name=`, docs/protocols.md), or of those of its user the first; "" for none.
+        """The name that the camera said (`?name=`, docs/protocols.md), or that of its user's camera; "" for none.
 
         Raises:
             Refused: no name (400), or of a camera that is not its user's (404).
@@ -82,7 +82,7 @@ class Request(werkzeug.Request):
         except NotAllowed as error:
             raise Refused(400, str(error)) from None
         try:
-            return cameras.of_user(self.user.only, said) if self.user else said
+            return cameras.of_user(self.user.only, self.user.camera, said) if self.user else said
         except NotAllowed as error:
             raise Refused(404, str(error)) from None
 

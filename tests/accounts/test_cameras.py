@@ -47,10 +47,41 @@ def test_what_cannot_be_a_name_is_refused_in_a_sentence(name: str) -> None:
         cameras.checked("\ud800")
 
 
-def test_a_bound_user_has_the_first_of_its_cameras_or_the_one_it_says_and_no_other() -> None:
-    assert cameras.of_user((), "garden") == "garden"
-    assert cameras.of_user((), "") == ""
-    assert cameras.of_user(("kitchen", "door"), "") == "kitchen"
-    assert cameras.of_user(("kitchen", "door"), "door") == "door"
-    with pytest.raises(NotAllowed, match="there is no camera 'garden'"):
-        cameras.of_user(("kitchen", "door"), "garden")
+@pytest.mark.parametrize(
+    "name",
+    ["events", " events ", "x.jpg", ".json", "a.b.mjpeg", "x\u2003y.jpg", ".", "..", "session-7"],
+)
+def test_what_stands_for_something_else_below_streams_is_no_name(name: str) -> None:
+    with pytest.raises(NotAllowed, match="cannot be the name of a camera: it stands for something else at /streams/"):
+        cameras.checked(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["event", "Events", "events (2)", "jpg", "x.jpg (2)", "x.jpeg", "...", "session-x", "a/b"]
+)
+def test_what_only_reads_like_a_route_is_one(name: str) -> None:
+    assert cameras.checked(name) == name
+
+
+@pytest.mark.parametrize(
+    ("only", "own", "said", "name"),
+    [
+        ((), "", "", ""),
+        ((), "", "garden", "garden"),
+        ((), "yard", "", "yard"),
+        ((), "yard", "garden", "garden"),
+        (("kitchen", "door"), "", "", "kitchen"),
+        (("kitchen", "door"), "", "door", "door"),
+        (("kitchen", "door"), "door", "", "door"),
+        (("kitchen", "door"), "door", "kitchen", "kitchen"),
+        (("kitchen", "door"), "", "garden", None),
+    ],
+)
+def test_a_user_has_its_own_camera_or_the_one_it_says_and_none_that_it_is_not_bound_to(
+    only: tuple[str, ...], own: str, said: str, name: str | None
+) -> None:
+    if name is None:
+        with pytest.raises(NotAllowed, match="there is no camera 'garden'"):
+            cameras.of_user(only, own, said)
+    else:
+        assert cameras.of_user(only, own, said) == name

@@ -59,9 +59,8 @@ def test_life_of_a_user(command: Callable[..., Done], users: UserDB, tmp_path: P
     assert command("set", "alice", "--model", "lenet", "--hz", "5", "--rotate", "90").out == (
         "alice camera,admin --model lenet --hz 5 --rotate 90\n"
     )
-    assert json.loads(command("list", "--json").out) == [
-        {"name": "alice", "roles": ["camera", "admin"], "model": "lenet", "hz": 5.0, "rotate": 90, "only": []}
-    ]
+    settings = {"model": "lenet", "hz": 5.0, "rotate": 90, "only": [], "camera": None}
+    assert json.loads(command("list", "--json").out) == [{"name": "alice", "roles": ["camera", "admin"], **settings}]
     assert command("passwd", "alice", typed="changed") == (
         0, "The password of alice is changed; connections that are open end within 2 seconds.\n", ""
     )  # fmt: skip
@@ -95,6 +94,24 @@ def test_users_are_bound_to_cameras_and_set_free(command: Callable[..., Done], u
     assert command("set", "alice", "--roles", "viewer").err == said
     assert command("set", "alice", "--only", "") == (0, "alice viewer --hz 2\n", said)
     assert users.get("alice").only == ()
+
+
+def test_a_user_has_a_name_for_the_camera(command: Callable[..., Done], users: UserDB) -> None:
+    done = command("add", "alice", "--camera", " front do\u0308r ", typed="x")
+    assert done.out.endswith(": alice camera --camera 'front dör'\n")
+    assert users.get("alice").camera == "front dör"
+    assert users.check("alice", "x").camera == "front dör"
+    assert json.loads(command("list", "--json").out)[0]["camera"] == "front dör"
+    assert command("set", "alice", "--camera", "yard") == (0, "alice camera --camera yard\n", "")
+    assert [change.detail for change in users.changes(0)] == [
+        "roles camera, camera front dör",
+        "camera front dör -> yard",
+    ]
+    assert command("set", "alice", "--only", "kitchen,yard").code == 0
+    refused = command("set", "alice", "--camera", "door")
+    assert (refused.code, users.get("alice").camera) == (2, "yard")
+    assert "'door' cannot be the user's camera, who is bound to others: kitchen, yard" in refused.err
+    assert command("set", "alice", "--camera", "", "--only", "").out == "alice camera\n"
 
 
 def test_a_token_is_printed_once_and_alone(command: Callable[..., Done], users: UserDB) -> None:

@@ -33,7 +33,7 @@ NUMBERS = {1: 3, 7: 1, 2**40: 1}
 DIGIT = ROOT / "clients/samples/digits/1.png"
 
 DATABASES = {"users.db": users_schema.VERSION, "snippets/snippets.db": snippets_schema.VERSION}
-COPIES = [f"{name}.before-{version}" for name, version in DATABASES.items()]
+COPIES = ["users.db.before-1", f"snippets/snippets.db.before-{snippets_schema.VERSION}"]
 
 
 @pytest.fixture

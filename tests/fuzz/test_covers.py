@@ -24,7 +24,7 @@ NOT_OF_CLIENTS = {
     "accounts.reference": "reads the pages of docs/",
     "inference.shared.conversion_cache": "reads what the server itself has written",
     "web.openapi": "reads the server's own docstrings",
-    "protocols.http.schemas.tables": "encodes an example",
+    "web.schemas.tables": "encodes an example",
     "protocols.legacy_tcp.port": "reads the operator's file of models",
     "transport.budget": "takes the zone off an address that the kernel said",
     "transport.hub": "reads what the kernel said",

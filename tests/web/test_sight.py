@@ -13,7 +13,7 @@ from imageserver.web import sight
 
 
 def test_users_who_are_bound_to_cameras_see_theirs_alone() -> None:
-    door, garden = SimpleNamespace(name="Tür"), SimpleNamespace(name="garden")
+    door, garden = (SimpleNamespace(name=name, counts_as=name) for name in ("Tür", "garden"))
     overview: Any = SimpleNamespace(named=lambda key: [one for one in (door, garden) if one.name == key])
     bound = User("anna", frozenset({"viewer"}), only=("garden",))
     assert sight.named(overview, None, "Tu\u0308r") == [door], "names are composed"

@@ -11,7 +11,7 @@ from imageserver.accounts.store.users import User, encodable, in_order, missing,
 from imageserver.errors import UsersUnavailable
 
 USER_COLUMNS = ", ".join(
-    f"accounts.{column}" for column in ("name", "roles", "model", "hz", "rotate", "cameras", "stamp")
+    f"accounts.{column}" for column in ("name", "roles", "model", "hz", "rotate", "cameras", "camera", "stamp")
 )
 """What `user_of` takes, in a query."""
 _NOTHING = "-"
@@ -29,9 +29,9 @@ def user_of(row: Sequence[Any], credential: str = "", roles: str | None = None) 
         UsersUnavailable: The row is none: the file is damaged.
     """
     try:
-        name, own_roles, model, hz, rotate, cameras, stamp = row
+        name, own_roles, model, hz, rotate, cameras, camera, stamp = row
         only = tuple(cameras.split("\n")) if cameras else ()
-        user = User(name, frozenset(own_roles.split()), model, hz, rotate, only, stamp, credential)
+        user = User(name, frozenset(own_roles.split()), model, hz, rotate, only, camera, stamp, credential)
         if roles is None:
             return user
         return dataclasses.replace(user, roles=frozenset(role for role in roles.split() if user.has(role)))
@@ -54,9 +54,9 @@ def find(connection: sqlite3.Connection, name: str) -> User:
     return user_of(row)
 
 
-def columns(user: User) -> tuple[str, str | None, float | None, int, str]:
-    """Roles, model, hz, rotate and cameras, as they are stored."""
-    return " ".join(in_order(user.roles)), user.model, user.hz, user.rotate, "\n".join(user.only)
+def columns(user: User) -> tuple[str, str | None, float | None, int, str, str]:
+    """Roles, model, hz, rotate, cameras and camera, as they are stored."""
+    return " ".join(in_order(user.roles)), user.model, user.hz, user.rotate, "\n".join(user.only), user.camera
 
 
 def in_words(user: User) -> str:
@@ -74,6 +74,7 @@ def _settings(user: User) -> dict[str, str]:
     return {
         "roles": ",".join(in_order(user.roles)),
         "only": ",".join(user.only) or _NOTHING,
+        "camera": user.camera or _NOTHING,
         "model": user.model or _NOTHING,
         "hz": _NOTHING if user.hz is None else f"{user.hz:g}",
         "rotate": str(user.rotate or _NOTHING),

@@ -16,8 +16,9 @@ from pathlib import Path
 from imageserver import files
 from imageserver.errors import UsersUnavailable
 
-VERSION = 1
-"""`PRAGMA user_version` of what this server writes; 0 is that of servers whose only table was `users`."""
+VERSION = 2
+"""`PRAGMA user_version` of what this server writes; 0 is that of servers whose only table was `users`, 1 of those that
+knew no name for the camera of a user."""
 
 _MIGRATION_PATIENCE = 30.0
 """Seconds to wait for another process that takes the same database over."""
@@ -34,7 +35,7 @@ _TABLES = (
     f"""CREATE TABLE accounts (
         name TEXT PRIMARY KEY, password TEXT NOT NULL, roles TEXT NOT NULL, model TEXT, hz REAL,
         rotate INTEGER NOT NULL DEFAULT 0, cameras TEXT NOT NULL DEFAULT '', stamp TEXT NOT NULL DEFAULT ({_NEW_STAMP}),
-        renewals INTEGER NOT NULL DEFAULT 0
+        renewals INTEGER NOT NULL DEFAULT 0, camera TEXT NOT NULL DEFAULT ''
     ) STRICT""",
     """CREATE TABLE tokens (
         id TEXT PRIMARY KEY, digest BLOB NOT NULL, user TEXT NOT NULL, name TEXT NOT NULL, roles TEXT NOT NULL,
@@ -56,7 +57,8 @@ _TABLES = (
     f"CREATE TABLE revision (value TEXT NOT NULL DEFAULT ({_NEW_STAMP})) STRICT",
     "INSERT INTO revision DEFAULT VALUES",
 )
-"""`cameras` holds a name a line; `renewals` counts hashes that were renewed while the password stayed the same."""
+"""`cameras`, to which the user is bound, holds a name a line; `camera` is what the user's own is called; `renewals`
+counts hashes that were renewed while the password stayed the same."""
 
 _STAMPS = (
     f"""CREATE TRIGGER account_changed AFTER UPDATE OF password, roles, cameras ON accounts
@@ -100,6 +102,9 @@ _FOR_OLD_SERVERS = (
     'or put back the copy of the one before, whose name ends in .before-1"'
 )
 """Servers of version 0 look into `users` and know no versions. This fails, and SQLite's sentence names what lacks."""
+
+_SINCE_1 = ("ALTER TABLE accounts ADD COLUMN camera TEXT NOT NULL DEFAULT ''", f"PRAGMA user_version = {VERSION}")
+"""What brings a database of version 1 up to date."""
 
 SCHEMA = (*_TABLES, *_STAMPS, *_REVISIONS, _FOR_OLD_SERVERS, f"PRAGMA user_version = {VERSION}")
 
@@ -158,20 +163,31 @@ def _take_over(connection: sqlite3.Connection, path: Path) -> Path | None:
     connection.execute(f"PRAGMA busy_timeout = {round(_MIGRATION_PATIENCE * 1000)}")
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if _version(connection, path) != VERSION:
+        found = _version(connection, path)
+        if found == 0:
             _check_is_before(connection, path)
-            copy = _keep_copy(path)
-            connection.execute("ALTER TABLE users RENAME TO before")
-            fill(connection)
-            columns = ", ".join(_BEFORE)
-            connection.execute(f"INSERT INTO accounts ({columns}) SELECT {columns} FROM before")  # noqa: S608 - constants
-            connection.execute("DROP TABLE before")
+        if found != VERSION:
+            copy = _keep_copy(path, found + 1)
+            _bring_up_to_date(connection, found)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
     return copy
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, found: int) -> None:
+    """Change the tables of version `found`, in the transaction of the caller. sqlite3.Error."""
+    if found == 0:
+        connection.execute("ALTER TABLE users RENAME TO before")
+        fill(connection)
+        columns = ", ".join(_BEFORE)
+        connection.execute(f"INSERT INTO accounts ({columns}) SELECT {columns} FROM before")  # noqa: S608 - constants
+        connection.execute("DROP TABLE before")
+        return
+    for statement in _SINCE_1:
+        connection.execute(statement)
 
 
 def _check_is_before(connection: sqlite3.Connection, path: Path) -> None:
@@ -185,8 +201,11 @@ def _check_is_before(connection: sqlite3.Connection, path: Path) -> None:
     )
 
 
-def _keep_copy(path: Path) -> Path:
-    """Write `<name>.before-<version>` beside the database, and return it; another that is there keeps its name."""
+def _keep_copy(path: Path, version: int) -> Path:
+    """Write `<name>.before-<version>` beside the database, and return it; another that is there keeps its name.
+
+    `version` is the one after what it holds, and so each older server finds its own copy under the same name.
+    """
     status = path.stat()
     with files.making(path.parent, _MAKING) as folder:
         copy = folder / "copy"
@@ -197,10 +216,10 @@ def _keep_copy(path: Path) -> Path:
         ):
             source.backup(target)
         _make_private(copy, status)
-        number, kept = 1, path.with_name(f"{path.name}.before-{VERSION}")
+        number, kept = 1, path.with_name(f"{path.name}.before-{version}")
         while not (_put(copy, kept) or filecmp.cmp(copy, kept, shallow=False)):
             number += 1
-            kept = path.with_name(f"{path.name}.before-{VERSION}.{number}")
+            kept = path.with_name(f"{path.name}.before-{version}.{number}")
         return kept
 
 

@@ -37,6 +37,8 @@ class User:
     """Clockwise degrees that turn this user's pictures upright."""
     only: tuple[str, ...] = ()
     """Names of the cameras that this user streams under and sees; (): not bound to any."""
+    camera: str = ""
+    """What this user's camera is called unless it says so itself; "": as its user."""
     stamp: str = field(default="", compare=False, repr=False)
     """Another one whenever password, roles or cameras change; "" for who is in no database."""
     credential: str = field(default="", compare=False)
@@ -73,7 +75,10 @@ def checked(user: User) -> User:
         raise SettingError(f"rotate is {user.rotate}, but it takes one of {', '.join(map(str, ROTATIONS))}")
     if len(user.only) > MAX_CAMERAS:
         raise SettingError(f"{len(user.only)} names of cameras are too many for a user: at most {MAX_CAMERAS}")
-    return replace(user, only=_bound(user.only))
+    only, camera = _bound(user.only), _camera(user.camera)
+    if camera and only and camera not in only:
+        raise SettingError(f"{camera!r} cannot be the user's camera, who is bound to others: {', '.join(only)[:200]}")
+    return replace(user, only=only, camera=camera)
 
 
 def _names_a_model(text: str) -> bool:
@@ -84,14 +89,19 @@ def _bound(names: Iterable[str]) -> tuple[str, ...]:
     """Names of cameras as a user is bound to them, each once, else SettingError."""
     found = []
     for name in names:
-        try:
-            camera = cameras.checked(name)
-        except NotAllowed as error:
-            raise SettingError(str(error)) from None
+        camera = _camera(name)
         if not camera or "," in camera:
             raise SettingError(f"{name!r} cannot be the name of a camera that a user is bound to: empty, or a comma")
         found.append(camera)
     return tuple(dict.fromkeys(found))
+
+
+def _camera(name: str) -> str:
+    """The name of a camera as it is kept, else SettingError."""
+    try:
+        return cameras.checked(name)
+    except NotAllowed as error:
+        raise SettingError(str(error)) from None
 
 
 def checked_roles(roles: frozenset[str], whose: str) -> None:

@@ -40,7 +40,7 @@ class SocketClient:
     said_camera: str
     """What it calls its camera; "" when it does not."""
     camera: str
-    """Under which name its pictures count."""
+    """Under which name its pictures count: that, or what is set for its user."""
     name: str
     """Its user's; where nobody need prove it, what it says; otherwise its id."""
     user: User | None = None
@@ -163,7 +163,7 @@ class SocketClients:
                 if shown is not None and self._logins.closed():
                     user = self._logins.check(shown, client.address, door)
                     if user is not None:
-                        cameras.of_user(user.only, client.said_camera)
+                        cameras.of_user(user.only, user.camera, client.said_camera)
             except Exception:
                 self._become(client, None, claimed)
                 raise
@@ -178,9 +178,9 @@ class SocketClients:
         if client.login is not None:
             client.login.close()
         client.user, client.known, client.login = user, known, None
-        client.name, client.camera = claimed or client.sid, client.said_camera
+        client.name, client.camera = claimed or client.sid, client.said_camera or (known.camera if known else "")
         if user is not None:
-            client.name, client.camera = user.name, cameras.of_user(user.only, client.said_camera)
+            client.name, client.camera = user.name, cameras.of_user(user.only, user.camera, client.said_camera)
             client.login = self._logins.live.add(user, lambda _why: self._end(client))
             self._server.logged_in(client.sid)
             self._server.account(client.sid).belongs_to(user.name)

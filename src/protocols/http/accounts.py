@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -26,7 +27,7 @@ PIECE = 200
 """Rows that are written before the loop has its turn."""
 _LONGEST = 1024
 """Characters of a text in a body that is looked at."""
-_FIELDS = ("password", "roles", "model", "hz", "rotate", "only")
+_FIELDS = ("password", "roles", "model", "hz", "rotate", "only", "camera")
 _TOKEN_FIELDS = ("user", "roles", "days", "name")
 
 
@@ -165,7 +166,8 @@ class UserViews:
         if password is None:
             raise Refused(400, f"there is no user {user.name!r} yet, and a new one takes a password")
         settings = (user.roles, user.model, user.hz, user.rotate, user.only, asker(request).name)
-        found = self._accounts.hash(request, self._users.add, user.name, password, *settings)
+        add = partial(self._users.add, camera=user.camera)
+        found = self._accounts.hash(request, add, user.name, password, *settings)
         return answer(shown.user(found), 201)
 
     def _refuse_to_lock_out(self, request: Request, former: User) -> None:
@@ -247,6 +249,8 @@ def _changed(user: User, wanted: dict[str, Any], password: str | None) -> User:
         new["rotate"] = wanted["rotate"]
     if "only" in wanted:
         new["only"] = tuple(map(_camera, _texts(wanted, "only", MAX_CAMERAS)))
+    if "camera" in wanted:
+        new["camera"] = "" if wanted["camera"] is None else _camera(_text(wanted, "camera"))
     return checked(dataclasses.replace(user, **new))
 
 

@@ -29,6 +29,7 @@ _SETTINGS = {
     "hz": said(["number", "null"], "most frames a second; null: the server's", minimum=0, maximum=1000),
     "rotate": said("integer", "clockwise degrees that turn the user's pictures upright", enum=list(ROTATIONS)),
     "only": array(TEXT, description="cameras that the user is bound to; empty: to none"),
+    "camera": said(["string", "null"], "what the user's camera is called unless it says so itself; null: nothing"),
 }
 _TOKEN = {
     **_ID,

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,13 +63,60 @@ def test_users_are_taken_over_and_a_copy_is_kept(path: Path, journal: str) -> No
     assert users.check("alice", "alice") == User("alice", frozenset({"camera", "viewer"}), "lenet", 5.0, 90)
     assert [user.name for user in users.list()] == ["alice", "bob"]
     assert users.get("alice").stamp and users.get("alice").stamp != users.get("bob").stamp
-    assert version(path) == schema.VERSION == 1
+    assert version(path) == schema.VERSION == 2
     copy = path.with_name("users.db.before-1")
     assert copy.stat().st_mode & 0o777 == 0o600 and "users.db.before-1.2" not in copies(path)
     with closing(sqlite3.connect(copy)) as connection:
         assert connection.execute("SELECT name, rotate FROM users").fetchall() == [("alice", 90), ("bob", 90)]
     users.add("carol", "carol")
     assert users.check("carol", "carol")
+
+
+def without_cameras(path: Path) -> Path:
+    """The database of a server of version 1, with alice and a token of hers."""
+    alice = ("alice", CHEAP.hash("alice"), "camera viewer admin", "lenet", 5.0, 90, "kitchen\ndoor")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in (*schema.SCHEMA[:-1], "PRAGMA user_version = 1"):
+            connection.execute(statement.replace(", camera TEXT NOT NULL DEFAULT ''", ""))
+        connection.execute(
+            "INSERT INTO accounts (name, password, roles, model, hz, rotate, cameras) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            alice,
+        )
+        connection.execute("INSERT INTO tokens VALUES ('id', x'00', 'alice', 'kept', 'camera', 0, NULL, NULL)")
+    return path
+
+
+def test_what_users_of_version_1_have_they_keep(path: Path) -> None:
+    users = UserDB(without_cameras(path), CHEAP)
+    former = path.read_bytes()
+    assert users.check("alice", "alice") == User("alice", frozenset(ROLES), "lenet", 5.0, 90, ("kitchen", "door"))
+    assert [token.name for token in users.tokens()] == ["kept"]
+    assert (version(path), copies(path)) == (2, ["users.db.before-2"])
+    stamp = users.get("alice").stamp
+    users.set(replace(users.get("alice"), camera="door"))
+    assert (users.get("alice").camera, users.get("alice").stamp) == ("door", stamp), "it ends no connection"
+    with closing(sqlite3.connect(path.with_name("users.db.before-2"))) as copy, closing(sqlite3.connect(path)) as new:
+        assert "camera" not in [row[1] for row in copy.execute("PRAGMA table_info(accounts)")]
+        with closing(sqlite3.connect(":memory:")) as fresh:
+            schema.fill(fresh)
+            columns = "PRAGMA table_info(accounts)"
+            assert new.execute(columns).fetchall() == fresh.execute(columns).fetchall()
+    path.write_bytes(former)
+    assert UserDB(path, CHEAP).get("alice").camera == ""
+    assert copies(path) == ["users.db.before-2"]
+
+
+@pytest.mark.parametrize("done", [0, 1])
+def test_version_1_is_brought_up_to_date_wholly_or_not_at_all(
+    path: Path, monkeypatch: pytest.MonkeyPatch, done: int
+) -> None:
+    users = UserDB(without_cameras(path), CHEAP)
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "_SINCE_1", (*schema._SINCE_1[:done], "stop"))
+        with pytest.raises(UsersUnavailable):
+            users.any()
+    assert version(path) == 1
+    assert users.check("alice", "alice")
 
 
 def test_an_old_one_without_users_stays_closed(path: Path) -> None:
@@ -78,7 +126,7 @@ def test_an_old_one_without_users_stays_closed(path: Path) -> None:
 
 def test_a_new_one_has_no_copy(path: Path) -> None:
     UserDB(path, CHEAP).add("alice", "x")
-    assert copies(path) == [] and version(path) == 1 and path.stat().st_mode & 0o777 == 0o600
+    assert copies(path) == [] and version(path) == 2 and path.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_copy_is_never_written_over(path: Path) -> None:
@@ -132,7 +180,7 @@ def test_a_newer_one_is_refused(path: Path) -> None:
     for use in (users.any, lambda: users.check("alice", "x"), lambda: users.add("bob", "x"), users.revision):
         with pytest.raises(
             UsersUnavailable,
-            match=r"users\.db is of version 7, and this server knows versions up to 1: start the newer server, or",
+            match=r"users\.db is of version 7, and this server knows versions up to 2: start the newer server, or",
         ):
             use()
     assert users.closed() and path.read_bytes() == before

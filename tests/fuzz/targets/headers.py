@@ -17,6 +17,7 @@ from imageserver.accounts import cameras, credentials
 from imageserver.accounts.credentials import CredentialKind
 from imageserver.errors import EngineRefusal, NotAllowed, Refused
 from imageserver.limits import Limits
+from imageserver.streams.names import Names
 from imageserver.transport.budget import unlimited
 from imageserver.transport.engineio.request import EngineRequest
 from imageserver.transport.http.clients import ClientAddresses
@@ -157,13 +158,32 @@ def camera(name: str, text: str) -> None:
     again = cameras.said("name=" + urllib.parse.quote(name, safe=""))
     if again != name:
         raise Defect(f"{name!r}, said in {text!r:.200}, comes back as {again!r}")
-    cameras.of_user((), name)
+    cameras.of_user((), "", name)
 
 
 def named(data: bytes) -> None:
-    """A name that came in a text."""
+    """A name that came in a text, and what it is called of whom three cameras say it."""
     with contextlib.suppress(NotAllowed, UnicodeDecodeError):
-        camera(cameras.checked(data.decode()), "")
+        said = cameras.checked(data.decode())
+        camera(said, "")
+        if said:
+            thrice(said)
+
+
+def thrice(said: str) -> None:
+    """Three cameras of one name are told apart, and leave nothing behind."""
+    names = Names(cameras.is_route)
+    texts = [names.take(n, said, user=f"user {n}", address="", connection=n).text for n in "123"]
+    if [names.find(text) for text in texts] != [["1"], ["2"], ["3"]] or max(map(len, texts)) > cameras.MAX_CAMERA:
+        raise Defect(f"{said!r} became {texts}")
+    for text in texts[1:]:
+        start, _, number = text.rpartition(" (")
+        if number not in ("2)", "3)", "4)") or not said.startswith(start):
+            raise Defect(f"{said!r} became {text!r}")
+    for holder in "123":
+        names.release(holder)
+    if any(map(names.find, texts)):
+        raise Defect(f"{said!r} is still there")
 
 
 class Taken(Exception):
@@ -293,8 +313,9 @@ TARGETS = [
     Target(
         name="camera-names",
         run=named,
-        seeds=(b"front door", "é".encode(), "e\u0301".encode() * 30, "\u0344".encode() * 40, b" a ", "\u202e".encode()),
-        covers=("accounts.cameras",),
+        seeds=(b"front door", "é".encode(), "e\u0301".encode() * 30, "\u0344".encode() * 40, b" a ", "\u202e".encode(),
+               "👩\u200d🔬🇨🇭".encode() * 16, b"door (2)", b"x (999999)", b"x" * 63),
+        covers=("accounts.cameras", "streams.names"),
         words=("\u0301".encode(), "\u1e9b\u0323".encode(), "\ufb2c".encode(), "\uac00".encode(), b"\x85", b"\xc2\xa0"),
         longest=2**13,
     ),

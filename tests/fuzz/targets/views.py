@@ -59,7 +59,7 @@ def view_body(chance: random.Random) -> bytes:
         ["a\nb"], {}, math.nan, math.inf, 90, "lenet", "ist_" + "0" * 12 + "_" + "1" * 64, ["camera"] * 50,
         "e\u0301", "root",
     )  # fmt: skip
-    fields = ("password", "roles", "model", "hz", "rotate", "only", "user", "days", "name", "other")
+    fields = ("password", "roles", "model", "hz", "rotate", "only", "camera", "user", "days", "name", "other")
     said = {name: chance.choice(values) for name in chance.sample(fields, chance.randrange(5))}
     if chance.random() < 0.5:
         said["password"] = "a password"

@@ -56,7 +56,8 @@ def test_where_there_is_no_user_nobody_gets_in_and_is_told_how(path: str) -> Non
 def test_a_user_is_added_changed_and_removed() -> None:
     world = World()
     added = world("PUT", "/users/door", "admin", json={"password": "door", "only": ["front door"], "hz": 5})
-    expected = {"name": "door", "roles": ["camera"], "model": None, "hz": 5.0, "rotate": 0, "only": ["front door"]}
+    settings: dict[str, Any] = {"model": None, "hz": 5.0, "rotate": 0, "only": ["front door"], "camera": None}
+    expected = {"name": "door", "roles": ["camera"], **settings}
     assert (added.status_code, added.json) == (201, expected)
     assert world("GET", "/tokens/", "door").status_code == 200, "it can log in"
     changed = world("PUT", "/users/door", "admin", json={"roles": ["viewer"], "model": "lenet", "hz": None})
@@ -73,6 +74,17 @@ def test_a_user_is_added_changed_and_removed() -> None:
     assert kinds[0] == (ChangeKind.USER_ADDED, "door", "admin")
     assert kinds[-2:] == [(kind, "door", "admin") for kind in (ChangeKind.PASSWORD_CHANGED, ChangeKind.USER_REMOVED)]
     assert len(kinds) == 4, "what stays as it is is no change"
+
+
+def test_a_users_camera_has_a_name_which_can_be_taken_from_it() -> None:
+    world = World()
+    body = {"password": "x", "camera": " front do\u0308r"}
+    assert world("PUT", "/users/door", "admin", json=body).json["camera"] == "front dör"
+    assert world("PUT", "/users/door", "admin", json={"hz": 1}).json["camera"] == "front dör"
+    assert world("GET", "/users/", "admin").json[2]["camera"] == "front dör"
+    assert world("PUT", "/users/door", "admin", json={"camera": None}).json["camera"] is None
+    assert world("PUT", "/users/door", "admin", json={"camera": "yard"}).json["camera"] == "yard"
+    assert world("PUT", "/users/door", "admin", json={"camera": ""}).json["camera"] is None
 
 
 @pytest.mark.parametrize("name", STRANGE)
@@ -111,6 +123,10 @@ def test_users_are_named_by_whatever_they_are_called(name: str) -> None:
         ("camera", {"only": ["x" * 65]}, "cannot be the name of a camera"),
         ("camera", {"only": ["a\nb"]}, "cannot be the name of a camera"),
         ("camera", {"only": ["x"] * 300}, "only is a list of at most 256"),
+        ("camera", {"camera": "x" * 65}, "cannot be the name of a camera"),
+        ("camera", {"camera": "events"}, "cannot be the name of a camera"),
+        ("camera", {"camera": 5}, "camera is a text"),
+        ("camera", {"camera": "door", "only": ["yard"]}, "who is bound to others: yard"),
         ("camera", {"admin": True}, "'admin' is not known here"),
         ("camera", [], "no JSON object"),
     ],
