@@ -63,7 +63,7 @@ from imageserver.transport.http.server import HttpServer
 from imageserver.transport.socketio.server import SocketIOServer
 from imageserver.web import page_cookie
 from imageserver.web.access import Access
-from imageserver.web.application import Application
+from imageserver.web.application import Application, Route
 
 if TYPE_CHECKING:
     from imageserver.app.certificates.watch import CertificateWatch
@@ -189,20 +189,7 @@ def doors(
         not_ready: a sentence on what keeps the server from being ready, None when it is.
     """
     pages = origins(settings)
-    certificate = tls.certificate(settings, log=LOG.info, warn=LOG.warning, know=pages.know)
-    proxies = [str(network) for network in settings.trusted_proxy]
-    http = HttpServer(
-        listen(settings, settings.port),
-        settings,
-        trusted_proxies=proxies,
-        log=LOG.warning,
-        budget=memory,
-    )
-    https = None
-    if settings.https_port is not None:
-        https = tls.beside(http, listen(settings, settings.https_port), settings, log=LOG.warning)
-    if certificate is not None:
-        certificate.show_on(https or http)
+    http, https, certificate = listeners(settings, memory, pages)
     socketio = SocketIOServer(
         settings,
         origins=pages,
@@ -219,14 +206,40 @@ def doors(
     snap = Snap(models.streams, kept, relay, settings.model, log=LOG.warning, **bounds)
     access = Access(checks, settings, origins=pages)
     http.route("/socket.io/", socketio)
-    http.route("/health/", health.application(not_ready, access, log=LOG.warning))
-    http.route(snap_relay.PREFIX, snap_relay.application(relay, access, log=LOG.warning))
     live = live_page(settings, models, checks, memory, jobs, kept)
-    http.route(live_door.PATH, live_door.application(live, access, log=LOG.warning))
-    http.route("/snippets", snap.application(access))
-    http.route("/metrics", prometheus.application(lambda: refresh_gauges(models, memory), access, log=LOG.warning))
-    http.route("", networks(settings, models, checks, access, jobs, not_ready))
+    applications = {
+        "/health/": health.application(not_ready, access, log=LOG.warning),
+        snap_relay.PREFIX: snap_relay.application(relay, access, log=LOG.warning),
+        live_door.PATH: live_door.application(live, access, log=LOG.warning),
+        "/snippets": snap.application(access),
+        "/metrics": prometheus.application(lambda: refresh_gauges(models, memory), access, log=LOG.warning),
+    }
+    for prefix, application in applications.items():
+        http.route(prefix, application)
+    beside = [route for application in applications.values() for route in application.routes]
+    http.route("", networks(settings, models, checks, access, jobs, not_ready, beside))
     return Doors(http, https, certificate, socketio, relay, jobs, kept, live)
+
+
+def listeners(
+    settings: Settings, memory: Budget, pages: Origins
+) -> tuple[HttpServer, HttpServer | None, CertificateWatch | None]:
+    """The HTTP port, the HTTPS port beside it where one is asked for, and the certificate. SettingError."""
+    certificate = tls.certificate(settings, log=LOG.info, warn=LOG.warning, know=pages.know)
+    proxies = [str(network) for network in settings.trusted_proxy]
+    http = HttpServer(
+        listen(settings, settings.port),
+        settings,
+        trusted_proxies=proxies,
+        log=LOG.warning,
+        budget=memory,
+    )
+    https = None
+    if settings.https_port is not None:
+        https = tls.beside(http, listen(settings, settings.https_port), settings, log=LOG.warning)
+    if certificate is not None:
+        certificate.show_on(https or http)
+    return http, https, certificate
 
 
 def origins(settings: Settings) -> Origins:
@@ -245,8 +258,12 @@ def networks(
     access: Access,
     jobs: Trainings,
     not_ready: Callable[[], str | None],
+    beside: list[Route],
 ) -> Application:
-    """REST, streams, users, tokens, pages and their logins. The arguments are those of `doors`; `jobs`: trainings."""
+    """REST, streams, users, tokens, pages and their logins.
+
+    The arguments are those of `doors`; `jobs`: trainings; `beside`: routes of other applications, to be described.
+    """
     accounts = Accounts(checks, list_rows=settings.list_rows, log=LOG.warning)
     engine = models.engine
     site = Pages(checks, lambda: [model for _name, model in sorted(engine.models.items())], settings.model)
@@ -266,6 +283,7 @@ def networks(
         most_followers=settings.training_followers,
         home=site.live,
         pages=site.routes,
+        beside=beside,
     )
 
 

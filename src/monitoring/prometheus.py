@@ -12,8 +12,10 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from imageserver import metrics
 from imageserver.transport import hub
+from imageserver.web import openapi
 from imageserver.web.access import Access
-from imageserver.web.application import Application, Route
+from imageserver.web.application import Application
+from imageserver.web.openapi import operation
 from imageserver.web.requests import Request, Response, text_error
 
 LAG_EVERY = 0.5
@@ -31,6 +33,7 @@ class Page(Collector):
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
+    @operation("GET", "/metrics", tag="Figures", answers=dict.fromkeys((200, 401, 403, 429, 500, 503), "Line"))
     def view(self, _request: Request) -> Response:
         """Every figure in Prometheus's text format."""
         self._refresh()
@@ -47,8 +50,7 @@ class Page(Collector):
 
 def application(refresh: Callable[[], None], access: Access, *, log: Callable[[str], None]) -> Application:
     """The application for `/metrics`, whose errors are lines of text, as its figures are; `refresh` as in `Page`."""
-    route = Route("GET", "/metrics", Page(refresh).view)
-    return Application([route], access, log=log, error_response=text_error)
+    return Application(openapi.routes(Page(refresh)), access, log=log, error_response=text_error)
 
 
 def _numbers(metric: metrics.Metric) -> Family:

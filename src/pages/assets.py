@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imageserver.errors import Refused
+from imageserver.pages.rendering import takes_gzip
 from imageserver.web.requests import Request, Response
 
 FOLDER = Path(__file__).parent / "static"
@@ -17,6 +18,7 @@ _TYPES = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
     ".png": "image/png",
+    ".jpg": "image/jpeg",
     ".ico": "image/x-icon",
     ".json": "application/json",
     ".txt": "text/plain",
@@ -57,7 +59,7 @@ class Assets:
         asset = self.files.get(file)
         if asset is None:
             raise Refused(404, "there is no such file among those of the pages")
-        squeezed = bool(asset.compressed) and _takes_gzip(request)
+        squeezed = bool(asset.compressed) and takes_gzip(request)
         tag = f'"{asset.tag}-gzip"' if squeezed else f'"{asset.tag}"'
         headers = _HEADERS | {"ETag": tag}
         if tag in _tags(request):
@@ -72,10 +74,6 @@ def _read(path: Path) -> Asset:
     compressed = gzip.compress(data, 9, mtime=0)
     smaller = len(compressed) < len(data)
     return Asset(_TYPES[path.suffix], data, compressed if smaller else b"", hashlib.sha256(data).hexdigest()[:20])
-
-
-def _takes_gzip(request: Request) -> bool:
-    return request.accept_encodings["gzip"] > 0
 
 
 def _tags(request: Request) -> list[str]:

@@ -22,6 +22,8 @@ from imageserver.accounts.login import Logins
 from imageserver.errors import Refused
 from imageserver.inference.server.model import SharedModel
 from imageserver.pages.assets import Assets
+from imageserver.pages.docs import Docs
+from imageserver.pages.rendering import rendered
 from imageserver.web.application import Route
 from imageserver.web.requests import Request, Response
 
@@ -74,10 +76,14 @@ class Pages:
         for name in self._templates.list_templates():
             self._templates.get_template(name)  # compiled before anybody asks
 
-    @property
-    def routes(self) -> list[Route]:
-        """The routes of all pages but `/` and `POST /login`, which answer programs as well."""
+    def routes(self, describe: Callable[[Request], dict[str, Any]]) -> list[Route]:
+        """The routes of all pages but `/` and `POST /login`, which answer programs as well.
+
+        Args:
+            describe: Gives the OpenAPI document for whoever asks.
+        """
         return [
+            Route("GET", "/docs", Docs(self.page, describe).docs, self.refused),
             Route("GET", "/login", self.login),
             Route("GET", "/camera", self.camera, self.refused),
             Route("GET", "/pages/<path:file>", self._assets.answer),
@@ -121,8 +127,7 @@ class Pages:
     def page(self, template: str, request: Request, status: int = 200, **values: Any) -> Response:
         """A page made of a template, with what it must know at once as `about`."""
         values |= {"about": self.about(request.user), "pages": PAGES, "here": request.path.strip("/")}
-        shown = self._templates.get_template(template).render(values)
-        return Response(shown, status, HEADERS, mimetype="text/html")
+        return rendered(self._templates.get_template(template), request, values, status, HEADERS)
 
     def about(self, user: User | None) -> dict[str, Any]:
         """What a page knows before it asks."""

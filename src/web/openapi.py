@@ -1,4 +1,4 @@
-"""What the REST operations declare of themselves, and the OpenAPI 3.1 document made of it.
+"""What the operations of HTTP declare of themselves, and the OpenAPI 3.1 document made of it.
 
     @operation("GET", "/<model:name>/about", tag="Networks", answers={200: "Text", 404: "Error"})
     def about(self, request, name): ...
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, TypeVar
 
@@ -18,6 +18,7 @@ from imageserver.accounts import doors
 from imageserver.accounts.doors import Door, Login
 from imageserver.web import page_cookie
 from imageserver.web.application import Route
+from imageserver.web.schemas import snippets
 from imageserver.web.schemas import tables as schemas
 
 VERSION = "1.0.0"
@@ -30,7 +31,7 @@ _COOKIE = "What /login gives to pages; over TLS its name begins with __Host-."
 _VARIABLE = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Operation:
     """One operation. `paths` as `Route` does: the first is the one to use, the others are old spellings."""
 
@@ -84,6 +85,12 @@ def routes(part: object) -> Iterator[Route]:
             yield Route(found.method, path, view)
 
 
+def operations(routes: Iterable[Route]) -> list[Operation]:
+    """The operations that the views of `routes` declare, each once; what declares none is for no program to ask."""
+    found = (getattr(route.view, "operation", None) for route in routes)
+    return list(dict.fromkeys(each for each in found if each is not None))
+
+
 def document(
     operations: Sequence[Operation], *, models: Mapping[Models, Sequence[str]], most: int, server: str
 ) -> dict[str, Any]:
@@ -107,7 +114,8 @@ def document(
         "info": {
             "title": "ImageServer",
             "version": VERSION,
-            "description": f"Neural networks by name, their training, and the Open Inference Protocol (v2). "
+            "description": "Neural networks by name, their training, the Open Inference Protocol (v2), pictures on "
+            "demand, and all that streams. "
             f"A request body has at most {most:,} bytes. Every error is a JSON object with a sentence as its error.",
         },
         "servers": [{"url": server}],
@@ -170,6 +178,8 @@ def _path_parameter(name: str, models: Sequence[str]) -> dict[str, Any]:
         schema = {"type": "string", "enum": list(models)}
     elif name == "version":
         schema = {"type": "string", "const": "1"}
+    elif name == "identity":
+        schema = snippets.NUMBER
     return {"name": name, "in": "path", "required": True, "schema": schema, "description": schemas.PATH_VARIABLES[name]}
 
 

@@ -18,6 +18,7 @@ from imageserver.accounts.doors import COMMAND, EVENT, HTTP, TABLE, Door, DoorTa
 from imageserver.app import parts
 from imageserver.config import table
 from imageserver.protocols.legacy_tcp import codes
+from imageserver.web import openapi
 from imageserver.web.application import Application
 
 ANYBODY: frozenset[str] = frozenset()
@@ -53,6 +54,18 @@ WHO = {
 }
 """Who may, by the names of doors."""
 
+NOT_DESCRIBED = {
+    "GET /socket.io/": "speaks Socket.IO (docs/protocols.md)",
+    "POST /socket.io/": "speaks Socket.IO (docs/protocols.md)",
+    "GET /ws": "speaks WebSocket (docs/protocols.md)",
+    "GET /ws/<string(maxlength=64):room>": "speaks WebSocket (docs/protocols.md)",
+    "GET /live": "speaks WebSocket, to the live page",
+    "GET /login": "a page for people",
+    "GET /camera": "a page for people",
+    "GET /pages/<path:file>": "what pages are made of",
+}
+"""What the document of HTTP's operations leaves out, and why."""
+
 CHANGING = r"(?!GET).*|GET /<model:name>/train|GET /ws.*|GET /socket.io/"
 """What a page of another site may not make a browser send; a connection on which one speaks changes something too."""
 
@@ -82,6 +95,14 @@ def test_every_route_has_a_row_and_every_row_a_route(built: parts.Doors) -> None
             assert application is built.socketio, f"{prefix!r} leads to {application}, which asks no table"
             routes |= {f"{method} {prefix}" for method in ("GET", "POST")}
     assert routes == rows(HTTP)
+
+
+def test_every_route_is_described_or_no_program_asks_it(built: parts.Doors) -> None:
+    routes = [route for _, one in built.http._routes if isinstance(one, Application) for route in one.routes]
+    described = {f"{each.method} {path}" for each in openapi.operations(routes) for path in each.paths}
+    assert rows(HTTP) - described == set(NOT_DESCRIBED)
+    (document,) = (route.view.__self__ for route in routes if route.path == "/openapi.json")
+    assert {f"{each.method} {path}" for each in document.operations for path in each.paths} == described
 
 
 def test_every_event_has_a_row_and_every_row_an_event(built: parts.Doors) -> None:

@@ -11,7 +11,6 @@ from werkzeug.routing import BaseConverter
 
 from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared.manifest import RESERVED
-from imageserver.protocols.http import page
 from imageserver.protocols.http.models import RequestedModels
 from imageserver.protocols.http.rest import Networks
 from imageserver.protocols.http.training import TrainingJobs
@@ -45,25 +44,20 @@ class Key(BaseConverter):
         return value
 
 
-class Documents:
-    """The views that describe the operations of `parts`, and their own."""
+class Document:
+    """What programs are told of `operations`, which are filled in when all are known."""
 
-    def __init__(self, models: RequestedModels, *parts: object) -> None:
+    def __init__(self, models: RequestedModels) -> None:
         self._models = models
-        self._operations = [found for part in (*parts, self) for found, _view in openapi.declared(part)]
+        self.operations: list[openapi.Operation] = []
 
     @operation("GET", "/openapi.json", tag="About this service", answers={200: "AnyObject"})
     def document(self, request: Request) -> Response:
         """This interface as an OpenAPI 3.1 document."""
-        return answer(self._document(request))
+        return answer(self.described(request))
 
-    @operation("GET", "/docs", tag="About this service", answers={200: "Html"})
-    def docs(self, request: Request) -> Response:
-        """This interface as a page."""
-        headers = {"Content-Security-Policy": page.POLICY}
-        return Response(page.render(self._document(request)), mimetype="text/html", headers=headers)
-
-    def _document(self, request: Request) -> dict[str, Any]:
+    def described(self, request: Request) -> dict[str, Any]:
+        """The document for who asks."""
         names = [manifest.name for manifest in self._models.listed()]
         models: dict[openapi.Models, list[str]] = {
             "all": names,
@@ -71,7 +65,7 @@ class Documents:
             "trainable": [name for name in names if self._models.trainings.trainable(name)],
         }
         server = request.host_url.rstrip("/")
-        return openapi.document(self._operations, models=models, most=self._models.max_body, server=server)
+        return openapi.document(self.operations, models=models, most=self._models.max_body, server=server)
 
 
 def application(
@@ -83,7 +77,8 @@ def application(
     log: Callable[[str], None],
     most_followers: int,
     home: Callable[[Request], Response],
-    pages: Iterable[Route] = (),
+    pages: Callable[[Callable[[Request], dict[str, Any]]], Iterable[Route]],
+    beside: Iterable[Route] = (),
 ) -> Application:
     """The application that takes every path that no other one does.
 
@@ -96,7 +91,8 @@ def application(
         log: Takes a line about what went wrong.
         most_followers: Clients that may follow trainings.
         home: Answers browsers that ask for `/`.
-        pages: Further routes that people look at, of which no document tells.
+        pages: Gives further routes, those of pages, one of which shows the document that it is given.
+        beside: Routes of other applications of which the document tells as well.
     """
     models = RequestedModels(streams, trainings)
     parts: list[object] = [
@@ -105,7 +101,9 @@ def application(
         OpenInference(models, not_ready),
         *further,
     ]
-    parts.append(Documents(models, *parts))
+    document = Document(models)
     nothing = "there is nothing at this path; /list_nn names the networks, /docs shows what can be asked"
-    routes = [*(route for part in parts for route in openapi.routes(part)), *pages]
+    routes = [route for part in (*parts, document) for route in openapi.routes(part)]
+    routes += pages(document.described)
+    document.operations = openapi.operations([*routes, *beside])
     return Application(routes, access, log=log, nothing=nothing, converters={"model": ModelName, "key": Key})

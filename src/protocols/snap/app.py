@@ -34,12 +34,21 @@ from imageserver.streams.stream import Streams
 from imageserver.transport import descriptors
 from imageserver.transport.budget import FULL
 from imageserver.transport.fairness import Turn
-from imageserver.web import lists, query, requests
+from imageserver.web import lists, openapi, query, requests
 from imageserver.web.access import Access
-from imageserver.web.application import Application, Route
+from imageserver.web.application import Application
+from imageserver.web.openapi import operation
 from imageserver.web.requests import Request, Response, answer
 
 PROTOCOL = "snap"
+_TAG = "Pictures on demand"
+_ONE = "/snippets/<number:identity>/"
+_PUT: dict[str, Any] = {
+    "tag": _TAG,
+    "body": "Picture",
+    "query": ("model", "room", "name"),
+    "answers": {200: "SnippetPut", 507: "Error"},
+}
 
 
 class Snap:
@@ -71,20 +80,16 @@ class Snap:
 
     def application(self, access: Access) -> Application:
         """The application of these views."""
-        one = "/snippets/<number:identity>/"
-        routes = [
-            Route("GET", "/snippets/", self.newest),
-            Route("GET", one, self.get),
-            Route("PUT", one, self.put),
-            Route("POST", one, self.put),
-            Route("DELETE", one, self.delete),
-            Route("GET", f"{one}image", self.image),
-        ]
         nothing = "there is nothing at this path; /snippets/1/ is the picture of number 1"
-        return Application(routes, access, log=self._log, nothing=nothing, converters={"number": Number})
+        return Application(openapi.routes(self), access, log=self._log, nothing=nothing, converters={"number": Number})
 
+    @operation("PUT", _ONE, **_PUT)
     def put(self, request: Request, identity: int) -> Response:
-        """Run the model on a picture, keep both, and tell the room."""
+        """Run the model on a picture, keep both, and tell the room.
+
+        The picture comes as `classify` takes it. A model that cannot answer does not keep it out: the prediction is
+        then its error.
+        """
         model, room = query.text(request, "model", self._model), query.text(request, "room", "")
         rights.check_room(request.user, room)
         sender = rights.sender(request.user, request.camera, identity)
@@ -103,6 +108,18 @@ class Snap:
         self._relay.announce(room, news, sender.owner, sender.camera)
         return answer({"id": identity, "prediction": prediction, "received": received, **said})
 
+    @operation("POST", _ONE, **_PUT)
+    def post(self, request: Request, identity: int) -> Response:
+        """The same as PUT, for whoever can only POST."""
+        return self.put(request, identity)
+
+    @operation(
+        "GET",
+        _ONE,
+        tag=_TAG,
+        query=("history", "before", "limit"),
+        answers={200: "Snippet", 400: "Error", 507: "Error"},
+    )
     def get(self, request: Request, identity: int) -> Response:
         """The newest picture's record, or a page of those that are kept."""
         user = request.user
@@ -118,13 +135,21 @@ class Snap:
             raise rights.nothing(identity)
         return lists.page(page.body, page.next, wanted)
 
+    @operation(
+        "GET",
+        "/snippets/",
+        tag=_TAG,
+        query=("after", "limit"),
+        answers={200: "SnippetList", 400: "Error", 507: "Error"},
+    )
     def newest(self, request: Request) -> Response:
-        """A page of the newest records of every number."""
+        """The newest picture's record of every number, by number, in pages."""
         after = query.whole(request, "after", -1, -1, LAST)
         wanted = lists.asked(request, self._list_rows)
         page = self._keeper.newest(after, wanted or self._list_rows, rights.sight(request.user))
         return lists.page(page.body, page.next, wanted)
 
+    @operation("GET", f"{_ONE}image", tag=_TAG, answers={200: "PictureFile", 507: "Error"})
     def image(self, request: Request, identity: int) -> Response:
         """The newest picture itself."""
         for _once_more in range(3):  # a newer picture may take this one's place between the two looks
@@ -145,8 +170,9 @@ class Snap:
             return response
         raise rights.nothing(identity)
 
+    @operation("DELETE", _ONE, tag=_TAG, answers={200: "SnippetDeleted", 507: "Error"})
     def delete(self, request: Request, identity: int) -> Response:
-        """Forget a number."""
+        """Forget a number: its picture, and those that were kept of it."""
         self._found(request.user, identity)
         if not self._keeper.delete(identity):
             raise rights.nothing(identity)

@@ -7,7 +7,7 @@ import struct
 import zlib
 from typing import Any
 
-from imageserver.web.schemas import accounts
+from imageserver.web.schemas import accounts, snippets
 from imageserver.web.schemas.shapes import TEXT, WHOLE, array, record, ref
 
 
@@ -75,6 +75,7 @@ SCHEMAS: dict[str, Any] = {
         required=["accuracy", "datetime"],
     ),
     "Server": record({"name": TEXT, "version": TEXT, "extensions": array(TEXT)}),
+    "Status": record({"status": TEXT}),
     "Live": record({"live": {"type": "boolean"}}),
     "Ready": record({"ready": {"type": "boolean"}}, required=["ready"]),
     "ModelReady": record({"name": TEXT, "ready": {"type": "boolean"}, "error": TEXT}, required=[]),
@@ -134,6 +135,7 @@ SCHEMAS: dict[str, Any] = {
         required=["model_name", "model_version", "outputs"],
     ),
     **accounts.SCHEMAS,
+    **snippets.SCHEMAS,
 }
 
 
@@ -160,12 +162,15 @@ BODIES: dict[str, dict[str, Any]] = {
 
 MEDIA: dict[str | None, dict[str, Any]] = {
     "Html": {"text/html": {"schema": TEXT}},
+    "Line": {"text/plain": {"schema": TEXT}},
+    "PictureFile": {f"image/{kind}": _BINARY for kind in ("jpeg", "png", "bmp", "tiff", "webp")},
     "Events": {"text/event-stream": {"schema": {"description": "events whose data is a JSON object"}}},
     "InferAnswers": {"application/json": {"schema": ref("InferAnswer")}, "application/octet-stream": _BINARY},
 }
 
 QUERY: dict[str, dict[str, Any]] = {
     **accounts.QUERY,
+    **snippets.QUERY,
     "training_sample": {
         "name": "training_sample",
         "in": "query",
@@ -178,6 +183,7 @@ PATH_VARIABLES = {
     "name": "the model's name",
     "version": "the model's version",
     **accounts.PATH_VARIABLES,
+    **snippets.PATH_VARIABLES,
 }
 
 CODES = {
@@ -187,7 +193,7 @@ CODES = {
     400: "The body is empty, or not what its type says; or a parameter has a value that it may not have.",
     401: "Credentials are missing or wrong.",
     403: "The user lacks the role, or may not do this; the sentence says more.",
-    404: "There is no such model, stream, user, token or path.",
+    404: "There is no such model, picture, stream, user, token or path.",
     405: "This model cannot do that.",
     406: "A training of this model runs, or cannot start; the sentence says more.",
     409: "Not as things stand: no training of this model runs, a name stands for several; the sentence says more.",
@@ -196,4 +202,5 @@ CODES = {
     429: "Too many requests, or refused logins, in a minute; Retry-After says when to try again.",
     500: "Something went wrong in the server or in the model.",
     503: "The model is loading or disabled, or too much waits; try again.",
+    507: "There is no room for pictures; the sentence says whose limit that is.",
 }
