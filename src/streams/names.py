@@ -155,11 +155,11 @@ class Names:
         self._give(name)
 
     def rename(self, name: CameraName, camera: str) -> bool:
-        """Call a camera otherwise until its connection ends; False: another one has that name, and nothing changes."""
-        if camera == name.text:
-            return True
-        if not self._is_free(camera):
+        """Call a camera otherwise until its connection ends; False: it may not have that name, and nothing changes."""
+        if not self.is_free(camera, name):
             return False
+        if camera == name.text and name.state is HELD:
+            return True
         self._leave(name)
         name.state, name.base = HELD, camera
         self._give(name)
@@ -182,6 +182,14 @@ class Names:
         """The ids of the streams and sessions that people see under a name."""
         name = self._held.get(text)
         return [*(name.holders if name else ()), *self._users.get(text, ())]
+
+    def is_free(self, text: str, name: CameraName | None = None) -> bool:
+        """Whether a camera, that with `name`, may have a name: neither another one's, nor an id, nor a route.
+
+        That of a user it may have: or else a number would tell cameras which users there are.
+        """
+        held = self._held.get(text)
+        return (held is None or held is name) and not (text in self._by_holder or self._reserved(text))
 
     # ---- within -----------------------------------------------------------------------------------------------
 
@@ -208,7 +216,7 @@ class Names:
 
     def _give(self, name: CameraName) -> None:
         """Let a camera be seen under its name, or under that with the lowest number that is free."""
-        if self._is_free(name.base):
+        if self.is_free(name.base):
             said = _NUMBERED.fullmatch(name.base)
             self._hold(name, name.base, (said[1], int(said[2])) if said else None)
             return
@@ -218,7 +226,7 @@ class Names:
                 series.following += 2 ** (tried - _TRIES)
             number = series.lowest()
             text = numbered(name.base, number)
-            if self._is_free(text):
+            if self.is_free(text):
                 self._hold(name, text, (name.base, number))
                 return
 
@@ -247,13 +255,6 @@ class Names:
 
     def _forget_user(self, name: CameraName, holder: str) -> None:
         _discard(self._users, name.user, holder)
-
-    def _is_free(self, text: str) -> bool:
-        """Whether a camera may have a name: neither another one's, nor an id, nor a route.
-
-        That of a user it may have: or else a number would tell cameras which users there are.
-        """
-        return not (text in self._held or text in self._by_holder or self._reserved(text))
 
 
 class _Series:

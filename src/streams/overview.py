@@ -93,6 +93,14 @@ class Overview:
     def _by_id(self, key: str) -> Incoming | None:
         return self._streams.open_streams.get(key) or self._sessions.open_sessions.get(key)
 
+    def may_be_called(self, one: Incoming, camera: str) -> bool:
+        """Whether nothing else has the name that somebody wants for a camera."""
+        return self._streams.names.is_free(camera, one.called)
+
+    def rename(self, one: Incoming, camera: str) -> None:
+        """Call a camera otherwise, where it may be, until its connection ends: its stream and its sessions."""
+        self._streams.names.rename(one.called, camera)
+
     def disconnect(self, one: Incoming) -> None:
         """Turn a stream's client out; end a session, whose client may begin another."""
         if isinstance(one, Session):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from imageserver.accounts import cameras
 from imageserver.accounts.audit import Audit, AuditEvent
-from imageserver.errors import Refused, UnknownModel
+from imageserver.errors import NotAllowed, Refused, UnknownModel
 from imageserver.streams.options import configure
 from imageserver.streams.overview import Incoming, Overview
 from imageserver.streams.session import Session
+from imageserver.streams.stream import Stream
 from imageserver.web import json_body, lists, query, sight
 from imageserver.web.openapi import operation
 from imageserver.web.requests import Request, Response, answer
@@ -62,18 +66,27 @@ class StreamViews:
 
     @operation("POST", "/streams/<key:stream>", tag=_TAG, body="StreamOptions", answers={200: "Stream", 409: "Error"})
     def configure(self, request: Request, stream: str) -> Response:
-        """Change the model of somebody's stream, or how many frames a second are processed, from the next frame on.
+        """Change the model of somebody's stream, how many frames a second are processed, or what the camera is called.
 
-        As with the app's own `configure`, nobody gets more frames a second than `--hz` allows.
+        It counts from the next frame on, and until the client connects anew. As with the app's own `configure`,
+        nobody gets more frames a second than `--hz` allows. A name is that of the connection's sessions as well, and
+        of a session it is all that can be changed; one that another camera has is refused.
         """
         one = self._only_one(request, stream)
-        if isinstance(one, Session):
-            raise Refused(409, f"{one.id} is a session, whose models the server's --session-models names")
         options = json_body.read(request)
-        try:
-            configure(one, options, self._most_hz)
-        except UnknownModel as error:
-            raise Refused(400, str(error)) from None
+        name = _name(options)
+        others = {field: value for field, value in options.items() if field != "name"}
+        if isinstance(one, Session) and (others or name is None):
+            raise Refused(409, f"{one.id} is a session, whose models the server's --session-models names")
+        if name is not None and not self._overview.may_be_called(one, name):
+            raise Refused(409, f"another camera is called {name!r}")
+        if isinstance(one, Stream) and (others or name is None):
+            try:
+                configure(one, others, self._most_hz)
+            except UnknownModel as error:
+                raise Refused(400, str(error)) from None
+        if name is not None:
+            self._overview.rename(one, name)
         self._note(AuditEvent.CONFIGURATION, request, one, lists.encode(options))
         return answer(self._overview.described(one))
 
@@ -109,3 +122,16 @@ class StreamViews:
             by=request.user.name if request.user else "",
             detail=detail,
         )
+
+
+def _name(options: dict[str, Any]) -> str | None:
+    """The name that a camera is to have; None where none is said. Refused: 400."""
+    if "name" not in options:
+        return None
+    try:
+        name = cameras.checked(options["name"]) if isinstance(options["name"], str) else ""
+    except NotAllowed as error:
+        raise Refused(400, str(error)) from None
+    if not name:
+        raise Refused(400, f"name is a text of 1 to {cameras.MAX_CAMERA} characters")
+    return name

@@ -47,7 +47,11 @@ SCHEMAS: dict[str, Any] = {
     ),
     "StreamList": array(ref("Stream")),
     "StreamOptions": record(
-        {"model": TEXT, "hz": said("number", "frames a second, 0: no cap", minimum=0)},
+        {
+            "model": TEXT,
+            "hz": said("number", "frames a second, 0: no cap", minimum=0),
+            "name": said("string", "what the camera is called until it connects anew", minLength=1, maxLength=64),
+        },
         required=[],
         minProperties=1,
         additionalProperties=False,

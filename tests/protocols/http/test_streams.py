@@ -258,6 +258,48 @@ def test_a_body_without_a_length_is_measured_as_it_comes() -> None:
     assert found.status_code == 413
 
 
+def test_an_admin_gives_a_camera_another_name_which_counts_at_every_door_from_then_on() -> None:
+    world = World()
+    stream, session = world.stream("1", "alice", "door"), world.session("bob", "garden")
+    path = "/streams/door"
+    changed = world("POST", path, "admin", json={"name": " front do\u0308r ", "hz": 5})
+    assert (changed.status_code, changed.json["name"], changed.json["camera"]) == (200, "front dör", "front dör")
+    assert (stream.name, stream.counts_as) == ("front dör", "front dör")
+    ((event, note),) = world.audit.notes
+    assert (event, note["by"], "front d" in note["detail"]) == ("configuration", "admin", True)
+    assert world("GET", "/streams/door.json", "viewer").status_code == 404
+    assert world("GET", "/streams/front%20d%C3%B6r.json", "viewer").status_code == 200
+    for user, seen in (("front dör", 200), ("door", 404)):
+        world.bind("viewer", user)
+        assert world("GET", "/streams/1.json", "viewer").status_code == seen
+    assert world("POST", "/streams/session-1", "admin", json={"name": "yard"}).json["name"] == "yard"
+    assert session.camera == "yard"
+    assert world("POST", "/streams/1", "admin", json={"name": "front dör"}).status_code == 200, "it is called so"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "sentence"),
+    [
+        ({"name": "yard"}, 409, "another camera is called 'yard'"),
+        ({"name": "yard", "hz": 5}, 409, "another camera is called 'yard'"),
+        ({"name": "2"}, 409, "another camera is called '2'"),
+        ({"name": "events"}, 400, "stands for something else at /streams/"),
+        ({"name": "x" * 65}, 400, "(65 characters) cannot be the name of a camera"),
+        ({"name": ""}, 400, "name is a text of 1 to 64 characters"),
+        ({"name": None}, 400, "name is a text of 1 to 64 characters"),
+        ({"name": "new", "hz": -1}, 400, "hz must be a number"),
+        ({"name": "new", "model": "missing"}, 400, "missing"),
+        ({"name": "new", "colour": 1}, 400, "not 'colour'"),
+    ],
+)
+def test_a_name_that_cannot_be_changes_nothing(body: dict[str, Any], status: int, sentence: str) -> None:
+    world = World()
+    stream, _other = world.stream("1", "alice", "door"), world.stream("2", "bob", "yard")
+    found = world("POST", "/streams/1", "admin", json=body)
+    assert (found.status_code, sentence in found.json["error"]) == (status, True), found.json
+    assert (stream.name, world.audit.notes) == ("door", [])
+
+
 def test_a_session_is_ended_and_not_configured() -> None:
     world = World()
     world.session()
