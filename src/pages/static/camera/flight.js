@@ -42,19 +42,19 @@ export class Flight {
     return now - at;
   }
 
-  /** A frame was refused. */
+  /** A frame was refused; whether it was one that is waited for. */
   refused(key) {
-    if (this.#waiting.delete(key)) {
-      this.counts.refused += 1;
-    }
+    const waited = this.#waiting.delete(key);
+    this.counts.refused += waited ? 1 : 0;
+    return waited;
   }
 
-  /** Give those up that have waited too long; returns how many there were. */
+  /** Give those up that have waited too long; returns how long each. */
   expire(now) {
     const late = [...this.#waiting].filter(([, at]) => now - at >= PATIENCE);
     late.forEach(([key]) => this.#waiting.delete(key));
     this.counts.unanswered += late.length;
-    return late.length;
+    return late.map(([, at]) => now - at);
   }
 
   /** The connection ended: no answer comes any more. */

@@ -29,7 +29,7 @@ const LONGEST_PAUSE = 10;
 const LASTED = 10; // seconds after which a connection that is lost was a good one: the pauses begin anew
 const OPEN_WITHIN = 20; // seconds
 
-export const SocketState = Object.freeze({ CLOSED: 'closed', OPENING: 'opening', OPEN: 'open', WAITING: 'waiting' });
+const SocketState = Object.freeze({ CLOSED: 'closed', OPENING: 'opening', OPEN: 'open', WAITING: 'waiting' });
 
 /** How a connection ended: by the network, after which it comes back by itself; or because the server wanted it. */
 export const Ending = Object.freeze({ LOST: 'lost', TURNED_OUT: 'turned out' });
@@ -61,8 +61,9 @@ export class SocketIO {
     this.#random = random;
   }
 
-  get state() {
-    return this.#state;
+  /** Whether events can be sent. */
+  get isOpen() {
+    return this.#state === SocketState.OPEN;
   }
 
   /** Call `handler` with an event's arguments; each event has one. */
@@ -169,7 +170,7 @@ export class SocketIO {
   }
 
   #send(number, values) {
-    if (this.#state !== SocketState.OPEN) {
+    if (!this.isOpen) {
       return false;
     }
     encode(number, values).forEach((message) => this.#socket.send(message));
