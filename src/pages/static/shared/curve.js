@@ -9,14 +9,21 @@ export class Curve {
    * @param {{seconds?: number, unit?: string, from?: number|null}} options the time shown; the unit for what is said to
    *   screen readers; the lowest value of the axis, null for the lowest there is
    */
-  constructor(canvas, { seconds = 60, unit = '', from = 0 } = {}) {
+  constructor(canvas, { seconds = 60, unit = "", from = 0 } = {}) {
     this.canvas = canvas;
     this.seconds = seconds;
     this.unit = unit;
     this.from = from;
     this.points = [];
     this.waiting = false;
-    canvas.setAttribute('role', 'img');
+    this.hidden = false;
+    canvas.setAttribute("role", "img");
+  }
+
+  /** Whether it is out of sight: then values are kept and nothing is drawn. */
+  hide(yes) {
+    this.hidden = yes;
+    this.plan();
   }
 
   /** Add a value at a time in milliseconds; null is "there was none". */
@@ -28,7 +35,12 @@ export class Curve {
     this.points.push({ at, value: Number.isFinite(value) ? value : null });
     const first = this.points.findIndex((point) => point.at >= at - this.seconds * 1000);
     this.points.splice(0, Math.max(first, this.points.length - MOST));
-    if (!this.waiting) {
+    this.plan();
+  }
+
+  /** Draw before the page is shown next. */
+  plan() {
+    if (!this.waiting && !this.hidden) {
       this.waiting = true;
       requestAnimationFrame(() => this.draw());
     }
@@ -48,11 +60,11 @@ export class Curve {
     const values = this.points.filter((point) => point.value !== null);
     const last = values.at(-1);
     if (!last) {
-      this.canvas.setAttribute('aria-label', 'no values yet');
+      this.canvas.setAttribute("aria-label", "no values yet");
       return;
     }
     const [low, high] = this.range();
-    this.canvas.setAttribute('aria-label', `now ${spoken(last.value)}, at most ${spoken(high)} ${this.unit}`.trim());
+    this.canvas.setAttribute("aria-label", `now ${spoken(last.value)}, at most ${spoken(high)} ${this.unit}`.trim());
     this.stroke(context, low, high);
   }
 
@@ -63,13 +75,13 @@ export class Curve {
     const y = (value) => height - 2 - ((value - low) / (high - low)) * (height - 4);
     context.strokeStyle = getComputedStyle(this.canvas).color;
     context.lineWidth = 1.5;
-    context.lineJoin = 'round';
+    context.lineJoin = "round";
     context.beginPath();
     let before = null;
     for (const point of this.points) {
       if (point.value !== null) {
         const joined = before !== null && point.at - before < GAP * 1000;
-        context[joined ? 'lineTo' : 'moveTo'](x(point.at), y(point.value));
+        context[joined ? "lineTo" : "moveTo"](x(point.at), y(point.value));
       }
       before = point.value === null ? null : point.at;
     }
@@ -86,7 +98,7 @@ function fitted(canvas) {
   const ratio = window.devicePixelRatio || 1;
   canvas.width = Math.round(canvas.clientWidth * ratio);
   canvas.height = Math.round(canvas.clientHeight * ratio);
-  const context = canvas.getContext('2d');
+  const context = canvas.getContext("2d");
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   return context;
 }

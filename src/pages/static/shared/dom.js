@@ -7,11 +7,11 @@ export function byId(id) {
 
 /** What the page knew when it was made: version, user, roles, models. */
 export function about() {
-  return JSON.parse(byId('about').textContent);
+  return JSON.parse(byId("about").textContent);
 }
 
 /**
- * Make an element: `element('button', { type: 'button', class: 'main', onclick: start }, 'Start')`.
+ * Make an element: `element("button", { type: "button", class: "main", onclick: start }, "Start")`.
  *
  * Attributes whose names begin with `on` are listeners; true is an attribute without a value; null, undefined and
  * false are none. A child is a node or a text; null, undefined and false are none.
@@ -22,10 +22,10 @@ export function element(tag, attributes = {}, ...children) {
     if (value === null || value === undefined || value === false) {
       continue;
     }
-    if (name.startsWith('on')) {
+    if (name.startsWith("on")) {
       made.addEventListener(name.slice(2), value);
     } else {
-      made.setAttribute(name, value === true ? '' : value);
+      made.setAttribute(name, value === true ? "" : value);
     }
   }
   made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));

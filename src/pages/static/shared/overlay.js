@@ -1,8 +1,8 @@
 // What a model found, drawn over the picture that it found it in: boxes, labels, tracks, key points.
 
-const COLOURS = ['#4ade80', '#38bdf8', '#facc15', '#fb7185', '#c084fc', '#fb923c', '#2dd4bf', '#a3e635'];
-const INK = '#0b0f14';
-const FONT = '600 12px system-ui, sans-serif';
+const COLOURS = ["#4ade80", "#38bdf8", "#facc15", "#fb7185", "#c084fc", "#fb923c", "#2dd4bf", "#a3e635"];
+const INK = "#0b0f14";
+const FONT = "600 12px system-ui, sans-serif";
 const MOST = 200; // boxes and points of a picture that are drawn: nobody reads more
 
 /**
@@ -24,11 +24,11 @@ export function draw(canvas, prediction) {
   for (const track of listOf(prediction.tracks)) {
     drawPath(context, view, track);
   }
-  for (const box of [...listOf(prediction.boxes), ...listOf(prediction.tracks).filter((track) => 'width' in track)]) {
+  for (const box of [...listOf(prediction.boxes), ...listOf(prediction.tracks).filter((track) => "width" in track)]) {
     drawBox(context, view, box);
   }
   drawPoints(context, view, prediction.keypoints, COLOURS[0]);
-  if (!listOf(prediction.boxes).length && prediction.label && prediction.label !== 'none') {
+  if (!listOf(prediction.boxes).length && prediction.label && prediction.label !== "none") {
     drawTag(context, tagOf(prediction), COLOURS[0], view.left + 6, view.top + 6);
   }
 }
@@ -42,7 +42,7 @@ function fitted(canvas) {
     canvas.width = width;
     canvas.height = height;
   }
-  const context = canvas.getContext('2d');
+  const context = canvas.getContext("2d");
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.clearRect(0, 0, canvas.width, canvas.height);
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -61,12 +61,12 @@ function viewOf(canvas, [width, height]) {
 }
 
 function listOf(value) {
-  return Array.isArray(value) ? value.slice(0, MOST).filter((one) => one && typeof one === 'object') : [];
+  return Array.isArray(value) ? value.slice(0, MOST).filter((one) => one && typeof one === "object") : [];
 }
 
 /** A colour for whatever has this track number, or else this label. */
 function colourOf(box) {
-  const key = String(box.id ?? box.track ?? box.label ?? '');
+  const key = String(box.id ?? box.track ?? box.label ?? "");
   let sum = 0;
   for (const character of key) {
     sum = (sum * 31 + character.codePointAt(0)) >>> 0;
@@ -77,11 +77,11 @@ function colourOf(box) {
 /** `face 98 %`, with its track's number where it has one. */
 function tagOf(box) {
   const track = box.id ?? box.track;
-  const words = [track === undefined ? '' : `#${track}`, box.label ?? ''];
+  const words = [track === undefined ? "" : `#${track}`, box.label ?? ""];
   if (Number.isFinite(box.score)) {
     words.push(`${Math.round(box.score * 100)} %`);
   }
-  return words.filter(Boolean).join(' ').slice(0, 60);
+  return words.filter(Boolean).join(" ").slice(0, 60);
 }
 
 function drawBox(context, view, box) {
@@ -89,7 +89,7 @@ function drawBox(context, view, box) {
   const x = view.left + box.x * view.scale;
   const y = view.top + box.y * view.scale;
   context.lineWidth = 4;
-  context.strokeStyle = 'rgb(0 0 0 / 45%)'; // so that a box is seen on any picture
+  context.strokeStyle = "rgb(0 0 0 / 45%)"; // so that a box is seen on any picture
   context.strokeRect(x, y, box.width * view.scale, box.height * view.scale);
   context.lineWidth = 2;
   context.strokeStyle = colour;
@@ -109,7 +109,7 @@ function drawTag(context, text, colour, x, y, right = Infinity) {
   context.fillStyle = colour;
   context.fillRect(left, y, width, 18);
   context.fillStyle = INK;
-  context.textBaseline = 'middle';
+  context.textBaseline = "middle";
   context.fillText(text, left + 5, y + 9.5);
 }
 
