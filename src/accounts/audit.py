@@ -54,7 +54,7 @@ class AuditEvent(enum.StrEnum):
     TRAINING_CANCELLED = "training cancelled"
     TRAINING_ENDED = "training ended"
     CONFIGURATION = "configuration"
-    """Somebody's stream was changed by somebody else."""
+    """Somebody's stream was changed by somebody else, or a model was loaded anew."""
     DISCONNECTION = "disconnection"
     """The server ended a connection: an admin asked for it, its login no longer holds, or it did not log in."""
     LIMIT_HIT = "limit hit"

@@ -109,6 +109,7 @@ DOORS: tuple[Door, ...] = (
     *_http("GET", ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"), Login.NEVER),
     *_http("GET", "/", Login.PROGRAMS, rate="look_rate", note="browsers get the live page: with `-a` to `viewer`"),
     *_http("GET", "/camera", Login.AUTH, CAMERA, rate="look_rate", note="a page; browsers are led to the login"),
+    *_http("GET", "/pages/camera.svg", Login.AUTH, rate="look_rate", note="a QR code of the address of `/camera`"),
     *_http("GET", ("/login", "/pages/<path:file>"), Login.NEVER, note="what pages are made of"),
     *_http("GET", ("/docs", "/openapi.json"), Login.USERS, rate="look_rate"),
     # Models by name.
@@ -133,6 +134,10 @@ DOORS: tuple[Door, ...] = (
     *_http(
         "GET", f"{_MODEL}/train", Login.USERS, ADMIN, changes=True, rate="training_rate", note="programs only",
         event=AuditEvent.TRAINING_STARTED,
+    ),
+    *_http(
+        "POST", f"{_MODEL}/reload", Login.USERS, ADMIN, changes=True, rate="training_rate",
+        event=AuditEvent.CONFIGURATION,
     ),
     # Pictures on demand.
     *_http("GET", "/snippets/", Login.AUTH, VIEWER, rate="look_rate"),

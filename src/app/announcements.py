@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
+from typing import TextIO
 
 from imageserver.accounts.database import UserDB
 from imageserver.app import logs, parts
 from imageserver.app.parts import Doors
 from imageserver.config import addresses
+from imageserver.config.kinds import STANDARD_OUTPUT
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
 from imageserver.jail import system
 from imageserver.jail.rules import Jail
+from imageserver.pages import qr
 from imageserver.protocols.legacy_tcp.protocol import LegacyTcp
 from imageserver.protocols.snap.relay import PREFIX as RELAY
 
@@ -38,13 +42,31 @@ def announce(
     for warning in warnings:
         LOG.warning("%s", warning)
     if not addresses.is_loopback(host):
-        reachable = f"{addresses.for_url(addresses.lan_address() or host)}:{port}"
+        reachable = f"{addresses.for_url(addresses.reachable(host))}:{port}"
         LOG.info("cameras on this network reach it at %s://%s", scheme, reachable)
         LOG.info("capture devices reach it at %s://%s%s", "wss" if settings.tls else "ws", reachable, RELAY)
+        _announce_camera_page(settings, doors)
     for option, path in (("--mnist", settings.mnist), ("--training-data", settings.training_data)):
         if path is not None and not path.exists():
             LOG.warning("%s: there is no %s, so trainings that need it are refused until it is there", option, path)
     _announce_who_may_come_in(settings, users, open_to_network=not addresses.is_loopback(host))
+
+
+def _announce_camera_page(settings: Settings, doors: Doors) -> None:
+    """How a phone becomes a camera: with the QR code of the page where somebody sees the lines on a terminal."""
+    listens, port = (doors.https or doors.http).address
+    host = addresses.for_url(addresses.reachable(listens))
+    page = qr.camera(f"{'https' if doors.https or settings.tls else 'http'}://{host}:{port}/")
+    LOG.info("a phone is a camera at %s", page)
+    if settings.log_json or not _on_terminal(sys.stderr if settings.results == STANDARD_OUTPUT else sys.stdout):
+        return
+    for line in qr.lines(page):
+        LOG.info("%s", line)
+
+
+def _on_terminal(stream: TextIO | None) -> bool:
+    """Whether lines are written to a terminal that can show the characters of the code."""
+    return stream is not None and stream.isatty() and "utf" in (stream.encoding or "").lower()
 
 
 def not_held(settings: Settings, jail: Jail) -> list[str]:

@@ -217,7 +217,8 @@ def doors(
     for prefix, application in applications.items():
         http.route(prefix, application)
     beside = [route for application in applications.values() for route in application.routes]
-    http.route("", networks(settings, models, checks, access, jobs, not_ready, beside))
+    site = pages_of(settings, models, checks, https)
+    http.route("", networks(settings, models, checks, access, jobs, not_ready, site, beside))
     return Doors(http, https, certificate, socketio, relay, jobs, kept, live)
 
 
@@ -258,6 +259,7 @@ def networks(
     access: Access,
     jobs: Trainings,
     not_ready: Callable[[], str | None],
+    site: Pages,
     beside: list[Route],
 ) -> Application:
     """REST, streams, users, tokens, pages and their logins.
@@ -265,8 +267,6 @@ def networks(
     The arguments are those of `doors`; `jobs`: trainings; `beside`: routes of other applications, to be described.
     """
     accounts = Accounts(checks, list_rows=settings.list_rows, log=LOG.warning)
-    engine = models.engine
-    site = Pages(checks, lambda: [model for _name, model in sorted(engine.models.items())], settings.model)
     further = (
         StreamViews(models.overview, most_hz=settings.hz, list_rows=settings.list_rows, audit=checks.audit),
         UserViews(accounts),
@@ -284,6 +284,17 @@ def networks(
         home=site.live,
         pages=site.routes,
         beside=beside,
+    )
+
+
+def pages_of(settings: Settings, models: Inference, checks: Logins, https: HttpServer | None) -> Pages:
+    """The pages. The arguments are those of `doors`; `https`: the port beside the other one."""
+    return Pages(
+        checks,
+        lambda: [model for _name, model in sorted(models.engine.models.items())],
+        settings.model,
+        listens=settings.ip,
+        https_port=https.port if https else None,
     )
 
 

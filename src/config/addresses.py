@@ -30,6 +30,15 @@ def lan_address() -> str | None:
     return next((found for found in _interface_addresses() if not is_loopback(found)), None)
 
 
+def reachable(listens: str) -> str:
+    """The address or name by which others reach a server that listens on `listens`, which may be every address."""
+    try:
+        every = ipaddress.ip_address(listens).is_unspecified
+    except ValueError:
+        every = False
+    return (lan_address() or socket.gethostname()) if every else listens
+
+
 def own() -> list[str]:
     """The addresses by which others may know this machine: that of `lan_address`, and IPv4 of every interface."""
     return list(

@@ -76,7 +76,8 @@ class DoorLimits:
     )
     training_rate: int = limit(
         _DOORS, 20, "count", 0, MANY,
-        help="trainings that one user or address may start or cancel in a minute; 0 is no limit",
+        help="trainings that one user or address may start or cancel, and models that they may have loaded anew, in a "
+        "minute; 0 is no limit",
     )
     max_json_bytes: int = limit(
         _DOORS, 64 * KIB, "bytes", 1024, 16 * MIB,

@@ -21,9 +21,11 @@ from imageserver.accounts.doors import Door
 from imageserver.accounts.login import Logins
 from imageserver.errors import Refused
 from imageserver.inference.server.model import SharedModel
+from imageserver.pages import qr
 from imageserver.pages.assets import Assets
 from imageserver.pages.docs import Docs
 from imageserver.pages.rendering import rendered
+from imageserver.transport import hub
 from imageserver.web.application import Route
 from imageserver.web.requests import Request, Response
 
@@ -59,10 +61,21 @@ class Pages:
         logins: Says whether a login is asked.
         models: Those there are, by name.
         default: The name of the one that runs when none is asked for.
+        listens: The address that the server listens on.
+        https_port: Where it speaks HTTPS, beside its port.
     """
 
-    def __init__(self, logins: Logins, models: Callable[[], Iterable[SharedModel]], default: str) -> None:
+    def __init__(
+        self,
+        logins: Logins,
+        models: Callable[[], Iterable[SharedModel]],
+        default: str,
+        *,
+        listens: str,
+        https_port: int | None,
+    ) -> None:
         self._logins, self._models, self._default = logins, models, default
+        self._listens, self._https_port = listens, https_port
         self._assets = Assets()
         self._templates = Environment(
             loader=FileSystemLoader(TEMPLATES),
@@ -86,6 +99,7 @@ class Pages:
             Route("GET", "/docs", Docs(self.page, describe).docs, self.refused),
             Route("GET", "/login", self.login),
             Route("GET", "/camera", self.camera, self.refused),
+            Route("GET", "/pages/camera.svg", self.code),
             Route("GET", "/pages/<path:file>", self._assets.answer),
         ]
 
@@ -96,7 +110,20 @@ class Pages:
             return self.refused(request, Refused(401, "log in to see this page"))
         if sentence := _LOOKS.refuses(user):
             return self.refused(request, Refused(403, sentence))
-        return self.page("live.html", request)
+        server = qr.server(request, self._listens, self._https_port)
+        shown = server.rstrip("/") if server.startswith("https:") else server.partition("://")[2].rstrip("/")
+        camera = qr.camera(server)
+        link = "camera" if camera == qr.camera(request.host_url) else camera  # relative: a proxy may add a path
+        return self.page("live.html", request, server=shown, camera=camera, link=link)
+
+    def code(self, request: Request) -> Response:
+        """The QR code that leads a phone to the camera page. Refused: 400."""
+        address = qr.camera(qr.server(request, self._listens, self._https_port))
+        try:
+            picture = hub.in_thread(qr.svg, address)
+        except ValueError as error:
+            raise Refused(400, str(error)) from None
+        return Response(picture, headers=HEADERS, mimetype="image/svg+xml")
 
     def camera(self, request: Request) -> Response:
         """A camera in a browser."""

@@ -30,7 +30,7 @@ WHO = {
     r"GET (/v2)?/health/(live|ready)": ANYBODY,
     r"GET /|GET /docs|GET /openapi.json|GET /list_nn": ANYBODY,
     r"GET /<model:name>(/about|/train/status|/train/events)?": ANYBODY,
-    r"GET /login|GET /pages/<path:file>": ANYBODY,
+    r"GET /login|GET /pages/(camera.svg|<path:file>)": ANYBODY,
     r"GET /v2|GET /v2/models(/<model:name>(/versions/<version>)?(/ready|/stats)?|/stats)?": ANYBODY,
     # sends pictures
     r"GET /camera": CAMERA,
@@ -41,7 +41,7 @@ WHO = {
     r"GET /snippets/|GET /metrics|GET /live|GET /streams/(<key:stream>.json)?": VIEWER,
     r"GET /snippets/<number:identity>/(image)?": CAMERA | VIEWER,
     # an admin's alone
-    r"(GET|POST) /<model:name>/train|POST /<model:name>/train/cancel": ADMIN,
+    r"(GET|POST) /<model:name>/train|POST /<model:name>/(train/cancel|reload)": ADMIN,
     r"DELETE /snippets/<number:identity>/|(POST|DELETE) /streams/<key:stream>": ADMIN,
     r"GET /users/|(PUT|DELETE) /users/<key:user>": ADMIN,
     # one's own, and an admin's are all

@@ -6,6 +6,7 @@ by their own fault; then they are tried, with growing pauses (trial.py). `model.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 
 from imageserver import metrics, news
@@ -91,6 +92,19 @@ class ModelCatalogue:
         self._want(model)
         return model
 
+    def reload(self, name: str) -> bool:
+        """Have a model loaded anew, as when its folder changes; False: it is being loaded already. UnknownModel.
+
+        What serves goes on until the new one is loaded; sessions that run keep what they began with.
+        """
+        model = self.find(name)
+        if model.replacing or model.state is ModelState.LOADING:
+            return False
+        self._adopt(dataclasses.replace(model.manifest))  # another object, by which sessions know that it is new
+        if model.state is ModelState.ABSENT and not model.manifest.stateful:
+            self._want(model)
+        return True
+
     def wait_ready(self, name: str) -> bool:
         """Wait until `name` is ready, has failed or was removed; returns whether it is ready."""
         while (model := self._models.get(name)) and model.state in (ModelState.ABSENT, ModelState.LOADING):
@@ -121,6 +135,7 @@ class ModelCatalogue:
 
     def failed(self, name: str, error: str, served: bool) -> None:
         model = self._models[name]
+        model.replacing = False
         if served:
             self._warn_once(model, f"model {name} does not load anew and its former version goes on serving: {error}")
         else:
@@ -154,6 +169,7 @@ class ModelCatalogue:
             self._want(model)
 
     def _disable(self, model: SharedModel, reason: str) -> None:
+        model.replacing = False
         pause = model.trial_pause.next(self._clock())
         again = f"it is tried again after {pause:g} s"
         self._warn(f"model {model.name} is disabled: {reason}; {again}, or when its folder changes")

@@ -22,8 +22,8 @@ CODE = "model.py"
 
 RESERVED = (
     "about", "browser", "camera", "classify", "dashboard", "docs", "engine.io", "favicon.ico", "health", "list_nn",
-    "live", "login", "logout", "metrics", "models", "openapi.json", "pages", "robots.txt", "sessions", "snippets",
-    "socket.io", "static", "status", "streams", "tokens", "train", "users", "v1", "v2", "view", "ws",
+    "live", "login", "logout", "metrics", "models", "openapi.json", "pages", "reload", "robots.txt", "sessions",
+    "snippets", "socket.io", "static", "status", "streams", "tokens", "train", "users", "v1", "v2", "view", "ws",
 )  # fmt: skip
 """Names that are routes, or read like one: a model called so would hide the route `/<name>` or be hidden by it."""
 

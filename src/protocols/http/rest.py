@@ -52,6 +52,12 @@ class Networks:
         manifest = self._models.engine.check(name)
         return answer({"text": f"{manifest.title}: {manifest.description}" if manifest.description else manifest.title})
 
+    @operation("POST", "/<model:name>/reload", tag=_TAG, answers={200: "Text", 404: "Error"})
+    def reload(self, _request: Request, name: str) -> Response:
+        """Load the network anew, also where it had failed or was disabled. What serves goes on until then."""
+        begun = self._models.engine.catalogue.reload(name)
+        return answer({"text": f"{name} is being loaded {'anew' if begun else 'already'}"})
+
     @operation(
         "POST",
         "/<model:name>/classify",

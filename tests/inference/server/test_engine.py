@@ -151,6 +151,25 @@ def test_a_new_folder_is_found_and_a_broken_change_keeps_the_old_version(running
         running.engine.ask("echo2", picture())
 
 
+def test_a_model_is_loaded_anew_when_somebody_asks_for_that(running: Running) -> None:
+    engine, catalogue = running.engine, running.engine.catalogue
+    for number in range(restart_limit.MOST):
+        engine.ask("crash", picture(number + 1), deadline=PATIENCE)
+    until(lambda: engine.models["crash"].state == "disabled")
+    assert catalogue.reload("crash")
+    assert engine.models["crash"].state == "loading" and not catalogue.reload("crash"), "once is enough"
+    assert engine.wait_ready("crash")
+    before = engine.models["echo"].manifest
+    assert catalogue.reload("echo")
+    assert engine.models["echo"].state == "ready", "it serves on meanwhile"
+    assert not catalogue.reload("echo")
+    until(lambda: not engine.models["echo"].replacing)
+    assert engine.models["echo"].manifest is not before and engine.ask("echo", picture(7))["label"] == "7"
+    assert catalogue.reload("echoer") and engine.models["echoer"].state == "absent", "sessions load it"
+    with pytest.raises(UnknownModel):
+        catalogue.reload("nothing")
+
+
 def test_asking_for_models_that_are_not_there_touches_no_disk(running: Running) -> None:
     """Every unknown name had all folders listed, on the loop: 2 ms of it for each packet of a client."""
     shutil.rmtree(running.models)

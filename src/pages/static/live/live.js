@@ -34,6 +34,11 @@ if (known.changes) {
 if (known.user) {
   offerLogins();
 }
+for (const link of document.querySelectorAll(".camera-page")) {
+  if (link.origin === location.origin) {
+    say(link, link.href); // with the path that a proxy has the server at
+  }
+}
 let typing = 0;
 filter.addEventListener("input", () => {
   clearTimeout(typing);

@@ -51,7 +51,7 @@ export class Models {
       row.train.hidden = !model.trainable;
       row.train.disabled = running.size > 0;
     }
-    row.reload?.toggleAttribute("disabled", ["absent", "loading"].includes(model.state));
+    row.reload?.toggleAttribute("disabled", model.state === "loading");
   }
 
   add(model) {
