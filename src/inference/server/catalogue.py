@@ -128,7 +128,6 @@ class ModelCatalogue:
             self._log(f"model {name} is ready ({runtime}, {seconds:.1f} s){granted(model.manifest)}")
         elif model.replacing:
             news.tell(NewsKind.MODEL_REPLACED, f"model {name} serves in its new version ({runtime}, {seconds:.1f} s)")
-        model.replacing = False
         metrics.MODEL_WARNINGS.child(name).value = len(warnings)
         model.runtime = runtime
         self._change(model, ModelState.READY)
@@ -169,7 +168,6 @@ class ModelCatalogue:
             self._want(model)
 
     def _disable(self, model: SharedModel, reason: str) -> None:
-        model.replacing = False
         pause = model.trial_pause.next(self._clock())
         again = f"it is tried again after {pause:g} s"
         self._warn(f"model {model.name} is disabled: {reason}; {again}, or when its folder changes")
@@ -221,7 +219,7 @@ class ModelCatalogue:
             self._pool.load(model.manifest)
 
     def _change(self, model: SharedModel, state: ModelState, error: str = "") -> None:
-        model.state, model.error = state, error
+        model.state, model.error, model.replacing = state, error, False
         if model.unusable:
             model.failed_at = self._clock()
             _refuse(model, model.trouble)
