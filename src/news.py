@@ -21,6 +21,8 @@ KEPT = 40
 MINUTE = 60.0
 MOST_GROUPS = 64
 """Of all kinds together, what is told apart within a minute."""
+AT_ONCE = 5
+"""Different texts of one group that are told within a minute."""
 LONGEST = 300
 """Characters."""
 
@@ -52,11 +54,12 @@ class NewsItem:
 
 @dataclass(slots=True)
 class _Group:
-    """The like of one item that was told within a minute: only counted, or a client could bring about any number."""
+    """What is alike within a minute: all but the first is counted only, or a client could bring about any number."""
 
     kind: NewsKind
     text: str
     begun: float
+    told: int = 1
     count: int = 0
 
 
@@ -76,7 +79,7 @@ class News:
         Args:
             kind: What it was.
             text: One sentence, without its stop.
-            group: What is the same is counted for a minute, and then told as a sum; "": the text says what that is.
+            group: What is alike by this is told a few times in a minute, and then counted; "": by the text.
         """
         now = self._monotonic()
         with self._lock:
@@ -87,7 +90,12 @@ class News:
                 key = key if len(self._groups) < MOST_GROUPS else (kind, "")  # all others of its kind
                 found = self._groups.get(key)
             if found is not None and now - found.begun < MINUTE:
-                found.count += 1
+                if text == found.text or found.told >= AT_ONCE:
+                    found.count += 1
+                else:
+                    found.text = text
+                    found.told += 1
+                    self._add(kind, text)
                 return
             if found is not None:
                 self._end(key, found)

@@ -16,7 +16,7 @@ PARSING = {
 }  # fmt: skip
 """Functions and methods by which something is made of bytes or a text of somebody else's."""
 
-ROOMS = ("transport", "protocols", "web", "accounts", "streams", "lines", "inference.shared")
+ROOMS = ("transport", "protocols", "pages.live", "web", "accounts", "streams", "lines", "inference.shared")
 """Where what comes from outside is read, above the wall and on it."""
 
 NOT_OF_CLIENTS = {
@@ -26,6 +26,7 @@ NOT_OF_CLIENTS = {
     "web.openapi": "reads the server's own docstrings",
     "web.schemas.tables": "encodes an example",
     "protocols.legacy_tcp.port": "reads the operator's file of models",
+    "protocols.snap.newest": "reads what the server itself has stored",
     "transport.budget": "takes the zone off an address that the kernel said",
     "transport.hub": "reads what the kernel said",
     "transport.memory": "reads /proc and /sys",
