@@ -42,8 +42,9 @@ HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
 }
+_OVER_TLS = {"Cross-Origin-Opener-Policy": "same-origin"}
+"""Without TLS browsers know no such thing, and complain of it on the console."""
 
 PAGES = {"": "Live", "camera": "Camera", "docs": "API"}
 """The pages that lead to one another, by their paths below the server's own, and what people call them."""
@@ -154,7 +155,13 @@ class Pages:
     def page(self, template: str, request: Request, status: int = 200, **values: Any) -> Response:
         """A page made of a template, with what it must know at once as `about`."""
         values |= {"about": self.about(request.user), "pages": PAGES, "here": request.path.strip("/")}
-        return rendered(self._templates.get_template(template), request, values, status, HEADERS)
+        return rendered(
+            self._templates.get_template(template),
+            request,
+            values,
+            status,
+            HEADERS | (_OVER_TLS if request.is_secure else {}),
+        )
 
     def about(self, user: User | None) -> dict[str, Any]:
         """What a page knows before it asks."""

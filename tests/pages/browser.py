@@ -102,7 +102,8 @@ class Page:
         self.watched.origin = f"{parts.scheme}://{parts.netloc}"
         answer = self.ask("Page.navigate", url=url)
         assert "errorText" not in answer, f"{url}: {answer['errorText']}"
-        until(lambda: answer["loaderId"] in self.watched.loaded, f"the page {url}: {self.watched.problems}")
+        if "loaderId" in answer:  # else it is the same page, at another place of it
+            until(lambda: answer["loaderId"] in self.watched.loaded, f"the page {url}: {self.watched.problems}")
 
     def run(self, script: str, *arguments: Any) -> Any:
         """The value of JavaScript, a promise's awaited; with arguments `script` is a function, and is called with them.
@@ -129,7 +130,7 @@ class Page:
         try:
             return until(found, script, seconds)
         except AssertionError as error:
-            text = self.run("document.body.innerText")
+            text = self.run("document.body.innerText.slice(0, 1000)")
             raise AssertionError(f"{error}\n{self.watched.problems}\n{text}") from None
 
     def click(self, selector: str) -> None:
@@ -175,7 +176,8 @@ class Page:
 
     def check(self) -> None:
         """AssertionError: the page complained of something that the test did not expect."""
-        assert not self.watched.unexpected()
+        problems = self.watched.unexpected()
+        assert not problems, "\n".join(problems)
 
     def count(self) -> None:
         """Note which functions have run since the last time."""

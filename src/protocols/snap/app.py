@@ -122,12 +122,12 @@ class Snap:
     )
     def get(self, request: Request, identity: int) -> Response:
         """The newest picture's record, or a page of those that are kept."""
-        user = request.user
-        if not query.flag(request, "history"):
-            row = self._found(user, identity)
-            return _json(pages.record(row, rights.sight(user).names).encode())
+        user, history = request.user, query.flag(request, "history")
         before = query.whole(request, "before", LAST, 0, LAST)
         wanted = lists.asked(request, self._list_rows)
+        if not history:
+            row = self._found(user, identity)
+            return _json(pages.record(row, rights.sight(user).names).encode())
         if user is not None:
             self._found(user, identity)
         page = self._keeper.history(identity, before, wanted or self._list_rows, rights.sight(user))
@@ -139,7 +139,7 @@ class Snap:
         "GET",
         "/snippets/",
         tag=_TAG,
-        query=("after", "limit"),
+        query=("after_number", "limit"),
         answers={200: "SnippetList", 400: "Error", 507: "Error"},
     )
     def newest(self, request: Request) -> Response:

@@ -61,7 +61,13 @@ QUERY: dict[str, dict[str, Any]] = {
         "name": "history",
         "in": "query",
         "description": "1: those that are kept, newest first, in pages",
-        "schema": {**TEXT, "enum": ["0", "1"], "default": "0"},
+        "schema": {**TEXT, "enum": ["0", "1", "no", "yes", "false", "true"], "default": "0"},
+    },
+    "after_number": {
+        "name": "after",
+        "in": "query",
+        "description": "the number behind which the page begins, -1 for the first",
+        "schema": {"type": "integer", "minimum": -1, "maximum": _LAST, "default": -1},
     },
     "before": {
         "name": "before",
