@@ -1,8 +1,9 @@
 """Whose turn it is: how long one connection may run before the others have the loop.
 
 All connections live on one native thread, so one that always has something to read would keep it. Everything that
-reads has a `Turn`: when that is over, every other green thread that can go on does so first. The ports' connections
-have one each; where a crowd of them may wake up at the same moment, all of them are given a `SharedTurn` as well.
+reads has a `Turn`: when that is over, everybody who waited for something goes on first, and of those who never pause
+one in each turn of the loop. The ports' connections have one each; where a crowd of them may wake up at the same
+moment, all of them are given a `SharedTurn` as well.
 """
 
 from __future__ import annotations
@@ -14,9 +15,6 @@ from imageserver.transport import hub
 
 TURN_SECONDS = 0.001
 """How long one connection may run before it lets the others have the loop."""
-
-ROUND_SECONDS = 10 * TURN_SECONDS
-"""How long all that never pause may run together before everybody else has a turn: more than ten have shorter ones."""
 
 
 def pause() -> None:
@@ -37,25 +35,41 @@ class SharedTurn:
 
     def take(self) -> None:
         """Go on now, or in a later turn of the loop."""
+        self._count()
+        if self._left:
+            self._left -= 1
+        else:
+            self._wait()
+
+    def take_next(self) -> None:
+        """Go on in a later turn of the loop."""
+        self._count()
+        self._wait()
+
+    def _count(self) -> None:
+        """Count who goes on in this turn of the loop, and in those that follow."""
         if not self._counting:
             self._counting = True
             hub.call_later(0, self._next)
-        if self._left:
-            self._left -= 1
-            return
+
+    def _wait(self) -> None:
         event = hub.Event()
         self._waiting.append(event)
         event.wait()
 
     def _next(self) -> None:
-        self._counting = self._left < self.most
-        self._left = self.most
+        gone_on, self._left = self.most - self._left, self.most
         while self._left and self._waiting:
             self._left -= 1
             self._waiting.popleft().set()
+        self._counting = gone_on > 0 or self._left < self.most
         if self._counting:
             hub.call_later(0, self._next)
 
+
+_never_pausing = SharedTurn(1)
+"""Of all whose turn was over: 60 that send without pause would else have the loop for 60 ms between two looks at who
+else has something to say."""
 
 handshakes = SharedTurn(2)
 """Of all TLS handshakes: a millisecond of arithmetic each."""
@@ -69,9 +83,6 @@ class Turn:
 
     __slots__ = ("_clock", "_seconds", "_shared", "ends")
 
-    _busy = 0
-    """How many of all have ended their turn, and have the next in this round of the loop."""
-
     def __init__(self, clock: Callable[[], float], shared: SharedTurn | None = None) -> None:
         self._clock, self._shared = clock, shared
         self._seconds = TURN_SECONDS if shared is None else TURN_SECONDS / shared.most
@@ -79,10 +90,7 @@ class Turn:
 
     def begin(self) -> None:
         """Begin anew: others have just had the loop, as they have whenever this one waited."""
-        seconds = self._seconds
-        if Turn._busy > 9:
-            seconds = min(seconds, ROUND_SECONDS / Turn._busy)
-        self.ends = self._clock() + seconds
+        self.ends = self._clock() + self._seconds
 
     def share(self) -> None:
         """When the turn is over, let the others have theirs."""
@@ -91,11 +99,7 @@ class Turn:
 
     def pass_on(self) -> None:
         """End it now: let the others have theirs."""
-        Turn._busy += 1
-        try:
-            pause()
-        finally:
-            Turn._busy -= 1
+        _never_pausing.take_next()
         if self._shared is not None:
             self._shared.take()
         self.begin()
