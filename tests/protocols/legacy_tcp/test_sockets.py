@@ -544,6 +544,7 @@ def test_files_of_one_address_have_a_share_of_the_memory() -> None:
     with Running(memory_share=300_000, memory_budget=1_000_000) as running:
         with running.connect() as first, running.connect() as second:
             assert first.file(b"P" * 200_000) == b"00"
+            until(lambda: running.port.budget.used == 200_000)
             assert second.command(b"FILE", b"150000zzzz") == b"02"
             assert second.file(b"P" * 90_000) == b"00"
             until(lambda: running.port.budget.used == 290_000)

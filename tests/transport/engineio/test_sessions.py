@@ -121,7 +121,7 @@ def test_no_headers_are_kept(serve: Serve, version: int) -> None:
 def test_many_packets_in_one_post_let_others_have_their_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that says that each packet took longer than a turn."""
     pauses, received, ticks = [], [], itertools.count()
-    monkeypatch.setattr(fairness, "pause", lambda: pauses.append(len(received)))
+    monkeypatch.setattr(fairness.Turn, "pass_on", lambda _turn: pauses.append(len(received)))
     owner = SimpleNamespace(limits=Limits(), clock=lambda: next(ticks))
     session: Any = SimpleNamespace(
         owner=owner, codec=v4, max_text=100, is_open=True, account=None, alive=lambda: None, receive=received.append
