@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from pathlib import Path
 
 NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
@@ -24,6 +25,15 @@ http {{
     include {folder}/imageserver.conf;
 }}
 """
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [sock.getsockname()[1] for sock in sockets]
+    for sock in sockets:
+        sock.close()
+    return ports
 
 
 def command(folder: Path, *, level: str, connections: int) -> list[str]:

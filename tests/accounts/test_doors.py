@@ -63,6 +63,7 @@ NOT_DESCRIBED = {
     "GET /login": "a page for people",
     "GET /camera": "a page for people",
     "GET /pages/<path:file>": "what pages are made of",
+    "GET /pages/camera.svg": "what pages are made of",
 }
 """What the document of HTTP's operations leaves out, and why."""
 

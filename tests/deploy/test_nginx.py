@@ -17,23 +17,13 @@ import numpy as np
 import pytest
 import requests
 import websocket
-from tests.nginx import NGINX, command
+from tests.nginx import NGINX, command, free_ports
 from tests.running import PATIENCE, ROOT, Server, picture, until
 
 from imageserver.app import certificates
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="needs nginx (scripts/apt-packages.sh)")
 AUTH = ("alice", "secret")
-
-
-def free_ports(count: int) -> list[int]:
-    import socket
-
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
 
 
 class Nginx:

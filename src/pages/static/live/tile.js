@@ -55,7 +55,7 @@ export class Tile {
       "dl",
       { class: "figures" },
       pair("In", this.incoming), pair("Answered", this.answered), pair("Dropped", this.dropped),
-      element("div", { class: "wide" }, element("dt", {}, "Age"), this.age, curve),
+      element("div", { class: "wide" }, element("dt", {}, "Age"), this.age, element("dd", {}, curve)),
     );
     this.values = null;
   }
