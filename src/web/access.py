@@ -123,7 +123,10 @@ class Access:
         """What to say where a login is asked, and there was none or a wrong one. UsersUnavailable."""
         if door.login is Login.ALWAYS and self._logins.nobody():
             return Refused(403, NO_USERS)
-        if request.headers.get("Authorization") or not page_cookie.shown(request):
-            return Refused(401, sentence, WWW_Authenticate=credentials.CHALLENGE)
-        headers = {"WWW_Authenticate": page_cookie.LOGIN, "Set_Cookie": page_cookie.cleared(request)}
-        return Refused(401, sentence, **headers)
+        if not request.headers.get("Authorization"):
+            if page_cookie.shown(request):
+                headers = {"WWW_Authenticate": page_cookie.LOGIN, "Set_Cookie": page_cookie.cleared(request)}
+                return Refused(401, sentence, **headers)
+            if request.headers.get("X-Requested-With") == "XMLHttpRequest":  # a page whose cookie is gone
+                return Refused(401, sentence, WWW_Authenticate=page_cookie.LOGIN)
+        return Refused(401, sentence, WWW_Authenticate=credentials.CHALLENGE)

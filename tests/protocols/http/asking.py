@@ -48,6 +48,7 @@ class Asking:
             "log": self.log.append,
             "most_followers": 1,
             "home": no_page,
+            "pages": lambda _described: (),
         }
         self.client = Client(app.application(streams, access, trainings, *parts, **options), use_cookies=False)
         return self

@@ -140,6 +140,14 @@ def test_a_token_begins_no_session_of_a_page() -> None:
         assert (found.status_code, "Set-Cookie" in found.headers) == (403, False)
 
 
+def test_a_pages_script_whose_cookie_is_gone_makes_no_browser_ask_for_a_password() -> None:
+    world = World()
+    for headers, challenge in (({"X-Requested-With": "XMLHttpRequest"}, "Bearer"), ({}, "Basic")):
+        found = world("GET", "/sessions/", headers=headers)
+        assert found.status_code == 401
+        assert found.headers["WWW-Authenticate"].startswith(challenge)
+
+
 def test_logging_out_ends_it_and_the_cookie_is_forgotten() -> None:
     world = World()
     cookie, _answer = world.login("viewer")

@@ -17,7 +17,9 @@ export class Refusal extends Error {
  * @throws {Refusal}
  */
 export async function ask(method, path, body) {
-  const options = { method, headers: { Accept: "application/json" }, cache: "no-store" };
+  // So a browser whose login has ended is not told to ask for a password in a window of its own.
+  const headers = { Accept: "application/json", "X-Requested-With": "XMLHttpRequest" };
+  const options = { method, headers, cache: "no-store" };
   if (body !== undefined) {
     options.body = JSON.stringify(body);
     options.headers["Content-Type"] = "application/json";

@@ -146,7 +146,8 @@ export class Linked {
   /** What the door says to a plain request: a WebSocket that is refused is not told why. */
   async #look() {
     try {
-      const answer = await fetch(new URL(this.#address, document.baseURI), {cache: "no-store"});
+      const headers = {"X-Requested-With": "XMLHttpRequest"};  // no window of the browser's that asks for a password
+      const answer = await fetch(new URL(this.#address, document.baseURI), {headers, cache: "no-store"});
       const {error} = await answer.json();
       return {status: answer.status, sentence: answer.status === 426 ? "" : error};
     } catch {
