@@ -155,7 +155,8 @@ DOORS: tuple[Door, ...] = (
         note="texts of `camera` are relayed, but for `snap`; news of pictures go to `viewer` and to who put them",
     ),
     # Streams.
-    *_http("GET", ("/streams/", f"{_STREAM}.json"), Login.AUTH, VIEWER, rate="look_rate"),
+    *_http("GET", ("/streams/", f"{_STREAM}.json", f"{_STREAM}.jpg"), Login.AUTH, VIEWER, rate="look_rate"),
+    *_http("GET", (f"{_STREAM}.mjpeg", "/streams/events"), Login.AUTH, VIEWER, rate="look_rate"),
     *_http(
         "GET", "/live", Login.AUTH, VIEWER, rate="look_rate",
         note="the live page's connection; of logins and limits of others it tells `admin` alone",

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from imageserver.clock import SteadyClock
 from imageserver.config import addresses
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
+from imageserver.inference.server.costly.drawing import DrawingProcess
 from imageserver.inference.server.engine import Engine
 from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.stateful.models import StatefulModels
@@ -44,6 +46,7 @@ from imageserver.protocols.http.accounts import Accounts, TokenViews, UserViews
 from imageserver.protocols.http.login import PageLogins
 from imageserver.protocols.http.streams import StreamViews
 from imageserver.protocols.http.training import trainings
+from imageserver.protocols.http.watching.views import WatchingViews
 from imageserver.protocols.sessions import SessionProtocol
 from imageserver.protocols.snap import relay as snap_relay
 from imageserver.protocols.snap.app import Snap
@@ -52,6 +55,7 @@ from imageserver.protocols.snap.newest import NewestSnippets
 from imageserver.protocols.snap.relay import Relay
 from imageserver.protocols.snap.store import SnapStore
 from imageserver.sinks.results_file import ResultsFile
+from imageserver.streams.drawings import Drawings
 from imageserver.streams.names import Names
 from imageserver.streams.overview import Overview
 from imageserver.streams.session import Sessions
@@ -64,6 +68,7 @@ from imageserver.transport.socketio.server import SocketIOServer
 from imageserver.web import page_cookie
 from imageserver.web.access import Access
 from imageserver.web.application import Application, Route
+from imageserver.web.followers import Followers
 
 if TYPE_CHECKING:
     from imageserver.app.certificates.watch import CertificateWatch
@@ -80,6 +85,7 @@ class Inference:
     streams: Streams
     stateful: StatefulModels
     sessions: Sessions
+    drawings: Drawings
     overview: Overview
     results: ResultsFile | None
 
@@ -150,10 +156,12 @@ def inference(settings: Settings) -> Inference:
     )
     deadline = settings.merge_deadline
     sessions = Sessions(stateful, settings.session_models, settings, deadline=deadline, names=streams.names)
+    process = DrawingProcess(arguments, settings, jails.pictures(), warn=LOG.warning, clock=time.monotonic)
+    drawings = Drawings(process, settings.draw_queue)
     results = ResultsFile(str(settings.results), settings.results_bytes, LOG.warning) if settings.results else None
     if results:
         streams.watch(results)
-    return Inference(jails, engine, streams, stateful, sessions, Overview(streams, sessions), results)
+    return Inference(jails, engine, streams, stateful, sessions, drawings, Overview(streams, sessions), results)
 
 
 def audit(settings: Settings, users: UserDB) -> AuditFile | None:
@@ -267,8 +275,12 @@ def networks(
     The arguments are those of `doors`; `jobs`: trainings; `beside`: routes of other applications, to be described.
     """
     accounts = Accounts(checks, list_rows=settings.list_rows, log=LOG.warning)
+    followers = Followers("stream_followers", settings.stream_followers, "streams", LOG.warning)
+    watching = WatchingViews(models.overview, models.drawings, followers, send_time=settings.send_time)
+    watching.watch(models.streams, models.sessions)
     further = (
         StreamViews(models.overview, most_hz=settings.hz, list_rows=settings.list_rows, audit=checks.audit),
+        watching,
         UserViews(accounts),
         TokenViews(accounts),
         PageLogins(accounts, settings.page_time, site.login, local),

@@ -202,6 +202,7 @@ class ImageServer:
         endings = [
             hub.spawn(self.doors.trainings.stop),
             hub.spawn(self.inference.sessions.stop, 1.0),
+            hub.spawn(self.inference.drawings.stop),
             hub.spawn(self.inference.engine.stop, STOP_WITHIN - 1.0),
             *([hub.spawn(self.windows.stop)] if self.windows else []),
         ]

@@ -24,15 +24,14 @@ import select
 import socket
 from typing import Any
 
-from imageserver.inference.shared import lifetime, wire
+from imageserver.inference.shared import drawing, lifetime, wire
 from imageserver.jail import entry
 from imageserver.jail.rules import Jail
 
-SMALLEST, LARGEST = 320, 960
-"""Pixels of a window's longer side; other pictures are shown larger or smaller."""
+LARGEST = 960
+"""Pixels of a window's longer side; larger pictures are shown smaller."""
 COLUMNS, STEP = 3, (420, 340)
 """New windows are laid out in so many columns, this many pixels apart."""
-GREEN, WHITE, BLACK = (80, 220, 80), (255, 255, 255), (0, 0, 0)
 
 
 class Display:
@@ -100,40 +99,15 @@ def send(control: socket.socket, message: wire.Message) -> None:
     control.sendall(wire.pack(message))
 
 
-def shown_size(height: int, width: int) -> tuple[int, int]:
-    """Height and width at which it is shown."""
-    longer = max(height, width)
-    scale = min(LARGEST, max(SMALLEST, longer)) / longer
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
 def draw(cv2: Any, pixels: Any, rotate: int, prediction: dict[str, Any], fps: float) -> Any:
     """The picture upright and at window size, with boxes and label and score and rate: uint8 BGR (height, width, 3)."""
     turns = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
     if rotate in turns:
         pixels = cv2.rotate(pixels, turns[rotate])
-    height, width = shown_size(*pixels.shape[:2])
-    scale = width / pixels.shape[1]
-    if scale != 1:
-        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    for box in prediction.get("boxes", ()):
-        left, top = round(box["x"] * scale), round(box["y"] * scale)
-        right, bottom = round((box["x"] + box["width"]) * scale), round((box["y"] + box["height"]) * scale)
-        cv2.rectangle(pixels, (left, top), (right, bottom), GREEN, 2)
-        write(cv2, pixels, f"{box['label']} {box['score']:.2f}", (left, max(12, top - 6)))
-    label = prediction.get("label")
-    if label is not None:
-        score = f" {prediction['score']:.2f}" if "score" in prediction else ""
-        write(cv2, pixels, f"{prediction['model']}: {label}{score}", (6, height - 8))
-    write(cv2, pixels, f"{fps:.1f} fps", (6, 18))
-    return pixels
-
-
-def write(cv2: Any, pixels: Any, text: str, at: tuple[int, int]) -> None:
-    """Text that can be read on any ground. OpenCV's font has ASCII only."""
-    plain = text.encode("ascii", "replace").decode()
-    cv2.putText(pixels, plain, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, BLACK, 3, cv2.LINE_AA)
-    cv2.putText(pixels, plain, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, WHITE, 1, cv2.LINE_AA)
+    image = drawing.fit(cv2, pixels, LARGEST)
+    drawing.mark(cv2, image, prediction, pixels.shape[1])
+    drawing.write(cv2, image, f"{fps:.1f} fps", (6, 18))
+    return image
 
 
 def problem(cv2: Any) -> str:

@@ -15,6 +15,7 @@ _PICTURES = "Limits of pictures"
 _LISTS = "Limits of lists"
 _LIVE = "The live page"
 _TRAINING = "Training over REST"
+_VIEWERS = "Viewers of streams"
 _FILES = "Files and output"
 _MODELS = "Models and streams"
 _SNAP = "Snap: pictures on demand"
@@ -125,6 +126,16 @@ class Limits(ClientLimits):
     training_followers: int = limit(
         _TRAINING, 100, "count", 1, MANY,
         help="clients that may follow trainings at the same time; one address may have a quarter of them",
+    )
+
+    stream_followers: int = limit(
+        _VIEWERS, 200, "count", 1, MANY,
+        help="clients that may follow streams over HTTP (.mjpeg, events) at the same time; one address may have a "
+        "quarter of them",
+    )
+    draw_queue: int = limit(
+        _VIEWERS, 64, "count", 1, MANY,
+        help="streams whose pictures may wait for boxes to be drawn into them; one user or address may have a quarter",
     )
 
     status_lines: int = limit(

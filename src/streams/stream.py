@@ -68,6 +68,9 @@ class StreamSubscriber:
     def closed(self, stream: Stream) -> None:
         """The stream has ended; nothing follows."""
 
+    def ending(self) -> None:
+        """The server is stopping; who watches all streams is told."""
+
     def disconnect(self, stream: Stream) -> None:
         """Somebody who may do so wants the stream's client gone."""
 
@@ -389,3 +392,5 @@ class Streams:
     def stop(self) -> None:
         """Take no more frames; what runs is still answered."""
         self.stopping = True
+        for watcher in self._watchers:
+            watcher.ending()

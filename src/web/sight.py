@@ -8,6 +8,9 @@ from imageserver.accounts.database import User
 from imageserver.errors import Refused
 from imageserver.streams.overview import Incoming, Overview
 
+MOST_KEY = 256
+"""Characters of a stream's name or id that are looked at; none has more."""
+
 
 def sees(user: User | None, one: Incoming) -> bool:
     """Whether a stream or session may be shown to `user`; to None, who need not log in, all are."""

@@ -38,7 +38,7 @@ WHO = {
     r"(PUT|POST) /snippets/<number:identity>/": CAMERA,
     r"receiveImage|configure|session_start|frame|session_end": CAMERA,
     # sees what others sent
-    r"GET /snippets/|GET /metrics|GET /live|GET /streams/(<key:stream>.json)?": VIEWER,
+    r"GET /snippets/|GET /metrics|GET /live|GET /streams/(events|<key:stream>.(json|jpg|mjpeg))?": VIEWER,
     r"GET /snippets/<number:identity>/(image)?": CAMERA | VIEWER,
     # an admin's alone
     r"(GET|POST) /<model:name>/train|POST /<model:name>/(train/cancel|reload)": ADMIN,

@@ -25,6 +25,7 @@ NOT_OF_CLIENTS = {
     "inference.shared.conversion_cache": "reads what the server itself has written",
     "web.openapi": "reads the server's own docstrings",
     "web.schemas.tables": "encodes an example",
+    "inference.shared.drawing": "takes out of a label what OpenCV has no letters for",
     "protocols.legacy_tcp.port": "reads the operator's file of models",
     "protocols.snap.newest": "reads what the server itself has stored",
     "transport.budget": "takes the zone off an address that the kernel said",

@@ -16,6 +16,9 @@ server to worker
 server to the process that decodes costly pictures (inference/worker/costly.py), which has one slot
     {"op": "decode", "id": int, "size": int, "form": str, "rotate": int, "channels": int, "least": int}
 
+server to the process that draws for viewers (inference/worker/drawer.py), which has one slot
+    {"op": "draw", "id": int, "size": int, "rotate": int, "prediction": {…}}
+
 server to a session worker (inference/worker/sessions.py), which has one stateful model and a slot for each lane
     {"op": "start", "id": int, "lane": int, "sid": str, "timestamp": int}
     {"op": "frame", "id": int, "lane": int, "sid": str, "timestamp": int, "size": int, "rotate": int}
@@ -33,6 +36,8 @@ worker to server
     {"op": "decoded", "id": int, "form": str, "size": int, "cost": int}
                                       the pixels, from the slot's first byte on, and what they cost; or
     {"op": "decoded", "id": int, "error": str, "limit": str}
+    {"op": "drawn", "id": int, "size": int}                 the JPEG, from the slot's first byte on; or
+    {"op": "drawn", "id": int, "error": str}
     {"op": "made", "lane": int}       a further lane has its model object; the first has it with "loaded"
     {"op": "outcome", "id": int, "output": {…} or null}     what the stateful model returned
     {"op": "outcome", "id": int, "error": str}              one sentence: it raised, or the picture is none

@@ -83,7 +83,12 @@ def limit_memory(more: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
-def main() -> None:
+def begin() -> tuple[socket.socket, memoryview, PictureLimits, float]:
+    """What every process does that is given one costly picture after the other: it goes into its jail and its bounds.
+
+    Returns:
+        The socket to the server, the shared memory, the limits of pictures, and seconds of processor time for each.
+    """
     worker.bind_life_to_parent()
     parser = worker.parser()
     parser.add_argument("--decode-time", type=float, required=True, help="processor time of a picture, in seconds")
@@ -95,7 +100,16 @@ def main() -> None:
     worker.set_environment(options.threads, options.max_pixels)
     context = worker.make_context(options)
     limit_memory(COPIES * options.max_decoded_bytes + SPARE_MEMORY)
-    with contextlib.suppress(OSError):  # the server is gone: nobody is left to be told
-        CostlyDecoder(control, arena, context.limits, options.decode_time).serve()
+    return control, arena, context.limits, options.decode_time
+
+
+def end() -> None:
+    """End at once, whatever libraries still have to do."""
     sys.stderr.flush()
     os._exit(0)
+
+
+def main() -> None:
+    with contextlib.suppress(OSError):  # the server is gone: nobody is left to be told
+        CostlyDecoder(*begin()).serve()
+    end()

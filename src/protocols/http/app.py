@@ -16,14 +16,12 @@ from imageserver.protocols.http.rest import Networks
 from imageserver.protocols.http.training import TrainingJobs
 from imageserver.protocols.http.v2 import OpenInference
 from imageserver.streams.stream import Streams
-from imageserver.web import openapi
+from imageserver.web import openapi, sight
 from imageserver.web.access import Access
 from imageserver.web.application import Application, Route
+from imageserver.web.followers import Followers
 from imageserver.web.openapi import operation
 from imageserver.web.requests import Request, Response, answer
-
-MOST_KEY = 256
-"""Characters of a name in a path; none has more."""
 
 
 class ModelName(BaseConverter):
@@ -39,7 +37,7 @@ class Key(BaseConverter):
     part_isolating = False
 
     def to_python(self, value: str) -> str:
-        if len(value) > MOST_KEY:
+        if len(value) > sight.MOST_KEY:
             raise NotFound
         return value
 
@@ -97,7 +95,7 @@ def application(
     models = RequestedModels(streams, trainings)
     parts: list[object] = [
         Networks(models, home),
-        TrainingJobs(models, most_followers),
+        TrainingJobs(models, Followers("training_followers", most_followers, "trainings", log)),
         OpenInference(models, not_ready),
         *further,
     ]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from imageserver import limits
 from imageserver.accounts.audit import Audit, AuditEvent
 from imageserver.config.table import Settings
 from imageserver.errors import Refused, TrainingError
@@ -16,9 +14,9 @@ from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.protocols.http.models import RequestedModels
-from imageserver.transport.budget import owner_of
 from imageserver.transport.http.origins import looks_like_browser
 from imageserver.web import query
+from imageserver.web.followers import Followers
 from imageserver.web.openapi import operation
 from imageserver.web.requests import Request, Response, answer
 
@@ -56,10 +54,9 @@ def trainings(
 class TrainingJobs:
     """The views under `/<name>/train`."""
 
-    def __init__(self, models: RequestedModels, most_followers: int) -> None:
+    def __init__(self, models: RequestedModels, followers: Followers) -> None:
         self._models, self._trainings = models, models.trainings
-        self._most_followers = most_followers
-        self._followers: Counter[str] = Counter()  # by address
+        self._followers = followers
 
     @operation(
         "POST",
@@ -132,24 +129,10 @@ class TrainingJobs:
         accuracy (0 to 1) and seconds_left as well.
         """
         self._trainable(name)
-        address = request.environ.get("REMOTE_ADDR", "")
-        self._count_follower(address)
-        response = Response(self._events(name), mimetype="text/event-stream")
-        response.call_on_close(lambda: self._followers.subtract([address]))
+        response = self._followers.admit(request, Response(self._events(name), mimetype="text/event-stream"))
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"  # nginx would hold the events back
         return response
-
-    def _count_follower(self, address: str) -> None:
-        """Count who follows from an address, which may take a quarter of the places. Refused: 503."""
-        self._followers += Counter()  # drops those that are down to nobody
-        most, share = self._most_followers, max(1, self._most_followers // 4)
-        if self._followers.total() >= most or self._followers[address] >= share:
-            limits.hit("training_followers", owner_of(address))
-            where = "your address" if self._followers.total() < most else "the server"
-            sentence = f"as many clients as may follow trainings from {where} already; try again later"
-            raise Refused(503, sentence, Retry_After="60")
-        self._followers[address] += 1
 
     def _events(self, name: str) -> Iterator[bytes]:
         yield f"retry: {RETRY * 1000}\n\n".encode()

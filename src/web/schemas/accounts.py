@@ -117,6 +117,25 @@ QUERY: dict[str, dict[str, Any]] = {
         "description": "rows of the page, at most and by default --list-rows",
         "schema": {"type": "integer", "minimum": 1},
     },
+    "fps": {
+        "name": "fps",
+        "in": "query",
+        "description": "most frames a second",
+        "schema": {"type": "number", "minimum": 0.1, "maximum": 30, "default": 30},
+    },
+    "boxes": {
+        "name": "boxes",
+        "in": "query",
+        "description": "whether what was found is drawn into the picture",
+        "schema": {"type": "string", "enum": ["1", "0"], "default": "0"},
+    },
+    "stream": {
+        "name": "stream",
+        "in": "query",
+        "description": "id or name of a stream that is told of; may be there several times",
+        "schema": {"type": "array", "items": TEXT},
+        "explode": True,
+    },
     "force": {
         "name": "force",
         "in": "query",

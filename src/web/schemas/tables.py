@@ -165,6 +165,8 @@ MEDIA: dict[str | None, dict[str, Any]] = {
     "Line": {"text/plain": {"schema": TEXT}},
     "PictureFile": {f"image/{kind}": _BINARY for kind in ("jpeg", "png", "bmp", "tiff", "webp")},
     "Events": {"text/event-stream": {"schema": {"description": "events whose data is a JSON object"}}},
+    "Frame": {f"image/{kind}": _BINARY for kind in ("jpeg", "png", "webp", "bmp", "tiff")},
+    "Motion": {"multipart/x-mixed-replace": _BINARY},
     "InferAnswers": {"application/json": {"schema": ref("InferAnswer")}, "application/octet-stream": _BINARY},
 }
 
@@ -190,6 +192,7 @@ CODES = {
     200: "The answer.",
     201: "It was made.",
     302: "Go there.",
+    304: "There is nothing newer.",
     400: "The body is empty, or not what its type says; or a parameter has a value that it may not have.",
     401: "Credentials are missing or wrong.",
     403: "The user lacks the role, or may not do this; the sentence says more.",

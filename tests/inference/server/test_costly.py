@@ -148,7 +148,7 @@ def test_a_process_that_cannot_be_started_is_told_once(monkeypatch: pytest.Monke
     process = mock.Mock(ended=False)
     process.ask.return_value = {"op": "decoded", "error": "damaged", "limit": ""}
     for start in (OSError(24, "Too many open files"),) * 3, (process,):
-        monkeypatch.setattr(decoder, "_Process", mock.Mock(side_effect=start))
+        monkeypatch.setattr(decoder, "PictureProcess", mock.Mock(side_effect=start))
         for number in range(len(start)):
             source = Source(b"picture %d" % number)
             costly.add(CostlyPicture(source, source.work, "echo", 3, 1))

@@ -14,6 +14,7 @@ from imageserver.errors import Refused, TrainingError
 from imageserver.inference.server.training.run import TrainingRun
 from imageserver.inference.server.training.trainings import Trainings
 from imageserver.protocols.http.training import TrainingJobs
+from imageserver.web.followers import Followers
 from imageserver.web.requests import Request
 
 
@@ -26,7 +27,7 @@ def jobs(most_followers: int) -> TrainingJobs:
     """The views, over a training that never ends."""
     endless: Any = SimpleNamespace(trainable=lambda _name: True, follow=lambda _name, _heartbeat: iter(()))
     models: Any = SimpleNamespace(trainings=endless, engine=SimpleNamespace(check=lambda _name: None))
-    return TrainingJobs(models, most_followers)
+    return TrainingJobs(models, Followers("training_followers", most_followers, "trainings", print))
 
 
 def test_an_address_has_a_quarter_of_the_places_of_those_who_follow() -> None:
@@ -45,7 +46,7 @@ def test_an_address_has_a_quarter_of_the_places_of_those_who_follow() -> None:
     views.events(request("10.0.0.9"), "lenet").close()
     for response in (*others, first[1]):
         response.close()
-    assert sum(views._followers.values()) == 0
+    assert len(views._followers) == 0
 
 
 def test_of_two_that_start_at_the_same_moment_one_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from imageserver import metrics
-from imageserver.inference.server.arena import Arena
 from imageserver.inference.server.batching import Work
-from imageserver.inference.server.child_process import ChildProcess
+from imageserver.inference.server.costly.process import START_TIME, PictureProcess
 from imageserver.inference.server.costly.put_off import PutOff
 from imageserver.inference.server.costly.queue import CostlyPicture, CostlyQueue
 from imageserver.inference.shared import wire
@@ -24,60 +23,6 @@ KEEP_IDLE = 60.0
 """Seconds that the process is kept for the next picture."""
 PATIENCE = 4.0
 """So many times `--decode-time` may pass on the clock: the processor has others to serve first. Then it is killed."""
-START_TIME = 30.0
-"""Seconds more, for the process to start in."""
-
-
-class _Process:
-    """One process and its memory; `ask` is one question at a time."""
-
-    def __init__(self, arguments: list[str], jail: Jail) -> None:
-        self._arena = Arena(1, wire.SLOT_BYTES)
-        self._answered = hub.Event()
-        self._answer: wire.Message | None = None
-        self.ended = self.reads = self.overdue = False
-        self.process = ChildProcess(
-            "costly pictures",
-            "inference.worker.costly",
-            arguments,
-            self._on_message,
-            self._on_exit,
-            jail=jail,
-            arena=self._arena,
-        )
-
-    def ask(self, picture: CostlyPicture, timeout: float) -> wire.Message | None:
-        """Its answer; None when it ended, or was killed as that took longer than `timeout` seconds."""
-        work = picture.work
-        self._answer = None
-        self._answered.clear()
-        self._arena.write(0, 0, work.data)
-        about = {"size": len(work.data), "form": work.content, "rotate": work.rotate}
-        self.process.send({"op": "decode", "id": 0, **about, "channels": picture.channels, "least": picture.least})
-        if not self.ended and not self._answered.wait(timeout):
-            self.overdue = True
-            self.process.kill()
-            self._answered.wait()
-        return self._answer
-
-    @property
-    def was_killed(self) -> bool:
-        """Whether it ended by no doing of the picture: from outside, or as the machine had no memory left."""
-        return self.process.was_killed and not self.overdue
-
-    def pixels(self, size: int) -> bytes:
-        return self._arena.read(0, 0, size)
-
-    def _on_message(self, message: wire.Message) -> None:
-        if message["op"] == "decoded":
-            self._answer = message
-            self._answered.set()
-        else:
-            self.reads = True
-
-    def _on_exit(self) -> None:
-        self.ended = True
-        self._answered.set()
 
 
 class CostlyPictures:
@@ -109,7 +54,7 @@ class CostlyPictures:
         self._queue = CostlyQueue(limits.costly_queue)
         self._decoded, self._warn, self._clock = decoded, warn, clock
         self.put_off = PutOff(limits.put_off_time)
-        self._process: _Process | None = None
+        self._process: PictureProcess | None = None
         self._missing = False  # it could not be started; the log was told
         self._wake = hub.Event()
         self._stopping = False
@@ -169,21 +114,23 @@ class CostlyPictures:
         else:
             metrics.COSTLY_PICTURES.inc("decoded")
             work = picture.work
-            pixels = process.pixels(answer["size"])
+            pixels = process.result(answer["size"])
             pixels_work = Work(pixels, answer["form"], ticket=work.ticket, owner=work.owner, original=work.data)
             self._decoded(picture, pixels_work, answer["cost"])
 
-    def _ask(self, picture: CostlyPicture) -> tuple[_Process, wire.Message | None]:
+    def _ask(self, picture: CostlyPicture) -> tuple[PictureProcess, wire.Message | None]:
         """The answer of the process, and that process; None when it ended."""
         if self._process is None or self._process.ended:
-            self._process = _Process(self._arguments, self._jail)
+            self._process = PictureProcess("costly pictures", "inference.worker.costly", self._arguments, self._jail)
         process = self._process
-        answer = process.ask(picture, self._time_limit)
+        work = picture.work
+        about = {"form": work.content, "rotate": work.rotate, "channels": picture.channels, "least": picture.least}
+        answer = process.ask("decode", work.data, about, self._time_limit)
         if answer is None:
             self._process = None
         return process, answer
 
-    def _blame(self, picture: CostlyPicture, process: _Process) -> None:
+    def _blame(self, picture: CostlyPicture, process: PictureProcess) -> None:
         """The process ended under this picture."""
         if self._stopping:
             return
