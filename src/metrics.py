@@ -122,6 +122,21 @@ BATCH_SIZE = Histogram("imageserver_batch_size", ("model",), (1, 2, 4, 8, 16, 32
 WAITING = _gauge("imageserver_waiting", ("model",), "Streams and requests that wait for their turn at a model now.")
 STREAMS = _gauge("imageserver_streams", (), "Streams of frames open now.")
 SESSIONS = _gauge("imageserver_sessions", (), "Sessions open now.")
+CAMERA_RECEIVED = _counter(
+    "imageserver_camera_frames_received_total",
+    ("camera", "protocol"),
+    "Frames that arrived from each camera with a name since it connected; --camera-figures says of how many.",
+)
+CAMERA_ANSWERED = _counter(
+    "imageserver_camera_frames_answered_total",
+    ("camera", "protocol"),
+    "Of these, the ones that were answered.",
+)
+CAMERA_DROPPED = _counter(
+    "imageserver_camera_frames_dropped_total",
+    ("camera", "protocol"),
+    "Of these, the ones that newer ones replaced or a worker took with it.",
+)
 SESSION_BYTES = _gauge("imageserver_session_bytes", (), "Bytes of frames that wait for the models of sessions now.")
 RECEIVED_BYTES = _counter("imageserver_received_bytes_total", ("protocol",), "Bytes of the frames that arrived.")
 MEMORY = _gauge(

@@ -32,6 +32,7 @@ from imageserver.inference.server.training.trainings import Trainings
 from imageserver.inference.shared import conversion_cache
 from imageserver.inference.shared.registry import Registry
 from imageserver.monitoring import health, prometheus
+from imageserver.monitoring.cameras import CameraFigures
 from imageserver.pages.live import door as live_door
 from imageserver.pages.live.door import Live
 from imageserver.pages.live.figures import Figures
@@ -220,7 +221,7 @@ def doors(
         snap_relay.PREFIX: snap_relay.application(relay, access, log=LOG.warning),
         live_door.PATH: live_door.application(live, access, log=LOG.warning),
         "/snippets": snap.application(access),
-        "/metrics": prometheus.application(lambda: refresh_gauges(models, memory), access, log=LOG.warning),
+        "/metrics": figures(settings, models, memory, access),
     }
     for prefix, application in applications.items():
         http.route(prefix, application)
@@ -335,6 +336,12 @@ def pictures(settings: Settings) -> Keeper:
     keeper = Keeper(store, LOG.warning)
     hub.spawn(keeper.begin)
     return keeper
+
+
+def figures(settings: Settings, models: Inference, memory: Budget, access: Access) -> Application:
+    """The page of figures. The arguments are those of `doors`."""
+    cameras = CameraFigures(models.overview, settings.camera_figures)
+    return prometheus.application(lambda: refresh_gauges(models, memory), cameras, access, log=LOG.warning)
 
 
 def refresh_gauges(models: Inference, memory: Budget) -> None:

@@ -142,6 +142,10 @@ class Limits(ClientLimits):
         _FILES, 100, "count", 1, MANY,
         help="streams of which the log has a line every five seconds; of further ones it has the sums",
     )
+    camera_figures: int = limit(
+        _FILES, 100, "count", 0, 10_000,
+        help="cameras with a name of which /metrics has figures of their own, those that began first",
+    )
     results_bytes: int = limit(
         _FILES, 0, "bytes", 0, 2**62,
         help="size at which the file of --results is renamed, with .1 behind its name, and begun anew; 0 is no limit",

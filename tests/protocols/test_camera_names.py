@@ -124,6 +124,8 @@ def test_a_camera_that_cannot_say_its_name_has_the_one_that_is_set_and_an_admin_
         renamed = requests.post(url, json={"name": "gärten"}, auth=("ann", "ann"), timeout=PATIENCE)
         assert renamed.json()["name"] == "gärten"
         assert camera.ask()["camera"] == "gärten"
+        figures = requests.get(f"{server.url}/metrics", auth=("ann", "ann"), timeout=PATIENCE).content.decode()
+        assert 'camera_frames_received_total{camera="gärten",protocol="camstream"} 2.0\n' in figures
     results = until(lambda: [line for line in server.lines if '"user": "carol"' in line][1:], "a second result")
     assert json.loads(results[0])["camera"] == "gärten"
 
