@@ -17,7 +17,7 @@ Numbers = dict[tuple[str, ...], float]
 
 
 class CameraFigures:
-    """Those of at most `most` cameras, of each its stream and its sessions: clients may call theirs whatever they like."""
+    """Those of at most `most` cameras, of each its stream and its sessions: clients say whatever names they like."""
 
     def __init__(self, overview: Overview, most: int) -> None:
         self._overview, self._most = overview, most
