@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.pages.browser import Browser, Page
+from tests.pages.browser import Browser, Page, axe
 from tests.running import PATIENCE, ROOT, TEST_MODELS, Camera, CheapServer, Server, picture, until
 
 PUT = "#put_snippets_identity"
@@ -76,6 +76,10 @@ def test_a_sample_is_sent_and_what_was_found_is_drawn_over_it(page: Page, server
     assert '"label": "face",\n' in found and '"boxes": [\n' in found
     page.until(f"selector => ({DRAWN})(selector) > 300", PATIENCE, f"{CLASSIFY} .overlay")
     assert first < 200_000, "description and samples are loaded for who tries something"
+    for look, (width, height) in {"desktop": (1280, 1100), "phone": (390, 1500)}.items():
+        page.screenshot(f"docs-tried-{look}", width, height)
+        assert axe(page) == []
+    page.look()
     page.choose(field(page, CLASSIFY, "name"), "echo")
     page.click(f"{CLASSIFY} .choices button:nth-of-type(2)")
     assert line(page, CLASSIFY) == f"curl --data-binary @digit.png {server.url}/echo/classify"

@@ -1,37 +1,37 @@
 // An answer of the server, shown: JSON, text as it comes, a picture, and what a model found drawn over the picture.
 
-import { element } from '../shared/dom.js';
-import { draw } from '../shared/overlay.js';
+import { element } from "../shared/dom.js";
+import { draw } from "../shared/overlay.js";
 
 const MOST = 200000; // characters of a text that are shown
 
 export class Answer {
   constructor() {
-    this.status = element('p', { class: 'status', role: 'status' });
-    this.text = element('pre', { tabindex: '0', hidden: true, 'aria-label': 'The answer' });
-    this.picture = element('img', { alt: '' });
-    this.canvas = element('canvas', { class: 'overlay' });
-    this.figure = element('div', { class: 'found', hidden: true }, this.picture, this.canvas);
-    this.view = element('div', { class: 'answer' }, this.status, this.figure, this.text);
+    this.status = element("p", { class: "status", role: "status" });
+    this.text = element("pre", { tabindex: "0", hidden: true, "aria-label": "The answer" });
+    this.picture = element("img", { alt: "" });
+    this.canvas = element("canvas", { class: "overlay" });
+    this.figure = element("div", { class: "found", hidden: true }, this.picture, this.canvas);
+    this.view = element("div", { class: "answer" }, this.status, this.figure, this.text);
     this.prediction = null;
     this.filming = false;
-    this.picture.addEventListener('load', () => draw(this.canvas, this.prediction));
-    this.picture.addEventListener('error', () => this.hidePicture());
+    this.picture.addEventListener("load", () => draw(this.canvas, this.prediction));
+    this.picture.addEventListener("error", () => this.hidePicture());
     new ResizeObserver(() => draw(this.canvas, this.prediction)).observe(this.figure);
   }
 
   clear(sentence) {
     this.status.textContent = sentence;
-    this.status.className = 'status';
+    this.status.className = "status";
     this.text.hidden = true;
-    this.text.textContent = '';
+    this.text.textContent = "";
     this.prediction = null;
     this.hidePicture();
   }
 
   fail(sentence) {
     this.status.textContent = sentence;
-    this.status.className = 'status error';
+    this.status.className = "status error";
   }
 
   /**
@@ -42,18 +42,18 @@ export class Answer {
    * @param {Blob|null} sent  the picture that went out with it
    */
   async show(response, begun, sent) {
-    const kind = (response.headers.get('Content-Type') ?? '').split(';')[0];
+    const kind = (response.headers.get("Content-Type") ?? "").split(";")[0];
     const head = `${response.status} ${response.statusText}`.trim();
-    this.status.className = `status ${response.ok ? 'good' : 'error'}`;
-    if (kind.startsWith('multipart/')) {
+    this.status.className = `status ${response.ok ? "good" : "error"}`;
+    if (kind.startsWith("multipart/")) {
       this.film(response, head);
       return;
     }
     this.status.textContent = `${head}, …`;
-    const size = kind.startsWith('image/') ? await this.showPicture(response) : await this.read(response);
+    const size = kind.startsWith("image/") ? await this.showPicture(response) : await this.read(response);
     const took = Math.round(performance.now() - begun);
-    this.status.textContent = `${head} · ${took} ms · ${size.toLocaleString('en')} bytes · ${kind || 'no body'}`;
-    if (kind === 'application/json') {
+    this.status.textContent = `${head} · ${took} ms · ${size.toLocaleString("en")} bytes · ${kind || "no body"}`;
+    if (kind === "application/json") {
       this.showJson(sent);
     }
   }
@@ -108,7 +108,7 @@ export class Answer {
   hidePicture() {
     this.filming = false;
     URL.revokeObjectURL(this.picture.src);
-    this.picture.removeAttribute('src');
+    this.picture.removeAttribute("src");
     this.figure.hidden = true;
   }
 }

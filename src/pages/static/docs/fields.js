@@ -1,10 +1,10 @@
 // The fields of an operation: its parameters and its body, made of their description.
 
-import { about, element } from '../shared/dom.js';
-import { PictureField } from './picture.js';
+import { about, element } from "../shared/dom.js";
+import { PictureField } from "./picture.js";
 
 /** In a body of JSON it stands for the chosen picture, in base64. */
-export const PICTURE = '$PICTURE';
+export const PICTURE = "$PICTURE";
 
 const LONG = 100; // characters: a text of an example that is longer is a picture
 
@@ -14,11 +14,11 @@ let made = 0;
 function labelled(text, field, note) {
   made += 1;
   field.id = `field-${made}`;
-  const hint = note ? element('p', { class: 'quiet small', id: `note-${made}` }, note) : null;
+  const hint = note ? element("p", { class: "quiet small", id: `note-${made}` }, note) : null;
   if (hint) {
-    field.setAttribute('aria-describedby', hint.id);
+    field.setAttribute("aria-describedby", hint.id);
   }
-  return element('div', { class: 'field' }, element('label', { for: field.id }, text), field, hint);
+  return element("div", { class: "field" }, element("label", { for: field.id }, text), field, hint);
 }
 
 /** A parameter: a list where there are values to choose from, else a field for a text or a number. */
@@ -37,9 +37,9 @@ export class ParameterField {
 }
 
 function choices({ required }, schema) {
-  const values = schema.enum.map((value) => element('option', { value }, value));
-  const none = element('option', { value: '' }, schema.default ? `by default ${schema.default}` : 'none');
-  const field = element('select', { required }, required ? [] : none, values);
+  const values = schema.enum.map((value) => element("option", { value }, value));
+  const none = element("option", { value: "" }, schema.default ? `by default ${schema.default}` : "none");
+  const field = element("select", { required }, required ? [] : none, values);
   if (schema.enum.includes(about().model)) {
     field.value = about().model;
   }
@@ -47,25 +47,25 @@ function choices({ required }, schema) {
 }
 
 function writing({ required }, schema) {
-  const number = schema.type === 'integer';
+  const number = schema.type === "integer";
   const { minimum: min, maxLength: maxlength } = schema;
-  const value = schema.const ?? (required && number ? 1 : '');
-  const type = number ? 'number' : 'text';
-  return element('input', { type, required, min, maxlength, value, autocomplete: 'off', spellcheck: 'false' });
+  const value = schema.const ?? (required && number ? 1 : "");
+  const type = number ? "number" : "text";
+  return element("input", { type, required, min, maxlength, value, autocomplete: "off", spellcheck: "false" });
 }
 
 /** The body: a picture, or a text of JSON that may have one in it. */
 export class BodyField {
   constructor({ content, required }) {
-    const example = content['application/json']?.example;
+    const example = content["application/json"]?.example;
     this.picture = example && hasPicture(example) ? new PictureField() : null;
     this.text = null;
-    this.view = element('div', {}, this.picture?.view);
-    if (!('image/png' in content)) {
+    this.view = element("div", {}, this.picture?.view);
+    if (!("image/png" in content)) {
       const text = JSON.stringify(example, (_key, value) => (isPicture(value) ? PICTURE : value), 2);
-      this.text = element('textarea', { rows: text.split('\n').length, required, spellcheck: 'false' }, text);
+      this.text = element("textarea", { rows: text.split("\n").length, required, spellcheck: "false" }, text);
       const note = this.picture ? `${PICTURE} stands for the picture above, in base64.` : null;
-      this.view.append(labelled('Body (JSON)', this.text, note));
+      this.view.append(labelled("Body (JSON)", this.text, note));
     }
   }
 
@@ -73,16 +73,16 @@ export class BodyField {
   async content() {
     const file = this.picture ? await this.picture.file() : null;
     if (!this.text) {
-      return { type: file.type || 'application/octet-stream', data: file };
+      return { type: file.type || "application/octet-stream", data: file };
     }
     const text = this.text.value;
     const data = file && text.includes(PICTURE) ? text.replaceAll(PICTURE, await base64(file)) : text;
-    return { type: 'application/json', data };
+    return { type: "application/json", data };
   }
 }
 
 function isPicture(value) {
-  return typeof value === 'string' && value.length > LONG;
+  return typeof value === "string" && value.length > LONG;
 }
 
 function hasPicture(example) {
@@ -93,7 +93,7 @@ function hasPicture(example) {
 function base64(file) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
-    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(',') + 1));
+    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
     reader.onerror = () => reject(reader.error);
     reader.readAsDataURL(file);
   });

@@ -1,42 +1,42 @@
 // One operation as a form: fields, the line for a shell, sending, and what comes back.
 
-import { element } from '../shared/dom.js';
-import { Answer } from './answer.js';
-import { curl } from './curl.js';
-import { BodyField, ParameterField } from './fields.js';
+import { element } from "../shared/dom.js";
+import { Answer } from "./answer.js";
+import { curl } from "./curl.js";
+import { BodyField, ParameterField } from "./fields.js";
 
 export class Trial {
   constructor(details, method, path, operation) {
     this.method = method;
     this.path = path;
-    this.login = 'security' in operation;
+    this.login = "security" in operation;
     this.parameters = (operation.parameters ?? []).map((parameter) => new ParameterField(parameter));
     this.body = operation.requestBody ? new BodyField(operation.requestBody) : null;
-    this.line = details.querySelector('.curl');
+    this.line = details.querySelector(".curl");
     this.answer = new Answer();
     this.sending = null;
-    const sends = method === 'get' ? 'Send' : `Send ${method.toUpperCase()}`;
-    this.send = element('button', { class: 'main', type: 'submit' }, sends);
-    this.stop = element('button', { type: 'button', hidden: true, onclick: () => this.end() }, 'Stop');
-    this.copy = element('button', { class: 'copy', type: 'button', onclick: () => this.copyLine() }, 'Copy');
+    const sends = method === "get" ? "Send" : `Send ${method.toUpperCase()}`;
+    this.send = element("button", { class: "main", type: "submit" }, sends);
+    this.stop = element("button", { type: "button", hidden: true, onclick: () => this.end() }, "Stop");
+    this.copy = element("button", { class: "copy", type: "button", onclick: () => this.copyLine() }, "Copy");
     this.show(details);
   }
 
   show(details) {
     const fields = [...this.parameters.map((parameter) => parameter.view), this.body?.view];
-    const line = element('div', { class: 'line' }, this.line, this.copy);
-    const buttons = element('div', { class: 'buttons' }, this.send, this.stop);
-    this.form = element('form', {}, fields, line, buttons);
-    this.form.addEventListener('submit', (event) => {
+    const line = element("div", { class: "line" }, this.line, this.copy);
+    const buttons = element("div", { class: "buttons" }, this.send, this.stop);
+    this.form = element("form", {}, fields, line, buttons);
+    this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.ask();
     });
-    for (const kind of ['input', 'change']) {
+    for (const kind of ["input", "change"]) {
       this.form.addEventListener(kind, () => this.writeLine());
     }
-    details.querySelector('.try').replaceChildren(this.form, this.answer.view);
-    details.querySelector('.parameters')?.remove();
-    details.querySelector('.bodies')?.remove();
+    details.querySelector(".try").replaceChildren(this.form, this.answer.view);
+    details.querySelector(".parameters")?.remove();
+    details.querySelector(".bodies")?.remove();
     this.writeLine();
   }
 
@@ -45,20 +45,20 @@ export class Trial {
     let path = this.path.slice(1);
     const query = new URLSearchParams();
     for (const { name, place, value } of this.parameters) {
-      if (place === 'path') {
+      if (place === "path") {
         path = path.replace(`{${name}}`, () => encodeURIComponent(value));
       } else if (value) {
         query.set(name, value);
       }
     }
-    const address = new URL(path || '.', document.baseURI);
+    const address = new URL(path || ".", document.baseURI);
     address.search = query.toString();
     return address.href;
   }
 
   writeLine() {
-    const text = this.body?.text?.value ?? '';
-    const file = this.body && !this.body.text ? this.body.picture.name : '';
+    const text = this.body?.text?.value ?? "";
+    const file = this.body && !this.body.text ? this.body.picture.name : "";
     this.line.textContent = curl(this.method, this.address, { login: this.login, file, text });
   }
 
@@ -67,13 +67,13 @@ export class Trial {
     const sending = new AbortController();
     this.sending = sending;
     this.stop.hidden = false;
-    this.answer.clear('Asking …');
+    this.answer.clear("Asking …");
     const begun = performance.now();
     try {
       const content = await this.body?.content();
-      const options = { method: this.method.toUpperCase(), cache: 'no-store', signal: sending.signal };
+      const options = { method: this.method.toUpperCase(), cache: "no-store", signal: sending.signal };
       if (content?.data) {
-        Object.assign(options, { body: content.data, headers: { 'Content-Type': content.type } });
+        Object.assign(options, { body: content.data, headers: { "Content-Type": content.type } });
       }
       const sent = this.body?.picture ? await this.body.picture.file() : null;
       await this.answer.show(await fetch(this.address, options), begun, sent);
@@ -88,8 +88,8 @@ export class Trial {
       return; // another one is under way
     }
     this.stop.hidden = true;
-    const stopped = error.name === 'AbortError';
-    this.answer.fail(stopped ? 'Stopped.' : `The server does not answer (${error.message}). Try again.`);
+    const stopped = error.name === "AbortError";
+    this.answer.fail(stopped ? "Stopped." : `The server does not answer (${error.message}). Try again.`);
   }
 
   /** Take what comes no longer. */
@@ -97,7 +97,7 @@ export class Trial {
     this.sending?.abort();
     if (this.answer.filming) {
       this.answer.hidePicture();
-      this.answer.fail('Stopped.');
+      this.answer.fail("Stopped.");
     }
     this.stop.hidden = true;
   }
@@ -107,9 +107,9 @@ export class Trial {
     try {
       await navigator.clipboard.writeText(this.line.textContent);
     } catch {
-      document.execCommand('copy'); // over plain HTTP there is no clipboard but this
+      document.execCommand("copy"); // over plain HTTP there is no clipboard but this
     }
-    this.copy.textContent = 'Copied';
-    setTimeout(() => { this.copy.textContent = 'Copy'; }, 2000);
+    this.copy.textContent = "Copied";
+    setTimeout(() => { this.copy.textContent = "Copy"; }, 2000);
   }
 }
