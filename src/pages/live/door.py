@@ -13,7 +13,7 @@ from imageserver import metrics
 from imageserver.accounts.database import User
 from imageserver.accounts.doors import ADMIN, Login
 from imageserver.accounts.login import Logins
-from imageserver.errors import BodyError, Refused
+from imageserver.errors import BodyError, Refused, UsersUnavailable
 from imageserver.limits import Limits, hit
 from imageserver.news import LATEST, News
 from imageserver.pages.live import messages
@@ -90,7 +90,12 @@ class Live:
             raise Refused(503, sentence, Retry_After="30")
 
     def _is_admin(self, user: User | None) -> bool:
-        return user.has(ADMIN) if user else not self._logins.asked(Login.USERS)
+        if user is not None:
+            return user.has(ADMIN)
+        try:
+            return not self._logins.asked(Login.USERS)
+        except UsersUnavailable:
+            return False
 
     def _serve(
         self, page: LivePage, address: str, _environ: WSGIEnvironment, _start_response: StartResponse

@@ -16,8 +16,8 @@ from imageserver.inference.server.training.trainings import Trainings
 from imageserver.transport import memory
 from imageserver.transport.budget import Budget
 
-WINDOW = 6
-"""Counts that are kept, one a second: rates are those of the last five seconds."""
+WINDOW = 5.5
+"""Seconds over which rates are told, of counts that are made once a second."""
 Row = dict[str, Any]
 
 
@@ -45,12 +45,14 @@ class Figures:
         self._engine, self._stateful, self._trainings = engine, stateful, trainings
         self._budget, self._most, self._clock = budget, most, clock
         self._begun = clock()
-        self._counted: deque[tuple[float, dict[str, tuple[float, float]]]] = deque(maxlen=WINDOW)
+        self._counted: deque[tuple[float, dict[str, tuple[float, float]]]] = deque()
 
     def models(self) -> list[Row]:
         """State, runtime, rate, queue and error of each model; to be called about once a second."""
         now, counts = self._clock(), _pictures_and_batches()
         self._counted.append((now, counts))
+        while now - self._counted[0][0] > WINDOW:  # as when nobody looked for a while
+            self._counted.popleft()
         since, former = self._counted[0]
         listed = [model for model in self._engine.models.values() if model.manifest.listed or _in_use(model)]
         listed.sort(key=lambda model: (not _in_use(model), model.name))

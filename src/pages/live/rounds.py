@@ -15,8 +15,6 @@ from imageserver.transport import hub
 from imageserver.transport.fairness import Turn
 from imageserver.transport.websocket.frames import CloseCode
 
-SOON = 0.05
-"""Seconds after which a state is made that was asked for between two: whoever types a filter asks several times."""
 AGAIN = 1.0
 """Seconds after which states are made again that could not be."""
 
@@ -122,8 +120,8 @@ class Rounds(StreamSubscriber):
                 hub.sleep(AGAIN)
             for page in self._pages:
                 page.touch()
+            hub.sleep(self._states.rest)
             self._wanted.wait(self._states.due_in)
-            hub.sleep(SOON if self._wanted.is_set() else 0)
 
     def _unwatch(self, page: LivePage, ids: Iterable[str]) -> None:
         for stream_id in ids:

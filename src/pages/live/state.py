@@ -22,8 +22,10 @@ from imageserver.transport.websocket import frames
 
 EVERY = 1.0
 """Seconds."""
+SOON = 0.05
+"""Seconds after which one is made that was asked for in between: whoever types a filter asks several times."""
 SHARE = 4
-"""Times as long as a state took to be made until the next one, at least: of the processor's time a fifth at most."""
+"""Times as long as they took to be made until the next ones, at least: of the processor's time a fifth at most."""
 MOST_VALUES = 32
 """Of a session."""
 LONGEST_VALUE = 64
@@ -74,6 +76,8 @@ class States:
         self._overview, self._figures, self._snippets = overview, figures, snippets
         self._most, self._clock = limits.live_rows, clock
         self._due = 0.0
+        self.rest = SOON
+        """Seconds for which nothing more is to be made."""
         self._rows: dict[str, bytes] = {}  # by the ids of streams, of this second
         self._common = b""
         self.texts: dict[View, bytes] = {}
@@ -81,8 +85,7 @@ class States:
 
     def refresh(self, views: Iterable[View]) -> None:
         """Make the states of these views that are due: all of them once a second, a new one at once. Waits green."""
-        begun, former = self._clock(), set(self.texts)
-        wanted = set(views)
+        begun, former, wanted = self._clock(), set(self.texts), set(views)
         if begun >= self._due:
             self._rows, self.texts = {}, {}
             self._common = self._of_all()
@@ -91,8 +94,9 @@ class States:
             if listed.total > len(listed.rows) and view not in former:
                 hit("live_rows", f"user {view.user.name}" if view.user else "")
             self.texts[view] = self._text(view, listed)
+        self.rest = max(SOON, SHARE * (self._clock() - begun))
         if begun >= self._due:
-            self._due = begun + max(EVERY, SHARE * (self._clock() - begun))
+            self._due = begun + max(EVERY, self.rest)
 
     @property
     def due_in(self) -> float:

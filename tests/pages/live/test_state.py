@@ -127,6 +127,19 @@ def test_rows_are_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hits.value == before + 2, "once for each view"
 
 
+def test_states_take_a_part_of_the_time_however_often_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    monkeypatch.setattr(fairness, "pause", lambda: None)
+    world.told(View())
+    assert world.states.rest == live_state.SOON
+    monkeypatch.setattr(world.figures, "server", lambda: world.time.move(0.5) or {})
+    world.time.move(1)
+    world.told(View())
+    assert (world.states.rest, world.states.due_in) == (2.0, 1.5), "after half a second's work"
+    world.states.forget()
+    assert world.states.rest == 2.0, "whoever is hidden and seen again has to wait as well"
+
+
 def test_snippets_are_those_of_the_user(world: World) -> None:
     world.snippets = {"": [{"id": 1}], "cook": [{"id": 2}]}
     assert world.told(View())["snippets"] == [{"id": 1}]
@@ -209,6 +222,18 @@ def test_models_are_told_with_their_rates_those_in_use_first() -> None:
     assert (b["fps"], b["batch"], b["max_batch"], b["queue"], b["error"]) == (10.0, 5.0, 8, 2, "")
     assert (lenet["state"], lenet["error"], lenet["trainable"]) == ("failed", "it does not load", True)
     assert (a["fps"], a["batch"]) == (0.0, None)
+
+
+def test_rates_are_those_of_late_also_when_nobody_looked_before() -> None:
+    now = [100.0]
+    found = figures([model("late")], clock=lambda: now[0])
+    found.models()
+    metrics.BATCH_SIZE.observe(50, "late")
+    now[0] += 3600
+    assert found.models()[0]["fps"] == 0.0
+    metrics.BATCH_SIZE.observe(5, "late")
+    now[0] += 1
+    assert found.models()[0]["fps"] == 5.0
 
 
 def test_models_of_sessions_have_a_state_of_their_own() -> None:
