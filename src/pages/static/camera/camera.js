@@ -115,17 +115,17 @@ function linkToSecure() {
   }
 }
 
-if (isPossible()) {
-  navigator.mediaDevices.addEventListener('devicechange', listCameras);
-} else {
-  linkToSecure();
-  byId(window.isSecureContext ? 'incapable' : 'insecure').hidden = false;
-  start.disabled = true;
-}
 restore(form);
 showKind();
-await listCameras();
 form.addEventListener('change', changed);
 form.addEventListener('submit', toggle);
 video.addEventListener('resize', shape);
 video.addEventListener('loadedmetadata', listCameras);
+if (isPossible()) {
+  start.disabled = false;
+  navigator.mediaDevices.addEventListener('devicechange', listCameras);
+} else {
+  linkToSecure();
+  byId(window.isSecureContext ? 'incapable' : 'insecure').hidden = false;
+}
+listCameras();
