@@ -128,7 +128,8 @@ class Pages:
 
     def camera(self, request: Request) -> Response:
         """A camera in a browser."""
-        return self.page("camera.html", request)
+        address = qr.camera(qr.server(request, self._listens, self._https_port))
+        return self.page("camera.html", request, https=address if address.startswith("https:") else "")
 
     def login(self, request: Request, sentence: str = "", after: str | None = None, status: int = 200) -> Response:
         """The form for name and password.

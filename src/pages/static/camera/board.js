@@ -1,70 +1,70 @@
 /** What a camera's answers say, on the page: over the picture, as figures, as curves. */
 
-import { Curve } from '../shared/curve.js';
-import { byId, element, say } from '../shared/dom.js';
-import { draw } from '../shared/overlay.js';
+import { Curve } from "../shared/curve.js";
+import { byId, element, say } from "../shared/dom.js";
+import { draw } from "../shared/overlay.js";
 
 const COUNTS = {
-  sent: 'Sent',
-  answered: 'Answered',
-  replaced: 'Replaced by newer ones',
-  refused: 'Refused',
-  unanswered: 'Without an answer',
+  sent: "Sent",
+  answered: "Answered",
+  replaced: "Replaced by newer ones",
+  refused: "Refused",
+  unanswered: "Without an answer",
 };
 const CURVES = {
-  age: ['Age of answers', 'ms'],
-  answers: ['Answers a second', ''],
-  rate: ['At most sent a second', ''],
-  quality: ['JPEG quality', '%'],
+  age: ["Age of answers", "ms"],
+  answers: ["Answers a second", ""],
+  rate: ["At most sent a second", ""],
+  quality: ["JPEG quality", "%"],
 };
 /** What sessions' models say over time: the key of a prediction, its title, its unit, its digits. */
 const VALUES = {
-  HR: ['Heart rate, beats a minute', 'a minute', 0],
-  blinks_per_minute: ['Blinks a minute', 'a minute', 1],
-  fatigue: ['Fatigue, 0 to 1', '', 2],
+  HR: ["Heart rate, beats a minute", "a minute", 0],
+  blinks_per_minute: ["Blinks a minute", "a minute", 1],
+  fatigue: ["Fatigue, 0 to 1", "", 2],
 };
-const REASONS = ['HR_reason', 'blink_reason'];
-const SOON = 'The first figures come after about ten seconds. Hold still, in steady light.';
+const REASONS = ["HR_reason", "blink_reason"];
+const SOON = "The first figures come after about ten seconds. Hold still, in steady light.";
 const VALUE_SECONDS = 120;
 
 export class Board {
   #counts;
   #curves = {};
   #values = {};
-  #kind = '';
+  #kind = "";
   #before = { answered: 0, at: 0 };
 
   constructor() {
-    this.#counts = Object.fromEntries(Object.keys(COUNTS).map((key) => [key, element('dd', {}, '0')]));
-    byId('counts').append(
-      ...Object.entries(COUNTS).flatMap(([key, title]) => [element('dt', {}, title), this.#counts[key]]),
+    this.#counts = Object.fromEntries(Object.keys(COUNTS).map((key) => [key, element("dd", {}, "0")]));
+    byId("counts").append(
+      ...Object.entries(COUNTS).flatMap(([key, title]) => [element("dt", {}, title), this.#counts[key]]),
     );
-    this.begin('pictures');
+    this.begin("pictures");
   }
 
   /** Begin anew, for a run of this kind. */
   begin(kind) {
     this.#kind = kind;
     this.#before = { answered: 0, at: performance.now() };
-    this.#curves = curves(byId('curves'), CURVES, 60);
-    this.#values = curves(byId('values'), kind === 'session' ? VALUES : {}, VALUE_SECONDS);
-    byId('values').hidden = byId('reasons').hidden = kind !== 'session';
-    byId('answer').hidden = kind === 'session';
-    say(byId('answer'), 'None yet');
-    say(byId('reasons'), SOON);
+    this.#curves = curves(byId("curves"), CURVES, 60);
+    this.#values = curves(byId("values"), kind === "session" ? VALUES : {}, VALUE_SECONDS);
+    byId("values").hidden = byId("reasons").hidden = kind !== "session";
+    byId("answer").hidden = kind === "session";
+    say(byId("answer"), "None yet");
+    say(byId("reasons"), SOON);
   }
 
   /** Show what a model says of a frame that was taken `age` milliseconds ago. */
   answer(prediction, age) {
-    draw(byId('overlay'), prediction);
-    byId('age').hidden = false;
-    say(byId('age'), inMilliseconds(age));
+    draw(byId("overlay"), prediction);
+    byId("age").hidden = false;
+    say(byId("age"), inMilliseconds(age));
     const now = Date.now();
-    this.#show('age', age, now, inMilliseconds(age));
-    if (this.#kind === 'session') {
+    this.#show("age", age, now, inMilliseconds(age));
+    if (this.#kind === "session") {
       this.#tellValues(prediction, now);
     } else {
-      say(byId('answer'), inWords(prediction));
+      say(byId("answer"), inWords(prediction));
     }
   }
 
@@ -77,15 +77,15 @@ export class Board {
     const answers = ((counts.answered - this.#before.answered) * 1000) / (at - this.#before.at);
     this.#before = { answered: counts.answered, at };
     const now = Date.now();
-    this.#show('answers', answers, now, answers.toFixed(1));
-    this.#show('rate', pace.rate, now, pace.rate.toFixed(1));
-    this.#show('quality', pace.quality * 100, now, `${Math.round(pace.quality * 100)} %`);
+    this.#show("answers", answers, now, answers.toFixed(1));
+    this.#show("rate", pace.rate, now, pace.rate.toFixed(1));
+    this.#show("quality", pace.quality * 100, now, `${Math.round(pace.quality * 100)} %`);
   }
 
   /** Nothing is shown any more that looks like now. */
   end() {
-    draw(byId('overlay'), null);
-    byId('age').hidden = true;
+    draw(byId("overlay"), null);
+    byId("age").hidden = true;
   }
 
   #tellValues(prediction, now) {
@@ -93,13 +93,13 @@ export class Board {
       if (key in prediction) {
         const value = prediction[key];
         this.#values[key].curve.add(value, now);
-        say(this.#values[key].now, Number.isFinite(value) ? value.toFixed(digits) : '–');
+        say(this.#values[key].now, Number.isFinite(value) ? value.toFixed(digits) : "–");
       }
     }
     const reasons = REASONS.map((key) => prediction[key]).filter(Boolean);
     const errors = Object.entries(prediction.errors ?? {}).map(([model, sentence]) => `${model}: ${sentence}`);
     const known = Object.keys(VALUES).some((key) => key in prediction);
-    say(byId('reasons'), [...new Set([...reasons, ...errors])].join(' · ') || (known ? '' : SOON));
+    say(byId("reasons"), [...new Set([...reasons, ...errors])].join(" · ") || (known ? "" : SOON));
   }
 
   #show(name, value, now, text) {
@@ -113,10 +113,10 @@ function curves(place, titles, seconds) {
   const made = {};
   place.replaceChildren(
     ...Object.entries(titles).map(([name, [title, unit]]) => {
-      const now = element('span', { class: 'now figure' }, '–');
-      const canvas = element('canvas', { 'aria-label': 'no values yet' });
+      const now = element("span", { class: "now figure" }, "–");
+      const canvas = element("canvas", { "aria-label": "no values yet" });
       made[name] = { now, curve: new Curve(canvas, { seconds, unit }) };
-      return element('figure', {}, element('figcaption', {}, element('span', {}, title), now), canvas);
+      return element("figure", {}, element("figcaption", {}, element("span", {}, title), now), canvas);
     }),
   );
   return made;
@@ -130,9 +130,9 @@ export function inMilliseconds(age) {
 /** What a prediction says in one line: `7, 98 %`; `2 faces` where it has boxes. */
 export function inWords({ label, score, boxes }) {
   if (Array.isArray(boxes)) {
-    const labels = boxes.map((box) => box.label ?? 'something');
+    const labels = boxes.map((box) => box.label ?? "something");
     const counted = [...new Set(labels)].map((each) => [labels.filter((other) => other === each).length, each]);
-    return counted.map(([count, each]) => `${count} × ${each}`).join(', ') || 'Nothing found';
+    return counted.map(([count, each]) => `${count} × ${each}`).join(", ") || "Nothing found";
   }
-  return [label ?? 'No label', Number.isFinite(score) ? `${Math.round(score * 100)} %` : ''].filter(Boolean).join(', ');
+  return [label ?? "No label", Number.isFinite(score) ? `${Math.round(score * 100)} %` : ""].filter(Boolean).join(", ");
 }

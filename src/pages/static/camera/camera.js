@@ -1,18 +1,18 @@
 /** The browser camera: what is chosen, the button, and what is shown of a run. */
 
-import { about, byId, element, say } from '../shared/dom.js';
-import { Board } from './board.js';
-import { keep, kept, put, restore } from './choices.js';
-import { isPossible, listed } from './devices.js';
-import { Run, RunState } from './run.js';
-import { WakeLock } from './wakelock.js';
+import { about, byId, element, say } from "../shared/dom.js";
+import { Board } from "./board.js";
+import { keep, kept, put, restore } from "./choices.js";
+import { isPossible, listed } from "./devices.js";
+import { Run, RunState } from "./run.js";
+import { WakeLock } from "./wakelock.js";
 
 const TELL_EVERY = 500; // milliseconds
 const NOTE_FOR = 8000; // milliseconds after it was true last
 
-const form = byId('choices');
-const video = byId('preview');
-const start = byId('start');
+const form = byId("choices");
+const video = byId("preview");
+const start = byId("start");
 const board = new Board();
 const wakeLock = new WakeLock();
 let run = null;
@@ -23,14 +23,14 @@ let noted = null;
 const shown = {
   state(state, sentence, refused) {
     const over = state === RunState.ENDED;
-    byId('camera').dataset.state = state;
-    byId('fields').disabled = !over;
-    start.textContent = over ? 'Start' : 'Stop';
-    start.classList.toggle('main', over);
-    say(byId('status'), over ? 'The camera is off' : sentence || 'The camera is on');
-    byId('error').hidden = !(over && sentence);
-    say(byId('error'), over ? asSentence(sentence) : '');
-    byId('login').hidden = !(refused && about().auth);
+    byId("camera").dataset.state = state;
+    byId("fields").disabled = !over;
+    start.textContent = over ? "Start" : "Stop";
+    start.classList.toggle("main", over);
+    say(byId("status"), over ? "The camera is off" : sentence || "The camera is on");
+    byId("error").hidden = !(over && sentence);
+    say(byId("error"), over ? asSentence(sentence) : "");
+    byId("login").hidden = !(refused && about().auth);
     wakeLock.want(!over);
     if (state !== RunState.RUNNING) {
       board.end();
@@ -43,8 +43,8 @@ const shown = {
     }
   },
   note(sentence) {
-    say(byId('note'), asSentence(sentence));
-    byId('note').hidden = false;
+    say(byId("note"), asSentence(sentence));
+    byId("note").hidden = false;
     clearTimeout(noted);
     noted = setTimeout(hideNote, NOTE_FOR);
   },
@@ -54,18 +54,18 @@ const shown = {
 };
 
 function hideNote() {
-  byId('note').hidden = true;
+  byId("note").hidden = true;
 }
 
 /** What the server says begins small and has no full stop. */
 function asSentence(text) {
-  return text && `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`;
+  return text && `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }
 
 /** The form's values, as a Run takes them. */
 function choices() {
   const { kind, model, camera, size, rate, name } = Object.fromEntries(new FormData(form));
-  return { kind, model, camera, size: size.split('x').map(Number), rate: Number(rate), name: name.trim() };
+  return { kind, model, camera, size: size.split("x").map(Number), rate: Number(rate), name: name.trim() };
 }
 
 function toggle(event) {
@@ -84,14 +84,14 @@ function toggle(event) {
 
 /** List the cameras; their names are known once one was opened. */
 async function listCameras() {
-  const field = byId('device');
-  const before = field.value || kept().camera || '';
-  field.replaceChildren(...(await listed()).map(([value, label]) => element('option', { value }, label)));
+  const field = byId("device");
+  const before = field.value || kept().camera || "";
+  field.replaceChildren(...(await listed()).map(([value, label]) => element("option", { value }, label)));
   put(field, before);
 }
 
 function showKind() {
-  byId('of-pictures').hidden = byId('kind').value === 'session';
+  byId("of-pictures").hidden = byId("kind").value === "session";
 }
 
 function changed() {
@@ -102,30 +102,20 @@ function changed() {
 /** The stage takes the picture's shape, which changes when a phone is turned. */
 function shape() {
   if (video.videoHeight) {
-    byId('stage').style.setProperty('--shape', video.videoWidth / video.videoHeight);
-  }
-}
-
-/** Where this page would be over HTTPS, if the server does not say. */
-function linkToSecure() {
-  const url = new URL(location.href);
-  url.protocol = 'https:';
-  if (!about().https) {
-    byId('secure').href = url;
+    byId("stage").style.setProperty("--shape", video.videoWidth / video.videoHeight);
   }
 }
 
 restore(form);
 showKind();
-form.addEventListener('change', changed);
-form.addEventListener('submit', toggle);
-video.addEventListener('resize', shape);
-video.addEventListener('loadedmetadata', listCameras);
+form.addEventListener("change", changed);
+form.addEventListener("submit", toggle);
+video.addEventListener("resize", shape);
+video.addEventListener("loadedmetadata", listCameras);
 if (isPossible()) {
   start.disabled = false;
-  navigator.mediaDevices.addEventListener('devicechange', listCameras);
+  navigator.mediaDevices.addEventListener("devicechange", listCameras);
 } else {
-  linkToSecure();
-  byId(window.isSecureContext ? 'incapable' : 'insecure').hidden = false;
+  byId(window.isSecureContext ? "incapable" : "insecure").hidden = false;
 }
 listCameras();

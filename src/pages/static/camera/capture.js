@@ -4,7 +4,7 @@ const MOST_DELAY = 1000; // milliseconds from a camera to the page: where it see
 
 export class Capture {
   #video;
-  #canvas = document.createElement('canvas');
+  #canvas = document.createElement("canvas");
   #stream = null;
   #waiting = null; // what is called with the next frame, so that it can be cancelled
   #seen;
@@ -29,7 +29,7 @@ export class Capture {
     this.close();
     this.#stream = stream;
     const [track] = stream.getVideoTracks();
-    track.addEventListener('ended', () => this.#end(stream));
+    track.addEventListener("ended", () => this.#end(stream));
     this.#video.srcObject = stream;
     this.#next();
     try {
@@ -63,8 +63,8 @@ export class Capture {
     if (this.#canvas.width !== width || this.#canvas.height !== height) {
       [this.#canvas.width, this.#canvas.height] = [width, height];
     }
-    this.#canvas.getContext('2d', { alpha: false }).drawImage(this.#video, 0, 0, width, height);
-    return new Promise((done) => this.#canvas.toBlob(done, 'image/jpeg', quality));
+    this.#canvas.getContext("2d", { alpha: false }).drawImage(this.#video, 0, 0, width, height);
+    return new Promise((done) => this.#canvas.toBlob(done, "image/jpeg", quality));
   }
 
   #next() {

@@ -1,12 +1,12 @@
 /** What is chosen on the page, kept in this browser from one visit to the next. */
 
-const KEY = 'imageserver camera';
+const KEY = "imageserver camera";
 
 /** What was kept, or {} where that is nothing, or nothing may be kept here. */
 export function kept() {
   try {
     const found = JSON.parse(localStorage.getItem(KEY));
-    return found !== null && typeof found === 'object' ? found : {};
+    return found !== null && typeof found === "object" ? found : {};
   } catch {
     return {}; // a browser that keeps nothing, or something else under this name
   }

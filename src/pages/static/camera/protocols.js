@@ -15,11 +15,11 @@ export class Pictures {
   constructor(socket, model, heard) {
     this.#socket = socket;
     this.#model = model;
-    socket.on('prediction', (text) => {
+    socket.on("prediction", (text) => {
       const prediction = JSON.parse(text);
       heard.answered(prediction.seq, prediction);
     });
-    socket.on('frame_error', (text) => {
+    socket.on("frame_error", (text) => {
       const { error, seq } = JSON.parse(text);
       heard.refused(seq, error);
     });
@@ -32,14 +32,14 @@ export class Pictures {
     }
     this.#seq = 0;
     if (this.#model) {
-      check(await this.#socket.call('configure', { model: this.#model }));
+      check(await this.#socket.call("configure", { model: this.#model }));
     }
   }
 
   /** Send a JPEG; returns its key. */
   send(jpeg) {
     this.#seq += 1;
-    this.#socket.emit('receiveImage', jpeg);
+    this.#socket.emit("receiveImage", jpeg);
     return this.#seq;
   }
 
@@ -57,7 +57,7 @@ export class Session {
   constructor(socket, heard) {
     this.#socket = socket;
     this.#heard = heard;
-    socket.on('prediction', (text) => {
+    socket.on("prediction", (text) => {
       const prediction = JSON.parse(text);
       heard.answered(prediction.recv_ts, prediction);
     });
@@ -65,7 +65,7 @@ export class Session {
 
   /** Begin, on a new connection or after `end`. An Error says why that cannot be. */
   async begin() {
-    check(await this.#socket.call('session_start', this.#time()));
+    check(await this.#socket.call("session_start", this.#time()));
   }
 
   /** Send a JPEG; returns its key, the time that goes with it. */
@@ -73,7 +73,7 @@ export class Session {
     const time = this.#time();
     const key = this.#last;
     this.#socket
-      .call('frame', new Blob([time, jpeg]))
+      .call("frame", new Blob([time, jpeg]))
       .then(check)
       .catch((error) => this.#heard.refused(key, error.message));
     return key;
@@ -81,7 +81,7 @@ export class Session {
 
   /** End it; the models have a last word. */
   end() {
-    this.#socket.emit('session_end', this.#time());
+    this.#socket.emit("session_end", this.#time());
   }
 
   /** The time as 8 bytes, milliseconds in little endian; no two are alike, since answers are known by it. */

@@ -8,21 +8,21 @@
  *     ENDED: from everywhere, with a sentence where it was not Stop
  */
 
-import { Ending, SocketIO } from '../shared/socketio.js';
-import { Capture } from './capture.js';
-import { opened, TAKEN_AWAY } from './devices.js';
-import { Pictures, Session } from './protocols.js';
-import { Sending } from './sending.js';
+import { Ending, SocketIO } from "../shared/socketio.js";
+import { Capture } from "./capture.js";
+import { opened, TAKEN_AWAY } from "./devices.js";
+import { Pictures, Session } from "./protocols.js";
+import { Sending } from "./sending.js";
 
 export const RunState = Object.freeze({
-  OPENING: 'opening',
-  CONNECTING: 'connecting',
-  RUNNING: 'running',
-  PAUSED: 'paused',
-  ENDED: 'ended',
+  OPENING: "opening",
+  CONNECTING: "connecting",
+  RUNNING: "running",
+  PAUSED: "paused",
+  ENDED: "ended",
 });
 
-const TURNED_OUT = 'The server ended this connection: somebody there disconnected this camera. Press Start to go on.';
+const TURNED_OUT = "The server ended this connection: somebody there disconnected this camera. Press Start to go on.";
 
 export class Run {
   #choices;
@@ -49,7 +49,7 @@ export class Run {
     this.#sending = new Sending(choices, this.#capture, shown);
     this.#socket = this.#newSocket();
     this.#protocol = this.#sending.protocol =
-      choices.kind === 'session'
+      choices.kind === "session"
         ? new Session(this.#socket, this.#sending)
         : new Pictures(this.#socket, choices.model, this.#sending);
     this.#listen();
@@ -71,33 +71,33 @@ export class Run {
 
   /** Open the camera, then connect. */
   async start() {
-    this.#change(RunState.OPENING, 'Opening the camera …');
+    this.#change(RunState.OPENING, "Opening the camera …");
     if (await this.#openCamera()) {
-      this.#change(RunState.CONNECTING, 'Connecting …');
+      this.#change(RunState.CONNECTING, "Connecting …");
       this.#socket.open();
     }
   }
 
   /** End it. */
   stop() {
-    this.#end('');
+    this.#end("");
   }
 
   #newSocket() {
     const { name } = this.#choices;
     const socket = new SocketIO({ query: name ? { name } : {}, auth: { page: true } });
-    socket.on('connect', () => this.#connected());
-    socket.on('disconnect', (ending) => this.#disconnected(ending));
-    socket.on('connect_error', (sentence) => this.#end(sentence, true));
-    socket.on('retry', (seconds) => this.#waits(seconds));
+    socket.on("connect", () => this.#connected());
+    socket.on("disconnect", (ending) => this.#disconnected(ending));
+    socket.on("connect_error", (sentence) => this.#end(sentence, true));
+    socket.on("retry", (seconds) => this.#waits(seconds));
     return socket;
   }
 
   #listen() {
     const options = { signal: this.#listeners.signal };
-    document.addEventListener('visibilitychange', () => this.#seen(), options);
-    window.addEventListener('online', () => this.#socket.retry(), options);
-    navigator.connection?.addEventListener('change', () => this.#networkChanged(), options);
+    document.addEventListener("visibilitychange", () => this.#seen(), options);
+    window.addEventListener("online", () => this.#socket.retry(), options);
+    navigator.connection?.addEventListener("change", () => this.#networkChanged(), options);
   }
 
   /** Whether the camera is open, and wanted still. */
@@ -130,7 +130,7 @@ export class Run {
   async #begin(isNew) {
     try {
       await this.#protocol.begin(isNew);
-      this.#change(RunState.RUNNING, '');
+      this.#change(RunState.RUNNING, "");
       this.#pauseWhileHidden();
     } catch (error) {
       if (this.#socket.isOpen) {
@@ -141,7 +141,7 @@ export class Run {
 
   #disconnected(ending) {
     this.#sending.lost();
-    this.#change(RunState.CONNECTING, 'The connection is lost: connecting again …');
+    this.#change(RunState.CONNECTING, "The connection is lost: connecting again …");
     if (ending === Ending.TURNED_OUT) {
       this.#turnedOut = true;
       this.#socket.open();
@@ -149,7 +149,7 @@ export class Run {
   }
 
   #waits(seconds) {
-    const why = navigator.onLine ? 'The server does not answer' : 'This device has no network';
+    const why = navigator.onLine ? "The server does not answer" : "This device has no network";
     this.#change(RunState.CONNECTING, `${why}: trying again in ${Math.max(1, Math.round(seconds))} s`);
   }
 
@@ -175,7 +175,7 @@ export class Run {
   #pauseWhileHidden() {
     if (document.hidden && this.#state === RunState.RUNNING) {
       this.#protocol.end();
-      this.#change(RunState.PAUSED, 'Paused while this page is not in sight');
+      this.#change(RunState.PAUSED, "Paused while this page is not in sight");
     }
   }
 

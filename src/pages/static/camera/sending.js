@@ -1,7 +1,7 @@
 /** Which frames of a camera go out, and what becomes of them. */
 
-import { Adapting } from './adapting.js';
-import { Flight } from './flight.js';
+import { Adapting } from "./adapting.js";
+import { Flight } from "./flight.js";
 
 const FASTEST = 60; // frames a second, where no rate is chosen: the answers say how fast it is
 /** A pulse is not seen in fewer frames, nor through strong compression (models/pulse/README.md). */
@@ -22,7 +22,7 @@ export class Sending {
     this.#choices = choices;
     this.#capture = capture;
     this.#shown = shown;
-    this.#adapting = new Adapting({ most: choices.rate || FASTEST, ...(choices.kind === 'session' ? SESSION : {}) });
+    this.#adapting = new Adapting({ most: choices.rate || FASTEST, ...(choices.kind === "session" ? SESSION : {}) });
     this.protocol = null;
     this.running = false;
   }

@@ -5,7 +5,7 @@ export class WakeLock {
   #lock = null;
 
   constructor() {
-    document.addEventListener('visibilitychange', () => this.#ask());
+    document.addEventListener("visibilitychange", () => this.#ask());
   }
 
   /** Say whether it is wanted. */
@@ -21,7 +21,7 @@ export class WakeLock {
       await lock?.release();
     } else if (!this.#lock && navigator.wakeLock) {
       try {
-        this.#lock = await navigator.wakeLock.request('screen');
+        this.#lock = await navigator.wakeLock.request("screen");
       } catch {
         // On a low battery, say: then the screen goes dark as always.
       }

@@ -19,9 +19,9 @@
  *       └── from everywhere: close, CONNECT_ERROR, the server's DISCONNECT
  */
 
-const OPEN = '0', CLOSE = '1', PING = '2', PONG = '3', MESSAGE = '4'; // packets of Engine.IO
-const CONNECT = '0', DISCONNECT = '1', EVENT = '2', ACK = '3', CONNECT_ERROR = '4'; // packets of Socket.IO
-const BINARY_EVENT = '5', BINARY_ACK = '6';
+const OPEN = "0", CLOSE = "1", PING = "2", PONG = "3", MESSAGE = "4"; // packets of Engine.IO
+const CONNECT = "0", DISCONNECT = "1", EVENT = "2", ACK = "3", CONNECT_ERROR = "4"; // packets of Socket.IO
+const BINARY_EVENT = "5", BINARY_ACK = "6";
 const PACKET = /^(\d)(?:(\d+)-)?(?:\/[^,]*,)?(\d+)?(.*)$/s; // kind, attachments, acknowledgement, JSON
 
 const FIRST_PAUSE = 0.5; // seconds; each further one is twice as long, half to one and a half times
@@ -29,10 +29,10 @@ const LONGEST_PAUSE = 10;
 const LASTED = 10; // seconds after which a connection that is lost was a good one: the pauses begin anew
 const OPEN_WITHIN = 20; // seconds
 
-const SocketState = Object.freeze({ CLOSED: 'closed', OPENING: 'opening', OPEN: 'open', WAITING: 'waiting' });
+const SocketState = Object.freeze({ CLOSED: "closed", OPENING: "opening", OPEN: "open", WAITING: "waiting" });
 
 /** How a connection ended: by the network, after which it comes back by itself; or because the server wanted it. */
-export const Ending = Object.freeze({ LOST: 'lost', TURNED_OUT: 'turned out' });
+export const Ending = Object.freeze({ LOST: "lost", TURNED_OUT: "turned out" });
 
 export class SocketIO {
   #path;
@@ -54,7 +54,7 @@ export class SocketIO {
    * @param {{path?: string, query?: object, auth?: object, random?: function(): number}} options where the server is,
    *   relative to the page; what the handshake asks, and what the CONNECT says; a number from 0 to 1
    */
-  constructor({ path = 'socket.io/', query = {}, auth = {}, random = Math.random } = {}) {
+  constructor({ path = "socket.io/", query = {}, auth = {}, random = Math.random } = {}) {
     this.#path = path;
     this.#query = query;
     this.#auth = auth;
@@ -95,7 +95,7 @@ export class SocketIO {
 
   /** Send an event; false when there is no connection. */
   emit(event, ...values) {
-    return this.#send('', [event, ...values]);
+    return this.#send("", [event, ...values]);
   }
 
   /** Send an event; a promise of its acknowledgement, which is broken with the connection. */
@@ -105,19 +105,19 @@ export class SocketIO {
       if (this.#send(this.#number, [event, ...values])) {
         this.#calls.set(String(this.#number), { resolve, reject });
       } else {
-        reject(new Error('there is no connection'));
+        reject(new Error("there is no connection"));
       }
     });
   }
 
   #dial() {
     const url = new URL(this.#path, document.baseURI);
-    url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
-    url.search = new URLSearchParams({ ...this.#query, EIO: '4', transport: 'websocket' });
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    url.search = new URLSearchParams({ ...this.#query, EIO: "4", transport: "websocket" });
     this.#state = SocketState.OPENING;
     this.#patience = OPEN_WITHIN;
     this.#socket = new WebSocket(url);
-    this.#socket.binaryType = 'arraybuffer';
+    this.#socket.binaryType = "arraybuffer";
     this.#socket.onmessage = ({ data }) => this.#message(data);
     this.#socket.onclose = () => this.#lose();
     this.#watch();
@@ -131,7 +131,7 @@ export class SocketIO {
 
   /** Take a packet of Engine.IO; binary ones are attachments. */
   #message(data) {
-    const [kind, rest] = typeof data === 'string' ? [data[0], data.slice(1)] : [MESSAGE, data];
+    const [kind, rest] = typeof data === "string" ? [data[0], data.slice(1)] : [MESSAGE, data];
     if (kind === OPEN) {
       const { pingInterval, pingTimeout } = JSON.parse(rest);
       this.#patience = (pingInterval + pingTimeout) / 1000;
@@ -155,12 +155,12 @@ export class SocketIO {
     if (type === CONNECT) {
       this.#state = SocketState.OPEN;
       this.#since = performance.now();
-      this.#tell('connect');
+      this.#tell("connect");
     } else if (type === DISCONNECT) {
       this.#end(this.#hangUp(SocketState.CLOSED), Ending.TURNED_OUT);
     } else if (type === CONNECT_ERROR) {
       this.#hangUp(SocketState.CLOSED);
-      this.#tell('connect_error', data?.message ?? 'the server does not let this page in');
+      this.#tell("connect_error", data?.message ?? "the server does not let this page in");
     } else if (type === EVENT || type === BINARY_EVENT) {
       this.#tell(...data);
     } else if (type === ACK || type === BINARY_ACK) {
@@ -187,7 +187,7 @@ export class SocketIO {
     this.#timer = setTimeout(() => this.#dial(), pause * 1000);
     this.#end(before, Ending.LOST);
     if (this.#state === SocketState.WAITING) {
-      this.#tell('retry', pause);
+      this.#tell("retry", pause);
     }
   }
 
@@ -204,13 +204,13 @@ export class SocketIO {
     }
     const calls = [...this.#calls.values()];
     this.#calls.clear();
-    calls.forEach(({ reject }) => reject(new Error('the connection ended')));
+    calls.forEach(({ reject }) => reject(new Error("the connection ended")));
     return before;
   }
 
   #end(before, ending) {
     if (before === SocketState.OPEN) {
-      this.#tell('disconnect', ending);
+      this.#tell("disconnect", ending);
     }
   }
 
@@ -225,7 +225,7 @@ class Incoming {
 
   /** Take a message; returns the packet that is whole with it, or null. */
   add(message) {
-    if (typeof message === 'string') {
+    if (typeof message === "string") {
       const [, type, count, number, json] = PACKET.exec(message);
       this.#packet = { type, number, json, left: Number(count ?? 0), attachments: [] };
     } else {
