@@ -7,8 +7,8 @@
 
 const WINDOW = 15000; // the least age is that of this window and the one before
 const SMOOTHING = 0.25; // what one age counts for
-const GROWN = 1.5; // times the least age, and
-const SLACK = 50; // milliseconds more: what an age may have, that is no sign of anything
+const GROWN = 1.25; // times the least age, and
+const SLACK = 30; // milliseconds more: what an age may have; frames that wait for one another have twice the least
 const SLOWER = 0.7; // times the rate
 const COARSER = 0.1; // off the quality
 const HOLD = 700; // milliseconds, or twice the age, until a decrease shows

@@ -1,6 +1,7 @@
 /** The browser camera: what is chosen, the button, and what is shown of a run. */
 
 import { about, byId, element, say } from "../shared/dom.js";
+import { stayLoggedIn } from "../shared/stay.js";
 import { Board } from "./board.js";
 import { keep, kept, put, restore } from "./choices.js";
 import { isPossible, listed } from "./devices.js";
@@ -82,6 +83,10 @@ function toggle(event) {
   run.start();
 }
 
+function isRunning() {
+  return run?.state === RunState.RUNNING;
+}
+
 /** List the cameras; their names are known once one was opened. */
 async function listCameras() {
   const field = byId("device");
@@ -119,3 +124,4 @@ if (isPossible()) {
   byId(window.isSecureContext ? "incapable" : "insecure").hidden = false;
 }
 listCameras();
+stayLoggedIn("camera", isRunning);
