@@ -48,14 +48,14 @@ export class Tile {
     this.ages.hide(true);
     this.incoming = element("dd", { class: "figure" });
     this.answered = element("dd", { class: "figure" });
-    this.age = element("dd", { class: "figure" });
+    this.age = element("span", { class: "figure" });
     this.dropped = element("dd", { class: "figure" });
-    const pair = (name, figure, more) => element("div", {}, element("dt", {}, name), figure, more);
+    const pair = (name, figure) => element("div", {}, element("dt", {}, name), figure);
     this.figures = element(
       "dl",
       { class: "figures" },
       pair("In", this.incoming), pair("Answered", this.answered), pair("Dropped", this.dropped),
-      element("div", { class: "wide" }, element("dt", {}, "Age"), this.age, element("dd", {}, curve)),
+      element("div", { class: "wide" }, element("dt", {}, "Age"), element("dd", {}, this.age, curve)),
     );
     this.values = null;
   }
@@ -72,6 +72,7 @@ export class Tile {
     say(this.dropped, `${number(this.shareDropped(row, at) * 100)} %`);
     this.change?.setAttribute("aria-label", `Change ${name}`);
     this.ages.add(row.fps_answered > 0 ? row.age_ms : null, at);
+    this.view.hidden = row.kind === "session" && !this.last; // of sessions only what the models say is told
     if (row.kind === "session") {
       this.showValues(row.values ?? {}, at);
     }
@@ -170,7 +171,7 @@ export class Tile {
   }
 }
 
-/** The best answer in words: `7, 99.8 %`, `2 faces`. */
+/** The best answer in words: `7, 98 %`, `2 faces`. */
 function foundIn({ label, score, boxes }) {
   if (Array.isArray(boxes) && boxes.length > 1) {
     return `${label ?? "found"} × ${boxes.length}`;
@@ -178,5 +179,5 @@ function foundIn({ label, score, boxes }) {
   if (label === undefined || label === null) {
     return "";
   }
-  return Number.isFinite(score) && label !== "none" ? `${label}, ${(score * 100).toFixed(score > 0.99 ? 1 : 0)} %` : String(label);
+  return Number.isFinite(score) && label !== "none" ? `${label}, ${Math.round(score * 100)} %` : String(label);
 }

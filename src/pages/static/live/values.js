@@ -42,7 +42,7 @@ export class Values {
 
   add(name, value) {
     const [title, unit] = NAMES[name] ?? [name.replaceAll("_", " "), ""];
-    const figure = element("dd", { class: "figure" });
+    const figure = element("span", { class: "figure" });
     const row = { figure, unit, curve: null };
     const canvas = typeof value === "number" && !WITHOUT_CURVE.has(name) && element("canvas", { class: "curve" });
     if (canvas) {
@@ -50,7 +50,7 @@ export class Values {
       row.curve.hide(this.hidden);
     }
     this.rows.set(name, row);
-    this.place.append(element("div", { class: canvas ? "value" : "value flat" }, element("dt", {}, title), figure, canvas));
+    this.place.append(element("div", { class: "value" }, element("dt", {}, title), element("dd", {}, figure, canvas)));
   }
 
   /** Whether its tile is out of sight. */
