@@ -107,6 +107,7 @@ def test_all_works_below_a_path(page: Page, nginx: str, server: Server, camera: 
     log_in(page)
     assert page.run("location.pathname") == "/imageserver/"
     page.until("document.querySelector('#tiles li canvas') !== null", PATIENCE)
+    assert page.run("document.querySelector('.camera-page').textContent") == f"{nginx}camera"
     page.click(".bar nav a[href=docs]")
     page.until("location.pathname === '/imageserver/docs' && document.querySelector('#find:not([hidden])')", PATIENCE)
     page.click("#post_name_classify summary")
@@ -117,7 +118,7 @@ def test_all_works_below_a_path(page: Page, nginx: str, server: Server, camera: 
     page.click(".bar nav a[href=camera]")
     page.until("location.pathname === '/imageserver/camera' && document.readyState === 'complete'", PATIENCE)
     page.click(".who button")
-    page.until("location.pathname === '/imageserver/login'", PATIENCE)
+    page.until("location.pathname === '/imageserver/login' && document.readyState === 'complete'", PATIENCE)
     outside = [url for url in page.watched.bytes if not url.startswith((nginx, "data:", "blob:"))]
     assert not outside, "the server has nothing above its path"
 

@@ -19,6 +19,7 @@ MIDDLE = """name => {
   const canvas = tile?.querySelector('canvas');
   return canvas && [...canvas.getContext('2d').getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data];
 }"""
+VALUE = "document.querySelector('#tiles .value .figure')?.textContent"
 SHOWN = "id => document.getElementById(id).checkVisibility()"
 
 
@@ -197,11 +198,12 @@ def test_a_session_has_its_values_with_curves(server: Server, page: Page) -> Non
     page.open(server.url)
     with Client(server) as client:
         client.start()
-        for number in range(1, 4):
-            assert client.frame(40 + number, 1000 * number)["success"]
+        for number in range(1, 1000):  # on a busy machine a model may say something too late for its own frame
+            assert client.frame(43, 1000 * number)["success"]
             client.wait(number)
-        page.until("document.querySelector('#tiles .values')?.innerText.includes('echoer number')")
-        page.until("document.querySelector('#tiles .value .figure').textContent === '43'")
+            if "echoer_number" in client.predictions[-1] and page.run(VALUE) == "43":
+                break
+        assert "echoer number" in page.run("document.querySelector('#tiles .values').innerText")
         assert page.run("document.querySelectorAll('#tiles .value canvas').length") == 1
         page.until("document.querySelector('#tiles .value canvas').ariaLabel?.startsWith('now 43')")
         page.click("#tiles .head button")

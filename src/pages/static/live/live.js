@@ -3,6 +3,7 @@
 import { about, byId, element, say } from "../shared/dom.js";
 import { sentenceOf } from "../shared/ask.js";
 import { Linked } from "../shared/linked.js";
+import { stayLoggedIn } from "../shared/stay.js";
 import { count, number } from "./format.js";
 import { offerLogins } from "./logins.js";
 import { Models } from "./models.js";
@@ -39,6 +40,7 @@ for (const link of document.querySelectorAll(".camera-page")) {
     say(link, link.href); // with the path that a proxy has the server at
   }
 }
+stayLoggedIn("./", () => !document.hidden);
 let typing = 0;
 filter.addEventListener("input", () => {
   clearTimeout(typing);
