@@ -276,6 +276,44 @@ def test_predictions_carry_the_cameras_name_where_it_has_one(camera: str, expect
     assert {key: value for key, value in client.predictions[0].items() if key == "camera"} == expected
 
 
+def test_a_connection_that_was_taken_for_lost_has_a_number_from_its_next_frame_on() -> None:
+    engine = Engine()
+    streams, former, client = streams_with(engine, camera="door")
+
+    def labelled(stream: Stream) -> str:
+        stream.offer(b"x")
+        source, work = engine.turn()
+        assert work is not None
+        source.answered(work, {"label": "x"})
+        return str(client.predictions[-1]["camera"])
+
+    options: dict[str, Any] = {"protocol": "test", "model": "m", "hz": 0.0, "rotate": 0, "subscriber": client}
+    former.offer(b"1")
+    again = streams.open("again", "alice", "door", **options)
+    source, work = engine.turn()
+    assert work is not None
+    source.answered(work, {"label": "x"})
+    assert client.predictions[-1]["camera"] == "door", "the picture was that camera's"
+    assert (labelled(again), labelled(former), labelled(again)) == ("door", "door (2)", "door")
+    again.close()
+    assert labelled(former) == "door (2)", "a name does not change without need"
+    assert streams.open("third", "bob", "door", **options).name == "door"
+
+
+def test_a_stream_that_is_somebody_elses_has_what_that_one_calls_it() -> None:
+    streams, stream, _client = streams_with(Engine(), camera="door")
+    streams.adopt(stream, "alice", "door")
+    assert streams.names.rename(stream.called, "yard")
+    streams.adopt(stream, "alice", "door")
+    assert (stream.name, stream.counts_as) == ("yard", "yard"), "it is as before"
+    streams.adopt(stream, "bob", "door")
+    assert (stream.user, stream.name) == ("bob", "door")
+    streams.adopt(stream, "bob", "")
+    assert (stream.camera, stream.name, streams.names.find("bob")) == ("", "bob", [stream.id])
+    stream.close()
+    assert streams.names.find("bob") == []
+
+
 def test_large_frames_are_charged_to_their_client_and_refused_beyond_its_share() -> None:
     """Two of each stream: one may wait while one runs. It says whose they are."""
     limits = Limits(memory_share=1_000_000, memory_budget=2_000_000)

@@ -152,7 +152,7 @@ class LivePage:
         size = count = 0
         for stream_id, shown in list(self._watched.items()):
             stream = self._streams.get(stream_id)
-            newest = stream.newest if stream is not None and self._sees(stream.name) else None
+            newest = stream.newest if stream is not None and self._sees(stream.counts_as) else None
             if newest is None or newest.frame.seq == shown:
                 continue
             size += len(newest.frame.data)

@@ -128,10 +128,9 @@ class States:
         turn, clock = Turn(self._clock), self._clock
         turn.begin()
         for one in self._overview.incoming():
-            name = one.name
-            text = f"{name}\n{one.user}\n{one.id}".casefold()
+            text = f"{one.name}\n{one.user}\n{one.id}".casefold()
             for view, listed in found.items():
-                if view.shows(name, text):
+                if view.shows(one.counts_as, text):
                     listed.total += 1
                     if len(listed.rows) < self._most:
                         listed.rows.append(self._row(one))

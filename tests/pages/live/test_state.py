@@ -97,6 +97,14 @@ def test_all_that_see_the_same_have_the_same_text(world: World) -> None:
     assert len(world.states.texts) == 2 and world.figures.asked == 1
 
 
+def test_the_second_camera_of_a_name_is_seen_by_who_is_bound_to_it(world: World) -> None:
+    world.stream("1", "alice", "kitchen")
+    world.stream("2", "bob", "kitchen")
+    world.stream("3", "bob", "garden")
+    rows = world.told(View(("kitchen",), "", User("c", only=("kitchen",))))["streams"]
+    assert [row["name"] for row in rows] == ["kitchen", "kitchen (2)"]
+
+
 def test_a_state_holds_for_a_second(world: World) -> None:
     world.stream("1")
     first = world.told(View())
@@ -149,7 +157,8 @@ def test_snippets_are_those_of_the_user(world: World) -> None:
 def test_sessions_are_listed_with_what_their_models_say_now(world: World) -> None:
     session = Session.__new__(Session)
     last = {"success": True, "HR": 61.2, "blinks": 3, "frame": {"size": [4, 3]}, "age_ms": 7.5, "seq": 9, "mesh": [1]}
-    about = {"id": "session-1", "number": 5, "user": "anna", "called": SimpleNamespace(text=""), "protocol": "sessions"}
+    called = world.streams.names.take("session-1", "", user="anna", address="", connection="c")
+    about = {"id": "session-1", "number": 5, "user": "anna", "called": called, "protocol": "sessions"}
     session.__dict__ |= about | {"model": "pulse", "received": 9, "answered_count": 9, "dropped": 0, "begun": 0.0}
     session.last_prediction = last
     world.sessions.open_sessions["session-1"] = session
