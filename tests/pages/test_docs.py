@@ -163,10 +163,12 @@ def test_what_comes_for_ever_ends_by_stop(page: Page, server: Server) -> None:
         page.until("document.querySelector('.status').textContent === 'Stopped.'", PATIENCE)
         opened(page, server, film)
         page.type(field(page, film, "stream"), camera.client.get_sid())
+        page.type(field(page, film, "fps"), "2.5")
         assert "until Stop" in answered(page, film)
-        page.until("document.querySelector('.found img').naturalWidth === 64", PATIENCE)
+        shown = "selector => document.querySelector(selector).naturalWidth === 64"
+        until(lambda: camera.ask(picture(97)) and page.run(shown, f"{film} .found img"), "a picture of the film")
         page.click(f"{film} .buttons button:last-child")
-        page.until("document.querySelector('.found').hidden", PATIENCE)
+        page.until("selector => document.querySelector(selector).hidden", PATIENCE, f"{film} .found")
 
 
 def test_an_operation_is_found_by_a_word_by_its_address_and_by_keyboard(page: Page, server: Server) -> None:

@@ -47,11 +47,13 @@ function choices({ required }, schema) {
 }
 
 function writing({ required }, schema) {
-  const number = schema.type === "integer";
+  const number = ["integer", "number"].includes(schema.type);
+  const step = schema.type === "number" ? "any" : null;
   const { minimum: min, maxLength: maxlength } = schema;
   const value = schema.const ?? (required && number ? 1 : "");
   const type = number ? "number" : "text";
-  return element("input", { type, required, min, maxlength, value, autocomplete: "off", spellcheck: "false" });
+  const plain = { autocomplete: "off", spellcheck: "false" };
+  return element("input", { type, required, min, step, maxlength, value, ...plain });
 }
 
 /** The body: a picture, or a text of JSON that may have one in it. */
