@@ -94,8 +94,8 @@ def photograph() -> bytes:
     rng = np.random.default_rng(7)
     coarse = rng.integers(0, 255, (48, 64, 3), np.uint8)
     picture = cv2.GaussianBlur(cv2.resize(coarse, (640, 480), interpolation=cv2.INTER_CUBIC), (0, 0), 2)
-    picture = cv2.add(picture, rng.integers(0, 12, picture.shape, np.uint8))
-    return bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])[1])
+    picture = cv2.add(picture, rng.integers(0, 6, picture.shape, np.uint8))
+    return bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1])
 
 
 class Phone:

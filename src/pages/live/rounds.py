@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 
 from imageserver.errors import describe
@@ -11,8 +10,7 @@ from imageserver.pages.live.page import LivePage, PageState
 from imageserver.pages.live.state import States
 from imageserver.streams.frame import Frame, Prediction
 from imageserver.streams.stream import Stream, StreamSubscriber
-from imageserver.transport import hub
-from imageserver.transport.fairness import Turn
+from imageserver.transport import fairness, hub
 from imageserver.transport.websocket.frames import CloseCode
 
 AGAIN = 1.0
@@ -22,8 +20,8 @@ AGAIN = 1.0
 class Rounds(StreamSubscriber):
     """Watches all streams. `states` makes what pages are told; `log` takes a line about what went wrong."""
 
-    def __init__(self, states: States, log: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._states, self._log, self._clock = states, log, clock
+    def __init__(self, states: States, log: Callable[[str], None]) -> None:
+        self._states, self._log = states, log
         self._pages: dict[LivePage, None] = {}
         self._watching: dict[str, dict[LivePage, None]] = {}  # by the ids of streams
         self._due: dict[LivePage, None] = {}
@@ -90,11 +88,9 @@ class Rounds(StreamSubscriber):
     def run(self) -> None:
         """Send the rounds that are due, one page after the other, and let others have their turns; spawn it."""
         hub.spawn(self._tell_states)
-        turn = Turn(self._clock)
         while True:
             self._is_due.wait()
             self._is_due.clear()
-            turn.begin()
             while self._due:
                 page = next(iter(self._due))
                 del self._due[page]
@@ -103,7 +99,7 @@ class Rounds(StreamSubscriber):
                 except Exception as error:  # noqa: BLE001 - the others have to be served all the same
                     self._log(f"a live page ends: {describe(error)}")
                     page.ws.close(CloseCode.GOING_AWAY, "something went wrong in the server; its log says what")
-                turn.share()
+                fairness.pause()  # a round may have megabytes, and cameras come first
 
     def _tell_states(self) -> None:
         while True:

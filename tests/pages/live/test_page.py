@@ -63,7 +63,7 @@ class World:
         self.streams, self.engine = Streams(engine, Limits()), engine
         self.wire, self.news = Wire(), News()
         states: Any = None
-        self.rounds = Rounds(states, print, self.time.clock)
+        self.rounds = Rounds(states, print)
         self.streams.watch(self.rounds)
         self.state: bytes | None = None
         ws: Any = self.wire

@@ -77,6 +77,19 @@ def test_the_end_is_told_once_no_training_counts_as_running(played, accuracy, st
     assert not played.trainings.running("lenet")
 
 
+def test_pages_are_told_how_it_stands_and_of_its_end(played, monkeypatch):
+    told = []
+    monkeypatch.setattr(run.news, "tell", lambda *said: told.append(said))
+    assert played.trainings.latest() == []
+    played.trainings.start("lenet", "mnist")
+    ((name, running, event),) = played.trainings.latest()
+    assert (name, running, event["state"]) == ("lenet", True, "preparing")
+    played.job.end("exit code 1")
+    ((name, running, event),) = played.trainings.latest()
+    assert (name, running, event["state"]) == ("lenet", False, "failed")
+    assert told == [("training ended", "the training of lenet: failed")]
+
+
 def test_one_whose_process_cannot_be_started_leaves_nothing(played, monkeypatch):
     """Its empty folder would count as the newest version, for which the one kept aside gives way."""
     monkeypatch.setattr(run, "ChildProcess", mock.Mock(side_effect=OSError(11, "Resource temporarily unavailable")))
