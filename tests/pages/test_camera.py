@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import requests
 from tests.pages.browser import Browser, Page, axe
 from tests.protocols.sockets import CHEAP
-from tests.running import PATIENCE, CheapServer, Server, until
+from tests.running import PATIENCE, ROOT, CheapServer, Server, until
 
 from imageserver.accounts.database import UserDB
 
@@ -284,4 +285,31 @@ def test_it_is_seen_by_everybody(server: Server, page: Page, running: bool) -> N
             assert wide <= 0, f"at {width} pixels it is {wide} too wide"
         assert axe(page) == []
     if running:
+        stopped(page)
+
+
+@pytest.mark.long
+def test_a_digit_is_read_within_three_seconds(browser: Browser, page: Page, tmp_path: Path) -> None:
+    digit = cv2.imread(str(ROOT / "clients/samples/digits/7.png"))
+    browser.show(cv2.copyMakeBorder(cv2.resize(digit, (400, 400)), 40, 40, 120, 120, cv2.BORDER_REPLICATE))
+    with Server(data=tmp_path, models=None, model="lenet") as server:
+        server.ready()
+        page.open(server.url + "/camera")
+        page.click("#start")
+        page.until("document.getElementById('answer').textContent.startsWith('7, ')", 3)
+        stopped(page)
+
+
+@pytest.mark.long
+def test_a_face_has_its_session(browser: Browser, page: Page, tmp_path: Path) -> None:
+    """A photograph has no pulse and never blinks: what is seen of it is said, and nothing more."""
+    face = cv2.imread(str(ROOT / "clients/samples/photos/astronaut.jpg"))
+    browser.show(cv2.resize(face, (480, 480)))
+    with Server("--session-models", "pulse,blink", data=tmp_path, models=None, model="lenet") as server:
+        server.ready()
+        begun(page, server.url, kind="session", rate="15")
+        waits_for(page, "reasons", "pulse")  # why there is no heart rate
+        page.until("document.querySelectorAll('#values .now')[1].textContent === '0.0'", PATIENCE)
+        page.screenshot("camera/session", 390, 844)
+        assert page.run("document.querySelectorAll('#values .now')[0].textContent") == "–"
         stopped(page)

@@ -108,6 +108,76 @@ def test_two_frames_are_on_their_way_and_each_has_an_end(alone: Page) -> None:
     assert has_room
 
 
+def test_a_frame_goes_out_when_it_is_due_and_what_gets_no_answer_counts_as_old(alone: Page) -> None:
+    found = alone.run("""(async () => {
+      const { Sending } = await import('/pages/camera/sending.js');
+      const [notes, sent] = [[], []];
+      const capture = { jpeg: async (size, quality) => (sent.length === 9 ? null : `${size} ${quality}`) };
+      const choices = { rate: 10, kind: 'pictures', size: [640, 480] };
+      const sending = new Sending(choices, capture, { answer: () => {}, note: (sentence) => notes.push(sentence) });
+      sending.protocol = { send: (jpeg) => sent.push(jpeg) };
+      await sending.frame(0, 0);
+      sending.running = true;
+      for (const now of [1000, 1033, 1066, 1100, 1200]) await sending.frame(now, now);
+      const kept = sent.length;
+      await sending.frame(6101, 6101);
+      const late = [{ ...sending.counts }, sending.pace];
+      sending.answered(1, {});
+      sending.refused(2, 'unlike anything');
+      sending.refused(3, 'too large');
+      sending.running = false;
+      sending.refused(0, 'not told');
+      return [kept, sent, late, sending.counts, notes];
+    })()""")
+    kept, sent, (late, pace), counts, notes = found
+    assert kept == 2, "one each 100 ms, and no third while two are on their way"
+    assert sent == ["640,480 0.85", "640,480 0.85", "640,480 0.75"]
+    assert (late["unanswered"], late["sent"]) == (2, 3)
+    assert pace == {"rate": pytest.approx(7), "quality": 0.75}
+    assert (counts["answered"], counts["refused"]) == (0, 1)
+    assert notes == ["unlike anything", "too large"]
+
+
+def test_a_session_is_told_in_its_protocol(alone: Page) -> None:
+    calls, heard, wrong = alone.run("""(async () => {
+      const { Session } = await import('/pages/camera/protocols.js');
+      const [calls, heard, handlers] = [[], [], {}];
+      const answers = { session_start: ['{"success": false, "error": "one runs"}', '{"success": true}'] };
+      const noted = async (event, value) => {
+        const bytes = new DataView(await new Blob([value]).arrayBuffer());
+        calls.push([event, Number(bytes.getBigUint64(0, true)), bytes.byteLength]);
+      };
+      const socket = {
+        on: (event, handler) => { handlers[event] = handler; },
+        emit: noted,
+        call: async (event, value) => {
+          await noted(event, value);
+          return answers[event]?.pop() ?? '{"success": false, "error": "no picture"}';
+        },
+      };
+      const session = new Session(socket, {
+        answered: (key, prediction) => heard.push([key, prediction.HR]),
+        refused: (key, sentence) => heard.push([key, sentence]),
+      });
+      Date.now = () => 1700000000000;
+      await session.begin();
+      const key = session.send(new Blob(['jpeg']));
+      handlers.prediction(JSON.stringify({ recv_ts: key, HR: 70 }));
+      session.end();
+      const wrong = await session.begin().catch((error) => error.message);
+      return [calls, heard, wrong];
+    })()""")
+    first = 1700000000000
+    assert sorted(calls, key=lambda call: call[1]) == [
+        ["session_start", first, 8],
+        ["frame", first + 1, 12],
+        ["session_end", first + 2, 8],
+        ["session_start", first + 3, 8],
+    ]
+    assert heard == [[first + 1, 70], [first + 1, "no picture"]]
+    assert wrong == "one runs"
+
+
 # ---- pictures, words, choices ---------------------------------------------------------------------------------------
 
 
@@ -265,6 +335,20 @@ def test_it_joins_says_what_it_is_given_and_answers_heartbeats(alone: Page) -> N
     assert sent == ['40{"page":true}', "3", "3probe"]
     assert silences == [[20000], [45000]], "one timer, and it begins anew with each ping"
     assert said == [["connect"], ["news", 1, {"a": [2]}]]
+
+
+def test_it_is_found_below_the_path_of_the_page(alone: Page) -> None:
+    url = with_stand_in(
+        alone,
+        """
+      const base = document.createElement('base');
+      base.href = 'https://a.example/imageserver/camera';
+      document.head.append(base);
+      made({}).open();
+      return sockets[0].url;
+    """,
+    )
+    assert url == "wss://a.example/imageserver/socket.io/?EIO=4&transport=websocket"
 
 
 def test_bytes_go_and_come_as_attachments(alone: Page) -> None:

@@ -41,9 +41,18 @@ export class Adapting {
     return this.#age;
   }
 
-  /** An answer has come `age` milliseconds after its frame was taken, or is not there after so long. */
+  /** An answer has come `age` milliseconds after its frame was taken. */
   answered(age, now) {
     this.#noteLeast(age, now);
+    this.#take(age, now);
+  }
+
+  /** There is no answer, which counts like one of that age. */
+  unanswered(age, now) {
+    this.#take(age, now);
+  }
+
+  #take(age, now) {
     this.#age = this.#age === null ? age : this.#age + (age - this.#age) * SMOOTHING;
     const passed = this.#seen === null ? 0 : Math.min(now - this.#seen, 1000) / 1000;
     this.#seen = now;
@@ -58,7 +67,8 @@ export class Adapting {
   }
 
   #bearable() {
-    return GROWN * Math.min(this.#window.least, this.#before) + SLACK;
+    const least = Math.min(this.#window.least, this.#before);
+    return GROWN * (least === Infinity ? 0 : least) + SLACK;
   }
 
   #noteLeast(age, now) {

@@ -38,7 +38,7 @@ export class Sending {
 
   /** The camera has a new frame, which it took at `taken`: send it, if one is due and there is room for it. */
   async frame(now, taken) {
-    this.#flight.expire(now).forEach((waited) => this.#adapting.answered(waited, now));
+    this.#flight.expire(now).forEach((waited) => this.#adapting.unanswered(waited, now));
     if (!this.running || this.#encoding || !this.#flight.hasRoom || now < this.#due) {
       return;
     }
@@ -65,7 +65,7 @@ export class Sending {
   /** The frame with that key was refused; another key is of none, and the sentence is of the stream. */
   refused(key, sentence) {
     if (this.#flight.refused(key)) {
-      this.#adapting.answered(REFUSED, performance.now());
+      this.#adapting.unanswered(REFUSED, performance.now());
     }
     if (this.running) {
       this.#shown.note(sentence);
