@@ -1,7 +1,7 @@
 // Numbers and times as the live page writes them.
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
 const whole = new Intl.NumberFormat("en");
 
 /** `7.3`, `12`, `1,204`: a digit behind the point where that says something. */

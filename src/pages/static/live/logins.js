@@ -25,8 +25,7 @@ function rowOf({ id, user, address, begun, seen, current }) {
   return element(
     "li",
     {},
-    element("strong", {}, user),
-    element("span", {}, `from ${address}, since ${date(begun)}, last seen ${date(seen)}`),
+    element("span", {}, element("strong", {}, user), `${address} · since ${date(begun)} · last seen ${date(seen)}`),
     current ? element("span", { class: "quiet" }, "this one") : end,
   );
 }

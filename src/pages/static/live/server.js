@@ -11,7 +11,7 @@ export function showServer({ version, uptime_s: uptime, lag_ms: lag = {}, memory
   const figures = {
     version,
     uptime: seconds(uptime),
-    lag: Number.isFinite(lag.p99) ? `${number(lag.p50)} ms, at most ${number(lag.p99)} ms` : "–",
+    lag: Number.isFinite(lag.p99) ? `${number(lag.p50)} ms, 99 % within ${number(lag.p99)} ms` : "–",
     memory: Number.isFinite(memory) ? bytes(memory) : "–",
     budget: Number.isFinite(budget.used) ? `${bytes(budget.used)} of ${bytes(budget.total)}` : "–",
     connections: open.map(([kind, value]) => `${value} ${kind}`).join(", ") || "none",

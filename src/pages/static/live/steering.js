@@ -27,6 +27,7 @@ export class Steering {
     say(this.end, session ? "End this session" : "Disconnect");
     byId("steering-options").hidden = session; // its models are the server's to choose
     this.form.elements.name.value = row.camera ?? "";
+    this.form.elements.name.placeholder = row.name;
     this.form.elements.hz.value = "";
     if (!session && ![...this.model.options].some((option) => option.value === row.model)) {
       this.model.append(optionOf({ name: row.model, title: row.model }));
