@@ -183,6 +183,7 @@ LIMITS_HIT = _counter(
     ("limit",),
     "Times that a client or request ran into a limit, by the limit's setting.",
 )
+FOLLOWERS = _gauge("imageserver_followers", ("what",), "Clients that follow streams or trainings over HTTP now.")
 COSTLY_PICTURES = _counter(
     "imageserver_costly_pictures_total",
     ("result",),

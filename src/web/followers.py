@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from imageserver import limits
+from imageserver import limits, metrics
 from imageserver.errors import Refused
 from imageserver.transport.budget import owner_of
 from imageserver.web.requests import Request, Response
@@ -41,6 +41,7 @@ class Followers:
             sentence = f"as many clients as may follow {self._what} from {where} already; try again later"
             raise Refused(503, sentence, Retry_After="60")
         self._by_address[owner] += 1
+        metrics.FOLLOWERS.child(self._what).value = len(self)
         response.call_on_close(lambda: self._leave(owner))
         return response
 
@@ -48,3 +49,4 @@ class Followers:
         self._by_address[owner] -= 1
         if not self._by_address[owner]:
             del self._by_address[owner]
+        metrics.FOLLOWERS.child(self._what).value = len(self)

@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator
 
 from imageserver.errors import ImageServerError
+from imageserver.inference.shared.wire import Picture
+from imageserver.protocols.http.watching.pieces import SharedPictures, pieces
 from imageserver.protocols.http.watching.taking import Taking
 from imageserver.streams.drawings import Drawings
 from imageserver.streams.frame import Frame, NewestFrame, Prediction
 from imageserver.streams.stream import Stream, StreamSubscriber
 from imageserver.transport import hub
-from imageserver.transport.budget import SMALL, Account
+from imageserver.transport.budget import Account
 
 BOUNDARY = "frame"
 MEDIA_TYPE = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
@@ -31,6 +33,7 @@ class FrameNews(StreamSubscriber):
 
     def __init__(self) -> None:
         self._waiting: dict[str, dict[hub.Event, None]] = {}  # by the stream's id
+        self.pictures = SharedPictures()
         self.stopping = False
 
     def begin(self, stream: Stream) -> hub.Event:
@@ -109,7 +112,7 @@ class Motion:
                 picture = self._next()
                 if picture is not None:
                     due = max(due, time.monotonic() - self._interval) + self._interval
-                    yield from _part(*picture)
+                    yield from self._part(*picture)
                 elif not changed.wait(LOOK_EVERY) and self._taking.gone:
                     return
         finally:
@@ -119,8 +122,8 @@ class Motion:
     def _ended(self) -> bool:
         return self._news.stopping or not self._stream.wanted
 
-    def _next(self) -> tuple[NewestFrame, str, bytes] | None:
-        """The frame to show now, its type and bytes; None: there is none that was not shown, or no room for it."""
+    def _next(self) -> tuple[NewestFrame, str, Picture] | None:
+        """The frame to show now, its type and bytes; None: there is none that was not shown, or that can be."""
         newest = self._stream.newest
         if newest is None or newest is self._last:
             return None
@@ -131,13 +134,17 @@ class Motion:
                 return drawn[0], "image/jpeg", drawn[1]
             newest = self._stream.newest or newest
         self._last = newest
-        size = len(newest.frame.data)
-        if not newest.media_type:
-            return None
-        if size > SMALL and not self._account.fits(size):
+        return (newest, newest.media_type, newest.frame.data) if newest.media_type else None
+
+    def _part(self, newest: NewestFrame, media_type: str, picture: Picture) -> Iterator[bytes]:
+        """One picture as a part of the answer; nothing where there is no room for it."""
+        if not self._news.pictures.begin(picture, self._account):
             hub.sleep(NO_ROOM)
-            return None
-        return newest, newest.media_type, bytes(newest.frame.data)
+            return
+        try:
+            yield from pieces(_head(newest.frame.timestamp, media_type, len(picture)), picture, _BETWEEN)
+        finally:
+            self._news.pictures.end(picture)
 
     def _drawn(self, drawings: Drawings) -> tuple[NewestFrame, bytes] | None:
         """The newest frame with what was found; None: it is to be shown as it came."""
@@ -147,13 +154,7 @@ class Motion:
             return None
 
 
-def _part(newest: NewestFrame, media_type: str, data: bytes) -> Iterator[bytes]:
-    at = newest.frame.timestamp
-    about = f"Content-Type: {media_type}\r\nContent-Length: {len(data)}\r\n"
-    head = f"{about}X-Timestamp: {at // 1000}.{at % 1000:03}\r\n\r\n".encode()
-    if len(data) <= SMALL:
-        yield b"".join((head, data, _BETWEEN))
-    else:  # what is large is not copied
-        yield head
-        yield data
-        yield _BETWEEN
+def _head(at: int, media_type: str, length: int) -> bytes:
+    """The headers of a part; `at` is the frame's time in milliseconds since the epoch."""
+    about = f"Content-Type: {media_type}\r\nContent-Length: {length}\r\n"
+    return f"{about}X-Timestamp: {at // 1000}.{at % 1000:03}\r\n\r\n".encode()
