@@ -94,6 +94,11 @@ def test_a_picture_of_ones_own_or_of_the_camera(browser: Browser, page: Page, se
     page.upload(f"{CLASSIFY} input[type=file]", own)
     assert line(page, CLASSIFY) == f"curl --data-binary '@Bob'\\''s cat.png' {server.url}/echo/classify"
     assert '"label": "60"' in answered(page, CLASSIFY)
+    own = tmp_path / "own.tiff"
+    own.write_bytes(picture(61, suffix=".tiff"))
+    page.upload(f"{CLASSIFY} input[type=file]", own)
+    assert '"label": "61"' in answered(page, CLASSIFY)
+    page.until("document.querySelector('.found').hidden", PATIENCE)  # browsers show no TIFF
     browser.show(np.full((240, 320, 3), 200, np.uint8))
     camera = f"{CLASSIFY} .choices button:last-of-type"
     page.click(camera)

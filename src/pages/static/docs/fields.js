@@ -92,11 +92,14 @@ function hasPicture(example) {
 }
 
 /** A file's bytes in base64. */
-function base64(file) {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
-    reader.onerror = () => reject(reader.error);
+async function base64(file) {
+  const reader = new FileReader();
+  await new Promise((done) => {
+    reader.onloadend = done;
     reader.readAsDataURL(file);
   });
+  if (reader.error) {
+    throw reader.error;
+  }
+  return reader.result.slice(reader.result.indexOf(",") + 1);
 }
