@@ -247,9 +247,10 @@ def test_a_model_that_is_gone_is_told(server: Server, page: Page) -> None:
     assert "gone" in text(page, "error")
 
 
-def test_a_login_that_ends_is_told_and_led_to(page: Page, tmp_path: Path) -> None:
+def test_a_login_lasts_over_a_restart_and_its_end_is_told(page: Page, tmp_path: Path) -> None:
     users = UserDB(tmp_path / "users.db", CHEAP)
     users.add("alice", "secret", roles=["camera"])
+    page.watched.expect(*NETWORK_GONE)
     with CheapServer("-a", data=tmp_path) as server:
         server.ready()
         page.open(server.url + "/camera")
@@ -257,16 +258,19 @@ def test_a_login_that_ends_is_told_and_led_to(page: Page, tmp_path: Path) -> Non
         page.type("#user", "alice")
         page.type("#password", "secret")
         page.press("Enter")
-        page.until("location.pathname === '/camera' && document.getElementById('start')?.disabled === false", PATIENCE)
+        page.until("document.getElementById('start')?.disabled === false", PATIENCE)
         page.click("#start")
         page.until(RIGHT, PATIENCE)
         asked = "performance.getEntriesByName(new URL('camera', location).href, 'resource').length"
         page.until(asked, PATIENCE)  # so that the login does not end meanwhile for want of requests
+    waits_for(page, "status", "trying again")
+    with CheapServer("-a", "-p", str(server.port), data=tmp_path):
+        wait(page, "running")
         users.remove("alice")
         wait(page, "ended")
-        assert text(page, "error") == "This login of a page has ended; log in again."
-        assert page.run("document.getElementById('login').getAttribute('href')") == "login?next=camera"
-        assert text(page, "login") == "Log in again"
+    assert text(page, "error") == "This login of a page has ended; log in again."
+    assert page.run("document.getElementById('login').getAttribute('href')") == "login?next=camera"
+    assert text(page, "login") == "Log in again"
 
 
 @pytest.mark.parametrize("running", [False, True])

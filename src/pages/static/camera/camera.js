@@ -1,5 +1,6 @@
 /** The browser camera: what is chosen, the button, and what is shown of a run. */
 
+import { sentenceOf } from "../shared/ask.js";
 import { about, byId, element, say } from "../shared/dom.js";
 import { stayLoggedIn } from "../shared/stay.js";
 import { Board } from "./board.js";
@@ -30,7 +31,7 @@ const shown = {
     start.classList.toggle("main", over);
     say(byId("status"), over ? "The camera is off" : sentence || "The camera is on");
     byId("error").hidden = !(over && sentence);
-    say(byId("error"), over ? asSentence(sentence) : "");
+    say(byId("error"), over && sentence ? sentenceOf(sentence) : "");
     byId("login").hidden = !(refused && about().auth);
     wakeLock.want(!over);
     if (state !== RunState.RUNNING) {
@@ -44,7 +45,7 @@ const shown = {
     }
   },
   note(sentence) {
-    say(byId("note"), asSentence(sentence));
+    say(byId("note"), sentenceOf(sentence));
     byId("note").hidden = false;
     clearTimeout(noted);
     noted = setTimeout(hideNote, NOTE_FOR);
@@ -56,11 +57,6 @@ const shown = {
 
 function hideNote() {
   byId("note").hidden = true;
-}
-
-/** What the server says begins small and has no full stop. */
-function asSentence(text) {
-  return text && `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }
 
 /** The form's values, as a Run takes them. */
