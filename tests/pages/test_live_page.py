@@ -253,8 +253,7 @@ def test_a_training_is_started_watched_and_cancelled(server: Server, page: Page)
     page.run("""(async () => {
       const {Models} = await import(new URL('pages/live/models.js', document.baseURI));
       const {offerTraining} = await import(new URL('pages/live/training.js', document.baseURI));
-      const models = window.models = new Models(true);
-      offerTraining((path, done) => models.order(path, done));
+      const models = window.models = new Models(offerTraining((...order) => models.order(...order)));
       models.all = true;
       const net = {name: 'net', title: 'Net', state: 'failed', error: 'it is gone', trainable: true};
       models.update([net], []);

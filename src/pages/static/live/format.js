@@ -1,7 +1,8 @@
 // Numbers and times as the live page writes them.
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+const MINUTES = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+const clock = new Intl.DateTimeFormat(undefined, { ...MINUTES, second: "2-digit" });
+const day = new Intl.DateTimeFormat(undefined, { ...MINUTES, month: "short", day: "numeric" });
 const whole = new Intl.NumberFormat("en");
 
 /** `7.3`, `12`, `1,204`: a digit behind the point where that says something. */

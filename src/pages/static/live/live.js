@@ -22,16 +22,21 @@ const wall = new Wall(byId("tiles"), {
   watch: (ids) => live.watch(ids),
   steer: steering && ((row) => steering.open(row)),
 });
-const models = new Models(known.changes);
+const train = known.changes ? offerTraining((...order) => models.order(...order)) : null;
+const models = new Models(train);
 const snippets = new Snippets();
 const events = new Events();
 const filter = byId("filter");
 
-const live = new Linked({ hello, state, frame: (message) => wall.show(message), event: (news) => events.add(news), closed, refused });
+const live = new Linked({
+  hello,
+  state,
+  frame: (message) => wall.show(message),
+  event: (news) => events.add(news),
+  closed,
+  refused,
+});
 
-if (known.changes) {
-  offerTraining((path, done) => models.order(path, done));
-}
 if (known.user) {
   offerLogins();
 }
@@ -53,7 +58,8 @@ function hello({ version }) {
   say(byId("link"), "connected");
   events.clear();
   if (version !== known.version) {
-    tell(`The server is version ${version} now, and this page of ${known.version}. `, element("a", { href: "" }, "Load it anew"));
+    const anew = element("a", { href: "" }, "Load it anew");
+    tell(`The server is version ${version} now, and this page of ${known.version}. `, anew);
   }
 }
 

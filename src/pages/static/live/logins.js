@@ -20,8 +20,9 @@ async function list() {
 }
 
 function rowOf({ id, user, address, begun, seen, current }) {
-  const end = element("button", { type: "button", class: "plain bad", "aria-label": `End the login of ${user}` }, "End");
-  end.addEventListener("click", () => finish(id));
+  const label = `End the login of ${user}`;
+  const attributes = { type: "button", class: "plain bad", "aria-label": label, onclick: () => finish(id) };
+  const end = element("button", attributes, "End");
   return element(
     "li",
     {},

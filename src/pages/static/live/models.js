@@ -8,15 +8,15 @@ const SIGNS = { ready: "good", loading: "warn", "on trial": "warn", failed: "bad
 const COLUMNS = ["state", "runtime", "rate", "batch", "queue", "error"];
 
 export class Models {
-  /** @param {boolean} changes whether who looks may train and reload */
-  constructor(changes) {
-    this.changes = changes;
+  /** @param {((model: object) => void)|null} train begins a training; null where who looks may not change anything */
+  constructor(train) {
+    this.train = train;
     this.rows = new Map();
     this.trainings = new Map();
     this.all = false;
     this.more = byId("models-more");
     this.more.addEventListener("click", () => this.showAll());
-    byId("models-actions").hidden = !changes;
+    byId("models-actions").hidden = !train;
   }
 
   /** Show the models and trainings of a state. */
@@ -33,15 +33,17 @@ export class Models {
     const idle = models.filter((model) => model.state === "absent").length;
     this.more.hidden = !idle || idle === models.length;
     this.all ||= idle === models.length;
-    say(this.more, this.all ? "Show only those that are loaded" : `Show ${count(idle, "model")} that nobody has asked for`);
+    const further = `Show ${count(idle, "model")} that nobody has asked for`;
+    say(this.more, this.all ? "Show only those that are loaded" : further);
     this.follow(trainings);
   }
 
   show(model, running) {
     const row = this.rows.get(model.name) ?? this.add(model);
-    row.place.hidden = model.state === "absent" && !this.all;
+    row.idle = model.state === "absent";
+    row.place.hidden = row.idle && !this.all;
     row.state.className = `state ${SIGNS[model.state] ?? ""}`;
-    say(row.state, model.state === "absent" ? "not loaded" : model.state);
+    say(row.state, row.idle ? "not loaded" : model.state);
     say(row.runtime, model.runtime || "–");
     say(row.rate, `${number(model.fps ?? 0)}/s`);
     say(row.batch, model.batch ? `${number(model.batch)} of ${model.max_batch}` : "–");
@@ -64,11 +66,11 @@ export class Models {
       cell("State", row.state), cell("Runtime", row.runtime), cell("Pictures", row.rate), cell("Batch", row.batch),
       cell("Queue", row.queue), cell("Last error", row.error),
     );
-    if (this.changes) {
+    if (this.train) {
       const act = (text, onclick) =>
         element("button", { type: "button", class: "plain", "aria-label": `${text} ${model.name}`, onclick }, text);
-      row.train = act("Train", () => byId("training").dispatchEvent(new CustomEvent("ask", { detail: model })));
-      row.reload = act("Reload", () => this.order(`${encodeURIComponent(model.name)}/reload`, `${model.name} is being loaded anew`));
+      row.train = act("Train", () => this.train(model));
+      row.reload = act("Reload", () => this.order(model.name, "reload", `${model.name} is being loaded anew`));
       row.place.append(element("td", { class: "actions" }, row.train, row.reload));
     }
     byId("models").append(row.place);
@@ -79,14 +81,14 @@ export class Models {
   showAll() {
     this.all = !this.all;
     for (const row of this.rows.values()) {
-      row.place.hidden = !this.all && row.state.textContent === "not loaded";
+      row.place.hidden = row.idle && !this.all;
     }
   }
 
-  /** Send an order, and say what came of it. */
-  async order(path, done) {
+  /** Send an order about a model, and say what came of it. */
+  async order(name, what, done) {
     try {
-      await ask("POST", path);
+      await ask("POST", `${encodeURIComponent(name)}/${what}`);
       this.say(done, false);
     } catch (error) {
       this.say(error.message, true);
@@ -100,7 +102,7 @@ export class Models {
     place.hidden = false;
   }
 
-  // ---- trainings ------------------------------------------------------------------------------------------------------
+  // ---- trainings --------------------------------------------------------------------------------------------------
 
   follow(trainings) {
     for (const training of trainings) {
@@ -123,8 +125,8 @@ export class Models {
   addTraining(name) {
     const bar = element("progress", { max: 1, "aria-label": `Training of ${name}` });
     const text = element("span");
-    const order = () => this.order(`${encodeURIComponent(name)}/train/cancel`, `the training of ${name} is being cancelled`);
-    const cancel = this.changes && element("button", { type: "button", onclick: order }, "Cancel");
+    const order = () => this.order(name, "train/cancel", `the training of ${name} is being cancelled`);
+    const cancel = this.train && element("button", { type: "button", onclick: order }, "Cancel");
     const shown = { bar, text, cancel };
     this.trainings.set(name, shown);
     byId("trainings").append(element("li", {}, element("strong", {}, `Training of ${name}`), bar, text, cancel));

@@ -6,7 +6,7 @@ import { bytes, number, seconds, time } from "./format.js";
 const MOST_EVENTS = 100;
 
 /** Show the server's figures of a state. */
-export function showServer({ version, uptime_s: uptime, lag_ms: lag = {}, memory, budget = {}, connections = {}, workers }) {
+export function showServer({ version, uptime_s: uptime, lag_ms: lag, memory, budget, connections, workers }) {
   const open = Object.entries(connections).filter(([, value]) => value > 0);
   const figures = {
     version,

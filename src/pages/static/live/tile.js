@@ -31,8 +31,9 @@ export class Tile {
     this.origin = element("p", { class: "quiet small origin" });
     this.found = element("p", { class: "found" });
     this.makeFigures();
-    const change = steer && element("button", { type: "button", class: "plain", onclick: () => steer(this.row) }, "Change");
-    this.change = change || null;
+    const attributes = { type: "button", class: "plain", onclick: () => steer(this.row) };
+    const change = steer && element("button", attributes, "Change");
+    this.change = change;
     this.place = element(
       "li",
       { class: "tile card" },
@@ -72,7 +73,7 @@ export class Tile {
     say(this.dropped, `${number(this.shareDropped(row, at) * 100)} %`);
     this.change?.setAttribute("aria-label", `Change ${name}`);
     this.ages.add(row.fps_answered > 0 ? row.age_ms : null, at);
-    this.view.hidden = row.kind === "session" && !this.last; // of sessions only what the models say is told
+    this.view.hidden = this.found.hidden = row.kind === "session" && !this.last; // the models' values say it all
     if (row.kind === "session") {
       this.showValues(row.values ?? {}, at);
     }

@@ -8,8 +8,8 @@ const MOST = 200; // boxes and points of a picture that are drawn: nobody reads 
 /**
  * Draw a prediction (docs/protocols.md) on a canvas that lies over its picture.
  *
- * The picture is taken to be shown as `object-fit: contain` shows it in a box of the canvas's size. Without a prediction
- * the canvas is cleared.
+ * The picture is taken to be shown as `object-fit: contain` shows it in a box of the canvas's size. Without a
+ * prediction the canvas is cleared.
  *
  * @param {HTMLCanvasElement} canvas
  * @param {object|null} prediction
