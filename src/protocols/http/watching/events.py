@@ -15,6 +15,8 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import merge
+from itertools import takewhile
 from typing import Any
 
 from imageserver.accounts.database import User
@@ -90,17 +92,15 @@ class StreamEvents(StreamSubscriber):
         """Of what happened last."""
         return self._number
 
-    def since(self, number: int) -> list[StreamEvent] | None:
+    def since(self, number: int) -> Iterator[StreamEvent] | None:
         """What happened after `number`, in order; None where some of it is forgotten."""
         if number < self._forgotten:
             return None
-        found = []
-        for events in (self._news, self._frames.values()):
-            for event in reversed(events):
-                if event.number <= number:
-                    break
-                found.append(event)
-        return sorted(found, key=lambda event: event.number)
+        found = [
+            list(takewhile(lambda event: event.number > number, reversed(events)))
+            for events in (self._news, self._frames.values())
+        ]
+        return merge(*map(reversed, found), key=lambda event: event.number)
 
     def encoded(self, event: StreamEvent) -> bytes:
         """It as server-sent events have it."""
@@ -168,7 +168,7 @@ class StreamEvents(StreamSubscriber):
             return self._overview.described(one)
         about = {"stream": one.id, "name": one.name, "user": one.user}
         if event.kind == "prediction":
-            return about | one.last_prediction
+            return about | one.last_prediction | about  # whatever else a model calls so
         return about | {"seq": event.seq, "error": event.error} if event.kind == "frame_error" else about
 
 
@@ -220,7 +220,7 @@ class Following:
                 found = self._events.since(number)
                 if found is None:
                     return
-                number = found[-1].number if found else number
+                number = self._events.number
                 yield from _pieces(self._encoded(found))
                 if not heard:
                     yield b": still there\n\n"

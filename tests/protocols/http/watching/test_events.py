@@ -93,11 +93,11 @@ def test_sessions_are_told_as_well(site: WatchedSite) -> None:
     session = site.session("bob")
     with site.connect("/streams/events?stream=bob") as viewer:
         assert told(viewer)[1]["protocol"] == "sessions"
-        session.last_prediction = {"HR": 70, "seq": 3}
+        session.last_prediction = {"HR": 70, "seq": 3, "name": "what a model may say"}
         for watcher in site.sessions.watchers:
             watcher.predicted(session, session.last_prediction)
         about = {"stream": "session-1", "name": "bob", "user": "bob"}
-        assert told(viewer) == ("prediction", about | {"HR": 70, "seq": 3})
+        assert told(viewer) == ("prediction", {"HR": 70, "seq": 3, **about})
         for watcher in site.sessions.watchers:
             watcher.ended(session)
         assert told(viewer) == ("closed", about)
