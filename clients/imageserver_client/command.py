@@ -40,7 +40,10 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
 def add_name_option(parser: argparse.ArgumentParser) -> None:
     """What the camera is called."""
     parser.add_argument(
-        "--name", metavar="NAME", default="", help="the camera's name, which answers carry (default: none)"
+        "--name",
+        metavar="NAME",
+        default="",
+        help="the camera's name, which answers carry (default: what is set for the user)",
     )
 
 

@@ -207,12 +207,13 @@ class Names:
 
     def _belong(self, name: CameraName, user: str) -> None:
         """Another stream or session of a connection begins: by now it may be known who is there."""
-        if user != name.connection and name.state is HELD:
-            _discard(self._same, name.camera, name)
+        _discard(self._same, name.camera, name)
+        if user != name.connection:
             name.user = user
-            self._same.setdefault(name.camera, {})[name] = None
         if name.state is LOST:
             self.sends(name)
+        else:
+            self._same.setdefault(name.camera, {})[name] = None
 
     def _give(self, name: CameraName) -> None:
         """Let a camera be seen under its name, or under that with the lowest number that is free."""

@@ -209,6 +209,11 @@ def test_a_session_has_its_values_with_curves(server: Server, page: Page) -> Non
         page.click("#tiles .head button")
         page.until("document.getElementById('steering').open")
         assert not page.run(SHOWN, "steering-options"), "its models are the server's to choose"
+        page.type("#steering-name", "my heart")
+        page.click("#steering-form .main")
+        page.until("document.querySelector('#tiles .tile').innerText.includes('my heart')")
+        page.click("#tiles .head button")
+        page.until("document.getElementById('steering').open")
         page.click("#steering-end")
         page.click("#steering-end")
         page.until("!document.querySelector('#tiles .tile')")

@@ -41,7 +41,7 @@ export class Steering {
     event.preventDefault();
     const { name, hz } = this.form.elements;
     const wanted = {};
-    if (this.model.value !== this.row.model) {
+    if (this.row.kind !== "session" && this.model.value !== this.row.model) {
       wanted.model = this.model.value;
     }
     if (hz.value !== "") {
