@@ -20,6 +20,11 @@ RIGHT = "document.getElementById('answer').textContent === '90, 100 %'"
 SEEN = "(id) => { const found = document.getElementById(id); return found.checkVisibility() ? found.innerText : ''; }"
 SOONER = "window.slow{0} = set{0}; window.set{0} = (called, ms) => slow{0}(called, ms === {1} ? 50 : ms);"
 """A timer of so many milliseconds is one of fifty."""
+FLICKER = """() => [true, false, true, false].forEach((value) => {
+  Object.defineProperty(document, "hidden", { value, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+})"""
+"""Out of sight and back, twice, faster than the server answers."""
 NETWORK_GONE = ("WebSocket connection to", "ERR_CONNECTION")
 """What a browser itself writes on the console while a server is away."""
 
@@ -127,6 +132,10 @@ def test_a_session_is_shown_with_its_errors(server: Server, browser: Browser, pa
     page.hide(False)
     wait(page, "running")
     until(lambda: _sessions(server), "another session")
+    page.run(f"({FLICKER})()")
+    wait(page, "running")
+    page.run("new Promise((done) => setTimeout(done, 100))")
+    wait(page, "running")
     stopped(page)
 
 

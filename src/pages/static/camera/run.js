@@ -168,6 +168,7 @@ export class Run {
     this.#pauseWhileHidden();
     const wanted = !document.hidden && this.#state !== RunState.OPENING;
     if (wanted && (this.#capture.isOpen || (await this.#openCamera())) && this.#state === RunState.PAUSED) {
+      this.#change(RunState.CONNECTING, "Going on …"); // so that it begins once, however often it comes into sight
       await this.#begin(false);
     }
   }
