@@ -19,7 +19,7 @@ from imageserver.accounts import doors
 from imageserver.accounts.database import User
 from imageserver.accounts.doors import Door
 from imageserver.accounts.login import Logins
-from imageserver.errors import Refused
+from imageserver.errors import Refused, UsersUnavailable
 from imageserver.inference.server.model import SharedModel
 from imageserver.pages import qr
 from imageserver.pages.assets import Assets
@@ -150,8 +150,12 @@ class Pages:
             wanted = urllib.parse.quote(local(request.path.lstrip("/") + query), safe="")
             headers = {name: value for name, value in refused.headers.items() if name == "Set-Cookie"}
             return Response(status=303, headers={"Location": f"login?next={wanted}", **headers, **HEADERS})
-        open_to = {path: name for path, name in PAGES.items() if self._may_see(request.user, path)}
-        return self.page("refused.html", request, refused.status, sentence=refused.sentence, open_to=open_to)
+        role = refused.status == 403
+        open_to = {path: name for path, name in PAGES.items() if role and self._may_see(request.user, path)}
+        values = {"sentence": refused.sentence, "open_to": open_to, "role": role}
+        page = self.page("refused.html", request, refused.status, **values)
+        page.headers.extend({name: value for name, value in refused.headers.items() if name == "Retry-After"})
+        return page
 
     def page(self, template: str, request: Request, status: int = 200, **values: Any) -> Response:
         """A page made of a template, with what it must know at once as `about`."""
@@ -172,10 +176,18 @@ class Pages:
             "user": user.name if user else None,
             "roles": sorted(user.roles) if user else [],
             "auth": self._logins.required,
-            "changes": not _CHANGES.refuses(user) and (user is not None or not self._logins.asked(_CHANGES.login)),
+            "changes": self._may_change(user),
             "model": self._default if known else "",
             "models": [_described(model) for model in self._models() if known and model.manifest.listed],
         }
+
+    def _may_change(self, user: User | None) -> bool:
+        if user is not None:
+            return not _CHANGES.refuses(user)
+        try:
+            return not self._logins.asked(_CHANGES.login)
+        except UsersUnavailable:
+            return False
 
     def _may_see(self, user: User | None, path: str) -> bool:
         door = doors.TABLE.http("GET", f"/{path}") if path else _LOOKS

@@ -101,7 +101,7 @@ def _answers(address: str) -> bool:
         return False
 
 
-def test_all_works_below_a_path(page: Page, nginx: str, server: Server, camera: Camera) -> None:
+def test_all_works_below_a_path(nginx: str, page: Page, server: Server, camera: Camera) -> None:
     page.open(nginx)
     assert page.run("location.pathname + location.search") == "/imageserver/login?next="
     log_in(page)

@@ -259,3 +259,14 @@ def test_the_files_are_open_to_all_for_the_login_page_needs_them(server: Server)
 @pytest.mark.parametrize("wanted", [*PAGES, "camera?a=b"])
 def test_our_own_pages_are_local(wanted: str) -> None:
     assert local(wanted) == wanted
+
+
+def test_a_page_that_cannot_be_had_now_says_why(tmp_path: Path) -> None:
+    (tmp_path / "users.db").write_bytes(b"no database at all " * 9)
+    with Server("--look-rate", "1", data=tmp_path) as server:
+        live = ask(server, "/")
+        assert live.status_code == 200 and about(live)["changes"] is False, "whether there are users cannot be known"
+        again = ask(server, "/camera")
+        assert again.status_code == 429 and int(again.headers["Retry-After"]) > 0
+        assert "Too many such requests in a minute" in again.text and "This page cannot be shown now" in again.text
+        assert "camera" in Links(again.text).links
