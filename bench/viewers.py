@@ -66,27 +66,37 @@ def opened(port: int, path: str, window: int = 0) -> socket.socket:
 
 
 class Reading:
-    """What came on a WebSocket, cut into messages."""
+    """What came on a WebSocket, cut into messages; what is binary is passed over: a page need not cost much."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self.sock, self._rest = sock, bytearray()
+        self.sock, self._rest, self._over = sock, b"", 0
 
     def messages(self) -> Iterator[tuple[int, bytes]]:
         """Read once, and yield (opcode, payload) of each message that is whole by now."""
-        data = self.sock.recv(2**20)
+        data = self.sock.recv(2**18)
         if not data:
             raise ConnectionError("the server has ended the connection")
-        self._rest += data
-        at = 0
-        while len(self._rest) - at >= 2:
-            length, start = self._rest[at + 1], at + 2
+        if self._over:
+            at = min(self._over, len(data))
+            self._over -= at
+            if self._over:
+                return
+            yield 2, b""
+            data = data[at:]
+        data, at = self._rest + data, 0
+        self._rest = b""
+        while len(data) - at >= 2:
+            length, start = data[at + 1], at + 2
             if size := {126: 2, 127: 8}.get(length, 0):
-                length, start = int.from_bytes(self._rest[start : start + size], "big"), start + size
-            if len(self._rest) < start + length:
+                length, start = int.from_bytes(data[start : start + size], "big"), start + size
+            if len(data) < start + length:
+                if data[at] & 15 == 2 and len(data) >= start:
+                    self._over = start + length - len(data)
+                    return
                 break
-            yield self._rest[at] & 15, bytes(self._rest[start : start + length])
+            yield data[at] & 15, b"" if data[at] & 15 == 2 else data[start : start + length]
             at = start + length
-        del self._rest[:at]
+        self._rest = data[at:]
 
 
 def photograph() -> bytes:
@@ -203,7 +213,7 @@ class Scene:
 
     def measure(self, pages: int, seconds: float) -> Measured:
         """What so many pages cost."""
-        looking: Any = Others(self._folder, "--look", self.server.port, pages, ",".join(self._ids))
+        looking: Any = Others(self._folder, "--look", self.server.port, pages, json.dumps(self._ids))
         with looking if pages else contextlib.nullcontext() as viewers:
             time.sleep(1.5)
             since, before = time.monotonic(), self._process.cpu_times()
@@ -278,7 +288,7 @@ def main() -> int:
     if options.film:
         film(int(options.film[0]), int(options.film[1]), float(options.film[2]))
     if options.look:
-        look(int(options.look[0]), int(options.look[1]), options.look[2].split(","))
+        look(int(options.look[0]), int(options.look[1]), json.loads(options.look[2]))
     with tempfile.TemporaryDirectory() as name, Server(data=Path(name), models=None, model="lenet") as server:
         server.ready()
         with Others(Path(name), "--film", server.port, options.streams, options.hz) as cameras:

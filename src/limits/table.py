@@ -82,7 +82,7 @@ class Limits(ClientLimits):
         help="times a second that a live page is sent what is new",
     )
     live_round_bytes: int = limit(
-        _LIVE, 2 * MIB, "bytes", 64 * KIB, 64 * MIB,
+        _LIVE, 4 * MIB, "bytes", 64 * KIB, 64 * MIB,
         help="bytes of pictures that a live page is sent at once; further ones come the next time",
     )
 
