@@ -105,6 +105,10 @@ class Page:
         if "loaderId" in answer:  # else it is the same page, at another place of it
             until(lambda: answer["loaderId"] in self.watched.loaded, f"the page {url}: {self.watched.problems}")
 
+    def before(self, script: str) -> None:
+        """Have JavaScript run before any script of the pages that are opened from now on."""
+        self.ask("Page.addScriptToEvaluateOnNewDocument", source=script)
+
     def run(self, script: str, *arguments: Any) -> Any:
         """The value of JavaScript, a promise's awaited; with arguments `script` is a function, and is called with them.
 
