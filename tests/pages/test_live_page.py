@@ -221,6 +221,7 @@ def test_a_session_has_its_values_with_curves(server: Server, page: Page) -> Non
 
 def test_snap_asks_capture_devices_and_their_pictures_appear(server: Server, page: Page) -> None:
     page.open(server.url)
+    page.until(SHOWN, PATIENCE, "empty")  # then nothing moves any more
     device = websocket.create_connection(f"ws://127.0.0.1:{server.port}/ws", timeout=PATIENCE)
     with contextlib.closing(device):
         page.click("#snap")

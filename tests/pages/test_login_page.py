@@ -84,6 +84,7 @@ def test_logins_are_listed_and_ended_and_an_ended_one_is_told_so(server: Server,
             page.open(server.url)
             log_in(page, "viewer")
             page.until(CONNECTED)
+        mine.until("document.getElementById('empty').checkVisibility()")  # then nothing moves any more
         mine.click("#logins-more summary")
         rows = "[...document.querySelectorAll('#logins li')]"
         mine.until(f"{rows}.length >= 2")
