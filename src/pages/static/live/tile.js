@@ -66,7 +66,8 @@ export class Tile {
     this.row = row;
     const name = row.name || row.id;
     say(this.title, name);
-    say(this.origin, [row.user !== name && row.user, row.protocol, row.model].filter(Boolean).join(" · "));
+    const user = [name, row.id].includes(row.user) ? "" : row.user;
+    say(this.origin, [user, row.protocol, row.model].filter(Boolean).join(" · "));
     say(this.incoming, `${number(row.fps_in)}/s`);
     say(this.answered, `${number(row.fps_answered)}/s`);
     say(this.age, age(row.age_ms));
