@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import math
 import os
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ LARGE = 4 * 2**20
 """Bytes from which memory is the system's again as soon as it is freed."""
 
 FREED = 8 * 2**20
-"""Bytes that have to be freed before what is scattered is returned."""
+"""Bytes that have to lie free before what is scattered is returned."""
 TRIM_EVERY = 2.0
 """Seconds between two looks at that; so there is never much to return at once."""
 LOOK_EVERY = 1.0
@@ -54,23 +55,24 @@ class Heap:
     ever was. So what is large is returned at once, and what lies scattered when there is much of it.
 
     Args:
-        used: bytes of the heap that are in use. None: as the C library says.
+        spare: bytes that the process holds beyond what is in use. None: what the system and the C library say.
         trim: returns what is scattered, within 0.4 ms for each MB. None: the C library's.
     """
 
-    def __init__(self, used: Callable[[], int] | None = None, trim: Callable[[], object] | None = None) -> None:
-        self._used, self._trim, self._most = used, trim, 0
+    def __init__(self, spare: Callable[[], int] | None = None, trim: Callable[[], object] | None = None) -> None:
+        self._spare, self._trim = spare, trim
+        self._least = math.inf  # what cannot be returned: of Python's own, of threads, of libraries
         with contextlib.suppress(OSError, AttributeError):
             library = ctypes.CDLL(None)
             library.mallopt(_M_MMAP_THRESHOLD, LARGE)
             library.mallopt(_M_TRIM_THRESHOLD, 2 * LARGE)  # what is smaller stays at hand: frames come all the time
             library.mallinfo2.restype = _Mallinfo
-            self._used = used or (lambda: int(library.mallinfo2().uordblks))
+            self._spare = spare or (lambda: _own() - _in_use(library.mallinfo2()))
             self._trim = trim or (lambda: library.malloc_trim(0))
 
     def run(self) -> None:
         """Look again and again, where that is possible; spawn it."""
-        while self._used and self._trim:
+        while self._spare and self._trim:
             hub.sleep(TRIM_EVERY)
             self.look()
 
@@ -79,12 +81,23 @@ class Heap:
 
         On the loop: in a thread that waits for a processor it would hold the heap's lock, and with it the loop.
         """
-        if self._used and self._trim:
-            used = self._used()
-            if self._most - used > FREED:
+        if self._spare and self._trim:
+            spare = self._spare()
+            if spare - self._least > FREED:
                 self._trim()
-                self._most = used
-            self._most = max(self._most, used)
+                self._least = self._spare()
+            self._least = min(self._least, spare)
+
+
+def _own() -> int:
+    """Bytes of memory that the process alone holds."""
+    resident, shared = Path("/proc/self/statm").read_text().split()[1:3]
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _in_use(found: _Mallinfo) -> int:
+    """Bytes that the C library has given out."""
+    return int(found.uordblks + found.hblkhd)
 
 
 class Garbage:

@@ -11,25 +11,36 @@ import pytest
 from imageserver.transport.memory import FREED, Heap
 
 
-def test_the_heap_is_trimmed_when_much_of_it_was_freed() -> None:
-    times = iter((FREED, 9 * FREED, 8 * FREED, 8 * FREED - 1, 8 * FREED - 2, 7 * FREED - 2, 10 * FREED, 0, 0))
+def test_the_heap_is_trimmed_when_much_of_it_is_free() -> None:
+    """Measured from what was left the last time, however short the time in which the rest was in use."""
+    spare = 3 * FREED
     trimmed = []
-    heap = Heap(lambda: next(times), lambda: trimmed.append(times.__length_hint__()))
-    for _ in range(9):
+
+    def trim() -> None:
+        nonlocal spare
+        trimmed.append(spare)
+        spare = 2 * FREED  # more cannot be returned
+
+    heap = Heap(lambda: spare, trim)
+    for found in (3 * FREED, 4 * FREED, 4 * FREED + 1, 3 * FREED, 3 * FREED + 1, FREED, 2 * FREED, 2 * FREED + 1):
+        spare = found
         heap.look()
-    assert trimmed == [5, 3, 1]  # looks that were still to come
+    assert trimmed == [4 * FREED + 1, 3 * FREED + 1, 2 * FREED + 1]
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim is glibc's")
-def test_scattered_memory_goes_back() -> None:
-    """In the test's own process: of 60 MB in small pieces, a twentieth stays."""
+def test_what_was_in_use_between_two_looks_goes_back() -> None:
+    """In the test's own process: 60 MB in small pieces, of which a twentieth stays."""
     heap = Heap()
-    pieces = [bytes(600) for _ in range(100_000)]
     heap.look()
+    pieces = [bytes(600) for _ in range(100_000)]
     kept = pieces[::20]
-    full = int(Path("/proc/self/statm").read_text().split()[1])
+    full = own_pages()
     del pieces
     heap.look()
-    after = int(Path("/proc/self/statm").read_text().split()[1])
-    assert (full - after) * os.sysconf("SC_PAGE_SIZE") > 20e6
+    assert (full - own_pages()) * os.sysconf("SC_PAGE_SIZE") > 20e6
     assert len(kept) == 5000
+
+
+def own_pages() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1])
