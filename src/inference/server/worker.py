@@ -119,13 +119,13 @@ class SharedWorker:
 
     def begin(self, number: int, model: str) -> RunningBatch:
         """A batch that takes one of the free slots."""
-        batch = self.batches[number] = RunningBatch(model, self.arena.free_slots.pop(), [], self._clock())
+        batch = self.batches[number] = RunningBatch(model, self.arena.take(), [], self._clock())
         return batch
 
     def finish(self, number: int) -> RunningBatch:
         """Take a batch out and free its slot."""
         batch = self.batches.pop(number)
-        self.arena.free_slots.append(batch.slot)
+        self.arena.release(batch.slot)
         return batch
 
     def overdue(self, seconds: float) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.running import PATIENCE, alive
 
+from imageserver.inference.server import arena as arenas
 from imageserver.inference.server import child_process
 from imageserver.inference.server.arena import COPY_CHUNK, Arena
 from imageserver.inference.server.child_process import ChildProcess, Starts
@@ -176,3 +177,31 @@ def test_nothing_reaches_beyond_its_slot() -> None:
         arena.write(0, 5, b"123456")
     with pytest.raises(ValueError, match="6 bytes at 5 exceed a slot of 10"):
         arena.read(0, 5, 6)
+
+
+def test_what_a_large_picture_took_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once its slot is free for a while; what stays is what usual pictures take."""
+    monkeypatch.setattr(arenas, "IDLE", 0.05)
+    arena = Arena(2, 4 * arenas.KEPT)
+    slot, other = arena.take(), arena.take()
+    for number in (slot, other):
+        arena.write(number, 0, bytes([number + 1]) * 4 * arenas.KEPT)
+    assert allocated(arena) == 8 * arenas.KEPT
+    arena.release(slot)
+    wait_for(lambda: allocated(arena) == 5 * arenas.KEPT)
+    assert arena.read(slot, arenas.KEPT - 1, 2) == bytes([slot + 1, 0])
+    assert arena.read(other, 0, 4 * arenas.KEPT) == bytes([other + 1]) * 4 * arenas.KEPT
+    arena.release(other)
+    wait_for(lambda: allocated(arena) == 2 * arenas.KEPT)
+    os.close(arena.descriptor)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    with hub.Timeout(PATIENCE):
+        while not condition():
+            hub.sleep(0.01)
+
+
+def allocated(arena: Arena) -> int:
+    """Bytes of memory that an arena takes."""
+    return os.stat(arena.descriptor).st_blocks * 512
