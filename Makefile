@@ -42,6 +42,8 @@ dev: environment
 	@scripts/environment.sh $(VENV) requirements/dev.lock
 
 # Whole files are handed out to the workers, in the order of tests/conftest.py: what is expensive to set up is so once.
+# Half as many again as there are processors, since many tests wait for a server.
+AT_ONCE := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
 SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder
 
 check: lint  ## lint, and the tests that start no process: half a minute, for between two edits
@@ -49,8 +51,8 @@ check: lint  ## lint, and the tests that start no process: half a minute, for be
 
 test: dev $(PREPARED)  ## run all tests that a suite should; ARGS="-k users" passes options to pytest, "-p randomly" shuffles
 	@tests/environments.sh
-	@echo "This takes about five minutes on two processors. Quicker: make check. The long tests: make test-long."
-	@$(VENV)/bin/python -m pytest -n auto $(SIDE_BY_SIDE) $(ARGS)
+	@echo "This takes about six minutes on two processors. Quicker: make check. The long tests: make test-long."
+	@$(VENV)/bin/python -m pytest -n $(AT_ONCE) $(SIDE_BY_SIDE) $(ARGS)
 
 test-long: dev $(PREPARED)  ## run the tests that take longer, before a release
 	@tests/environments.sh
