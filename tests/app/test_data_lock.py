@@ -172,13 +172,13 @@ def test_a_file_system_without_locks_is_told(
         raise OSError(reason, os.strerror(reason))
 
     monkeypatch.setattr(fcntl, "flock", without)
-    descriptors = len(os.listdir("/proc/self/fd"))
     found = lock(tmp_path, log)
     found.look()
     assert log == [
         f"the data folder {tmp_path} cannot be locked ({os.strerror(reason)}): see to it that no second server uses it"
     ]
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    opened = [os.path.realpath(f"/proc/self/fd/{link}") for link in os.listdir("/proc/self/fd")]
+    assert not [path for path in opened if path.startswith(str(tmp_path))]
 
 
 def test_another_folder_that_cannot_be_locked_is_told(
