@@ -27,7 +27,6 @@ if __name__ == "__main__":
 
 import argparse
 import time
-from collections.abc import Sequence
 
 from imageserver_client.camera import CameraLink
 from imageserver_client.command import (
@@ -128,9 +127,9 @@ def run(options: argparse.Namespace) -> int:
             report.summary()
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """Of the command line; its name is what was typed."""
     parser = argparse.ArgumentParser(
-        prog="camera.py",
         description="Streams a webcam, a network camera, a video or pictures to ImageServer, prints predictions.",
         epilog="Pictures given once are sent one at a time, none is dropped. "
         f"{PASSWORD_VARIABLE} or a prompt can give the password, {TOKEN_VARIABLE} the token.",
@@ -150,11 +149,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--loop", action="store_true", help="begin again at the end, until Ctrl-C")
     add_name_option(parser)
     add_stream_options(parser, timeout=30.0)
-    return parser.parse_args(arguments)
+    return parser
 
 
 def main() -> int:
-    options = parse(sys.argv[1:])
+    options = parser().parse_args()
     return ended(lambda: run(options))
 
 

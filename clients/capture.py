@@ -179,10 +179,9 @@ def shoot(options: argparse.Namespace, login: Login | Token | None, trust: Trust
     print(f"Picture {answer['id']}: {describe(answer['prediction'])}", flush=True)
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="capture.py", description="Waits for snap, takes a picture, and puts it on the server."
-    )
+def parser() -> argparse.ArgumentParser:
+    """Of the command line; its name is what was typed."""
+    parser = argparse.ArgumentParser(description="Waits for snap, takes a picture, and puts it on the server.")
     add_server_options(parser)
     add_name_option(parser)
     parser.add_argument("--id", type=int, metavar="N", default=1, help="this device's number (default 1)")
@@ -202,11 +201,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--folder", type=Path, metavar="DIR", default=Path(), help=f"where {PICTURE} is saved (default: here)"
     )
     parser.add_argument("--count", type=int, metavar="N", help="stop after N pictures")
-    return parser.parse_args(arguments)
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parse(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(arguments)
     return ended(lambda: run(options))
 
 

@@ -116,9 +116,9 @@ def run(options: argparse.Namespace) -> int:
             return report.exit_code()
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """Of the command line; its name is what was typed."""
     parser = argparse.ArgumentParser(
-        prog="session.py",
         description="Starts a session at ImageServer, sends it frames, ends it, and prints every answer.",
         epilog=f"Without a source: {FIVE} photographs. "
         f"{KEY_VARIABLE} can give the key, {PASSWORD_VARIABLE} or a prompt the password, {TOKEN_VARIABLE} the token.",
@@ -139,7 +139,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add_name_option(parser)
     add_stream_options(parser, timeout=15.0)
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    options = parser().parse_args(arguments)
     options.key = options.key if options.key is not None else os.environ.get(KEY_VARIABLE)
     if not options.source:
         options.source = [str(PHOTOS)]

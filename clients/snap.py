@@ -70,17 +70,20 @@ def snap(
     return found
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="snap.py", description="Asks capture devices for a picture, shows what was found."
-    )
+def parser() -> argparse.ArgumentParser:
+    """Of the command line; its name is what was typed."""
+    parser = argparse.ArgumentParser(description="Asks capture devices for a picture, shows what was found.")
     add_server_options(parser)
     parser.add_argument("--room", metavar="ROOM", default="", help="room of the devices (default: the common one)")
     parser.add_argument("--pictures", type=int, metavar="N", default=1, help="pictures to wait for (default 1)")
     parser.add_argument(
         "--wait", type=float, metavar="S", default=WAIT, help="seconds to wait for them (default %(default)g)"
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
     return ended(lambda: run(options))
 
 

@@ -28,8 +28,8 @@ __all__ = ["MODELS", "NoAnswer", "Refused", "Unreachable", "Xray", "address_of",
 DISCLAIMER = "not for clinical use"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
+def parser() -> argparse.ArgumentParser:
+    """Of the command line; its name is what was typed."""
     parser = argparse.ArgumentParser(
         description=f"Asks an ImageServer whether chest X-rays show pneumonia: {DISCLAIMER}.",
         epilog="models: " + ", ".join(f"{code} {name}" for code, name in MODELS.items()),
@@ -42,7 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--timeout", type=float, default=30.0, metavar="S", help="seconds to wait for the server (default 30)"
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    options = parser().parse_args(arguments)
     return ended(lambda: run(options), "xray.py")
 
 

@@ -15,13 +15,13 @@ import bootstrap
 
 bootstrap.provide_package()
 
-from imageserver.config import table
+from imageserver.config import reading
 from imageserver.errors import ImageServerError
 
 
 def main() -> int:
     try:
-        found = table.read([], os.environ)
+        found = reading.read([], os.environ)
     except ImageServerError as error:
         print(error)
         return 1

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""ImageServer: receives camera frames, runs models on them, sends the predictions back. `-h` lists the options."""
+"""ImageServer: receives camera frames, runs models on them, sends the predictions back. `-h` says how it is used."""
 
 import sys
 
@@ -8,7 +8,7 @@ if not __package__:  # run as a file
 
     bootstrap.start()
 
-from imageserver.app.server import main
+from imageserver.commands.main import main
 
 
 def command() -> int:

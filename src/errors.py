@@ -30,7 +30,7 @@
     │   ├── ProtocolError           a WebSocket's peer broke RFC 6455 or a limit: a close code
     │   ├── Interrupted             a body that did not arrive
     │   └── TimedOut                the loop's timeout ran out
-    └── PrintAsked              help or version is asked for
+    └── PrintAsked              help, version or the settings are asked for
 
 The text of an ImageServerError is one sentence for the person who can mend it: what happened, which value, what to do.
 It is shown to clients as it is, so it never holds a path, a secret or a traceback
@@ -207,9 +207,9 @@ class TimedOut(TransportError):
 
 
 class PrintAsked(Exception):
-    """`-h`, `--help` or `--version` stands on the command line.
+    """`-h`, `--help-all`, `--version` or `--print-config` stands on the command line.
 
-    Holds that word, and from `table.read` the text to print.
+    Holds that word, and from `reading.read` the text to print.
     """
 
 

@@ -14,6 +14,10 @@ INSTALLED = (_PACKAGE / "models").is_dir()
 PROJECT = _PACKAGE if INSTALLED else _PACKAGE.parent
 """The folder that holds `models/`, and where `.env`, `ssl/` and `.venv-display` may lie."""
 MODELS = PROJECT / "models"
+CLIENTS = PROJECT / "clients"
+COMMAND = "imageserver" if INSTALLED else "python3 src/ImageServer.py"
+"""What people type to start the server, and before the words of its commands."""
+USERS_COMMAND = "imageserver user" if INSTALLED else "python3 src/userdb.py"
 
 
 def data(environment: Mapping[str, str], installed: bool = INSTALLED) -> Path:

@@ -22,4 +22,4 @@ __all__ = ["ROLES", "ROTATIONS", "User", "UserDB", "Verifier"]
 if __name__ == "__main__":
     from imageserver.accounts import cli
 
-    sys.exit(cli.main(sys.argv[1:]))
+    sys.exit(cli.main())

@@ -20,6 +20,7 @@ RUNTIMES = {"tensorflow", "keras", "openvino", "cv2"}
 
 ABOVE_THE_WALL = (
     {"ImageServer", "userdb", "legacy_tcp"},
+    {"commands"},
     {"app"},
     {"protocols.camstream", "protocols.sessions", "protocols.http", "protocols.legacy_tcp", "protocols.snap"}
     | {"monitoring", "display", "pages", "sinks", "sources"},

@@ -63,6 +63,8 @@ def test_the_wheel_holds_the_code_and_the_shipped_models(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         found = {Path(name) for name in archive.namelist()}
     code = [path for path in (ROOT / "src").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    clients = [path for path in (ROOT / "clients").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert {Path("imageserver", path.relative_to(ROOT)) for path in clients} <= found
     models = [*ROOT.glob("models/*/model.toml"), *ROOT.glob("models/*/*.py"), *ROOT.glob("models/*/*.keras")]
     assert {Path("imageserver", path.relative_to(ROOT / "src")) for path in code} <= found
     assert {Path("imageserver", path.relative_to(ROOT)) for path in models} <= found
@@ -72,7 +74,8 @@ def test_the_wheel_holds_the_code_and_the_shipped_models(wheel: Path) -> None:
 def test_the_command_helps_itself(environment: Path, tmp_path: Path) -> None:
     done = run(environment, tmp_path, "imageserver", "-h")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "--log-json" in done.stdout
+    assert "  imageserver -p 9000" in done.stdout
+    assert "--log-json" in run(environment, tmp_path, "imageserver", "--help-all").stdout
     assert run(environment, tmp_path, "imageserver", "--version").stdout.split() == [
         "ImageServer",
         imageserver.__version__,
@@ -80,7 +83,9 @@ def test_the_command_helps_itself(environment: Path, tmp_path: Path) -> None:
 
 
 def test_its_data_are_the_users(environment: Path, tmp_path: Path) -> None:
-    program = "import os; from imageserver.config import table; found = table.read([], os.environ); print(found.models)"
+    program = (
+        "import os; from imageserver.config import reading; found = reading.read([], os.environ); print(found.models)"
+    )
     program += "; print(found.data)"
     models = packages_of(environment) / "imageserver" / "models"
     plain = run(environment, tmp_path, "python", "-c", program).stdout

@@ -1,4 +1,4 @@
-"""The command line of userdb.py: `python3 src/userdb.py add alice --roles camera,viewer`."""
+"""The command line of userdb.py: `imageserver user add alice --roles camera,viewer`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from imageserver import folders
 from imageserver.accounts import shown
 from imageserver.accounts.database import ROLES, ROTATIONS, PageSession, Token, User, UserDB
 from imageserver.accounts.store.users import checked, in_order, missing, taken
-from imageserver.config import table
+from imageserver.config import reading
 from imageserver.errors import ImageServerError, SettingError
 
 _Row = TypeVar("_Row")
@@ -30,24 +31,28 @@ _PATIENCE = 10.0
 _ENDS = "connections that are open end within 2 seconds"
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Do what `arguments` say; returns the exit code, 2 with one sentence on standard error when it cannot be done."""
-    given = _parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what `arguments` say; returns the exit code, 2 with one sentence on standard error when it cannot be done.
+
+    None: those of the process.
+    """
+    known = parser()
+    given = known.parse_args(arguments)
     try:
         options = [
             word for name in ("users", "data") if getattr(given, name) for word in (f"--{name}", getattr(given, name))
         ]
-        found = table.read(options, os.environ)
+        found = reading.read(options, os.environ)
         users = UserDB(found.users, limits=found, patience=_PATIENCE)
         _COMMANDS[given.command](given, users)
         if users.copy:
             _say(f"The users were taken over from an older server; {users.copy} is what they were.")
         _warn_of_model(getattr(given, "model", None), found.models)
     except ImageServerError as error:
-        print(f"userdb.py: {error}", file=sys.stderr)
+        print(f"{known.prog}: {error}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, EOFError):
-        print("userdb.py: stopped, nothing was changed", file=sys.stderr)
+        print(f"{known.prog}: stopped, nothing was changed", file=sys.stderr)
         return 130
     return 0
 
@@ -105,7 +110,7 @@ def _token(given: argparse.Namespace, users: UserDB) -> None:
     _say(
         f"This is shown once. Give it to one program, as Authorization: Bearer or as the password of {user.name}. "
         f"It has the roles {','.join(in_order(made.roles))}, {_until(made.expires)}; "
-        f"to end it:  python3 src/userdb.py revoke {made.identity}"
+        f"to end it:  {folders.USERS_COMMAND} revoke {made.identity}"
     )
 
 
@@ -254,9 +259,9 @@ def _password() -> str:
     return password
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Of the command line; its name is what was typed."""
     parser = argparse.ArgumentParser(
-        prog="userdb.py",
         description="Who may use the server when it runs with -a. "
         "Passwords are asked for, or read from standard input.",
         allow_abbrev=False,

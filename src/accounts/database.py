@@ -27,6 +27,7 @@ from pathlib import Path
 
 import argon2
 
+from imageserver import folders
 from imageserver.accounts.store import changes
 from imageserver.accounts.store.changes import Change, ChangeKind
 from imageserver.accounts.store.pages import LIVE_PAGE, PageSession, PageStore
@@ -106,7 +107,7 @@ class UserDB(TokenStore, PageStore):
         except (argon2.exceptions.InvalidHashError, argon2.exceptions.VerificationError) as error:
             raise UsersUnavailable(
                 f"the password of {name!r} cannot be checked ({error}): where what is stored is damaged, "
-                "set it anew with  python3 src/userdb.py passwd; where memory lacks, see --login-threads"
+                f"set it anew with  {folders.USERS_COMMAND} passwd; where memory lacks, see --login-threads"
             ) from None
         if found is None or not fits:
             return None

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import TextIO
 
+from imageserver import folders
 from imageserver.accounts.database import UserDB
 from imageserver.app import logs, parts
 from imageserver.app.parts import Doors
@@ -84,7 +85,7 @@ def not_held(settings: Settings, jail: Jail) -> list[str]:
 def _announce_who_may_come_in(settings: Settings, users: UserDB, *, open_to_network: bool) -> None:
     if open_to_network and not settings.auth:
         LOG.warning("anybody who reaches this address may send frames; -a asks for a user and password")
-    command = f"python3 src/userdb.py add NAME --users {settings.users}"
+    command = f"{folders.USERS_COMMAND} add NAME --users {settings.users}"
     try:
         if users.any():
             if not settings.auth:

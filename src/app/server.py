@@ -11,7 +11,7 @@ from imageserver.accounts.audit import NO_AUDIT
 from imageserver.app import logs, parts, systemd
 from imageserver.app.announcements import announce, not_held
 from imageserver.app.terminal import Terminal
-from imageserver.config import table
+from imageserver.config import reading
 from imageserver.config.kinds import STANDARD_OUTPUT
 from imageserver.config.table import Settings
 from imageserver.display.windows import Windows
@@ -235,7 +235,7 @@ def main(arguments: list[str]) -> int:
     """
     warnings: list[str] = []
     try:
-        settings = table.load(arguments, warnings.append)
+        settings = reading.load(arguments, warnings.append)
         lines = logs.start(settings.log_level, to_stderr=settings.results == STANDARD_OUTPUT, as_json=settings.log_json)
         if settings.log_json:
             hub.on_crash(LOG.error)

@@ -40,8 +40,9 @@ class Kind:
     """One kind of value.
 
     `parse(text, folder)` gives the value, relative paths taken from `folder`; it raises ValueError when the text
-    is not what `expects` says, or InvalidValue with a reason. Where `many` is set the value is a tuple and every
-    further occurrence of the option adds to it. The text of a `secret` is never repeated in a message.
+    is not what `expects` says, or InvalidValue with a reason. `choices` are the words that it may be, where it is one
+    of a few. Where `many` is set the value is a tuple and every further occurrence of the option adds to it. The text
+    of a `secret` is never repeated in a message.
     """
 
     metavar: str
@@ -50,6 +51,7 @@ class Kind:
     show: Callable[[Any], str] = str
     many: bool = False
     secret: bool = False
+    choices: tuple[str, ...] = ()
 
 
 def _flag(text: str, _folder: Path) -> bool:
@@ -207,7 +209,7 @@ def choice(metavar: str, *options: str) -> Kind:
             raise ValueError(text)
         return text.lower()
 
-    return Kind(metavar, "one of " + ", ".join(options), parse)
+    return Kind(metavar, "one of " + ", ".join(options), parse, choices=options)
 
 
 def _parts(text: str) -> list[str]:

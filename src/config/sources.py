@@ -1,4 +1,4 @@
-"""Where settings come from: command line, environment, .env files, a TOML file. And how `-h` and the docs show them.
+"""Where settings come from: the environment, .env files, a TOML file; the command line is in command_line.py.
 
 Every source yields `Given`s, which name their place, so that a wrong value can be found by whoever reads the sentence.
 Works on any table of `Setting`s; the server's own is in table.py.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,18 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from imageserver import limits
-from imageserver.config import addresses, kinds
-from imageserver.config.kinds import FLAG, Kind
-from imageserver.errors import InvalidValue, PrintAsked, SettingError
+from imageserver.config import kinds
+from imageserver.config.kinds import Kind
+from imageserver.errors import InvalidValue, SettingError
 from imageserver.limits.row import Limit
 
 Faults = list[str]
 """A sentence for each thing that is wrong, so that all are told at once."""
 
 PREFIX = "IMAGESERVER_"
-POSITIONAL = "address:port"
-PRINTING = ("-h", "--help", "--version")
-"""Options that print something, whatever else is said."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +39,8 @@ class Setting:
     help: str
     shown: str = ""
     """What help says in place of a default that depends on something."""
+    brief: str = ""
+    """What `-h` says of it, in half a line; "" for one that only `--help-all` lists."""
 
     @property
     def key(self) -> str:
@@ -67,10 +65,11 @@ def setting(
     kind: Kind,
     help: str,  # noqa: A002
     shown: str = "",
+    brief: str = "",
     secret: bool = False,
 ) -> Any:
     """A field of a dataclass of settings, which is a row of the table. `secret`: keep it out of the object's repr."""
-    row = Setting("", group, flags, default, kind, help, shown)
+    row = Setting("", group, flags, default, kind, help, shown, brief)
     return dataclasses.field(default=default, repr=not secret, metadata={"row": row})
 
 
@@ -102,91 +101,44 @@ def _kind_of(limit: Limit) -> Kind:
 
 @dataclass(frozen=True)
 class Given:
-    """A value as somebody wrote it: `where` completes the sentence `… is 'text', but it takes …`."""
+    """A value as somebody wrote it: `where` completes the sentence `… is 'text', but it takes …`.
+
+    `place` is where it was written, in few words; relative paths count from `folder`.
+    """
 
     setting: Setting
     text: str
     where: str
     folder: Path
+    place: str
 
 
-def from_command_line(table: Sequence[Setting], arguments: Sequence[str], folder: Path) -> list[Given]:
-    """What `arguments` (without the program's name) give, in their order. SettingError; PrintAsked."""
-    by_flag = {flag: row for row in table for flag in row.flags}
-    negated = {f"--no-{row.key}": row for row in table if row.kind is FLAG}
-    found: list[Given] = []
-    positionals = 0
-    rest = list(arguments)
+@dataclass(frozen=True)
+class Merged:
+    """The values of all places by the names of their settings, and the place that each comes from.
 
-    def give(flag: str, row: Setting, attached: str | None) -> None:
-        if row.kind is FLAG:
-            found.append(Given(row, attached if attached is not None else "yes", flag, folder))
-            return
-        if attached is None:
-            if not rest or rest[0] in by_flag or rest[0] in negated:
-                raise SettingError(f"{flag} needs a value: {row.kind.expects}.")
-            attached = rest.pop(0)
-        found.append(Given(row, attached, flag, folder))
+    `doubtful`: names of settings of which somewhere is written what is no value.
+    """
 
-    while rest:
-        word = rest.pop(0)
-        flag, equals, value = word.partition("=")
-        if word in PRINTING:
-            raise PrintAsked(word)
-        if word == "-" or not word.startswith("-"):
-            positionals += 1
-            if positionals > 1:
-                raise SettingError(
-                    f"{word!r} is one word too many: beside the options only one {POSITIONAL} is taken (see -h)."
-                )
-            found += _from_positional(by_flag, word, folder)
-        elif word in by_flag:
-            give(word, by_flag[word], None)
-        elif equals and flag in by_flag:
-            give(flag, by_flag[flag], value)
-        elif word in negated:
-            found.append(Given(negated[word], "no", word, folder))
-        elif not word.startswith("--") and word[:2] in by_flag and by_flag[word[:2]].kind is not FLAG:
-            give(word[:2], by_flag[word[:2]], word[2:])  # -p9000
-        elif re.fullmatch("-[A-Za-z]+", word) and all(
-            (row := by_flag.get("-" + letter)) and row.kind is FLAG for letter in word[1:]
-        ):
-            found += [Given(by_flag["-" + letter], "yes", "-" + letter, folder) for letter in word[1:]]  # -ad
-        else:
-            raise SettingError(
-                f"There is no option {flag}{_nearest(flag, [*by_flag, *negated, *PRINTING])} (-h lists them all)."
-            )
-    return found
-
-
-def _from_positional(by_flag: Mapping[str, Setting], word: str, folder: Path) -> list[Given]:
-    try:
-        host, port = addresses.split(word)
-    except ValueError:
-        raise SettingError(
-            f"{word!r} is not of the form {POSITIONAL}: write 0.0.0.0:8080 or [::1]:8080, say."
-        ) from None
-    parts = (("--ip", host), ("--port", port))
-    return [
-        Given(by_flag[flag], text, f"{POSITIONAL} {word!r}: the {flag[2:]}", folder)
-        for flag, text in parts
-        if text is not None
-    ]
+    values: dict[str, Any]
+    places: dict[str, str]
+    doubtful: frozenset[str]
 
 
 def from_environment(
-    table: Sequence[Setting], environment: Mapping[str, str], suffix: str, folder: Path, faults: Faults
+    table: Sequence[Setting], environment: Mapping[str, str], folder: Path, faults: Faults, file: Path | None = None
 ) -> list[Given]:
-    """The variables that begin with IMAGESERVER_. `suffix` is added to their names: "" or " in /path/.env"."""
+    """The variables that begin with IMAGESERVER_, of the process or of the .env file `file`."""
+    place, suffix = (f"file {file}", f" in {file}") if file else ("environment", "")
     by_variable = {row.variable: row for row in table}
     found = []
     for variable, text in environment.items():
         if variable.startswith(PREFIX):
             if variable not in by_variable:
-                nearest = _nearest(variable, by_variable)
-                faults.append(f"There is no setting for the variable {variable}{suffix}{nearest}; correct or unset it.")
+                close = nearest(variable, by_variable)
+                faults.append(f"There is no setting for the variable {variable}{suffix}{close}; correct or unset it.")
             elif text.strip():  # compose files set what is missing to nothing
-                found.append(Given(by_variable[variable], text, variable + suffix, folder))
+                found.append(Given(by_variable[variable], text, variable + suffix, folder, place))
     return found
 
 
@@ -200,13 +152,14 @@ def from_env_file(table: Sequence[Setting], path: Path, faults: Faults, warn: Ca
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(f"{path} cannot be read: {_reason(error)}.") from None
+        faults.append(f"{path} cannot be read: {_reason(error)}.")
+        return []
     variables = dict(_env_lines(text, path, faults))
     others = [variable for variable in variables if not variable.startswith(PREFIX)]
     if others:
-        nearest = _nearest(PREFIX + others[0], [row.variable for row in table])
-        warn(f"{path}: {', '.join(others)} is no setting of the server, whose variables begin with {PREFIX}{nearest}")
-    return from_environment(table, variables, f" in {path}", path.parent, faults)
+        close = nearest(PREFIX + others[0], [row.variable for row in table])
+        warn(f"{path}: {', '.join(others)} is no setting of the server, whose variables begin with {PREFIX}{close}")
+    return from_environment(table, variables, path.parent, faults, path)
 
 
 _ENV_LINE = re.compile(
@@ -234,24 +187,22 @@ def _env_lines(text: str, path: Path, faults: Faults) -> Iterator[tuple[str, str
             yield found["name"], found["single"] if found["single"] is not None else found["bare"] or ""
 
 
-def from_toml(table: Sequence[Setting], path: Path, faults: Faults) -> list[Given]:
-    """The keys of a TOML file, all at its top level, written as the long options without dashes."""
+def from_toml(table: Sequence[Setting], path: Path, faults: Faults) -> list[Given] | None:
+    """The keys of a TOML file, all at its top level, written as the long options without dashes.
+
+    None: the file cannot be read, so nobody knows what it would give.
+    """
     by_key = {row.key: row for row in table if row.key != "config"}
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SettingError(f"There is no file {path}, which --config names.") from None
-    except RecursionError:
-        raise SettingError(f"{path} cannot be read: it is nested too deeply.") from None
-    except (OSError, ValueError) as error:  # of TOML, of UTF-8, and of a number of 5,000 digits
-        raise SettingError(f"{path} cannot be read: {_reason(error)}.") from None
+    document = _document(path, faults)
+    if document is None:
+        return None
     found = []
     for key, value in document.items():
         row = by_key.get(key.replace("_", "-"))
         if row is None:
             what = f"table [{key}]" if isinstance(value, dict) else f"key {key}"
-            nearest = "" if isinstance(value, dict) else _nearest(key, by_key)
-            faults.append(f"The {what} of {path} is no setting{nearest}; correct or remove it.")
+            close = "" if isinstance(value, dict) else nearest(key, by_key)
+            faults.append(f"The {what} of {path} is no setting{close}; correct or remove it.")
             continue
         values = value if isinstance(value, list) else [value]
         wrong = [item for item in values if not isinstance(item, str | int | float)]
@@ -261,8 +212,20 @@ def from_toml(table: Sequence[Setting], path: Path, faults: Faults) -> list[Give
         texts = [_toml_text(item) for item in values]
         if not row.kind.many and len(texts) != 1:
             texts = [",".join(texts)]  # preload = ["a", "b"]
-        found += [Given(row, text, f"{key} in {path}", path.parent) for text in texts]
+        found += [Given(row, text, f"{key} in {path}", path.parent, f"file {path}") for text in texts]
     return found
+
+
+def _document(path: Path, faults: Faults) -> dict[str, Any] | None:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        faults.append(f"There is no file {path}, which --config names.")
+    except RecursionError:
+        faults.append(f"{path} cannot be read: it is nested too deeply.")
+    except (OSError, ValueError) as error:  # of TOML, of UTF-8, and of a number of 5,000 digits
+        faults.append(f"{path} cannot be read: {_reason(error)}.")
+    return None
 
 
 def _toml_text(value: object) -> str:
@@ -273,12 +236,14 @@ def _reason(error: Exception) -> str:
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
-def merge(layers: Iterable[Iterable[Given]], faults: Faults) -> dict[str, Any]:
-    """The values of all layers by name, the weakest layer first; a sentence in `faults` for each that is none.
+def merge(layers: Iterable[Iterable[Given]], faults: Faults) -> Merged:
+    """The values of all layers, the weakest layer first; a sentence in `faults` for each that is none.
 
     Within a layer the last one counts, or, where the kind takes many, all together; a stronger layer replaces.
     """
     merged: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    doubtful = set()
     for layer in layers:
         values: dict[str, Any] = {}
         for given in layer:
@@ -287,10 +252,12 @@ def merge(layers: Iterable[Iterable[Given]], faults: Faults) -> dict[str, Any]:
                 value = _value(given)
             except SettingError as error:
                 faults.append(str(error))
+                doubtful.add(row.name)
                 continue
             values[row.name] = values.get(row.name, ()) + value if row.kind.many else value
+            places[row.name] = given.place
         merged |= values
-    return merged
+    return Merged(merged, places, frozenset(doubtful))
 
 
 def _value(given: Given) -> Any:
@@ -304,57 +271,8 @@ def _value(given: Given) -> Any:
         raise SettingError(f"{given.where} is {written}, but it takes {kind.expects}.") from None
 
 
-def _nearest(word: str, words: Iterable[str]) -> str:
+def nearest(word: str, words: Iterable[str]) -> str:
+    """The end of a sentence that says which known word was meant; "" where none is near."""
     close = difflib.get_close_matches(word.lower(), {known.lower(): known for known in words}, 1, 0.6)
     proper = {known.lower(): known for known in words}
     return f"; did you mean {proper[close[0]]}?" if close else ""
-
-
-def usage(table: Sequence[Setting], program: str, intro: str, width: int = 100) -> str:
-    """The text of `-h`, `width` characters wide."""
-    lines = [f"usage: {program} [options] [{POSITIONAL}]", "", *textwrap.wrap(intro, width)]
-    indent = 30
-    for group in dict.fromkeys(row.group for row in table):
-        lines += ["", group]
-        for row in table:
-            if row.group == group:
-                head = "  " + _options(row)
-                default = "" if row.default_shown in ("no", "none") else f" (default {row.default_shown})"
-                body = textwrap.wrap(row.help + default, width - indent)
-                if len(head) <= indent - 2:
-                    head, body = head.ljust(indent) + body[0], body[1:]
-                lines += [head, *(" " * indent + line for line in body)]
-    notes = (
-        f"Each option can also be set by a variable ({table[0].variable} for --{table[0].key}), in the environment or "
-        "in a file .env beside the project or in the current folder, or by a key of a TOML file (--config): the "
-        "command line goes before the environment, that before .env, that before the file; of an option given twice "
-        "the last counts, except where it says repeatable. Sizes may be written as 512K or 16M, times as 250ms, 10s "
-        "or 2min. Each switch has a --no- form. --version tells the version."
-    )
-    return "\n".join([*lines, "", *textwrap.wrap(notes, width)]) + "\n"
-
-
-def _options(row: Setting) -> str:
-    text = (
-        ", ".join(row.flags)
-        if row.flags[0].startswith("-") and not row.flags[0].startswith("--")
-        else "    " + ", ".join(row.flags)
-    )
-    return f"{text} {row.kind.metavar}".rstrip()
-
-
-def markdown(table: Sequence[Setting], title: str, intro: str) -> str:
-    """The reference page: a section for each group, a table row for each setting."""
-    lines = [f"# {title}", "", intro]
-    for group in dict.fromkeys(row.group for row in table):
-        lines += ["", f"## {group}", "", "| option | default | what it does | variable |", "| --- | --- | --- | --- |"]
-        for row in table:
-            if row.group == group:
-                options = ", ".join(f"`{flag}`" for flag in row.flags) + (
-                    f" `{row.kind.metavar}`" if row.kind.metavar else ""
-                )
-                takes = "" if row.kind is FLAG else f" Takes {row.kind.expects}."
-                lines.append(
-                    f"| {options} | {row.default_shown} | {row.help}.{takes} | `{row.variable}` |".replace("..", ".")
-                )
-    return "\n".join(lines) + "\n"

@@ -4,24 +4,22 @@ A setting is a field of `Settings` (limits: of `Limits`, in limits/): its type, 
 stand in one place, and mypy knows its type. To add one, write the field and run `make docs`; `python3 src/bootstrap.py
 config.table --markdown` prints the reference.
 
-    load(sys.argv[1:])             from everywhere at once, for a program
-    read(arguments, variables)     the same, pure but for the files
-    Settings(port=0, auth=True)    the defaults with a few changes, for tests
+    reading.load(sys.argv[1:])             from everywhere at once, for a program
+    reading.read(arguments, variables)     the same, pure but for the files
+    Settings(port=0, auth=True)            the defaults with a few changes, for tests
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imageserver import __version__, folders
-from imageserver.config import kinds, sources
+from imageserver import folders
+from imageserver.config import kinds, shown, sources
 from imageserver.config.kinds import Credential, Network
 from imageserver.config.sources import Setting, setting
-from imageserver.errors import PrintAsked, SettingError
 from imageserver.limits import GIB, Limits
 
 INTRO = "Receives camera frames over the network, runs a model on them, and sends each prediction back."
@@ -44,10 +42,12 @@ class Settings(Limits):
 
     ip: str = setting(
         _LISTENING, "-i", "--ip", default="0.0.0.0", kind=kinds.ADDRESS,
+        brief="address to listen on",
         help="address to listen on; localaddr is this machine's LAN address, :: every IPv6 address",
     )
     port: int = setting(
         _LISTENING, "-p", "--port", default=8080, kind=kinds.PORT,
+        brief="port to listen on; 0 is any free one",
         help="port to listen on; 0 takes any free one",
     )
     tls: bool = setting(
@@ -56,6 +56,7 @@ class Settings(Limits):
     )
     https_port: int | None = setting(
         _LISTENING, "--https-port", default=None, kind=kinds.PORT, shown="none",
+        brief="HTTPS as well, on this port",
         help="port to speak HTTPS on, beside HTTP on the other; 0 takes any free one",
     )
     cert: Path | None = setting(
@@ -83,6 +84,7 @@ class Settings(Limits):
 
     auth: bool = setting(
         _USERS, "-a", "-auth", "--auth", default=False, kind=kinds.FLAG,
+        brief="let in only users with a password or token",
         help="let in only clients with a user's name and password",
     )
     users: Path = setting(
@@ -91,24 +93,29 @@ class Settings(Limits):
     )
     user: tuple[Credential, ...] = setting(
         _USERS, "--user", default=(), kind=kinds.CREDENTIALS, secret=True,
+        brief="a user for a trial",
         help="for a trial: a user with every role, in memory, in place of the database; repeatable "
         "(in the variable, one a line)",
     )
 
     model: str = setting(
         _MODELS, "-m", "--model", default="faces", kind=kinds.MODEL,
+        brief="model for streams that ask for none",
         help="model for streams that ask for none",
     )
     preload: tuple[str, ...] = setting(
         _MODELS, "--preload", default=(), kind=kinds.MODELS,
+        brief="further models to load at once",
         help="further models to load at the start rather than at their first use",
     )
     hz: float = setting(
         _MODELS, "--hz", default=0.0, kind=kinds.number("N", 0, 1000),
+        brief="most frames a second of each stream; 0 is no cap",
         help="most frames a second processed of each stream; 0 is no cap",
     )
     workers: int = setting(
         _MODELS, "--workers", default=0, kind=kinds.whole("N", 0, 256), shown="one for each processor, at most 4",
+        brief="processes that run models",
         help="processes that run models; they share the processors; 0 is one for each processor, at most 4",
     )
     jail: bool = setting(
@@ -122,6 +129,7 @@ class Settings(Limits):
     )
     display: bool = setting(
         _MODELS, "-d", "--display", default=False, kind=kinds.FLAG,
+        brief="show each stream in a window here",
         help="show each stream in a window on this machine",
     )
 
@@ -159,10 +167,12 @@ class Settings(Limits):
     data: Path = setting(
         _FILES, "--data", default=folders.data({}), kind=kinds.FOLDER,
         shown="data beside src; where it is installed, ~/.local/share/imageserver",
+        brief="folder where the server keeps its state",
         help="folder where the server keeps its state",
     )
     results: Path | None = setting(
         _FILES, "--results", default=None, kind=kinds.OUTPUT,
+        brief="every prediction as a line of JSON; - is here",
         help="file to add every prediction to as a line of JSON; - is standard output",
     )
     audit: Path | None = setting(
@@ -172,6 +182,7 @@ class Settings(Limits):
     )
     config: Path | None = setting(
         _FILES, "--config", default=None, kind=kinds.PATH,
+        brief="TOML file with settings",
         help="TOML file with settings",
     )
     log_level: str = setting(
@@ -223,67 +234,6 @@ def _machine_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def load(arguments: Sequence[str], warn: Callable[[str], None]) -> Settings:
-    """The settings of this process; prints help or version and ends with code 0 when `arguments` ask. SettingError."""
-    try:
-        return read(arguments, os.environ, warn=warn)
-    except PrintAsked as asked:
-        print(asked, end="")
-        sys.exit(0)
-
-
-def read(
-    arguments: Sequence[str],
-    environment: Mapping[str, str],
-    folder: Path | None = None,
-    project: Path = folders.PROJECT,
-    warn: Callable[[str], None] = lambda _sentence: None,
-) -> Settings:
-    """The settings that command line, environment and files give together.
-
-    Args:
-        arguments: the command line without the program's name.
-        environment: the variables of the process.
-        folder: the current folder, from which relative paths count (those in a file count from the file's folder).
-        project: a `.env` is read from `folder` and, weaker, from here.
-        warn: told of what is no fault, but has no effect either.
-
-    Raises:
-        SettingError: a line for each fault, with place, value and remedy.
-        PrintAsked: help or version is asked for; holds the text.
-    """
-    folder = (folder or Path.cwd()).resolve()
-    faults: sources.Faults = []
-    try:
-        typed = sources.from_command_line(TABLE, arguments, folder)
-    except PrintAsked as asked:
-        raise PrintAsked(_printed(str(asked))) from None
-    folders_of_env = dict.fromkeys((project, folder))
-    layers = [sources.from_env_file(TABLE, each / ".env", faults, warn) for each in folders_of_env]
-    layers += [sources.from_environment(TABLE, environment, "", folder, faults), typed]
-    configs = [[given for given in layer if given.setting.name == "config"] for layer in layers]
-    config = sources.merge(configs, []).get("config")
-    if config is not None:
-        layers.insert(0, sources.from_toml(TABLE, config, faults))
-    values = sources.merge(layers, faults)
-    if faults:
-        raise SettingError("\n".join(faults))
-    return Settings(**{"data": folders.data(environment)} | values)
-
-
-def _printed(word: str) -> str:
-    if word == "--version":
-        return f"ImageServer {__version__}\n"
-    return sources.usage(TABLE, "ImageServer.py", INTRO, _width())
-
-
-def _width() -> int:
-    try:
-        return max(80, min(140, os.get_terminal_size(sys.stdout.fileno()).columns))
-    except (OSError, ValueError):  # not a terminal
-        return 100
-
-
 REFERENCE = """\
 Written by `make docs` from the table in `src/config/table.py`.
 
@@ -297,7 +247,8 @@ Each setting can be given in four places. The first of them that has it counts:
 
 Of an option given twice the last one counts. Repeatable ones add up within one place (in TOML, as a list).
 Relative paths count from the current folder, and in a file from that file's folder. An unknown option, variable or
-key is an error, so that a typing mistake does not pass unnoticed.
+key is an error, so that a typing mistake does not pass unnoticed. `imageserver check` with the same options tells
+everything that is wrong, and starts nothing; `--print-config` writes the settings as they hold, as such a TOML file.
 
 `address:port` may stand alone in place of `--ip` and `--port`. Switches take `yes` or `no` in variables and files; on
 the command line `--no-auth` undoes `--auth`. Sizes are in bytes, or end in K, M or G (multiples of 1,024). Times are
@@ -309,5 +260,5 @@ def main() -> int:
     if sys.argv[1:] != ["--markdown"]:
         print("usage: python3 src/bootstrap.py config.table --markdown", file=sys.stderr)
         return 2
-    sys.stdout.write(sources.markdown(TABLE, "Settings", REFERENCE))
+    sys.stdout.write(shown.markdown(TABLE, "Settings", REFERENCE))
     return 0

@@ -24,7 +24,7 @@ if not __package__:
 
     bootstrap.start(("tensorflow", "openvino", "cv2"))
 
-from imageserver import files
+from imageserver import files, folders
 from imageserver.errors import ImageServerError, ModelError
 from imageserver.inference import prepare
 from imageserver.inference.convert import process
@@ -38,20 +38,20 @@ SURER = 1.5
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0: the model is there and works; 1: a sentence on standard error says why not."""
-    options = _parser().parse_args(argv)
+    known = parser()
+    options = known.parse_args(argv)
     process.set_environment()
     try:
         add(options)
     except (ImageServerError, OSError) as error:
-        print(f"add_model: {error}", file=sys.stderr)
+        print(f"{known.prog}: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="add_model", description="Add a Keras model that classifies pictures to the server's models."
-    )
+def parser() -> argparse.ArgumentParser:
+    """Of the command line; its name is what was typed."""
+    parser = argparse.ArgumentParser(description="Add a Keras model that classifies pictures to the server's models.")
     parser.add_argument(
         "model", type=Path, help="a .keras file, the folder of a SavedModel, or an .h5 file with --allow-h5"
     )
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--replace", action="store_true", help="replace a model of the same name")
     parser.add_argument(
-        "--models", type=Path, default=SOURCE.parent / "models", help="the models folder (default: the project's)"
+        "--models", type=Path, default=folders.MODELS, help="the models folder (default: the project's)"
     )
     parser.add_argument(
         "--models-cache",

@@ -44,10 +44,9 @@ def prepare(manifest: Manifest, cache: Path) -> str:
     return f"converted in {time.monotonic() - start:.1f} s, scores differ by at most {entry.report.difference:.2g}"
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="prepare", description="Convert models to OpenVINO ahead of time; says which needed it."
-    )
+def parser() -> argparse.ArgumentParser:
+    """Of the command line; its name is what was typed."""
+    parser = argparse.ArgumentParser(description="Convert models to OpenVINO ahead of time; says which needed it.")
     parser.add_argument(
         "--models", type=Path, default=folders.MODELS, help="the models folder (default: the project's)"
     )
@@ -57,7 +56,12 @@ def main(argv: list[str] | None = None) -> int:
         default=conversion_cache.cache_folder(),
         help="where they are kept (default: %(default)s)",
     )
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0; what cannot be converted is said, and is no reason for another code."""
+    options = parser().parse_args(argv)
     process.set_environment()
     registry = Registry(options.models)
     for text in registry.scan().errors:

@@ -45,23 +45,23 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0: every frame was run; 1: a sentence on standard error says why not."""
-    options = _parser().parse_args(argv)
+    known = parser()
+    options = known.parse_args(argv)
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         try_model(options)
     except (ImageServerError, OSError) as error:
-        print(f"try_model: {error}", file=sys.stderr)
+        print(f"{known.prog}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="try_model", description="Run one model on pictures or a video, without a server."
-    )
+def parser() -> argparse.ArgumentParser:
+    """Of the command line; its name is what was typed."""
+    parser = argparse.ArgumentParser(description="Run one model on pictures or a video, without a server.")
     parser.add_argument("model", type=Path, help="the model's folder, with its model.toml")
     parser.add_argument("source", help="a video, a folder of pictures, a picture, or a camera's number")
     parser.add_argument(

@@ -41,6 +41,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
     def run(*arguments: str, typed: str = "") -> Done:
         monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+        monkeypatch.setattr(sys, "argv", ["src/userdb.py"])
         capsys.readouterr()
         return Done(cli.main(arguments), *capsys.readouterr())
 

@@ -296,9 +296,9 @@ class TestVerifier:
 
 
 def test_the_command_and_the_server_agree_on_the_file():
-    from imageserver.config import table
+    from imageserver.config import reading
 
-    assert table.read([], {}).users == ROOT / "data" / "users.db"
+    assert reading.read([], {}).users == ROOT / "data" / "users.db"
     assert database.__file__ == str(ROOT / "src/accounts/database.py")
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from imageserver.config import addresses, kinds, sources, table
+from imageserver import folders
+from imageserver.config import addresses, kinds, reading, shown, table, words
 from imageserver.config.kinds import STANDARD_OUTPUT, Credential
 from imageserver.config.table import Settings
 from imageserver.errors import PrintAsked, SettingError
@@ -29,7 +30,7 @@ def read(tmp_path):
     warnings = []
 
     def call(*arguments, **environment):
-        return table.read(arguments, environment, tmp_path / "here", tmp_path / "project", warnings.append)
+        return reading.read(arguments, environment, tmp_path / "here", tmp_path / "project", warnings.append)
 
     call.here, call.project, call.warnings = tmp_path / "here", tmp_path / "project", warnings
     return call
@@ -156,10 +157,10 @@ def test_config_may_be_named_anywhere_but_in_itself(read):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("--prot 1", "There is no option --prot; did you mean --port? (-h lists them all)."),
-        ("--prot=1", "There is no option --prot; did you mean --port? (-h lists them all)."),
-        ("-authh", "There is no option -authh; did you mean -auth? (-h lists them all)."),
-        ("-x", "There is no option -x (-h lists them all)."),
+        ("--prot 1", "There is no option --prot; did you mean --port? (--help-all lists them all)."),
+        ("--prot=1", "There is no option --prot; did you mean --port? (--help-all lists them all)."),
+        ("-authh", "There is no option -authh; did you mean -auth? (--help-all lists them all)."),
+        ("-x", "There is no option -x (--help-all lists them all)."),
         ("-p", "-p needs a value: a whole number from 0 to 65,535."),
         ("-p -a", "-p needs a value: a whole number from 0 to 65,535."),
         ("-p 99999", "-p is '99999', but it takes a whole number from 0 to 65,535."),
@@ -167,7 +168,13 @@ def test_config_may_be_named_anywhere_but_in_itself(read):
         ("--port=http", "--port is 'http', but it takes a whole number from 0 to 65,535."),
         ("host:http", "address:port 'host:http': the port is 'http', but it takes a whole number from 0 to 65,535."),
         ("host:", "'host:' is not of the form address:port: write 0.0.0.0:8080 or [::1]:8080, say."),
-        ("a b", "'b' is one word too many: beside the options only one address:port is taken (see -h)."),
+        ("a.b c.d", "'c.d' is one word too many: beside the options only one address:port is taken (see -h)."),
+        (
+            "chekc",
+            "There is no command 'chekc'; did you mean check?; where an address is meant, write -i chekc.",
+        ),
+        ("-a check", "'check' is a command, and stands before all options: check …"),
+        ("-a model add", "'model' is a command, and stands before all options: model add …"),
         ("-i 1.2.3", "-i is '1.2.3', but it takes an IP address, a host name, or localaddr."),
         ("-i 300.1.1.1", "-i is '300.1.1.1', but it takes an IP address, a host name, or localaddr."),
         ("-i http://x", "-i is 'http://x', but it takes an IP address, a host name, or localaddr."),
@@ -339,16 +346,27 @@ def test_the_full_name_of_a_machine_whose_name_no_resolver_takes(monkeypatch):
 
 
 @pytest.mark.parametrize("word", ["-h", "--help"])
-def test_help(read, word):
+def test_help_is_what_people_use(read, word):
     with pytest.raises(PrintAsked) as caught:
         read("-a", word, "--nonsense")
+    lines = str(caught.value).splitlines()
+    assert len(lines) <= 30 and max(map(len, lines)) <= 100, "\n".join(lines)
+    examples = lines[lines.index("examples:") + 1 :][:3]
+    assert all(folders.COMMAND in example for example in examples)
+    for command in words.COMMANDS:
+        assert any(command.words[-1] in line for line in lines), command
+
+
+def test_help_all_has_everything(read):
+    with pytest.raises(PrintAsked) as caught:
+        read("-a", "--help-all", "--nonsense")
     text = str(caught.value)
     assert max(map(len, text.splitlines())) <= 140
     for row in table.TABLE:
         for flag in row.flags:
             assert re.search(rf"(?m)^ +(-\S+, )*{re.escape(flag)}\b", text), flag
     groups = [line for line in text.splitlines() if line and line[0].isupper() and not line.endswith(".")]
-    assert groups[0] == "Where it listens"
+    assert groups[:2] == ["Commands", "Where it listens"]
 
 
 def test_help_on_a_terminal_exits_with_0():
@@ -356,11 +374,11 @@ def test_help_on_a_terminal_exits_with_0():
         sys.executable,
         "-c",
         "import bootstrap; bootstrap.provide_package()\n"
-        "from imageserver.config import table; table.load(['-h'], print)",
+        "from imageserver.config import reading; reading.load(['-h'], print)",
     ]
     done = subprocess.run(program, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("usage: ImageServer.py [options] [address:port]\n")
+    assert done.stdout.startswith("usage: python3 src/ImageServer.py [options] [address:port]\n")
 
 
 def test_the_table_is_sound():
@@ -389,4 +407,4 @@ def test_every_setting_does_something():
 
 def test_the_reference_is_up_to_date():
     """`make docs` writes it."""
-    assert (ROOT / "docs/settings.md").read_text() == sources.markdown(table.TABLE, "Settings", table.REFERENCE)
+    assert (ROOT / "docs/settings.md").read_text() == shown.markdown(table.TABLE, "Settings", table.REFERENCE)

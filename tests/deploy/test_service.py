@@ -49,7 +49,10 @@ def test_it_is_put_in_place_enabled_and_explained(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "etc/imageserver/imageserver.toml").stat().st_mode) == 0o640
     assert (tmp_path / "etc/sysusers.d/imageserver.conf").exists()
     helped = subprocess.run(
-        [home / ".venv/bin/python", home / "src/ImageServer.py", "-h"], capture_output=True, text=True, timeout=60
+        [home / ".venv/bin/python", home / "src/ImageServer.py", "--help-all"],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert "--log-json" in helped.stdout
     assert sorted(path.name for path in home.iterdir()) == sorted(
@@ -138,10 +141,10 @@ def test_its_command_is_one_that_the_server_takes(tmp_path: Path) -> None:
         .replace("/var/lib/imageserver", str(tmp_path / "state"))
         .split()
     )
-    from imageserver.config import table
+    from imageserver.config import reading
 
     (tmp_path / "state").mkdir()
-    found = table.read(words, {}, folder=tmp_path, project=tmp_path)
+    found = reading.read(words, {}, folder=tmp_path, project=tmp_path)
     assert (found.data, found.users) == (tmp_path / "state", tmp_path / "state" / "users.db")
     assert (found.auth, found.log_json, [str(network) for network in found.trusted_proxy]) == (
         True,

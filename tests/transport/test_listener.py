@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from imageserver.app import parts
-from imageserver.config import table
+from imageserver.config import reading
 from imageserver.config.table import Settings
 from imageserver.protocols.legacy_tcp import port as legacy_tcp_port
 from imageserver.transport import hub
@@ -48,7 +48,7 @@ def test_each_limit_that_refuses_is_named_once_and_the_end_of_all_is_told(monkey
 def test_who_comes_before_the_port_is_served_is_ended_when_dead_as_well(
     listen: Callable[[Settings], hub.Socket],
 ) -> None:
-    settings = table.read(["--ip=127.0.0.1", "--tcp-port=0", "--dead-peer-time=8"], {})
+    settings = reading.read(["--ip=127.0.0.1", "--tcp-port=0", "--dead-peer-time=8"], {})
     with listen(settings) as port, socket.create_connection(port.getsockname()), port.accept()[0] as accepted:
         assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 4

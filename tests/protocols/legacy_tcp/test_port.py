@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imageserver.config import table
+from imageserver.config import reading
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
 from imageserver.protocols.legacy_tcp import port as legacy_tcp_port
@@ -19,7 +19,7 @@ KEYS = Path("keys")
 def chosen(**changes: object) -> tuple[Endpoint | None, list[str]]:
     warnings: list[str] = []
     endpoint = choose(
-        table.read([f"--{name.replace('_', '-')}={value}" for name, value in changes.items()], {}), warnings.append
+        reading.read([f"--{name.replace('_', '-')}={value}" for name, value in changes.items()], {}), warnings.append
     )
     return endpoint, warnings
 
@@ -57,7 +57,7 @@ def test_with_auth_and_without_keys_it_stays_on_this_machine_and_says_so(changes
 @pytest.mark.parametrize("value", ["", "none", "-1", "65536", "50022x"])
 def test_a_wrong_port(value: str) -> None:
     with pytest.raises(SettingError, match="or off"):
-        table.read([f"--tcp-port={value}"], {})
+        reading.read([f"--tcp-port={value}"], {})
 
 
 def test_listening(capsys: pytest.CaptureFixture[str]) -> None:
