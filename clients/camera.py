@@ -28,8 +28,7 @@ if __name__ == "__main__":
 import argparse
 import time
 
-from imageserver_client.camera import CameraLink
-from imageserver_client.command import (
+from client_programs.command import (
     PASSWORD_VARIABLE,
     TOKEN_VARIABLE,
     add_name_option,
@@ -40,21 +39,23 @@ from imageserver_client.command import (
     positive,
     trust_of,
 )
-from imageserver_client.errors import Lost
-from imageserver_client.report import CameraReport
-from imageserver_client.sources import Frame, Pictures, Source, open_source
+from client_programs.report import CameraReport
+from client_programs.sources import Frame, Pictures, Source, open_source
+from imageserver_client.camera import Camera, Result, State
 
 TRIES = 10
+IN_FLIGHT = 1000
+"""The server is to choose which frames it has time for, so their number is no reason to wait here."""
 
 
-def stream(link: CameraLink, source: Source, report: CameraReport, options: argparse.Namespace) -> None:
+def stream(camera: Camera, source: Source, report: CameraReport, options: argparse.Namespace) -> None:
     """Send frames at --hz whatever comes back, until the source, --count or --seconds ends it."""
     start = time.monotonic()
     end = start + options.seconds if options.seconds else float("inf")
     due, number = start, 0
     while (now := time.monotonic()) < end and (not options.count or number < options.count):
         if now < due:
-            take(link, report, min(due, end) - now)
+            take(camera, report, min(due, end) - now)
             continue
         frame = source.next(number / options.hz)
         if frame is None:
@@ -62,25 +63,25 @@ def stream(link: CameraLink, source: Source, report: CameraReport, options: argp
         number += 1
         # A camera that falls behind does not catch up: it goes on at its rate.
         due = max(due + 1 / options.hz, now)
-        if link.is_behind():
+        if camera.is_behind:
             report.skipped += 1  # the network is slower than the camera; an old frame would only be older
         else:
-            report.sent(link.send(frame.data), frame)
+            report.sent(camera.send(frame.data), frame)
     patience = time.monotonic() + options.timeout
     while report.waiting and (left := patience - time.monotonic()) > 0:
-        take(link, report, left)
+        take(camera, report, left)
 
 
-def ask_each(link: CameraLink, source: Pictures, report: CameraReport, options: argparse.Namespace) -> None:
+def ask_each(camera: Camera, source: Pictures, report: CameraReport, options: argparse.Namespace) -> None:
     """Send each picture once and wait for its answer, at --hz at most."""
     for number in range(len(source)):
         start = time.monotonic()
         frame = source.next(number)
         if frame is None:
             break
-        report.sent(link.send(frame.data), frame)
+        report.sent(camera.send(frame.data), frame)
         while report.waiting and (left := start + options.timeout - time.monotonic()) > 0:
-            take(link, report, left, again=frame)
+            take(camera, report, left, again=frame)
         if report.waiting:
             report.gave_up(options.timeout)
         pause = start + 1 / options.hz - time.monotonic()
@@ -88,23 +89,22 @@ def ask_each(link: CameraLink, source: Pictures, report: CameraReport, options: 
             time.sleep(pause)
 
 
-def take(link: CameraLink, report: CameraReport, timeout: float, again: Frame | None = None) -> None:
-    """Wait at most `timeout` seconds for an answer and report it; reconnect when the connection is lost.
+def take(camera: Camera, report: CameraReport, timeout: float, again: Frame | None = None) -> None:
+    """Wait at most `timeout` seconds for an answer and report it; for the connection when it is lost.
 
     `again` is what a new connection has to send anew, since nobody will answer it on the old one.
     """
-    try:
-        answer = link.receive(timeout)
-    except Lost:
+    found = camera.receive(max(0.0, timeout))
+    if isinstance(found, Result):
+        report.answered(found)
+    elif found is State.DISCONNECTED:
         report.note("The connection to the server is lost; connecting again")
         report.forget_waiting()
-        link.reopen(TRIES)
+        while camera.receive() is not State.CONNECTED:
+            pass
         report.note("connected again")
         if again is not None:
-            report.sent(link.send(again.data), again)
-        return
-    if answer is not None:
-        report.answered(answer)
+            report.sent(camera.send(again.data), again)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -113,15 +113,22 @@ def run(options: argparse.Namespace) -> int:
     once = not (options.loop or options.count or options.seconds)
     with (
         open_source(options.source, repeat=not once, note=report.note) as source,
-        CameraLink(
-            options.server, login_of(options), options.model, options.timeout, trust_of(options), options.name
-        ) as link,
+        Camera(
+            options.server,
+            login_of(options),
+            model=options.model,
+            name=options.name,
+            trust=trust_of(options),
+            timeout=options.timeout,
+            in_flight=IN_FLIGHT,
+            tries=TRIES,
+        ) as camera,
     ):
         try:
             if once and isinstance(source, Pictures):
-                ask_each(link, source, report, options)
+                ask_each(camera, source, report, options)
                 return report.exit_code(len(source))
-            stream(link, source, report, options)
+            stream(camera, source, report, options)
             return report.exit_code()
         finally:
             report.summary()

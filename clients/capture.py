@@ -24,13 +24,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from imageserver_client.command import Login, add_name_option, add_server_options, ended, login_of, trust_of
+from client_programs.command import Login, add_name_option, add_server_options, ended, login_of, trust_of
+from client_programs.relay import Room, delays
+from client_programs.report import describe
+from client_programs.rest import Rest
+from client_programs.sources import open_capture, open_webcam, opencv, without_password
 from imageserver_client.connection import TRUST, Token, Trust, url_of
 from imageserver_client.errors import Refused, SourceError, Unreachable, Wrong
-from imageserver_client.relay import Room, delays
-from imageserver_client.report import describe
-from imageserver_client.rest import Rest
-from imageserver_client.sources import open_capture, open_webcam, opencv, without_password
 
 CameraError = SourceError  # as programs that stand on this one call it
 PICTURE = "opencv_frame_0.png"

@@ -26,10 +26,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from imageserver_client.command import add_trust_options, ended, trust_of
+from client_programs.command import add_trust_options, ended, trust_of
+from client_programs.rest import OPERATIONS, RUNNING, Rest
 from imageserver_client.connection import Trust
 from imageserver_client.errors import Refused, Unreachable, Wrong
-from imageserver_client.rest import OPERATIONS, RUNNING, Rest
 
 __all__ = ["Refused", "Unreachable", "Wrong", "ask", "main"]
 

@@ -27,7 +27,7 @@ import random
 import time
 from collections.abc import Sequence
 
-from imageserver_client.command import (
+from client_programs.command import (
     PASSWORD_VARIABLE,
     TOKEN_VARIABLE,
     add_name_option,
@@ -38,9 +38,9 @@ from imageserver_client.command import (
     positive,
     trust_of,
 )
-from imageserver_client.report import SessionReport
-from imageserver_client.session import SessionLink, is_last
-from imageserver_client.sources import Pictures, Source, open_source
+from client_programs.report import SessionReport
+from client_programs.session import SessionLink, is_last
+from client_programs.sources import Pictures, Source, open_source
 
 KEY_VARIABLE = "SESSION_KEY"
 PHOTOS = Path(__file__).resolve().parent / "samples" / "photos"

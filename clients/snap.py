@@ -21,10 +21,10 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from imageserver_client.command import Login, add_server_options, ended, login_of, trust_of
+from client_programs.command import Login, add_server_options, ended, login_of, trust_of
+from client_programs.relay import Room, announcement
+from client_programs.report import describe
 from imageserver_client.connection import TRUST, Token, Trust
-from imageserver_client.relay import Room, announcement
-from imageserver_client.report import describe
 
 WAIT = 10.0
 

@@ -19,9 +19,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from imageserver_client.command import ended
+from client_programs.command import ended
+from client_programs.xray import MODELS, PORT, Xray, address_of
 from imageserver_client.errors import NoAnswer, Refused, Unreachable, Wrong
-from imageserver_client.xray import MODELS, PORT, Xray, address_of
 
 __all__ = ["MODELS", "NoAnswer", "Refused", "Unreachable", "Xray", "address_of", "main"]
 

@@ -1,12 +1,30 @@
-"""What the client programs stand on; each module serves a program of one's own as well.
+"""A camera of ImageServer as a library: `from imageserver_client import Camera`; docs/clients/python.md shows it.
 
 errors      what can go wrong: one tree
 connection  an address, whom to believe over HTTPS, and why there is no connection
-command     options and exit codes that the programs share
-link        a Socket.IO connection; on it camera (CamStream) and session (sessions)
-relay       the WebSocket of Snap
-rest        networks by name, and pictures by PUT; nothing but Python
-xray        the legacy TCP commands; nothing but Python
-sources     frames from pictures, videos, webcams and network cameras
-report      what people and machines are told of predictions
+camera      the camera
 """
+
+from typing import Any
+
+from imageserver_client.connection import Token as Token
+from imageserver_client.connection import Trust as Trust
+from imageserver_client.errors import ClientError as ClientError
+from imageserver_client.errors import Refused as Refused
+from imageserver_client.errors import Unreachable as Unreachable
+from imageserver_client.errors import Wrong as Wrong
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from imageserver_client.camera import Camera as Camera
+    from imageserver_client.camera import Result as Result
+    from imageserver_client.camera import State as State
+
+
+def __getattr__(name: str) -> Any:
+    """The camera when it is asked for, since errors and connections need nothing but Python."""
+    if name not in ("Camera", "Result", "State"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from imageserver_client import camera
+
+    return getattr(camera, name)

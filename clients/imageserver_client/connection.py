@@ -1,12 +1,7 @@
-"""What every connection needs: an address, whom to believe over HTTPS, credentials; and why there is none.
-
-Standard library only.
-"""
+"""What every connection needs: an address, whom to believe over HTTPS; and why there is none. Standard library only."""
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import re
 import socket
@@ -16,7 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from imageserver_client.errors import Refused, Unreachable, Wrong, login_wanted, login_wrong
+from imageserver_client.errors import HINTS, Unreachable, Wrong
+
+
+@dataclass(frozen=True)
+class Token:
+    """What is shown in place of a name and password."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,9 @@ class Trust:
         try:
             context = ssl.create_default_context(cafile=os.fspath(self.ca) if self.ca else None)
         except FileNotFoundError:
-            raise Wrong(f"There is no file {self.ca}, which --ca names.") from None
+            raise Wrong(f"There is no file {self.ca}, which {HINTS['ca']} names.") from None
         except OSError as error:  # ssl.SSLError is one
-            raise Wrong(f"{self.ca}, which --ca names, is no PEM file with a certificate ({error}).") from None
+            raise Wrong(f"{self.ca}, which {HINTS['ca']} names, is no PEM file with a certificate ({error}).") from None
         if self.insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -92,15 +94,13 @@ def unreachable(url: str, error: BaseException) -> Unreachable:
     last = error
     for last in _causes(error):
         if isinstance(last, ssl.SSLCertVerificationError):
-            why, remedy = last.verify_message.rstrip("."), REMEDIES.get(last.verify_code, "give it with --ca FILE")
-            return Unreachable(
-                f"The certificate of {url} is not trusted ({why}): {remedy}, or --insecure to trust it unseen."
-            )
+            why = last.verify_message.rstrip(".")
+            remedy = REMEDIES.get(last.verify_code, f"give it with {HINTS['ca file']}")
+            trusting = f"{remedy}, or {HINTS['insecure']} to trust it unseen."
+            return Unreachable(f"The certificate of {url} is not trusted ({why}): {trusting}")
         if isinstance(last, ssl.SSLError):
-            return Unreachable(
-                f"{url} does not speak HTTPS: write http:// before the address and leave out --ca and --insecure, "
-                "or start the server with -s."
-            )
+            leave = f"leave out {HINTS['ca']} and {HINTS['insecure']}, or start the server with -s."
+            return Unreachable(f"{url} does not speak HTTPS: write http:// before the address and {leave}")
         if isinstance(last, socket.gaierror):
             host = urllib.parse.urlsplit(url).hostname
             return Unreachable(f"There is no host {host} ({last.strerror}): is the address right?")
@@ -110,39 +110,6 @@ def unreachable(url: str, error: BaseException) -> Unreachable:
     if url.startswith("http:"):
         hint = "if it speaks HTTPS, write https:// before the address."
     return Unreachable(f"{url} does not answer as an ImageServer does ({_words(last)}): {hint}")
-
-
-def sentence_in(body: bytes | None) -> str | None:
-    """What the server says in the body of a refusal, without its last full stop; None when it is not one of ours."""
-    try:
-        return str(json.loads(body or b"")["error"]).rstrip(".")
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-@dataclass(frozen=True)
-class Token:
-    """What is shown in place of a name and password."""
-
-    text: str
-
-
-def credentials(login: tuple[str, str] | Token | None) -> dict[str, str]:
-    """A name and password, or a token, as a header of HTTP; none for nobody."""
-    if login is None:
-        return {}
-    if isinstance(login, Token):
-        return {"Authorization": f"Bearer {login.text}"}
-    return {"Authorization": "Basic " + base64.b64encode(":".join(login).encode()).decode()}
-
-
-def not_let_in(login: tuple[str, str] | Token | None, status: int = 0) -> Refused:
-    """Why a server says 401; `status` as in Refused."""
-    if login is None:
-        return login_wanted()
-    if isinstance(login, Token):
-        return Refused("The server does not take the token: it is wrong, has expired, or was revoked.", status)
-    return login_wrong(login[0], status)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

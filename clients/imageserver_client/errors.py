@@ -11,6 +11,14 @@ ClientError
 
 from __future__ import annotations
 
+HINTS = {
+    "ca": "Trust(ca=…)",
+    "ca file": "Trust(ca=FILE)",
+    "insecure": "Trust(insecure=True)",
+    "login": "login=(NAME, PASSWORD) or login=Token(TEXT)",
+}
+"""How sentences name what to give; a program with a command line puts its options here."""
+
 
 class ClientError(Exception):
     """One sentence. `exit_code` is what a program that ends of it ends with."""
@@ -50,12 +58,9 @@ class SourceError(Wrong):
     """A source that is not there or has no frames."""
 
 
-def login_wanted(what: str = "The server", options: str = "--user NAME") -> Refused:
-    """For whoever gave no name to a server that asks for one. `options`: what to type."""
-    return Refused(
-        f"{what} wants a user's name and password: give {options}; "
-        "the password is asked for, or taken from CAMERA_PASSWORD or --password. A token does as well: --token."
-    )
+def login_wanted() -> Refused:
+    """For whoever gave no name to a server that asks for one."""
+    return Refused(f"The server wants a user's name and password: give {HINTS['login']}.")
 
 
 def login_wrong(user: str, status: int = 0) -> Refused:

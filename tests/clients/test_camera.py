@@ -17,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from imageserver_client import connection, report, sources
-from imageserver_client.camera import Answer, CameraLink
+from client_programs import report, sources
+from client_programs.report import CameraReport
+from client_programs.sources import Frame, Live, Video, open_source
+from imageserver_client import connection
+from imageserver_client.camera import Camera, Result
 from imageserver_client.errors import SourceError, Unreachable, Wrong
-from imageserver_client.report import CameraReport
-from imageserver_client.sources import Frame, Live, Video, open_source
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 JPEG = b"\xff\xd8\xff\xe0 a picture "
@@ -248,11 +249,11 @@ def test_counting(capsys):
     for seq in range(1, 8):
         report.sent(seq, Frame(b"", f"f{seq}"))
     prediction = {"model": "m", "label": "7", "score": 1.0}
-    report.answered(Answer(1, {**prediction, "age_ms": 5}, None, 10.1))
-    report.answered(Answer(4, None, "no picture", 10.1))  # says nothing of 2 and 3, which may still run
-    report.answered(Answer(3, {**prediction, "age_ms": 7}, None, 10.2))
+    report.answered(Result(1, {**prediction, "age_ms": 5}, None, 10.1))
+    report.answered(Result(4, None, "no picture", 10.1))  # says nothing of 2 and 3, which may still run
+    report.answered(Result(3, {**prediction, "age_ms": 7}, None, 10.2))
     assert report.waiting
-    report.answered(Answer(6, {**prediction, "age_ms": 7}, None, 10.2))
+    report.answered(Result(6, {**prediction, "age_ms": 7}, None, 10.2))
     report.forget_waiting()
     report.summary()
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])["summary"]
@@ -308,7 +309,7 @@ def test_below_a_path_of_a_proxy():
         address = f"127.0.0.1:{listener.getsockname()[1]}/cameras/"
 
         def connect():
-            with contextlib.suppress(Unreachable), CameraLink(address, None, None, 5):
+            with contextlib.suppress(Unreachable), Camera(address, timeout=5):
                 pass
 
         thread = threading.Thread(target=connect)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from imageserver_client.camera import CameraLink
+from client_programs.relay import Room
+from imageserver_client.camera import Camera
 from imageserver_client.errors import Unreachable
-from imageserver_client.relay import Room
 
 
 def head_of(connect: Callable[[str], object]) -> bytes:
@@ -32,7 +32,7 @@ def head_of(connect: Callable[[str], object]) -> bytes:
     return heads[0]
 
 
-@pytest.mark.parametrize("connect", [Room, lambda server: CameraLink(server, None, None, 5).__enter__()])
+@pytest.mark.parametrize("connect", [Room, lambda server: Camera(server, timeout=5).__enter__()])
 def test_clients_send_no_origin(connect: Callable[[str], object]) -> None:
     head = head_of(connect)
     assert b"upgrade: websocket" in head.lower()

@@ -14,7 +14,7 @@ import pytest
 from tests.protocols.session_client import models_folder, write_model
 from tests.running import ROOT, Server, picture, until
 
-from imageserver_client.report import describe_session
+from client_programs.report import describe_session
 
 PROGRAM = str(ROOT / "clients" / "session.py")
 COUNTER = """

@@ -23,7 +23,7 @@ import requests
 import websocket
 from tests.running import PATIENCE, ROOT, CheapServer, Server, picture, until
 
-from imageserver_client.relay import delays
+from client_programs.relay import delays
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # so that `describe` needs nothing but Python
-    from imageserver_client.camera import Answer
-    from imageserver_client.sources import Frame
+    from client_programs.sources import Frame
+    from imageserver_client.camera import Result
 
 CAMERA_KEYS = {"model", "timestamp", "age_ms", "seq", "dropped", "size", "labels", "label", "score", "camera"}
 SESSION_KEYS = {"success", "timestamp", "recv_ts", "seq", "frame", "age_ms", "errors", "camera"}
@@ -53,24 +53,23 @@ class CameraReport(Printer):
         """Whether an answer is still due: to the newest frame, since older ones may have been dropped for it."""
         return bool(self._names)
 
-    def sent(self, seq: int, frame: Frame) -> None:
-        """Frame number `seq` of the connection is on its way."""
+    def sent(self, number: int, frame: Frame) -> None:
+        """Frame `number` is on its way."""
         self._sent += 1
-        self._names[seq] = frame.name, self._clock()
+        self._names[number] = frame.name, self._clock()
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: Result) -> None:
         """Print what came, and settle every frame up to this one: an older one without an answer was dropped."""
-        name, sent_at = self._names.get(answer.seq, ("?", answer.at))
+        name, sent_at = self._names.get(answer.number, ("?", answer.at))
         # A refusal may overtake the prediction of an earlier frame, a prediction never.
-        settled = [
-            seq for seq in self._names if seq == answer.seq or (seq < answer.seq and answer.prediction is not None)
-        ]
-        self._dropped += len(settled) - (answer.seq in settled)
-        for seq in settled:
-            del self._names[seq]
+        older = [number for number in self._names if number < answer.number and answer.prediction is not None]
+        settled = [*older, answer.number] if answer.number in self._names else older
+        self._dropped += len(older)
+        for number in settled:
+            del self._names[number]
         if answer.prediction is None:
             self._errors += 1
-            self.line({"file": name, "seq": answer.seq, "error": answer.error}, f"{name}: refused: {answer.error}")
+            self.line({"file": name, "seq": answer.number, "error": answer.error}, f"{name}: refused: {answer.error}")
             return
         round_trip = (answer.at - sent_at) * 1000
         self._ages.append(float(answer.prediction["age_ms"]))

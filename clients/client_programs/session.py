@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import queue
 import struct
 from typing import Any
 
 import socketio
 
-from imageserver_client.connection import TRUST, Token, Trust
-from imageserver_client.errors import Lost, Refused, Unreachable, login_wanted
-from imageserver_client.link import UNAUTHENTICATED, Link
+from client_programs import PASSWORD
+from imageserver_client.connection import TRUST, Token, Trust, url_of
+from imageserver_client.errors import Lost, Refused, Unreachable
+from imageserver_client.link import UNAUTHENTICATED, connect
 
 _TIME = struct.Struct("<Q")
 
 
-class SessionLink(Link[dict[str, Any]]):
+class SessionLink:
     """Use as a context: connecting may raise Refused or Unreachable.
 
     Args:
@@ -36,22 +38,41 @@ class SessionLink(Link[dict[str, Any]]):
         trust: Trust = TRUST,
         camera: str = "",
     ) -> None:
-        super().__init__(server, timeout, trust, camera)
+        self._url, self._trust, self._timeout, self._camera = url_of(server, trust), trust, timeout, camera
         self._auth = {} if key is None else {"key": key}
         if isinstance(login, Token):
             self._auth["token"] = login.text
         elif login is not None:
             self._auth |= {"user": login[0], "password": login[1]}
+        self._messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
 
     def __enter__(self) -> SessionLink:
-        self._connect({"prediction": json.loads}, self._auth)
+        events = {
+            "prediction": lambda text: self._messages.put(json.loads(text)),
+            "disconnect": lambda *_reason: self._messages.put(None),
+        }
+        self._client = connect(self._url, events, self._auth, self._camera, self._trust, self._timeout)
         return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._client.disconnect()
+
+    def receive(self, timeout: float) -> dict[str, Any] | None:
+        """The next prediction; None when none came within `timeout` seconds. Lost when the connection is gone."""
+        try:
+            message = self._messages.get(timeout=max(0.0, timeout))
+        except queue.Empty:
+            return None
+        if message is None:
+            raise Lost("The connection to the server is lost.")
+        return message
 
     def start(self, timestamp: int) -> None:
         """Begin a session at `timestamp`, ms since the epoch. Refused."""
         reason = self._call("session_start", timestamp)
         if reason is not None and reason.startswith(UNAUTHENTICATED):
-            raise login_wanted("The server starts no session: it", "--user NAME, or the server's key with --key")
+            wanted = "it wants a user's name and password: give --user NAME, or the server's key with --key"
+            raise Refused(f"The server starts no session: {wanted}; {PASSWORD}.")
         if reason is not None:
             raise Refused(f"The server starts no session: {reason}.")
 

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from imageserver_client.connection import TRUST, Token, Trust, credentials, not_let_in, sentence_in, unreachable, url_of
+from client_programs.credentials import credentials, not_let_in, sentence_in
+from imageserver_client.connection import TRUST, Token, Trust, unreachable, url_of
 from imageserver_client.errors import Refused, Unreachable, Wrong
 
 OPERATIONS = ("about", "classify", "status", "train", "cancel")

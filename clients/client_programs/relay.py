@@ -11,7 +11,8 @@ from typing import Any
 
 import websocket
 
-from imageserver_client.connection import TRUST, Token, Trust, credentials, not_let_in, sentence_in, unreachable, url_of
+from client_programs.credentials import credentials, not_let_in, sentence_in
+from imageserver_client.connection import TRUST, Token, Trust, unreachable, url_of
 from imageserver_client.errors import Lost, Unreachable
 
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
