@@ -43,7 +43,7 @@ SHARED = (
     {"transport"},
     {"inference.shared"},
     {"limits", "lines"},
-    {"errors", "metrics", "news", "bootstrap", "folders", "files", "clock", "jail"},
+    {"errors", "metrics", "news", "bootstrap", "folders", "files", "clock", "jail", "progress"},
 )
 """What both stacks stand on; `transport` is the upper one's alone."""
 

@@ -24,7 +24,7 @@ if not __package__:
 
     bootstrap.start(("tensorflow", "openvino", "cv2"))
 
-from imageserver import files, folders
+from imageserver import files, folders, progress
 from imageserver.errors import ImageServerError, ModelError
 from imageserver.inference import prepare
 from imageserver.inference.convert import process
@@ -118,10 +118,12 @@ def add(options: argparse.Namespace) -> None:
     manifest.check_name(target / manifest.FILE, name)
     if target.exists() and not options.replace:
         raise ModelError(f"there is a model {name!r} already: choose another --name, or say --replace")
-    with files.making(options.models, ADDING) as parent:
+    with files.making(options.models, ADDING) as parent, progress.shown(f"Adding {name}") as step:
         folder = parent / name
         folder.mkdir()
+        step(None, "looking into the model")
         _build(options, folder)
+        step(None, "converting it")
         found = _load(options, folder)
         files.publish(folder, target)
     print(f"The model {name!r} is in {target} ({found.runtime}). A running server finds it within two seconds.")

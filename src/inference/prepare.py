@@ -19,7 +19,7 @@ if not __package__:
 
     bootstrap.start()
 
-from imageserver import folders
+from imageserver import folders, progress
 from imageserver.errors import ImageServerError
 from imageserver.inference.convert import process
 from imageserver.inference.shared import conversion_cache, weights
@@ -66,15 +66,17 @@ def main(argv: list[str] | None = None) -> int:
     registry = Registry(options.models)
     for text in registry.scan().errors:
         print(text, file=sys.stderr)
-    for name, found in sorted(registry.manifests.items()):
-        if found.runtime.weights is not None and not found.runtime.weights.exists():
-            continue  # for those who fetch the weights; its first load converts it
-        try:
-            said = prepare(found, options.models_cache)
-        except (ImageServerError, OSError) as error:
-            said = str(error)
-        if said:
-            print(f"model {name}: {said}", flush=True)
+    with progress.shown("Converting models") as step:
+        for count, (name, found) in enumerate(sorted(registry.manifests.items())):
+            if found.runtime.weights is not None and not found.runtime.weights.exists():
+                continue  # for those who fetch the weights; its first load converts it
+            step(count / len(registry.manifests), name)
+            try:
+                said = prepare(found, options.models_cache)
+            except (ImageServerError, OSError) as error:
+                said = str(error)
+            if said:
+                print(f"model {name}: {said}", flush=True)
     return 0
 
 

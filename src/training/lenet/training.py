@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from imageserver import files
+from imageserver import files, progress
 from imageserver.errors import TrainingCancelled, TrainingError
 from imageserver.training import weights as stored
 from imageserver.training.lenet import data as lenet_data
@@ -312,16 +312,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = Options(given.seed, given.samples, given.teachers, given.teacher_samples, threads=given.threads)
 
     def report(state: Progress) -> None:
-        if state.part < 1:
-            return
-        print(
-            f"{state.phase}: epoch {state.epoch}/{state.epochs}, loss {state.loss:.4f}, accuracy {state.accuracy:.4f}, "
-            f"{state.seconds_left / 60:.1f} min left",
-            flush=True,
-        )
+        left = f"{state.seconds_left / 60:.1f} min left"
+        step((state.epoch - 1 + state.part) / state.epochs, f"{state.phase}, {left}")
+        if state.part == 1:
+            figures = f"loss {state.loss:.4f}, accuracy {state.accuracy:.4f}"
+            print(f"{state.phase}: epoch {state.epoch}/{state.epochs}, {figures}, {left}", flush=True)
 
     try:
-        trained = train(lenet_data.load(given.data), options, report)
+        with progress.shown("Training lenet") as step:
+            trained = train(lenet_data.load(given.data), options, report)
     except TrainingError as error:
         print(error, file=sys.stderr)
         return 2

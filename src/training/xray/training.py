@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imageserver import files
+from imageserver import files, progress
 from imageserver.errors import ImageServerError
 from imageserver.inference.toolkit.xray import NETWORKS
 from imageserver.training import weights as stored
@@ -121,10 +121,14 @@ def finish(data: xray_data.Dataset, jobs: list[FoldTraining]) -> scores.Calibrat
 def run(jobs: Iterable[FoldTraining], processes: int) -> None:
     """Train what is not trained yet, `processes` networks at a time, one core each: they are too small for more."""
     todo = [job for job in jobs if not job.result.is_file()]
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with (
+        progress.shown("Training networks") as step,
+        ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool,
+    ):
         futures = [pool.submit(train, job) for job in todo]
         for count, future in enumerate(as_completed(futures), 1):
             print(f"{count} of {len(todo)} networks trained: {future.result().name}", flush=True)
+            step(count / len(todo), f"{count} of {len(todo)}")
 
 
 def options(arguments: list[str] | None) -> argparse.Namespace:
