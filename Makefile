@@ -19,7 +19,7 @@ PREPARED := $(VENV)/.prepared
 .NOTPARALLEL:
 PREFIX ?= /opt/imageserver
 DESTDIR ?=
-.PHONY: help run environment dev check test test-long faults fuzz soak lint docs display bench bench-check lock install-service clean distclean
+.PHONY: help run environment dev check test test-long faults fuzz soak lint docs display bench bench-check lock install-service wheel clean distclean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -107,6 +107,11 @@ lock:  ## compile pyproject.toml into requirements/*.lock with hashes; UPGRADE=-
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra tensorflow --group dev -o requirements/dev.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra gpu -o requirements/gpu.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) --group display -o requirements/display.lock
+
+wheel: dev  ## build the wheels of the server and of the clients' library into build/wheels
+	@$(VENV)/bin/python -m pip --disable-pip-version-check wheel --quiet --no-build-isolation --no-deps --no-index \
+	    --wheel-dir build/wheels . ./clients
+	@ls build/wheels/*.whl
 
 install-service:  ## install into PREFIX (/opt/imageserver) as a service of systemd that starts on boot; or below DESTDIR
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install-service.sh

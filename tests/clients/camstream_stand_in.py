@@ -24,7 +24,7 @@ left = []
 
 
 @server.event
-def connect(sid, environ):
+def connect(sid, environ, auth=None):
     streams[sid] = {"model": "faces", "seq": 0, "dropped": 0}
     sockets[sid] = environ["werkzeug.socket"]
 
