@@ -104,6 +104,9 @@ class Audit:
 
 NO_AUDIT = Audit()
 
+REMEDY = "give a file that can be written, in a folder where it can be renamed"
+"""Where the file of --audit cannot be used."""
+
 
 class AuditFile(Audit):
     """The audit in a file: a line of JSON for each event, written by a thread, readable by its owner alone.
@@ -129,7 +132,7 @@ class AuditFile(Audit):
     ) -> None:
         kind = LinesKind(
             option="--audit",
-            remedy="give a file that can be written, in a folder where it can be renamed",
+            remedy=REMEDY,
             what="events",
             dropped=metrics.AUDIT_DROPPED.child(),
             max_bytes=settings.audit_bytes,

@@ -12,9 +12,11 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from imageserver import files
@@ -156,6 +158,32 @@ class DataLock:
         if sentence and not self._told:
             self._log(sentence)
         self._told = sentence
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The server that has a data folder: its process, and what it says of itself."""
+
+    pid: int
+    text: str
+
+
+def holder(folder: Path) -> Holder | None:
+    """The server of this machine that has the folder now, found without taking the lock, which might be in its way."""
+    try:
+        with (folder / NAME).open("rb") as stream:
+            text = printable(stream.read(_MOST).decode(errors="replace").strip())
+    except OSError:
+        return None
+    found = re.match(r"process (\d{1,10}) on (\S+), ", text)
+    if found is None or found[2] != socket.gethostname():
+        return None
+    pid = int(found[1])
+    try:
+        locks = Path("/proc/locks").read_text()
+    except OSError:
+        return Holder(pid, text) if Path(f"/proc/{pid}").exists() else None
+    return Holder(pid, text) if re.search(rf"\bFLOCK\s+\S+\s+WRITE\s+{pid}\b", locks) else None
 
 
 def _opened(path: Path, folder: Path) -> int:

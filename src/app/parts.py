@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import threading
@@ -19,6 +18,7 @@ from imageserver.accounts.login import Logins
 from imageserver.accounts.rates import Rates
 from imageserver.app import logs, tls
 from imageserver.app.changes import KEPT, UserChanges
+from imageserver.app.checks import ports
 from imageserver.app.data_lock import DataLock
 from imageserver.clock import SteadyClock
 from imageserver.config import addresses
@@ -360,15 +360,7 @@ def listen(settings: Settings, port: int) -> hub.Socket:
     try:
         return hub.listen(ip, port, dead_peer_time=settings.dead_peer_time)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise SettingError(
-                f"port {port} on {ip} is in use: stop what uses it, or choose another with -p (0 = any free one)"
-            ) from error
-        if error.errno == errno.EACCES:
-            raise SettingError(f"port {port} may not be used by this user: choose one from 1024 on with -p") from error
-        raise SettingError(
-            f"{ip}:{port} cannot be listened on ({error.strerror}): give an address of this machine with -i"
-        ) from error
+        raise SettingError(ports.fault(ip, port, error)) from error
 
 
 def users(settings: Settings) -> UserDB:

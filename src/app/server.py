@@ -10,12 +10,13 @@ import time
 from imageserver.accounts.audit import NO_AUDIT
 from imageserver.app import logs, parts, systemd
 from imageserver.app.announcements import announce, not_held
+from imageserver.app.checks.models import wrong_names
 from imageserver.app.terminal import Terminal
 from imageserver.config import reading
 from imageserver.config.kinds import STANDARD_OUTPUT
 from imageserver.config.table import Settings
 from imageserver.display.windows import Windows
-from imageserver.errors import DataInUse, ImageServerError, SettingError, UnknownModel, UsersUnavailable
+from imageserver.errors import DataInUse, ImageServerError, SettingError, UsersUnavailable
 from imageserver.monitoring import prometheus
 from imageserver.monitoring.status import StatusLines
 from imageserver.protocols.legacy_tcp import port as legacy_tcp
@@ -116,34 +117,16 @@ class ImageServer:
         """Start the workers and load what is named. SettingError: a model is not there, or of the other kind."""
         settings, engine = self._settings, self.inference.engine
         engine.catalogue.read()
-        try:
-            named = {name: engine.check(name) for name in (settings.model, *settings.preload)}
-        except UnknownModel as error:
-            raise SettingError(f"--model and --preload: {error}") from error
-        if named[settings.model].stateful:
-            raise SettingError(
-                f"--model: {settings.model!r} keeps state from frame to frame, so it is for sessions: --session-models"
-            )
-        self._check_session_models()
+        manifests = {name: model.manifest for name, model in engine.models.items()}
+        if faults := wrong_names(settings, manifests):
+            raise SettingError("\n".join(faults))
+        if not settings.session_models:
+            self.inference.sessions.models = tuple(name for name in SESSION_MODELS if name in manifests)
+        named = {name: manifests[name] for name in (settings.model, *settings.preload)}
         engine.start([name for name, manifest in named.items() if not manifest.stateful])
         for name in settings.preload:
             if named[name].stateful:
                 self.inference.stateful.preload(name)
-
-    def _check_session_models(self) -> None:
-        """Those that were named must exist and keep state; of those that are shipped, the ones that are there count."""
-        known = self.inference.engine.models
-        for name in self._settings.session_models:
-            if name not in known:
-                raise SettingError(
-                    f"--session-models: there is no model {name!r}; there are: {', '.join(sorted(known))}"
-                )
-            if not known[name].manifest.stateful:
-                raise SettingError(
-                    f"--session-models: the model {name!r} keeps no state from frame to frame; -m takes it"
-                )
-        if not self._settings.session_models:
-            self.inference.sessions.models = tuple(name for name in SESSION_MODELS if name in known)
 
     def _await_default(self) -> None:
         """Say which models are ready, once all of the start have loaded or failed; then load what old windows ask."""
@@ -244,6 +227,12 @@ def main(arguments: list[str]) -> int:
         finally:
             lines.stop()
     except ImageServerError as error:
-        for sentence in str(error).splitlines():
+        said = str(error).splitlines()
+        again = isinstance(error, UsersUnavailable | DataInUse)
+        if not again:
+            from imageserver.app.checks import everything  # whoever mends one thing is told of the others as well
+
+            said += everything.further(arguments, said)
+        for sentence in said:
             print(f"{os.path.basename(sys.argv[0])}: {sentence}", file=sys.stderr)
-        return os.EX_TEMPFAIL if isinstance(error, UsersUnavailable | DataInUse) else WRONG_SETTING
+        return os.EX_TEMPFAIL if again else WRONG_SETTING

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from imageserver import folders
 from imageserver.config.table import Settings
-from imageserver.errors import SettingError
 from imageserver.transport import hub
 from imageserver.transport.http.server import HttpServer
 
 if TYPE_CHECKING:
+    from imageserver.app.certificates.pair import Place
     from imageserver.app.certificates.watch import CertificateWatch
 
 Log = Callable[[str], None]
@@ -21,14 +21,8 @@ def certificate(
     settings: Settings, *, log: Log, warn: Log, know: Callable[[str], None] = lambda _name: None
 ) -> CertificateWatch | None:
     """The certificate for TLS, or None when TLS is not asked for; `know` is told its names. SettingError."""
-    if settings.tls and settings.https_port is not None:
-        raise SettingError("-s makes the HTTP port speak HTTPS, and --https-port adds a second one: give one of them")
     if not (settings.tls or settings.https_port is not None):
-        if settings.cert or settings.key:
-            raise SettingError("--cert and --key are for HTTPS: add -s, or --https-port N for HTTPS beside HTTP")
         return None
-    if settings.cert is None and settings.key is not None:
-        raise SettingError("--key is given without --cert: give both, or neither for a self-signed certificate")
     if settings.tls:
         log("only https is spoken here: the Android apps in the field need plain http; --https-port N serves both")
     # Their library takes a tenth of the start, which a server without TLS need not wait for.
@@ -36,12 +30,21 @@ def certificate(
     from imageserver.app.certificates.pair import Place
     from imageserver.app.certificates.watch import CertificateWatch
 
-    place, self_made = Place(folders.PROJECT / "ssl" / "cert.pem", folders.PROJECT / "ssl" / "key.pem"), False
-    if settings.cert is not None:
-        place = Place(settings.cert, settings.key)
-    elif not all(place.stamp()):
-        place, self_made = Place(*self_signed(settings.data / "tls", warn)), True
+    place = given(settings)
+    self_made = place is None
+    if place is None:
+        place = Place(*self_signed(settings.data / "tls", warn))
     return CertificateWatch(place, self_made=self_made, log=log, warn=warn, know=know)
+
+
+def given(settings: Settings) -> Place | None:
+    """Where the certificate is that somebody put there; None where the server makes one itself."""
+    from imageserver.app.certificates.pair import Place
+
+    if settings.cert is not None:
+        return Place(settings.cert, settings.key)
+    place = Place(folders.PROJECT / "ssl" / "cert.pem", folders.PROJECT / "ssl" / "key.pem")
+    return place if all(place.stamp()) else None
 
 
 def beside(plain: HttpServer, listener: hub.Socket, settings: Settings, *, log: Log) -> HttpServer:

@@ -1,4 +1,4 @@
-"""`imageserver check`: everything that is wrong with the settings; it changes nothing and starts nothing."""
+"""`imageserver check`: everything that is wrong with the settings, and what has no effect; nothing is changed."""
 
 from __future__ import annotations
 
@@ -6,23 +6,39 @@ import os
 import sys
 
 from imageserver import __version__
+from imageserver.app import data_lock
+from imageserver.app.checks import everything, models
+from imageserver.app.checks.finding import Severity
 from imageserver.config import reading
+from imageserver.config.table import Settings
 from imageserver.errors import PrintAsked
 
 WRONG = 2
 
 
 def main() -> int:
-    """Take the server's options; print a sentence for each fault, and exit with 2, or one line and 0."""
+    """Take the server's options; print a sentence for whatever is wrong, and return 2, or one line and 0."""
     try:
-        found = reading.gather(sys.argv[1:], os.environ)
+        gathered = reading.gather(sys.argv[1:], os.environ)
     except PrintAsked as asked:
         print(asked, end="")
         return 0
-    said = [*found.faults, *found.remarks]
-    for sentence in said:
-        print(sentence)
-    if said:
+    found = list(everything.find(gathered))
+    for finding in found:
+        unused = "Unused: " if finding.severity is Severity.UNUSED else ""
+        print(f"{unused}{finding.sentence}")
+    if found:
         return WRONG
-    print(f"ImageServer {__version__} finds no fault.")
+    print(_good(gathered.settings))
     return 0
+
+
+def _good(settings: Settings) -> str:
+    """One line on what a start would serve."""
+    known = models.known(settings)
+    lacking = sorted(name for name, manifest in known.items() if models.lacks_weights(manifest))
+    unready = f" ({', '.join(lacking)} without weights)" if lacking else ""
+    running = data_lock.holder(settings.data)
+    serves = f"; the server that uses {settings.data} now is {running.text}" if running else ""
+    models_there = "1 model" if len(known) == 1 else f"{len(known)} models"
+    return f"ImageServer {__version__}: no fault, {models_there}{unready}, port {settings.port}{serves}"

@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from imageserver.app.checks.models import lacks_weights
 from imageserver.config import reading
 from imageserver.errors import ImageServerError
 from imageserver.inference.shared.manifest import Manifest
@@ -49,17 +50,17 @@ def _row(manifest: Manifest) -> dict[str, object]:
         "kind": manifest.kind,
         "stateful": manifest.stateful,
         "listed": manifest.listed,
-        "lacks": lacks(manifest),
+        "lacks": _lacks(manifest),
     }
 
 
 def _line(manifest: Manifest) -> str:
     kind = "sessions" if manifest.stateful else manifest.kind
-    missing = f"; lacks {lacks(manifest)}" if lacks(manifest) else ""
+    missing = f"; lacks {_lacks(manifest)}" if _lacks(manifest) else ""
     return f"{manifest.name:20} {kind:15} {manifest.title}{missing}"
 
 
-def lacks(manifest: Manifest) -> str:
+def _lacks(manifest: Manifest) -> str:
     """The file that a model cannot do without and that is not there; "" where all is there."""
     weights = manifest.runtime.weights
-    return weights.name if weights is not None and not weights.exists() else ""
+    return weights.name if weights is not None and lacks_weights(manifest) else ""

@@ -10,6 +10,7 @@ from typing import Any
 
 from imageserver.config.kinds import Kind
 from imageserver.config.sources import Setting
+from imageserver.lines import printable
 
 DEFAULT = "default"
 _HEAD = (
@@ -36,7 +37,7 @@ def as_toml(table: Sequence[Setting], values: object, places: Mapping[str, str])
 
 
 def _line(row: Setting, value: Any, place: str) -> str:
-    origin = f"  # {place}"
+    origin = f"  # {printable(place)}"
     if row.kind.secret:
         return f"# {row.key} is {'set, and not shown' if value else 'not set'}{origin}"
     if value is None or value == ():

@@ -10,6 +10,9 @@ from imageserver.lines import LinesKind, LinesWriter
 from imageserver.streams.frame import Frame, Prediction
 from imageserver.streams.stream import Stream, StreamSubscriber
 
+REMEDY = "give a file that can be written, or - for standard output"
+"""Where the file cannot be used."""
+
 
 class ResultsFile(StreamSubscriber):
     """Every prediction as a line of JSON, with `stream` and `user` added, in a file or ('-') on standard output.
@@ -29,7 +32,7 @@ class ResultsFile(StreamSubscriber):
     def __init__(self, path: str, max_bytes: int, log: Callable[[str], None]) -> None:
         kind = LinesKind(
             option="--results",
-            remedy="give a file that can be written, or - for standard output",
+            remedy=REMEDY,
             what="predictions",
             dropped=metrics.RESULTS_DROPPED.child(),
             max_bytes=max_bytes,

@@ -1,11 +1,8 @@
 """Which certificate HTTPS shows: settings, and what is on the disk."""
 
-import pytest
-
 from imageserver.app import certificates, tls
 from imageserver.app.certificates.pair import Place, load
 from imageserver.config.table import Settings
-from imageserver.errors import SettingError
 
 NAMES = ["localhost", "camera-server", "127.0.0.1", "::1", "192.0.2.7"]
 
@@ -37,16 +34,10 @@ def test_the_operators_certificate_comes_first_then_that_beside_the_project(tmp_
     assert len(said[2].partition("SHA-256 ")[2].split(", ")[0].split(":")) == 32
 
 
-def test_settings_that_contradict_each_other_are_refused(tmp_path):
+def test_https_is_spoken_where_it_is_asked_for(tmp_path):
     said = []
     options = {"log": said.append, "warn": said.append}
     assert tls.certificate(Settings(data=tmp_path), **options) is None
-    with pytest.raises(SettingError, match="give one of them"):
-        tls.certificate(Settings(data=tmp_path, tls=True, https_port=0), **options)
-    with pytest.raises(SettingError, match="add -s"):
-        tls.certificate(Settings(data=tmp_path, cert=tmp_path / "cert.pem"), **options)
-    with pytest.raises(SettingError, match="--key is given without --cert"):
-        tls.certificate(Settings(data=tmp_path, tls=True, key=tmp_path / "key.pem"), **options)
     assert tls.certificate(Settings(data=tmp_path, https_port=0), **options) is not None
     assert not any("Android" in line for line in said)
     tls.certificate(Settings(data=tmp_path, tls=True), **options)

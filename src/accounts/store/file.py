@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sqlite3
 import threading
 import weakref
@@ -170,16 +171,38 @@ class Store:
             raise _unusable(self.path, error) from error
         self._found = True
         if size == 0:
-            raise UsersUnavailable(
-                f"the user database {self.path} is empty (0 bytes): put back a copy, "
-                "or remove it to begin without users"
-            )
+            raise _empty(self.path)
         return True
 
     def _write_marks(self, marks: Mapping[Mark, float]) -> None:
         with self._transaction() as connection:
             for (table, identity), when in marks.items():
                 connection.execute(_WRITE_MARK[table], (when, identity))
+
+
+def users_in(path: Path) -> int:
+    """How many users a file holds, 0 where there is none; nothing is changed, not even in one of an older server.
+
+    Raises:
+        UsersUnavailable: It cannot be used.
+    """
+    if not os.path.lexists(path):
+        return 0
+    source = f"{path.absolute().as_uri()}?mode=ro"
+    try:
+        if path.stat().st_size == 0:
+            raise _empty(path)
+        with contextlib.closing(sqlite3.connect(source, uri=True)) as connection:
+            table = "accounts" if schema.version(connection, path) else "users"
+            return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 - constants
+    except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
+        raise _unusable(path, error) from error
+
+
+def _empty(path: Path) -> UsersUnavailable:
+    return UsersUnavailable(
+        f"the user database {path} is empty (0 bytes): put back a copy, or remove it to begin without users"
+    )
 
 
 def _passes(error: Exception) -> bool:

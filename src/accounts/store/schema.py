@@ -133,7 +133,7 @@ def opened(path: Path, patience: float, taken_over: Callable[[Path], None]) -> s
     try:
         # A user who was removed must not come back with the power.
         connection.execute("PRAGMA synchronous = EXTRA")
-        if _version(connection, path) != VERSION:
+        if version(connection, path) != VERSION:
             copy = _take_over(connection, path)
             connection.execute(f"PRAGMA busy_timeout = {round(patience * 1000)}")
             if copy is not None:
@@ -144,7 +144,8 @@ def opened(path: Path, patience: float, taken_over: Callable[[Path], None]) -> s
     return connection
 
 
-def _version(connection: sqlite3.Connection, path: Path) -> int:
+def version(connection: sqlite3.Connection, path: Path) -> int:
+    """That of a database. UsersUnavailable: it is newer than this server; sqlite3.Error."""
     found = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if found > VERSION:
         raise UsersUnavailable(
@@ -163,7 +164,7 @@ def _take_over(connection: sqlite3.Connection, path: Path) -> Path | None:
     connection.execute(f"PRAGMA busy_timeout = {round(_MIGRATION_PATIENCE * 1000)}")
     connection.execute("BEGIN IMMEDIATE")
     try:
-        found = _version(connection, path)
+        found = version(connection, path)
         if found == 0:
             _check_is_before(connection, path)
         if found != VERSION:

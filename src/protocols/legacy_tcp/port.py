@@ -76,25 +76,29 @@ def listen(settings: Settings, warn: Callable[[str], None]) -> hub.Socket | None
     try:
         return hub.listen(host, port, dead_peer_time=settings.dead_peer_time)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            if not endpoint.asked:
-                warn(
-                    f"port {port} on {host} is in use, so legacy TCP commands are off; "
-                    "choose another with --tcp-port, or off"
-                )
-                return None
-            raise SettingError(
-                f"the legacy TCP port {port} on {host} is in use already: stop what uses it, or choose another "
-                "with --tcp-port (0 = any free one, off = none)"
-            ) from error
-        if error.errno == errno.EACCES:
-            raise SettingError(
-                f"the legacy TCP port {port} may not be used by this user: choose one from 1024 on"
-            ) from error
-        raise SettingError(
-            f"this machine cannot listen on {host}:{port} for legacy TCP commands ({error.strerror}): "
-            "give one of its own addresses with --tcp-ip"
-        ) from error
+        if error.errno == errno.EADDRINUSE and not endpoint.asked:
+            warn(
+                f"port {port} on {host} is in use, so legacy TCP commands are off; choose another with --tcp-port, "
+                "or off"
+            )
+            return None
+        raise SettingError(fault(endpoint, error)) from error
+
+
+def fault(endpoint: Endpoint, error: OSError) -> str:
+    """What is said of a port that cannot be had."""
+    host, port = endpoint.host, endpoint.port
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"the legacy TCP port {port} on {host} is in use already: stop what uses it, or choose another "
+            "with --tcp-port (0 = any free one, off = none)"
+        )
+    if error.errno == errno.EACCES:
+        return f"the legacy TCP port {port} may not be used by this user: choose one from 1024 on"
+    return (
+        f"this machine cannot listen on {host}:{port} for legacy TCP commands ({error.strerror}): "
+        "give one of its own addresses with --tcp-ip"
+    )
 
 
 def choose(settings: Settings, warn: Callable[[str], None]) -> Endpoint | None:
