@@ -185,7 +185,7 @@ class Camera:
             self._sent += 1
             self._pending[self._sent] = now = time.monotonic()
             hz = self._wishes.hz
-            self._due = max(self._due + (1 / hz if hz else 0.0), now)  # what falls behind does not catch up
+            self._due = max(self._due, now) + (1 / hz if hz else 0.0)  # what falls behind does not catch up
         connection.send(picture)
 
     def _pause(self) -> float | None:

@@ -29,6 +29,7 @@ if not __package__:
 import numpy as np
 from numpy.typing import NDArray
 
+from imageserver import progress
 from imageserver.errors import ImageServerError, ModelError, PictureError
 from imageserver.inference import prepare
 from imageserver.inference.shared import conversion_cache
@@ -85,7 +86,8 @@ def try_model(options: argparse.Namespace) -> None:
     """Load the model, run it on every frame, print what it says and what it costs. ImageServerError with a sentence."""
     manifest = manifests.read(options.model.resolve())
     source = itertools.islice(frames(options.source, options.fps), options.limit)
-    model = _Stateless(manifest) if manifest.state is None else _Stateful(manifest, manifest.state.frame == "pil")
+    with progress.shown(f"Loading {manifest.name}"):  # and converting it, where that was not done
+        model = _Stateless(manifest) if manifest.state is None else _Stateful(manifest, manifest.state.frame == "pil")
     costs: list[float] = []
     last: dict[str, Any] | None = None
     for last in _answers(model, source, costs):

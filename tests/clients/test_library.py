@@ -113,7 +113,7 @@ def test_it_sends_no_faster_than_asked(shared: StandIn) -> None:
             running.send(JPEG)
             if isinstance(found := running.receive(0.01), Result):
                 times.append(found.at)
-    assert times[-1] - times[1] >= 3 / 20  # a frame may be late, the one after it then comes in time
+    assert times[-1] - times[0] >= 4 / 20  # the first may be late
 
 
 def test_it_connects_again_and_sends_what_waits(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
