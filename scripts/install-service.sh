@@ -57,6 +57,8 @@ ImageServer is in $target and starts on boot. Its settings: $configuration/image
   sudo systemctl enable imageserver         start it on boot again
   sudo systemctl daemon-reload              after editing a unit by hand
   sudo -u imageserver $prefix/.venv/bin/python $prefix/src/userdb.py add NAME --users /var/lib/imageserver/users.db
+  sudo -u imageserver $prefix/.venv/bin/python $prefix/src/ImageServer.py check --config $configuration/imageserver.toml \
+      --data /var/lib/imageserver         what is wrong with the settings, before a restart
 
 It also answers to the name socket.service.
 END

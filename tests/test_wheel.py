@@ -64,7 +64,10 @@ def test_the_wheel_holds_the_code_and_the_shipped_models(wheel: Path) -> None:
         found = {Path(name) for name in archive.namelist()}
     code = [path for path in (ROOT / "src").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     clients = [path for path in (ROOT / "clients").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    assert {Path("imageserver", path.relative_to(ROOT)) for path in clients} <= found
+    clients.remove(ROOT / "clients" / "pyproject.toml")
+    assert {path for path in found if path.parts[:2] == ("imageserver", "clients")} == {
+        Path("imageserver", path.relative_to(ROOT)) for path in clients
+    }
     models = [*ROOT.glob("models/*/model.toml"), *ROOT.glob("models/*/*.py"), *ROOT.glob("models/*/*.keras")]
     assert {Path("imageserver", path.relative_to(ROOT / "src")) for path in code} <= found
     assert {Path("imageserver", path.relative_to(ROOT)) for path in models} <= found
@@ -82,11 +85,26 @@ def test_the_command_helps_itself(environment: Path, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("check", f"ImageServer {imageserver.__version__}: no fault, "),
+        ("user list", "No users in "),
+        ("camera -h", "usage: imageserver camera "),
+        ("xray -h", "usage: imageserver xray "),
+        ("model try -h", "usage: imageserver model try "),
+    ],
+)
+def test_its_commands(environment: Path, tmp_path: Path, words: str, said: str) -> None:
+    done = run(environment, tmp_path, "imageserver", *words.split(), IMAGESERVER_PORT="0", IMAGESERVER_TCP_PORT="off")
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).startswith(said)
+    assert not (tmp_path / ".local").exists()
+
+
 def test_its_data_are_the_users(environment: Path, tmp_path: Path) -> None:
-    program = (
-        "import os; from imageserver.config import reading; found = reading.read([], os.environ); print(found.models)"
-    )
-    program += "; print(found.data)"
+    program = "import os; from imageserver.config import reading; found = reading.read([], os.environ)"
+    program += "; print(found.models); print(found.data)"
     models = packages_of(environment) / "imageserver" / "models"
     plain = run(environment, tmp_path, "python", "-c", program).stdout
     assert plain.split() == [str(models), str(tmp_path / ".local/share/imageserver")]

@@ -32,6 +32,12 @@ def _run(command: Command, arguments: Sequence[str]) -> int:
     bootstrap.ensure_environment((*bootstrap.NEEDED, *command.packages))
     sys.argv = [f"{_NAME} {command.typed}", *arguments]
     if command.client:
+        if not (folders.CLIENTS / f"{command.module}.py").is_file():
+            print(
+                f"{_NAME}: {command.typed} is not part of this installation, which is a server's alone.",
+                file=sys.stderr,
+            )
+            return WRONG
         # They are programs of their own, which know nothing of the package.
         sys.path.insert(0, str(folders.CLIENTS))
         module = importlib.import_module(command.module)

@@ -58,6 +58,16 @@ def test_without_such_a_word_the_server_runs(monkeypatch: pytest.MonkeyPatch) ->
         assert commands.main(arguments) == arguments
 
 
+def test_an_image_without_the_clients_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(folders, "CLIENTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", [])
+    assert commands.main(["camera", "0"]) == 2
+    said = "imageserver: camera is not part of this installation, which is a server's alone.\n"
+    assert capsys.readouterr() == ("", said)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
