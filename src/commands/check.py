@@ -5,19 +5,35 @@ from __future__ import annotations
 import os
 import sys
 
-from imageserver import __version__
+from imageserver import __version__, folders
 from imageserver.app import data_lock
 from imageserver.app.checks import everything, models
 from imageserver.app.checks.finding import Severity
 from imageserver.config import reading
+from imageserver.config.command_line import POSITIONAL
 from imageserver.config.table import Settings
 from imageserver.errors import PrintAsked
+from imageserver.lines import printable
 
 WRONG = 2
+_HELP = f"""\
+usage: {folders.COMMAND} check [options] [{POSITIONAL}]
+
+Lists everything that is wrong with the settings, and what has no effect. It changes nothing and starts nothing.
+
+The options are the server's ({folders.COMMAND} --help-all).
+Read are the command line, the environment, .env, the TOML file of --config, the manifests of all models, the users,
+the certificate, the files that are written, and the ports.
+
+Exit code: 0 with one line when nothing is wrong, else 2.
+"""
 
 
 def main() -> int:
     """Take the server's options; print a sentence for whatever is wrong, and return 2, or one line and 0."""
+    if {"-h", "--help"}.intersection(sys.argv[1:]):
+        print(_HELP, end="")
+        return 0
     try:
         gathered = reading.gather(sys.argv[1:], os.environ)
     except PrintAsked as asked:
@@ -26,10 +42,10 @@ def main() -> int:
     found = list(everything.find(gathered))
     for finding in found:
         unused = "Unused: " if finding.severity is Severity.UNUSED else ""
-        print(f"{unused}{finding.sentence}")
+        print(f"{unused}{printable(finding.sentence)}")
     if found:
         return WRONG
-    print(_good(gathered.settings))
+    print(printable(_good(gathered.settings)))
     return 0
 
 

@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from imageserver import bootstrap, folders
+from imageserver import folders
 from imageserver.config import shown, words
 from imageserver.config.sources import nearest
 from imageserver.config.words import Command
@@ -29,7 +29,6 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run(command: Command, arguments: Sequence[str]) -> int:
     """Run a program in this process, so that signals, standard input and exit code are its own."""
-    bootstrap.ensure_environment((*bootstrap.NEEDED, *command.packages))
     sys.argv = [f"{_NAME} {command.typed}", *arguments]
     if command.client:
         if not (folders.CLIENTS / f"{command.module}.py").is_file():

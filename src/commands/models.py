@@ -13,6 +13,7 @@ from imageserver.config import reading
 from imageserver.errors import ImageServerError
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.shared.registry import Registry
+from imageserver.lines import printable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,9 +38,9 @@ def main() -> int:
         return 2
     registry.scan()
     for _name, manifest in sorted(registry.manifests.items()):
-        print(json.dumps(_row(manifest)) if given.json else _line(manifest), flush=True)
+        print(json.dumps(_row(manifest)) if given.json else printable(_line(manifest)), flush=True)
     for sentence in registry.errors.values():
-        print(sentence, file=sys.stderr)
+        print(printable(sentence), file=sys.stderr)
     return 1 if registry.errors else 0
 
 

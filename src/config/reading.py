@@ -34,12 +34,18 @@ class Gathered:
 
 
 def load(arguments: Sequence[str], warn: Callable[[str], None]) -> Settings:
-    """The settings of this process; prints what `arguments` ask for and ends with code 0 when they do. SettingError."""
+    """The settings of the server; prints what `arguments` ask for and ends with code 0 when they do. SettingError.
+
+    Other programs see a part of its settings alone, and so cannot say which of them contradict each other.
+    """
     try:
-        return read(arguments, os.environ, warn=warn)
+        found = read(arguments, os.environ, warn=warn)
     except PrintAsked as asked:
         print(asked, end="")
         sys.exit(0)
+    if faults := together.faults(found):
+        raise SettingError("\n".join(faults))
+    return found
 
 
 def read(
@@ -101,8 +107,6 @@ def gather(
     merged = sources.merge(layers, faults)
     settings = Settings(**{"data": folders.data(environment)} | merged.values)
     doubtful = merged.doubtful | (unknown - merged.values.keys())
-    if not doubtful:
-        faults += together.faults(settings)
     return Gathered(settings, merged.places, faults, remarks, doubtful)
 
 

@@ -17,15 +17,14 @@ ADDRESSES = ("localhost", "localaddr")
 class Command:
     """A row of the table. `words` are what people type, `help` says in half a line what it does.
 
-    `module` has a function `main()` that reads `sys.argv` and returns the exit code; it is one of the package, or of
-    clients/ where `client` is set. `packages` stand for all that it needs beyond the server's own.
+    `module` has a function `main()` that reads `sys.argv` and returns the exit code, and, for completion, `parser()`;
+    it is one of the package, or of clients/ where `client` is set.
     """
 
     words: tuple[str, ...]
     module: str
     help: str
     client: bool = False
-    packages: tuple[str, ...] = ()
 
     @property
     def typed(self) -> str:
@@ -35,8 +34,8 @@ class Command:
 
 COMMANDS = (
     Command(("user",), "accounts.cli", "users, roles, passwords and tokens"),
-    Command(("model", "add"), "inference.add_model", "add a Keras model", packages=("openvino", "cv2")),
-    Command(("model", "try"), "inference.try_model", "run one model without a server", packages=("cv2", "numpy")),
+    Command(("model", "add"), "inference.add_model", "add a Keras model"),
+    Command(("model", "try"), "inference.try_model", "run one model without a server"),
     Command(("model", "list"), "commands.models", "the models, and what each of them lacks"),
     Command(("model", "prepare"), "inference.prepare", "convert models ahead of time"),
     Command(("camera",), "camera", "stream pictures, a video or a webcam to a server", client=True),

@@ -197,7 +197,12 @@ def test_what_nobody_knows_is_not_held_against_other_things(check: Checked, plac
     assert (code, len(lines)) == (2, 1), lines
 
 
-def test_a_port_that_somebody_has(check: Checked) -> None:
+NOBODY = 2**22 + 1
+"""No process has this number."""
+
+
+def test_a_port_that_somebody_has(check: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: NOBODY)  # or it would be one's own
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, lines = check("-i", "127.0.0.1", "-p", str(port), f"--tcp-port={port}", "--tcp-ip=127.0.0.1")
@@ -221,17 +226,21 @@ def running(place: Place) -> Iterator[int]:
             os.close(descriptor)
 
 
-def test_ones_own_server_is_said_as_such(check: Checked, place: Place, running: int) -> None:
+def test_ones_own_server_is_said_as_such(
+    check: Checked, place: Place, running: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: NOBODY)  # the command is another one
     code, lines = check("-i", "127.0.0.1", "-p", str(running))
     assert (code, len(lines)) == (0, 1)
-    assert f"the server that uses {place.folder / 'data'} now is process {os.getpid()} on " in lines[0]
+    assert f"the server that uses {place.folder / 'data'} now is process {process} on " in lines[0]
     code, lines = check("--data=other", "-i", "127.0.0.1", "-p", str(running))
     assert code == 2 and "is in use" in lines[0]
 
 
 def test_who_was_killed_has_nothing(place: Place) -> None:
     (place.folder / "data").mkdir()
-    place.write("data/server.lock", f"process {2**22 + 1} on {socket.gethostname()}, http://0.0.0.0:80, since then")
+    place.write("data/server.lock", f"process {NOBODY} on {socket.gethostname()}, http://0.0.0.0:80, since then")
     assert data_lock.holder(place.folder / "data") is None
 
 
@@ -257,6 +266,12 @@ def test_a_start_that_fails_is_told_everything_that_stops_it(place: Place) -> No
         "standard output"
     ]
     assert everything.further(["-h"], []) == []
+
+
+def test_a_port_that_the_failed_start_has_itself_is_not_held_against_it(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as ours:
+        words = ["--data=data", "--models=models", "-m=eye", "--tcp-port=off", f"127.0.0.1:{ours.getsockname()[1]}"]
+        assert everything.further(words, []) == []
 
 
 @pytest.mark.parametrize("option", ["-h", "--help-all", "--version", "--print-config"])

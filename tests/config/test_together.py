@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from imageserver.config import reading, together
 from imageserver.config.reading import Gathered
 from imageserver.config.table import TABLE
+from imageserver.errors import SettingError
 
 
 def gathered(folder: Path, words: str) -> Gathered:
@@ -27,15 +29,19 @@ def gathered(folder: Path, words: str) -> Gathered:
     ],
 )
 def test_contradictions(tmp_path: Path, words: str, sentence: str) -> None:
-    (found,) = gathered(tmp_path, words).faults
-    assert sentence in found
+    found = gathered(tmp_path, words)
+    (said,) = together.faults(found.settings)
+    assert sentence in said
+    assert not found.faults, "a program that sees some of the settings does not judge them together"
+    with pytest.raises(SettingError, match=re.escape(sentence)):
+        reading.load(words.split(), pytest.fail)
 
 
 @pytest.mark.parametrize(
     "words", ["", "-s", "--https-port 0", "-s --cert a", "-s --cert a --key b", "-p 0 --tcp-port 0"]
 )
 def test_no_contradictions(tmp_path: Path, words: str) -> None:
-    assert not gathered(tmp_path, words).faults
+    assert not together.faults(gathered(tmp_path, words).settings)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ CHECKS = (
 def find(gathered: Gathered) -> Iterator[Finding]:
     """Everything that is wrong, each once; of what depends on a value that nobody knows, nothing."""
     yield from map(stops, gathered.faults)
+    if not gathered.doubtful:
+        yield from map(stops, together.faults(gathered.settings))
     for check in CHECKS:
         if not gathered.doubtful.intersection(check.needs):
             yield from check.look(gathered.settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -59,14 +60,18 @@ def fault(ip: str, port: int, error: OSError) -> str:
 
 
 def _in_the_way(settings: Settings, host: str, port: int) -> OSError | None:
-    """Why nobody can listen there; None where somebody can, or the server with the same data folder does already."""
+    """Why nobody can listen there; None where somebody can, or the server with the same data folder does already.
+
+    That may be this process, when its start has failed.
+    """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             trial.bind((host, port))
         except OSError as error:
             running = data_lock.holder(settings.data)
-            if error.errno == errno.EADDRINUSE and running and _listens(running.pid, port):
+            ours = (os.getpid(), *([running.pid] if running else []))
+            if error.errno == errno.EADDRINUSE and any(_listens(process, port) for process in ours):
                 return None
             return error
     return None
@@ -74,10 +79,15 @@ def _in_the_way(settings: Settings, host: str, port: int) -> OSError | None:
 
 def _listens(process: int, port: int) -> bool:
     """Whether a process listens on a port; where its descriptors may not be looked at, that is believed of it."""
+    found = set()
     try:
-        found = {os.readlink(entry) for entry in Path(f"/proc/{process}/fd").iterdir()}
-    except OSError:
+        for entry in os.listdir(f"/proc/{process}/fd"):
+            with contextlib.suppress(FileNotFoundError):  # closed by now, as the one that lists them
+                found.add(os.readlink(f"/proc/{process}/fd/{entry}"))
+    except PermissionError:
         return True
+    except OSError:  # it has ended
+        return False
     return any(f"socket:[{inode}]" in found for inode in _inodes(port))
 
 
