@@ -60,7 +60,7 @@ def settings(data: bytes) -> None:
         ):
             faults: list[str] = []
             with contextlib.suppress(SettingError):
-                sources.merge([read(faults)], faults)
+                sources.merge([read(faults) or []], faults)
             if not all(isinstance(fault, str) and fault for fault in faults):
                 raise Defect("no sentence")
 
