@@ -172,8 +172,12 @@ class Camera:
                     self._return()
         except ClientError as error:
             self._become(State.CLOSED, error)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         if self._connection is not None:
             self._connection.close()
+            self._connection = None
 
     def _send_next(self) -> None:
         with self._changed:
@@ -200,6 +204,7 @@ class Camera:
 
     def _return(self) -> None:
         """Connect again, after pauses that grow. Unreachable when the last try failed; Refused."""
+        self._hang_up()
         for attempt in itertools.count(1):
             # Spread out, so that a thousand cameras do not return in the same instant.
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempt - 1, 9)) * random.uniform(0.5, 1.0)
