@@ -47,8 +47,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    options = parser().parse_args(arguments)
-    return ended(lambda: run(options), "xray.py")
+    known = parser()
+    options = known.parse_args(arguments)
+    return ended(lambda: run(options), known.prog)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -114,22 +114,24 @@ def test_its_data_are_the_users(environment: Path, tmp_path: Path) -> None:
     assert relative == plain, "the specification: relative paths do not count"
 
 
-def imports(command: list[str | Path], folder: Path) -> set[str]:
-    """What a program that is asked for its help imports of ours, and of others by their first name."""
+def imports(command: list[str | Path], folder: Path, code: int) -> set[str]:
+    """What a program that ends at once imports of ours, and of others by their first name."""
     done = subprocess.run(command, cwd=folder, env={"PYTHONPROFILEIMPORTTIME": "1"}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     return {name if name.startswith("imageserver") else name.partition(".")[0] for name in names}
 
 
 def test_it_imports_what_the_checkout_imports(environment: Path, tmp_path: Path) -> None:
     python = environment / "bin" / "python"
-    installed = imports([python, environment / "bin" / "imageserver", "-h"], tmp_path)
-    checkout = imports([python, ROOT / "src" / "ImageServer.py", "-h"], tmp_path)
+    installed = imports([python, environment / "bin" / "imageserver", "-p", "x"], tmp_path, 2)
+    checkout = imports([python, ROOT / "src" / "ImageServer.py", "-p", "x"], tmp_path, 2)
     assert "imageserver.app.server" in installed
     # The file is `__main__`, and finds its packages first.
     assert checkout - installed == {"bootstrap"}
     assert installed - checkout == {"imageserver", "imageserver.ImageServer"}
+    helped = imports([python, environment / "bin" / "imageserver", "-h"], tmp_path, 0)
+    assert not helped & {"imageserver.app.server", "eventlet", "shtab"}, "who asks for help need not wait for a server"
 
 
 class InstalledServer(Server):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Sequence
 
 from imageserver import folders
-from imageserver.config import shown, words
+from imageserver.config import command_line, reading, shown, words
 from imageserver.config.sources import nearest
 from imageserver.config.words import Command
+from imageserver.errors import SettingError
 
 WRONG = 2
 _NAME = "imageserver"
@@ -22,6 +24,10 @@ def main(arguments: Sequence[str]) -> int:
         return _run(found, arguments[len(found.words) :])
     if arguments and words.below(arguments[0]):
         return _help_of(arguments[0], arguments[1:])
+    if not command_line.ASKING.isdisjoint(arguments):
+        with contextlib.suppress(SettingError):  # which the server tells
+            reading.load(arguments, lambda _remark: None)
+    # It takes half a second, for which nobody who asks for help need wait.
     from imageserver.app import server
 
     return server.main(list(arguments))

@@ -14,6 +14,8 @@ POSITIONAL = "address:port"
 PRINTING = ("-h", "--help", "--help-all", "--version")
 """Options that print something, whatever else is said."""
 PRINT_CONFIG = "--print-config"
+ASKING = frozenset((*PRINTING, PRINT_CONFIG))
+"""Options after which no server starts."""
 PLACE = "command line"
 
 
