@@ -58,6 +58,13 @@ def test_it_holds_the_library_alone_in_the_servers_version(wheel: Path) -> None:
     assert wanted == ["python-socketio", "websocket-client"]
 
 
+def test_make_builds_both() -> None:
+    done = subprocess.run(["make", "-n", "wheel"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert re.search(
+        r"pip .*wheel .*--no-index.*--wheel-dir build/wheels \. \./clients$", done.stdout, re.MULTILINE | re.DOTALL
+    )
+
+
 def closure(*names: str) -> Iterator[metadata.Distribution]:
     """Installed packages and what they need, without extras."""
     found: dict[str, metadata.Distribution] = {}

@@ -6,8 +6,10 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.running import ROOT, until
@@ -95,30 +97,37 @@ def test_whoever_is_told_and_fails_ends_the_camera(shared: StandIn, monkeypatch:
         until(is_closed, "the end")
 
 
-def test_the_newest_wins_and_two_are_on_their_way(server: StandIn) -> None:
+def test_the_newest_wins_and_two_are_on_their_way(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     """Model "slow" answers every third frame, so after two the camera waits; of those that wait the newest is kept."""
-    with Camera(server.address, model="slow", timeout=0.7) as running:
+    later = 0.0
+    monkeypatch.setattr(camera, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + later))
+    with Camera(server.address, model="slow", timeout=300.0) as running:
         numbers = []
         for size in range(1, 7):
             numbers.append(running.send(JPEG + b"." * size))
             if size <= 2:
                 until(lambda: not running.is_behind, "the frame to be sent")
-        assert numbers == [1, 2, 3, 3, 3, 3] and running.is_behind
-        # Those without an answer count as lost in time, and the one that waits is sent.
-        result = next_result(running)
-    assert result.number == 3
+        assert running.is_behind
+        later = 301.0  # those without an answer count as lost
+        numbers.append(running.send(JPEG + b"." * 7))
+        assert next_result(running).number == 3
+    assert numbers == [1, 2, 3, 3, 3, 3, 3]
+    server.stop()
     sizes = [int(line.split()[2]) - len(JPEG) for line in server.lines if line.startswith("frame")]
-    assert sizes == [1, 2, 6]
+    assert sizes == [1, 2, 7]
 
 
-def test_it_sends_no_faster_than_asked(shared: StandIn) -> None:
-    times: list[float] = []
+def test_it_sends_no_faster_than_asked(shared: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that stands still."""
+    now = 1000.0
+    monkeypatch.setattr(camera, "time", SimpleNamespace(monotonic=lambda: now))
     with Camera(shared.address, hz=20, model="digits") as running:
-        while len(times) < 6:
+        for number in (1, 2, 3):
             running.send(JPEG)
-            if isinstance(found := running.receive(0.01), Result):
-                times.append(found.at)
-    assert times[-1] - times[0] >= 4 / 20  # the first may be late
+            assert next_result(running).number == number
+            running.send(JPEG)
+            assert running.receive(0.1) is None and running.is_behind
+            now += 1 / 20
 
 
 def test_it_connects_again_and_sends_what_waits(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
