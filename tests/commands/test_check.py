@@ -155,7 +155,7 @@ WRONG: list[tuple[Callable[[Place], None], str, str]] = [
     (nothing, "-i 203.0.113.7", "203.0.113.7:0 …"),
     (nothing, "--results gone/file", "--results HERE/gone/file: No such file or directory; give a file that can be …"),
     (nothing, "--audit models", "--audit HERE/models: Is a directory; give a file that can be written, in a folder …"),
-    (writes("data", "a file"), "", "--data HERE/data: Not a directory; give a folder that can be written"),
+    (writes("data", "a file"), "", "--data HERE/data: nothing can be kept there (Not a directory): give a folder …"),
     (nothing, "--mnist gone.npz", "--mnist: there is no HERE/gone.npz, so trainings that need it are refused until …"),
     (nothing, "--results-bytes 1M", "Unused: --results-bytes has no effect without --results."),
     (nothing, "--user a:b --users x.db", "Unused: --users has no effect beside --user, which takes the place of …"),

@@ -16,9 +16,9 @@ from imageserver.sinks.results_file import REMEDY as RESULTS_REMEDY
 
 
 def data(settings: Settings) -> Iterator[Finding]:
-    """The folder of the server's state, which is made where there is none."""
+    """The folder of the server's state, which is made where there is none; much of the server starts without it."""
     if fault := _fault_of_folder(settings.data):
-        yield stops(f"--data {settings.data}: {fault}; give a folder that can be written")
+        yield fails(f"--data {settings.data}: nothing can be kept there ({fault}): give a folder that can be written")
 
 
 def written(settings: Settings) -> Iterator[Finding]:
