@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 from pathlib import Path
@@ -32,6 +33,7 @@ def test_the_heap_is_trimmed_when_much_of_it_is_free() -> None:
 def test_what_was_in_use_between_two_looks_goes_back() -> None:
     """In the test's own process: 60 MB in small pieces, of which a twentieth stays."""
     heap = Heap()
+    ctypes.CDLL(None).malloc_trim(0)  # what other tests have freed would be used again
     heap.look()
     pieces = [bytes(600) for _ in range(100_000)]
     kept = pieces[::20]
