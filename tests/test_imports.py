@@ -43,7 +43,7 @@ SHARED = (
     {"transport"},
     {"inference.shared"},
     {"limits", "lines"},
-    {"errors", "metrics", "news", "bootstrap", "folders", "files", "clock", "jail", "progress"},
+    {"errors", "metrics", "news", "bootstrap", "folders", "files", "clock", "jail"},
 )
 """What both stacks stand on; `transport` is the upper one's alone."""
 

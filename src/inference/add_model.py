@@ -24,11 +24,11 @@ if not __package__:
 
     bootstrap.start(("tensorflow", "openvino", "cv2"))
 
-from imageserver import files, folders, progress
+from imageserver import files, folders
 from imageserver.errors import ImageServerError, ModelError
 from imageserver.inference import prepare
 from imageserver.inference.convert import process
-from imageserver.inference.shared import conversion_cache, manifest, weights
+from imageserver.inference.shared import conversion_cache, manifest, progress, weights
 from imageserver.inference.shared import labels as label_files
 from imageserver.inference.shared.registry import ADDING
 

@@ -19,10 +19,10 @@ if not __package__:
 
     bootstrap.start()
 
-from imageserver import folders, progress
+from imageserver import folders
 from imageserver.errors import ImageServerError
 from imageserver.inference.convert import process
-from imageserver.inference.shared import conversion_cache, weights
+from imageserver.inference.shared import conversion_cache, progress, weights
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.shared.registry import Registry
 

@@ -29,10 +29,9 @@ if not __package__:
 import numpy as np
 from numpy.typing import NDArray
 
-from imageserver import progress
 from imageserver.errors import ImageServerError, ModelError, PictureError
 from imageserver.inference import prepare
-from imageserver.inference.shared import conversion_cache
+from imageserver.inference.shared import conversion_cache, progress
 from imageserver.inference.shared import manifest as manifests
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.worker import results

@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from imageserver import files, progress
+from imageserver import files
 from imageserver.errors import TrainingCancelled, TrainingError
+from imageserver.inference.shared import progress
 from imageserver.training import weights as stored
 from imageserver.training.lenet import data as lenet_data
 from imageserver.training.lenet.data import Data, Floats, Labels, Mix, Pictures

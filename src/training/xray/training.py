@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imageserver import files, progress
+from imageserver import files
 from imageserver.errors import ImageServerError
+from imageserver.inference.shared import progress
 from imageserver.inference.toolkit.xray import NETWORKS
 from imageserver.training import weights as stored
 from imageserver.training.xray import data as xray_data

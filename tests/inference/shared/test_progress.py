@@ -15,7 +15,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import bootstrap
 bootstrap.provide_package()
-from imageserver import progress
+from imageserver.inference.shared import progress
 with progress.shown("Converting models") as step:
     step(0.25, "lenet")
     print("model cats: converted")
