@@ -14,6 +14,7 @@ import os
 import resource
 import socket
 import sys
+from collections.abc import Callable, Iterator
 
 from imageserver.errors import BodyError, LimitExceeded, PictureError
 from imageserver.inference.shared import request_bodies, wire
@@ -29,42 +30,8 @@ COPIES = 3
 SPARE_MEMORY = 256 * 2**20
 
 
-class CostlyDecoder:
-    """`serve` returns when it is told to stop, or when the server is gone."""
-
-    def __init__(self, control: socket.socket, arena: memoryview, limits: PictureLimits, seconds: float) -> None:
-        self._control, self._arena, self._limits, self._seconds = control, arena, limits, seconds
-
-    def serve(self) -> None:
-        self._send({"op": "hello", "pid": os.getpid()})
-        unpacker = wire.Unpacker()
-        while data := self._control.recv(65536):
-            for message in unpacker.feed(data):
-                if message["op"] == "stop":
-                    return
-                limit_processor_time(self._seconds)
-                self._send({"op": "decoded", "id": message["id"], **self._decode(message)})
-
-    def _decode(self, message: wire.Message) -> wire.Message:
-        """The pixels' form and size, or what is wrong with the picture."""
-        least = message["least"]
-        try:
-            data = request_bodies.picture(message["form"], self._arena[: message["size"]])
-            rotate, channels = message["rotate"], message["channels"]
-            picture = decode(data, channels=channels, least=least, rotate=rotate, limits=self._limits)
-            picture = shrink(picture, least, MOST_PIXELS)
-        except LimitExceeded as error:
-            return {"error": str(error), "limit": error.limit}
-        except (BodyError, PictureError, ValueError) as error:
-            return {"error": str(error), "limit": ""}
-        except MemoryError:
-            return {"error": "decoding the picture takes too much memory: send it smaller", "limit": ""}
-        pixels = picture.pixels
-        self._arena[: pixels.nbytes] = pixels.reshape(-1).data
-        return {"form": wire.pixels_form(pixels.shape, picture.size), "size": pixels.nbytes, "cost": picture.cost}
-
-    def _send(self, message: wire.Message) -> None:
-        self._control.sendall(wire.pack(message))
+Work = Callable[[wire.Message, memoryview, PictureLimits], wire.Message]
+"""Takes a message about the picture that lies in the memory, puts there what it makes of it, and returns the answer."""
 
 
 def limit_processor_time(seconds: float) -> None:
@@ -83,12 +50,27 @@ def limit_memory(more: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
-def begin() -> tuple[socket.socket, memoryview, PictureLimits, float]:
-    """What every process does that is given one costly picture after the other: it goes into its jail and its bounds.
+def run(op: str, work: Work) -> None:
+    """The life of every process that is given one costly picture after the other, within its jail and its bounds.
 
-    Returns:
-        The socket to the server, the shared memory, the limits of pictures, and seconds of processor time for each.
+    It ends when it is told to stop, or when the server is gone.
+
+    Args:
+        op: what its answers are called.
+        work: done on each picture.
     """
+    with contextlib.suppress(OSError):  # the server is gone: nobody is left to be told
+        control, arena, limits, seconds = _begin()
+        control.sendall(wire.pack({"op": "hello", "pid": os.getpid()}))
+        for message in _messages(control):
+            limit_processor_time(seconds)
+            control.sendall(wire.pack({"op": op, "id": message["id"], **work(message, arena, limits)}))
+    sys.stderr.flush()
+    os._exit(0)  # at once, whatever libraries still have to do
+
+
+def _begin() -> tuple[socket.socket, memoryview, PictureLimits, float]:
+    """The socket to the server, the shared memory, the limits of pictures, seconds of processor time for each."""
     worker.bind_life_to_parent()
     parser = worker.parser()
     parser.add_argument("--decode-time", type=float, required=True, help="processor time of a picture, in seconds")
@@ -103,13 +85,34 @@ def begin() -> tuple[socket.socket, memoryview, PictureLimits, float]:
     return control, arena, context.limits, options.decode_time
 
 
-def end() -> None:
-    """End at once, whatever libraries still have to do."""
-    sys.stderr.flush()
-    os._exit(0)
+def _messages(control: socket.socket) -> Iterator[wire.Message]:
+    """What the server says, until it says stop or is gone."""
+    unpacker = wire.Unpacker()
+    while data := control.recv(65536):
+        for message in unpacker.feed(data):
+            if message["op"] == "stop":
+                return
+            yield message
+
+
+def decoded(message: wire.Message, arena: memoryview, limits: PictureLimits) -> wire.Message:
+    """The pixels' form and size, or what is wrong with the picture."""
+    least = message["least"]
+    try:
+        data = request_bodies.picture(message["form"], arena[: message["size"]])
+        rotate, channels = message["rotate"], message["channels"]
+        picture = decode(data, channels=channels, least=least, rotate=rotate, limits=limits)
+        picture = shrink(picture, least, MOST_PIXELS)
+    except LimitExceeded as error:
+        return {"error": str(error), "limit": error.limit}
+    except (BodyError, PictureError, ValueError) as error:
+        return {"error": str(error), "limit": ""}
+    except MemoryError:
+        return {"error": "decoding the picture takes too much memory: send it smaller", "limit": ""}
+    pixels = picture.pixels
+    arena[: pixels.nbytes] = pixels.reshape(-1).data
+    return {"form": wire.pixels_form(pixels.shape, picture.size), "size": pixels.nbytes, "cost": picture.cost}
 
 
 def main() -> None:
-    with contextlib.suppress(OSError):  # the server is gone: nobody is left to be told
-        CostlyDecoder(*begin()).serve()
-    end()
+    run("decoded", decoded)

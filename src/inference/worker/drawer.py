@@ -7,10 +7,6 @@ only slot; the JPEG comes back there.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
-
 import cv2
 
 from imageserver.errors import LimitExceeded, PictureError
@@ -24,35 +20,16 @@ QUALITY = 80
 """Of the JPEG."""
 
 
-class Drawer:
-    """`serve` returns when it is told to stop, or when the server is gone."""
-
-    def __init__(self, control: socket.socket, arena: memoryview, limits: PictureLimits, seconds: float) -> None:
-        self._control, self._arena, self._limits, self._seconds = control, arena, limits, seconds
-
-    def serve(self) -> None:
-        self._send({"op": "hello", "pid": os.getpid()})
-        unpacker = wire.Unpacker()
-        while data := self._control.recv(65536):
-            for message in unpacker.feed(data):
-                if message["op"] == "stop":
-                    return
-                costly.limit_processor_time(self._seconds)
-                self._send({"op": "drawn", "id": message["id"], **self._draw(message)})
-
-    def _draw(self, message: wire.Message) -> wire.Message:
-        """The size of the JPEG, or what is wrong with the picture."""
-        try:
-            jpeg = draw(self._arena[: message["size"]], message["rotate"], message["prediction"], self._limits)
-        except (LimitExceeded, PictureError) as error:
-            return {"error": str(error)}
-        except MemoryError:
-            return {"error": "decoding the picture takes too much memory"}
-        self._arena[: len(jpeg)] = jpeg
-        return {"size": len(jpeg)}
-
-    def _send(self, message: wire.Message) -> None:
-        self._control.sendall(wire.pack(message))
+def drawn(message: wire.Message, arena: memoryview, limits: PictureLimits) -> wire.Message:
+    """The size of the JPEG, or what is wrong with the picture."""
+    try:
+        jpeg = draw(arena[: message["size"]], message["rotate"], message["prediction"], limits)
+    except (LimitExceeded, PictureError) as error:
+        return {"error": str(error)}
+    except MemoryError:
+        return {"error": "decoding the picture takes too much memory"}
+    arena[: len(jpeg)] = jpeg
+    return {"size": len(jpeg)}
 
 
 def draw(data: memoryview, rotate: int, prediction: wire.Message, limits: PictureLimits) -> bytes:
@@ -68,6 +45,4 @@ def draw(data: memoryview, rotate: int, prediction: wire.Message, limits: Pictur
 
 
 def main() -> None:
-    with contextlib.suppress(OSError):  # the server is gone: nobody is left to be told
-        Drawer(*costly.begin()).serve()
-    costly.end()
+    costly.run("drawn", drawn)

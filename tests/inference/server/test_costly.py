@@ -18,6 +18,7 @@ from imageserver import metrics
 from imageserver.errors import LimitExceeded
 from imageserver.inference.server.batching import Work
 from imageserver.inference.server.costly import decoder, load
+from imageserver.inference.server.costly import process as processes
 from imageserver.inference.server.costly.put_off import LONGEST, MOST, PutOff
 from imageserver.inference.server.costly.queue import OWNERS, CostlyPicture, CostlyQueue
 from imageserver.inference.server.engine import Engine
@@ -148,7 +149,7 @@ def test_a_process_that_cannot_be_started_is_told_once(monkeypatch: pytest.Monke
     process = mock.Mock(ended=False)
     process.ask.return_value = {"op": "decoded", "error": "damaged", "limit": ""}
     for start in (OSError(24, "Too many open files"),) * 3, (process,):
-        monkeypatch.setattr(decoder, "PictureProcess", mock.Mock(side_effect=start))
+        monkeypatch.setattr(processes, "PictureProcess", mock.Mock(side_effect=start))
         for number in range(len(start)):
             source = Source(b"picture %d" % number)
             costly.add(CostlyPicture(source, source.work, "echo", 3, 1))

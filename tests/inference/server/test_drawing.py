@@ -17,6 +17,7 @@ from tests.running import alive, picture
 
 from imageserver.errors import ModelUnavailable, PictureError, Stopping
 from imageserver.inference.server.costly import drawing
+from imageserver.inference.server.costly import process as processes
 from imageserver.inference.server.costly.drawing import DrawingProcess
 from imageserver.inference.server.jails.rights import Jails
 from imageserver.limits import Limits
@@ -92,7 +93,7 @@ def test_whatever_a_models_code_says_is_drawn_or_left_out(process: DrawingProces
 def test_a_picture_that_cannot_be_decoded_is_an_error_and_costs_no_process(
     process: DrawingProcess, data: bytes, why: str
 ) -> None:
-    pid = process._started().process.pid
+    pid = process._processes.started().process.pid
     with pytest.raises(PictureError, match=why):
         process.draw(data, 0, {})
     assert alive(pid)
@@ -100,11 +101,11 @@ def test_a_picture_that_cannot_be_decoded_is_an_error_and_costs_no_process(
 
 def test_it_gives_way_to_the_workers(process: DrawingProcess) -> None:
     process.draw(picture(), 0, {})
-    assert os.getpriority(os.PRIO_PROCESS, process._started().process.pid) == 10
+    assert os.getpriority(os.PRIO_PROCESS, process._processes.started().process.pid) == 10
 
 
 def test_a_picture_that_ends_it_is_put_off_and_others_are_drawn(process: DrawingProcess) -> None:
-    running = process._started()
+    running = process._processes.started()
     kill = mock.Mock(side_effect=lambda *_picture: os.kill(running.process.pid, signal.SIGSEGV))
     with mock.patch.object(running._arena, "write", kill), pytest.raises(PictureError, match="too long to decode"):
         process.draw(picture(3), 0, {})
@@ -117,7 +118,7 @@ def test_a_picture_that_ends_it_is_put_off_and_others_are_drawn(process: Drawing
 def test_it_ends_when_nobody_asks_and_comes_back(process: DrawingProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drawing, "KEEP_IDLE", 0.01)
     process.draw(picture(), 0, {})
-    pid = process._started().process.pid
+    pid = process._processes.started().process.pid
     while alive(pid):
         hub.sleep(0.01)
     monkeypatch.undo()
@@ -128,7 +129,7 @@ def test_one_that_cannot_be_started_is_told_once_and_none_is_after_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = drawing_process(tmp_path)
-    monkeypatch.setattr(drawing, "PictureProcess", mock.Mock(side_effect=OSError(24, "Too many open files")))
+    monkeypatch.setattr(processes, "PictureProcess", mock.Mock(side_effect=OSError(24, "Too many open files")))
     for _time in range(2):
         with pytest.raises(ModelUnavailable, match="nothing can be drawn"):
             found.draw(picture(), 0, {})

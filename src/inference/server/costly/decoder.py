@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from imageserver import metrics
 from imageserver.inference.server.batching import Work
-from imageserver.inference.server.costly.process import START_TIME, PictureProcess
+from imageserver.inference.server.costly.process import PictureProcess, PictureProcesses
 from imageserver.inference.server.costly.put_off import PutOff
 from imageserver.inference.server.costly.queue import CostlyPicture, CostlyQueue
 from imageserver.inference.shared import wire
@@ -21,8 +21,6 @@ from imageserver.transport import hub
 
 KEEP_IDLE = 60.0
 """Seconds that the process is kept for the next picture."""
-PATIENCE = 4.0
-"""So many times `--decode-time` may pass on the clock: the processor has others to serve first. Then it is killed."""
 
 
 class CostlyPictures:
@@ -47,15 +45,14 @@ class CostlyPictures:
         warn: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
-        self._jail = jail
-        self._arguments = [*arguments, "--decode-time", str(limits.decode_time)]
-        self._time_limit = limits.decode_time * PATIENCE + START_TIME
+        self._processes = PictureProcesses(
+            "costly pictures", "inference.worker.costly", arguments, limits, jail,
+            title="the process for costly pictures", warn=warn,
+        )  # fmt: skip
         self._most = limits.costly_queue
         self._queue = CostlyQueue(limits.costly_queue)
         self._decoded, self._warn, self._clock = decoded, warn, clock
         self.put_off = PutOff(limits.put_off_time)
-        self._process: PictureProcess | None = None
-        self._missing = False  # it could not be started; the log was told
         self._wake = hub.Event()
         self._stopping = False
 
@@ -76,7 +73,7 @@ class CostlyPictures:
         """For ever; spawn it."""
         while not self._stopping:
             if not self._wake.wait(KEEP_IDLE):
-                self._end()
+                self._processes.end()
             self._wake.clear()
             while (picture := self._queue.pop()) is not None:
                 self._decode(picture)
@@ -86,7 +83,7 @@ class CostlyPictures:
         self._stopping = True
         for picture in self._queue.drain():
             picture.source.answered(picture.work, {"error": "the server is stopping", "reason": "model"})
-        self._end()
+        self._processes.end()
 
     # ---- within -----------------------------------------------------------------------------------------------
 
@@ -95,15 +92,9 @@ class CostlyPictures:
             process, answer = self._ask(picture)
             if answer is None and process.was_killed and not self._stopping:
                 process, answer = self._ask(picture)
-        except OSError as error:
-            if not self._missing:
-                self._warn(f"the process for costly pictures cannot be started ({error.strerror})")
-            self._missing = True
+        except OSError:
             refuse(picture, "pictures as large as this cannot be decoded now; try again later, or send it smaller")
             return
-        if self._missing:
-            self._missing = False
-            self._warn("the process for costly pictures can be started again")
         if answer is None:
             self._blame(picture, process)
         elif "error" in answer:
@@ -120,15 +111,9 @@ class CostlyPictures:
 
     def _ask(self, picture: CostlyPicture) -> tuple[PictureProcess, wire.Message | None]:
         """The answer of the process, and that process; None when it ended."""
-        if self._process is None or self._process.ended:
-            self._process = PictureProcess("costly pictures", "inference.worker.costly", self._arguments, self._jail)
-        process = self._process
         work = picture.work
         about = {"form": work.content, "rotate": work.rotate, "channels": picture.channels, "least": picture.least}
-        answer = process.ask("decode", work.data, about, self._time_limit)
-        if answer is None:
-            self._process = None
-        return process, answer
+        return self._processes.ask("decode", work.data, about)
 
     def _blame(self, picture: CostlyPicture, process: PictureProcess) -> None:
         """The process ended under this picture."""
@@ -143,11 +128,6 @@ class CostlyPictures:
             self.put_off.blame(picture.work.owner, picture.work.data, self._clock())
         error = "the picture takes too long to decode, or is damaged: send it smaller"
         picture.source.answered(picture.work, {"error": error, "reason": "picture"})
-
-    def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.process.end()
 
 
 def refuse(picture: CostlyPicture, sentence: str) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from imageserver.errors import ModelUnavailable, PictureError, Stopping
-from imageserver.inference.server.costly.decoder import KEEP_IDLE, PATIENCE
-from imageserver.inference.server.costly.process import START_TIME, PictureProcess
+from imageserver.inference.server.costly.decoder import KEEP_IDLE
+from imageserver.inference.server.costly.process import PictureProcesses
 from imageserver.inference.server.costly.put_off import PutOff
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.wire import Picture
@@ -44,13 +44,14 @@ class DrawingProcess:
         warn: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
-        self._arguments, self._jail = [*arguments, "--decode-time", str(limits.decode_time)], jail
-        self._time_limit = limits.decode_time * PATIENCE + START_TIME
+        self._processes = PictureProcesses(
+            "drawing", "inference.worker.drawer", arguments, limits, jail,
+            title="the process that draws for viewers", warn=warn,
+        )  # fmt: skip
         self._warn, self._clock = warn, clock
         self._put_off = PutOff(limits.put_off_time)
-        self._process: PictureProcess | None = None
         self._idle: hub.Timer | None = None
-        self._missing = self._stopping = False
+        self._stopping = False
 
     def draw(self, data: Picture, rotate: int, prediction: dict[str, Any]) -> bytes:
         """A JPEG of the picture, upright, with what was found drawn into it; waits green. Never call it twice at once.
@@ -70,23 +71,25 @@ class DrawingProcess:
         try:
             return self._ask(data, {"rotate": rotate, "prediction": found})
         finally:
-            self._idle = hub.spawn_later(KEEP_IDLE, self._end)
+            self._idle = hub.spawn_later(KEEP_IDLE, self._processes.end)
 
     def stop(self) -> None:
         """Draw no more, and end the process."""
         self._stopping = True
         if self._idle is not None:
             self._idle.cancel()
-        self._end()
+        self._processes.end()
 
     # ---- within -----------------------------------------------------------------------------------------------
 
     def _ask(self, data: Picture, about: wire.Message) -> bytes:
-        process = self._started()
-        answer = process.ask("draw", data, about, self._time_limit)
+        if self._stopping:
+            raise Stopping("the server is stopping")
+        try:
+            process, answer = self._processes.ask("draw", data, about)
+        except OSError:
+            raise ModelUnavailable("nothing can be drawn into pictures now; try again later") from None
         if answer is None:
-            if self._process is process:
-                self._process = None
             if self._stopping:
                 raise Stopping("the server is stopping")
             self._warn(f"drawing into a picture ended its process by {process.process.exit_text}; it is put off")
@@ -96,24 +99,3 @@ class DrawingProcess:
         if "error" in answer:
             raise PictureError(answer["error"])
         return process.result(answer["size"])
-
-    def _started(self) -> PictureProcess:
-        if self._stopping:
-            raise Stopping("the server is stopping")
-        if self._process is None or self._process.ended:
-            try:
-                self._process = PictureProcess("drawing", "inference.worker.drawer", self._arguments, self._jail)
-            except OSError as error:
-                if not self._missing:
-                    self._warn(f"the process that draws for viewers cannot be started ({error.strerror})")
-                self._missing = True
-                raise ModelUnavailable("nothing can be drawn into pictures now; try again later") from None
-            if self._missing:
-                self._missing = False
-                self._warn("the process that draws for viewers can be started again")
-        return self._process
-
-    def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.process.end()

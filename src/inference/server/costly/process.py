@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from imageserver.inference.server.arena import Arena
 from imageserver.inference.server.child_process import ChildProcess
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.wire import Picture
 from imageserver.jail.rules import Jail
+from imageserver.limits import Limits
 from imageserver.transport import hub
 
 START_TIME = 30.0
 """Seconds in which it has to have started."""
+PATIENCE = 4.0
+"""So many times `--decode-time` may pass on the clock: the processor has others to serve first. Then it is killed."""
 
 
 class PictureProcess:
@@ -63,3 +68,62 @@ class PictureProcess:
     def _on_exit(self) -> None:
         self.ended = True
         self._answered.set()
+
+
+class PictureProcesses:
+    """One such process at a time: started with the first picture, and anew after one has ended.
+
+    Args:
+        name, module, jail: as `PictureProcess` has them.
+        title: what sentences call it.
+        arguments: for the command line, as a worker's.
+        limits: those of pictures.
+        warn: takes a sentence for the log.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        arguments: list[str],
+        limits: Limits,
+        jail: Jail,
+        *,
+        title: str,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._name, self._module, self._jail = name, module, jail
+        self._arguments = [*arguments, "--decode-time", str(limits.decode_time)]
+        self._time_limit = limits.decode_time * PATIENCE + START_TIME
+        self._title, self._warn = title, warn
+        self._process: PictureProcess | None = None
+        self._missing = False  # it could not be started; the log was told
+
+    def ask(self, op: str, picture: Picture, about: wire.Message) -> tuple[PictureProcess, wire.Message | None]:
+        """The process, and its answer; None when it ended. OSError: none can be started, as the log was told."""
+        process = self.started()
+        answer = process.ask(op, picture, about, self._time_limit)
+        if answer is None and self._process is process:
+            self._process = None
+        return process, answer
+
+    def started(self) -> PictureProcess:
+        """The process that there is, or a new one. OSError."""
+        if self._process is None or self._process.ended:
+            try:
+                self._process = PictureProcess(self._name, self._module, self._arguments, self._jail)
+            except OSError as error:
+                if not self._missing:
+                    self._warn(f"{self._title} cannot be started ({error.strerror})")
+                self._missing = True
+                raise
+            if self._missing:
+                self._missing = False
+                self._warn(f"{self._title} can be started again")
+        return self._process
+
+    def end(self) -> None:
+        """End it, if there is one."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.process.end()
