@@ -208,10 +208,12 @@ class Following:
     def texts(self) -> Iterator[bytes]:
         """The answer, until the client has gone, takes nothing, or is too far behind."""
         changed = self._events.begin()
+        # Both before anything is sent: what happens from then on is told, by whomever the client hears of it first.
+        number, incoming = self._events.number, list(self._overview.incoming())
         try:
             yield f"retry: {RETRY * 1000}\n\n".encode()
-            number = self._events.number
-            yield from _pieces(self._events.described(one) for one in self._overview.incoming() if self._sees(one))
+            yield from _pieces(self._events.described(one) for one in incoming if self._sees(one))
+            del incoming
             while not self._events.stopping:
                 heard = changed.wait(HEARTBEAT)
                 if not self._taking.wait():

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 from urllib.parse import quote
 
 import pytest
@@ -47,6 +48,16 @@ def test_a_stream_is_told_from_its_beginning_to_its_end(site: WatchedSite) -> No
     until(lambda: site.frame(before, JPEG) or not len(site.followers), "its place to be free")
     assert not site.views._events._frames
     assert not site.views._events._news
+
+
+def test_what_happens_while_one_is_told_what_is_open_is_told_as_well(site: WatchedSite) -> None:
+    stream, taking = site.stream("anna"), mock.Mock()
+    texts = events.Following(site.views._events, site.overview, None, frozenset(), taking).texts()
+    assert next(texts) == b"retry: 10000\n\n"
+    site.frame(stream, JPEG)
+    assert next(texts).startswith(b"event: opened")
+    assert next(texts).startswith(b"event: prediction")
+    texts.close()
 
 
 def test_of_each_stream_the_newest_is_told_and_each_is_encoded_once(
