@@ -14,14 +14,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import argon2
 import pytest
+from tests.passwords import CHEAP
 from tests.running import ROOT
 
 from imageserver.accounts import cli, database
 from imageserver.accounts.database import UserDB
 
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 OPERATOR = pwd.getpwuid(os.getuid()).pw_name
 
 

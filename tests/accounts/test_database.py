@@ -7,6 +7,7 @@ from pathlib import Path
 
 import argon2
 import pytest
+from tests.passwords import CHEAP
 
 from imageserver.accounts import database
 from imageserver.accounts.database import ROLES, User, UserDB, Verifier
@@ -14,7 +15,6 @@ from imageserver.accounts.store import users as users_module
 from imageserver.errors import SettingError, UsersUnavailable
 
 ROOT = Path(__file__).resolve().parents[2]
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 class CountingHasher(argon2.PasswordHasher):

@@ -6,14 +6,13 @@ import base64
 import re
 from collections.abc import Iterator
 
-import argon2
 import pytest
 from tests.accounts.guessing import ANOTHER, GUESSER, HONEST, Target, at_once, count
+from tests.passwords import CHEAP
 from tests.running import Server
 
 from imageserver.accounts.database import UserDB
 
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 KEY, LIMIT, GUESSES = "the right key", 5, 300
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import argon2
 import pytest
+from tests.passwords import CHEAP
 
 from imageserver.accounts.audit import NO_AUDIT
 from imageserver.accounts.database import User, UserDB
@@ -16,8 +16,6 @@ from imageserver.accounts.live import AT_ONCE, ENDED, LiveLogins
 from imageserver.errors import UsersUnavailable
 from imageserver.limits import Limits
 from imageserver.transport import hub
-
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 class Clock:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import argon2
 import pytest
+from tests.passwords import CHEAP
 
 from imageserver import metrics
 from imageserver.accounts import credentials
@@ -21,7 +21,6 @@ from imageserver.errors import LimitExceeded, LoginPaused, UsersUnavailable
 from imageserver.limits import Limits
 from imageserver.transport import hub
 
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 HOME, WORK = "192.0.2.1", "198.51.100.2"
 ALICE = credentials.password("alice", "secret")
 

@@ -14,7 +14,7 @@ import pytest
 import requests
 import websocket
 from tests.accounts.test_every_event import Talk
-from tests.accounts.walking import CHEAP
+from tests.passwords import CHEAP
 from tests.running import PATIENCE, CheapServer, Server, picture
 
 from imageserver.accounts import doors

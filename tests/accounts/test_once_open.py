@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import requests
 import websocket
-from tests.accounts.walking import CHEAP, EVIL
+from tests.accounts.walking import EVIL
+from tests.passwords import CHEAP
 from tests.running import PATIENCE, ROOT, Camera, CheapServer, Server, picture, until
 
 from imageserver.accounts.database import UserDB

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import argon2
+from tests.passwords import CHEAP
 from tests.running import PATIENCE, TEST_MODELS, CheapServer, Server, picture
 
 from imageserver.accounts.database import ROLES, UserDB
 from imageserver.accounts.doors import Door, Login
 from imageserver.web import page_cookie
 
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 FRIEND, EVIL = "http://friend.example", "http://evil.example"
 DAY = 86400.0
 PUT_BY_CAMERA, PUT_BY_NOBODY = 99, 98

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import argon2
 import pytest
+from tests.passwords import CHEAP
 from tests.running import PATIENCE, Camera, Server, picture, until
 
 from imageserver.accounts.database import UserDB
 from imageserver.app import changes
 
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORDS = {"admin": "first secret", "cam": "second secret"}
 GUESS = "a guess of somebody"
 

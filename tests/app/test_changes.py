@@ -7,16 +7,14 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import argon2
 import pytest
+from tests.passwords import CHEAP
 from tests.running import PATIENCE
 
 from imageserver.accounts.audit import AuditFile
 from imageserver.accounts.database import UserDB
 from imageserver.app.changes import UserChanges
 from imageserver.limits import Limits
-
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 class Followed:

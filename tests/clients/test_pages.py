@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from tests.pages.browser import Browser
 from tests.pages.devtools import CHROMIUM
-from tests.protocols.sockets import CHEAP
+from tests.passwords import CHEAP
 from tests.running import ROOT, CheapServer, picture, until
 
 from imageserver.accounts.database import UserDB

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.protocols.sockets import CHEAP
+from tests.passwords import CHEAP
 from tests.running import ROOT, CheapServer, Server, until
 
 import capture

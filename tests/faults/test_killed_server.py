@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import argon2
 import pytest
 import requests
 from tests.faults.load import Cameras
+from tests.passwords import CHEAP
 from tests.protocols.http.short_training import draw_digits, worsen
 from tests.running import PATIENCE, ROOT, Camera, Server, picture, until
 
@@ -31,7 +31,6 @@ from imageserver.accounts.database import ROLES, UserDB
 ROW = pytest.mark.fault(
     "kill -9 of the server amid 200 writes", "every acknowledged write is there afterwards, none is half there"
 )
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 ADMIN = ("admin", "a password")
 WRITES = 200
 

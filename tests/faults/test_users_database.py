@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import argon2
 import pytest
 import requests
 import websocket
 from tests.conformance.peer import Peer
 from tests.faults.load import Cameras, Figures
+from tests.passwords import CHEAP
 from tests.running import PATIENCE, Server, picture, until
 from tests.transport.sio import Sio
 
@@ -29,7 +29,6 @@ ROW = pytest.mark.fault(
     "users.db empty, damaged, locked, removed, replaced by an older copy",
     "503 at logins, never open, never a lock-out afterwards; the start says so and is tried again",
 )
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 ROLES = ("camera", "viewer")
 SECRET = "secret"
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import requests
 from tests.pages.browser import Browser, Page, axe
-from tests.protocols.sockets import CHEAP
+from tests.passwords import CHEAP
 from tests.running import PATIENCE, ROOT, CheapServer, Server, until
 
 from imageserver.accounts.database import UserDB

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.pages.browser import Page
 from tests.pages.covered import STATIC
+from tests.pages.serving import served
 
 HTML = """<!doctype html><html lang="en"><meta charset="utf-8"><title>modules</title><link rel="icon" href="data:,">
 <form id="form"><select name="size"><option>small</option><option selected>middle</option></select>
@@ -24,17 +22,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "index.html").write_text(HTML)
     (folder / "pages").symlink_to(STATIC)
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_arguments: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(folder) as url:
+        yield url
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 from tests.pages import covered
 from tests.pages.browser import AXE, Browser, Page, axe
+from tests.pages.serving import served
 from tests.running import PATIENCE, until
 
 HTML = """<!doctype html><html lang="en"><meta charset="utf-8"><title>a page</title>
@@ -41,17 +39,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "pages").mkdir()
     (folder / "pages" / "some.js").write_text(SCRIPT)
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_arguments: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(folder) as url:
+        yield url
 
 
 def test_a_page_is_used_as_by_hand(page: Page, site: str, tmp_path: Path) -> None:

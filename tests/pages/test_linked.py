@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.accounts.walking import CHEAP
 from tests.pages.browser import Page
 from tests.pages.viewer import Viewer
+from tests.passwords import CHEAP
 from tests.running import Camera, CheapServer, Server, picture
 
 from imageserver.accounts.database import UserDB

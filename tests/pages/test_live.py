@@ -18,8 +18,8 @@ import psutil
 import pytest
 import requests
 import websocket
-from tests.accounts.walking import CHEAP
 from tests.pages.viewer import QuickViewer, Viewer
+from tests.passwords import CHEAP
 from tests.running import PATIENCE, TEST_MODELS, Camera, CheapServer, Server, picture, until
 
 from imageserver.accounts.database import ROLES, UserDB

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import argon2
 import pytest
 from tests.pages.browser import Browser, Page, axe
-from tests.running import CheapServer, Server
-
-from imageserver.accounts.database import UserDB
+from tests.pages.serving import with_users
+from tests.running import Server
 
 CONNECTED = "document.getElementById('link')?.textContent === 'connected'"
 TITLE = "document.querySelector('h1')?.textContent"
@@ -18,11 +16,7 @@ TITLE = "document.querySelector('h1')?.textContent"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """With `-a`, and a user of each role."""
-    data = tmp_path_factory.mktemp("data")
-    users = UserDB(data / "users.db", argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-    for name in ("camera", "viewer", "admin"):
-        users.add(name, name, [name])
-    with CheapServer("-a", data=data) as running:
+    with with_users(tmp_path_factory.mktemp("data")) as running:
         yield running.ready()
 
 

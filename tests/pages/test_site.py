@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import requests
-from tests.running import PATIENCE, CheapServer, Server
+from tests.pages.serving import with_users
+from tests.running import PATIENCE, Server
 
-from imageserver.accounts.database import UserDB
 from imageserver.pages.assets import FOLDER
 from imageserver.pages.site import PAGES, local
 
@@ -26,13 +26,7 @@ FIRST_PAINT = 100_000
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """With `-a`, and a user of each role."""
-    data = tmp_path_factory.mktemp("data")
-    import argon2
-
-    users = UserDB(data / "users.db", argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-    for name in ("camera", "viewer", "admin"):
-        users.add(name, name, [name])
-    with CheapServer("-a", data=data) as running:
+    with with_users(tmp_path_factory.mktemp("data")) as running:
         yield running
 
 

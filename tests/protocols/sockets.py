@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import argon2
+from tests.passwords import CHEAP
 from tests.streams.test_session import FakeModels
 from tests.streams.test_stream import Engine
 
@@ -24,7 +24,6 @@ from imageserver.streams.session import Sessions
 from imageserver.streams.stream import Streams
 from imageserver.transport.budget import Account, Budget
 
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 TIME = bytes(8)
 
 

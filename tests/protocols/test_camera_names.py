@@ -7,17 +7,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from typing import Any
 
-import argon2
 import pytest
 import requests
 from tests.conformance.peer import Peer
+from tests.passwords import CHEAP
 from tests.protocols.sockets import World
 from tests.running import PATIENCE, CheapServer, Server, picture, until
 from tests.transport.sio import Sio
 
 from imageserver.accounts.database import UserDB
-
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ import pytest
 import requests
 import websocket
 from tests.conformance.peer import framed
-from tests.protocols.sockets import CHEAP, World
+from tests.passwords import CHEAP
+from tests.protocols.sockets import World
 from tests.running import PATIENCE, Server
 
 from imageserver.accounts import credentials

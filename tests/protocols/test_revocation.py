@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import requests
 from tests.conformance.peer import Peer, framed
-from tests.protocols.sockets import CHEAP, TIME
+from tests.passwords import CHEAP
+from tests.protocols.sockets import TIME
 from tests.running import PATIENCE, Camera, Server, picture, until
 from tests.transport.sio import PATH, Sio
 

@@ -6,8 +6,8 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
-import argon2
 import pytest
+from tests.passwords import CHEAP
 from werkzeug.test import Client
 
 from imageserver.accounts.database import User, UserDB
@@ -35,9 +35,6 @@ ADMIN = {"Authorization": "Basic " + base64.b64encode(b"ann:right").decode()}
 VIEWER = {"Authorization": "Basic " + base64.b64encode(b"vic:right").decode()}
 WRONG = {"Authorization": "Basic " + base64.b64encode(b"ann:wrong").decode()}
 PAGE = {"Accept": "text/html,*/*;q=0.8"}
-
-
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 def logins(*, required: bool = False, users: bool = False) -> Logins:

@@ -7,8 +7,8 @@ import contextlib
 import http.client
 from collections.abc import Iterator
 
-import argon2
 import pytest
+from tests.passwords import CHEAP
 
 from imageserver.accounts.database import UserDB
 from imageserver.accounts.doors import HTTP, Door, DoorTable, Login
@@ -19,8 +19,6 @@ from imageserver.transport.http.server import HttpServer
 from imageserver.web.access import Access
 from imageserver.web.application import Application, Route
 from imageserver.web.requests import Request, Response
-
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 class Site:

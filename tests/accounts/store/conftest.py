@@ -6,13 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import argon2
 import pytest
+from tests.passwords import CHEAP
 
 from imageserver.accounts.database import UserDB
 from imageserver.limits import Limits
-
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 class Clock:

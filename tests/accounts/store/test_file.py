@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from tests.accounts.store.conftest import CHEAP
+from tests.passwords import CHEAP
 
 from imageserver import metrics
 from imageserver.accounts.database import ChangeKind, User, UserDB

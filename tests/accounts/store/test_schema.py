@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.accounts.store.conftest import CHEAP
+from tests.passwords import CHEAP
 from tests.running import PATIENCE, ROOT
 
 from imageserver import files

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.accounts.store.conftest import CHEAP
+from tests.passwords import CHEAP
 
 from imageserver.accounts.database import User, UserDB, Verifier
 from imageserver.accounts.store.users import MAX_CAMERAS, checked

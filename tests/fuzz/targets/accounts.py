@@ -9,18 +9,17 @@ import struct
 import tempfile
 from pathlib import Path
 
-import argon2
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from tests.accounts.signing import public, sign
 from tests.fuzz.target import Defect, Target
+from tests.passwords import CHEAP
 
 from imageserver.accounts import ssh_signatures
 from imageserver.accounts.database import UserDB
 from imageserver.errors import NotAllowed, SettingError
 
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 NONCE = bytes(32)
 TOKEN = "ist_" + "0" * 12 + "_" + "1" * 64
 KEYS = (ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32)), ec.derive_private_key(7, ec.SECP256R1()))

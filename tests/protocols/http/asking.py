@@ -6,7 +6,7 @@ import base64
 from typing import Any
 from unittest import mock
 
-import argon2
+from tests.passwords import CHEAP
 from werkzeug.test import Client, TestResponse
 
 from imageserver.accounts.database import UserDB
@@ -15,8 +15,6 @@ from imageserver.limits import Limits
 from imageserver.protocols.http import app
 from imageserver.web.access import Access
 from imageserver.web.requests import Response
-
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 def no_page(*_arguments: object) -> Response:

@@ -9,14 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
-import argon2
 import pytest
 import requests
+from tests.passwords import CHEAP
 from tests.running import PATIENCE, Camera, CheapServer, Server, picture, until
 
 from imageserver.accounts.database import UserDB
-
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 @pytest.fixture(scope="module")

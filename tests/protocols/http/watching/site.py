@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
-import argon2
+from tests.passwords import CHEAP
 
 from imageserver.accounts.database import UserDB
 from imageserver.accounts.login import Logins
@@ -29,7 +29,6 @@ from imageserver.transport.http.server import HttpServer
 from imageserver.web.access import Access
 from imageserver.web.followers import Followers
 
-CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 JPEG = b"\xff\xd8\xff"
 
 
