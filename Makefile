@@ -104,6 +104,7 @@ UPGRADE ?=
 # dev.lock goes into the same environment as run.lock, so it takes over the versions chosen there.
 lock:  ## compile pyproject.toml into requirements/*.lock with hashes; UPGRADE=--upgrade takes newer versions
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) pyproject.toml --extra tensorflow -o requirements/run.lock
+	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml -o requirements/slim.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra tensorflow --group dev -o requirements/dev.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra gpu -o requirements/gpu.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) --group display -o requirements/display.lock

@@ -191,7 +191,9 @@ def pins(name):
 
 
 def test_the_locks_agree():
-    """dev.lock goes on top of run.lock in one folder; gpu.lock differs in TensorFlow alone."""
+    """dev.lock goes on top of run.lock in one folder; slim.lock lacks, and gpu.lock differs in, TensorFlow alone."""
+    assert pins("slim") < pins("run")
+    assert not {"tensorflow", "tensorflow-cpu", "keras", "h5py"} & {name for name, *_rest in pins("slim")}
     assert pins("run") <= pins("dev")
     assert {name for name, *_rest in pins("run") ^ pins("gpu") if not name.startswith("nvidia")} == {
         "tensorflow",
@@ -199,7 +201,7 @@ def test_the_locks_agree():
     }
 
 
-@pytest.mark.parametrize("name", ["run", "dev", "gpu", "display"])
+@pytest.mark.parametrize("name", ["run", "slim", "dev", "gpu", "display"])
 def test_every_pin_has_hashes_and_no_index(name):
     text = (ROOT / f"requirements/{name}.lock").read_text()
     assert not re.search(r"(?m)^--|https?://|file:", text)
@@ -212,6 +214,7 @@ def test_every_requirement_is_locked():
     server, extras = given["project"]["dependencies"], given["project"]["optional-dependencies"]
     groups = given["dependency-groups"]
     wanted = {
+        "slim": server,
         "run": [*server, *extras["tensorflow"]],
         "dev": [*server, *extras["tensorflow"], *groups["dev"]],
         "gpu": [*server, *extras["gpu"]],
