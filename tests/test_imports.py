@@ -32,7 +32,8 @@ ABOVE_THE_WALL = (
 
 BELOW_THE_WALL = (
     {"training_set"},
-    {"training", "inference.add_model", "inference.try_model"},
+    {"training", "inference.add_model", "inference.bench_model", "inference.try_model"},
+    {"inference.alone"},
     {"inference.prepare"},
     {"inference.convert"},
     {"inference.worker"},

@@ -36,6 +36,7 @@ COMMANDS = (
     Command(("user",), "accounts.cli", "users, roles, passwords and tokens"),
     Command(("model", "add"), "inference.add_model", "add a Keras model"),
     Command(("model", "try"), "inference.try_model", "run one model without a server"),
+    Command(("model", "bench"), "inference.bench_model", "what one model costs on this machine"),
     Command(("model", "list"), "commands.models", "the models, and what each of them lacks"),
     Command(("model", "prepare"), "inference.prepare", "convert models ahead of time"),
     Command(("camera",), "camera", "stream pictures, a video or a webcam to a server", client=True),

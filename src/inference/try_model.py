@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -27,19 +26,14 @@ if not __package__:
     bootstrap.start(("cv2", "numpy"))
 
 import numpy as np
-from numpy.typing import NDArray
 
-from imageserver.errors import ImageServerError, ModelError, PictureError
-from imageserver.inference import prepare
-from imageserver.inference.shared import conversion_cache, progress
-from imageserver.inference.shared import manifest as manifests
-from imageserver.inference.shared.manifest import Manifest
-from imageserver.inference.worker import results
+from imageserver.errors import ImageServerError, PictureError
+from imageserver.inference import alone
+from imageserver.inference.alone import Pixels
+from imageserver.inference.shared import progress
 
-Pixels = NDArray[np.uint8]
 Frames = Iterator[tuple[int, Pixels]]
 
-SESSION = "try"
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -47,8 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code 0: every frame was run; 1: a sentence on standard error says why not."""
     known = parser()
     options = known.parse_args(argv)
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    alone.hush()
     try:
         try_model(options)
     except (ImageServerError, OSError) as error:
@@ -62,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Of the command line; its name is what was typed."""
     parser = argparse.ArgumentParser(description="Run one model on pictures or a video, without a server.")
-    parser.add_argument("model", type=Path, help="the model's folder, with its model.toml")
+    parser.add_argument("model", help=alone.HELP)
     parser.add_argument("source", help="a video, a folder of pictures, a picture, or a camera's number")
     parser.add_argument(
         "--fps",
@@ -83,10 +76,10 @@ def _rate(text: str) -> float:
 
 def try_model(options: argparse.Namespace) -> None:
     """Load the model, run it on every frame, print what it says and what it costs. ImageServerError with a sentence."""
-    manifest = manifests.read(options.model.resolve())
+    manifest = alone.manifest(options.model)
     source = itertools.islice(frames(options.source, options.fps), options.limit)
     with progress.shown(f"Loading {manifest.name}"):  # and converting it, where that was not done
-        model = _Stateless(manifest) if manifest.state is None else _Stateful(manifest, manifest.state.frame == "pil")
+        model = alone.load(manifest)
     costs: list[float] = []
     last: dict[str, Any] | None = None
     for last in _answers(model, source, costs):
@@ -103,7 +96,7 @@ def try_model(options: argparse.Namespace) -> None:
     )
 
 
-def _answers(model: _Stateless | _Stateful, source: Frames, costs: list[float]) -> Iterator[dict[str, Any]]:
+def _answers(model: alone.Model, source: Frames, costs: list[float]) -> Iterator[dict[str, Any]]:
     """What the model says, with the frame's timestamp; the seconds that each frame took go into `costs`."""
     timestamp = 0
     for timestamp, frame in source:
@@ -162,68 +155,6 @@ def _video(source: str, rate: float | None) -> Frames:
             yield round(number * 1000 / rate if rate else now), np.ascontiguousarray(frame[..., ::-1])
     finally:
         capture.release()
-
-
-class _Stateless:
-    """A model that answers each picture by itself, as a worker serves it."""
-
-    def __init__(self, manifest: Manifest) -> None:
-        from imageserver.inference.worker import loader
-        from imageserver.inference.worker.context import LoadContext
-
-        note = lambda text: print(text, file=sys.stderr)  # noqa: E731
-        cache = conversion_cache.cache_folder()
-        convert = lambda found: prepare.prepare(found, cache)  # noqa: E731
-        context = LoadContext(note, os.cpu_count() or 1, cache, convert=convert)
-        self._serving = loader.load(manifest.folder, context)
-
-    def run(self, timestamp: int, frame: Pixels) -> dict[str, Any] | None:
-        import cv2
-
-        from imageserver.inference.worker.predictor import PictureJob
-
-        _, data = cv2.imencode(".png", frame[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        return dict(self._serving.run([PictureJob(memoryview(data.tobytes()), 0)])[0])
-
-    def end(self, timestamp: int) -> None:
-        """It has nothing more to say."""
-
-
-class _Stateful:
-    """A model that keeps state, in one session; the frames are Pillow images where `pillow` is true."""
-
-    def __init__(self, manifest: Manifest, pillow: bool) -> None:
-        from PIL import Image
-
-        from imageserver.inference.worker import loader
-
-        self._model = loader.stateful(manifest)
-        self._picture = Image.fromarray if pillow else np.asarray
-        self._started = False
-
-    def run(self, timestamp: int, frame: Pixels) -> dict[str, Any] | None:
-        if not self._started:
-            self._started = True
-            self._model.start(SESSION, timestamp)
-        return _checked(self._model.forward_single_frame(SESSION, self._picture(frame), timestamp))
-
-    def end(self, timestamp: int) -> dict[str, Any] | None:
-        return _checked(self._model.end(SESSION, timestamp)) if self._started else None
-
-
-def _checked(found: Any) -> dict[str, Any] | None:
-    """What a session would send. ModelError where it could not."""
-    if found is None:
-        return None
-    if not isinstance(found, dict):
-        raise ModelError(
-            f"the model returned {type(found).__name__}; it must return a dictionary, or None for nothing to say"
-        )
-    try:
-        plain: dict[str, Any] = results.plain(found)
-    except TypeError as error:
-        raise ModelError(f"the model's result cannot become JSON: {error}") from error
-    return plain
 
 
 if __name__ == "__main__":

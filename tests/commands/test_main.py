@@ -71,13 +71,14 @@ def test_an_image_without_the_clients_says_so(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "model is followed by one of add, try, list, prepare (model -h).\n"),
-        (["lis"], "model is followed by one of add, try, list, prepare, not 'lis'; did you mean list? (model -h).\n"),
+        ([], ""),
+        (["lis"], ", not 'lis'; did you mean list?"),
     ],
 )
 def test_a_second_word_that_lacks(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert commands.main(["model", *arguments]) == 2
-    assert capsys.readouterr() == ("", f"imageserver: {said}")
+    following = "imageserver: model is followed by one of add, try, bench, list, prepare"
+    assert capsys.readouterr() == ("", f"{following}{said} (model -h).\n")
     assert commands.main(["model", "-h"]) == 0
     out, err = capsys.readouterr()
     assert err == "" and all(f" model {row.words[1]} " in out for row in words.below("model"))
