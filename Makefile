@@ -19,7 +19,7 @@ PREPARED := $(VENV)/.prepared
 .NOTPARALLEL:
 PREFIX ?= /opt/imageserver
 DESTDIR ?=
-.PHONY: help run environment dev check test test-long faults fuzz soak lint docs display bench bench-check lock install-service wheel clean distclean
+.PHONY: help run environment dev check test test-long faults fuzz soak lint docs site display bench bench-check lock install-service wheel clean distclean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -90,6 +90,13 @@ docs: environment  ## write the reference pages that come from the code
 	@mv docs/metrics.md.tmp docs/metrics.md
 	@$(VENV)/bin/python src/bootstrap.py accounts.reference docs/users.md
 
+site:  ## make a site of README.md and docs/ in build/site: open build/site/index.html, no network needed
+	@scripts/environment.sh .venv-docs requirements/docs.lock
+	@rm -rf build/site
+	@.venv-docs/bin/python -m sphinx --quiet --nitpicky --fail-on-warning --keep-going -c docs/site -d build/site-pages \
+	    . build/site
+	@echo "The site is in build/site: open build/site/index.html."
+
 bench: dev $(PREPARED)  ## run the measurements and print their figures
 	@tests/environments.sh
 	@for file in $(filter-out bench/soak.py,$(wildcard bench/*.py)); do $(VENV)/bin/python $$file || exit; done
@@ -108,6 +115,7 @@ lock:  ## compile pyproject.toml into requirements/*.lock with hashes; UPGRADE=-
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra tensorflow --group dev -o requirements/dev.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra gpu -o requirements/gpu.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) --group display -o requirements/display.lock
+	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) --group docs -o requirements/docs.lock
 
 wheel: dev  ## build the wheels of the server and of the clients' library into build/wheels
 	@$(VENV)/bin/python -m pip --disable-pip-version-check wheel --quiet --no-build-isolation --no-deps --no-index \
@@ -122,4 +130,4 @@ clean:  ## remove what tools leave behind, but not the environments
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean  ## remove the environments as well
-	rm -rf .venv .venv-gpu .venv-display
+	rm -rf .venv .venv-gpu .venv-display .venv-docs

@@ -180,7 +180,7 @@ def test_a_broken_environment_is_made_anew(project):
 
 def test_help_lists_the_targets():
     out = run(ROOT, "help")[1]
-    assert {"help", "run", "check", "test", "test-long", "lint", "docs", "bench", "lock", "clean"} <= {
+    assert {"help", "run", "check", "test", "test-long", "lint", "docs", "site", "bench", "lock", "clean"} <= {
         line.split()[1] for line in out.splitlines()
     }
 
@@ -201,7 +201,7 @@ def test_the_locks_agree():
     }
 
 
-@pytest.mark.parametrize("name", ["run", "slim", "dev", "gpu", "display"])
+@pytest.mark.parametrize("name", ["run", "slim", "dev", "gpu", "display", "docs"])
 def test_every_pin_has_hashes_and_no_index(name):
     text = (ROOT / f"requirements/{name}.lock").read_text()
     assert not re.search(r"(?m)^--|https?://|file:", text)
@@ -219,6 +219,7 @@ def test_every_requirement_is_locked():
         "dev": [*server, *extras["tensorflow"], *groups["dev"]],
         "gpu": [*server, *extras["gpu"]],
         "display": groups["display"],
+        "docs": groups["docs"],
     }
     for name, lines in wanted.items():
         assert {re.match(r"[A-Za-z0-9._-]+", line)[0].lower() for line in lines} <= {pin[0] for pin in pins(name)}
