@@ -34,28 +34,42 @@ with Camera("a", ("b", "c"), hz=1, on_result=lambda result: print(result.number)
 """
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As `make wheel` builds it, without a network."""
-    folder = tmp_path_factory.mktemp("wheel")
+def built(source: Path, folder: Path) -> Path:
+    """The wheel as `make wheel` builds it, without a network."""
     options = ["--no-build-isolation", "--no-deps", "--no-index", "--quiet", "--wheel-dir", folder]
-    command = [sys.executable, "-m", "pip", "wheel", *options, ROOT / "clients"]
+    command = [sys.executable, "-m", "pip", "wheel", *options, source]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     (found,) = folder.iterdir()
     return found
 
 
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(ROOT / "clients", tmp_path_factory.mktemp("wheel"))
+
+
 def test_it_holds_the_library_alone_in_the_servers_version(wheel: Path) -> None:
     assert wheel.name == f"imageserver_client-{imageserver.__version__}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        (terms,) = [archive.read(name).decode() for name in archive.namelist() if name.endswith("/licenses/LICENSE")]
         (about,) = [archive.read(name).decode() for name in archive.namelist() if name.endswith("/METADATA")]
     library = {f"imageserver_client/{path.name}" for path in LIBRARY.iterdir() if path.is_file()}
-    assert names == {*library, "imageserver_client/LICENSE"}
+    assert names == library
+    assert terms == (ROOT / "LICENSE").read_text()
     assert "imageserver_client/py.typed" in names
     wanted = re.findall(r"^Requires-Dist: ([\w-]+)", about, re.MULTILINE)
     assert wanted == ["python-socketio", "websocket-client"]
+
+
+def test_one_built_from_the_source_distribution_is_the_same(wheel: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path / "source"]
+    subprocess.run(command, cwd=ROOT / "clients", capture_output=True, timeout=100, check=True)
+    (source,) = (tmp_path / "source").iterdir()
+    again = built(source, tmp_path / "wheel")
+    with zipfile.ZipFile(wheel) as archive, zipfile.ZipFile(again) as other:
+        assert sorted(archive.namelist()) == sorted(other.namelist())
 
 
 def test_make_builds_both() -> None:
