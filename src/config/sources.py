@@ -273,6 +273,11 @@ def _value(given: Given) -> Any:
 
 def nearest(word: str, words: Iterable[str]) -> str:
     """The end of a sentence that says which known word was meant; "" where none is near."""
-    close = difflib.get_close_matches(word.lower(), {known.lower(): known for known in words}, 1, 0.6)
-    proper = {known.lower(): known for known in words}
-    return f"; did you mean {proper[close[0]]}?" if close else ""
+    # What all begin with, dashes or IMAGESERVER_, makes none of them near.
+    rests = {_rest(known): known for known in words}
+    close = difflib.get_close_matches(_rest(word), rests, 1, 0.6)
+    return f"; did you mean {rests[close[0]]}?" if close else ""
+
+
+def _rest(word: str) -> str:
+    return word.lower().removeprefix(PREFIX.lower()).lstrip("-")

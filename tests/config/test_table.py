@@ -157,9 +157,10 @@ def test_config_may_be_named_anywhere_but_in_itself(read):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        ("--bogus 1", "There is no option --bogus (--help-all lists them all)."),
         ("--prot 1", "There is no option --prot; did you mean --port? (--help-all lists them all)."),
         ("--prot=1", "There is no option --prot; did you mean --port? (--help-all lists them all)."),
-        ("-authh", "There is no option -authh; did you mean -auth? (--help-all lists them all)."),
+        ("-authh", "There is no option -authh; did you mean --auth? (--help-all lists them all)."),
         ("-x", "There is no option -x (--help-all lists them all)."),
         ("-p", "-p needs a value: a whole number from 0 to 65,535."),
         ("-p -a", "-p needs a value: a whole number from 0 to 65,535."),
