@@ -9,6 +9,7 @@ from __future__ import annotations
 import compileall
 import contextlib
 import fcntl
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -29,8 +30,12 @@ sys.dont_write_bytecode = False
 if "PYTEST_XDIST_WORKER" not in os.environ:
     compileall.compile_dir(ROOT / "src", quiet=2)
 
-from tests import large_sends, selection
+# What is imported and collected stays to the end, and makes a third of the garbage collector's work while it comes.
+gc.disable()
+
+from tests import large_sends, running, selection
 from tests.pages import covered
+from tests.prepared import Prepared
 
 LONGEST = (
     "protocols/http/test_training.py",
@@ -87,6 +92,12 @@ def _rank(item: pytest.Item) -> int:
     return len(LONGEST) + 1 if item.get_closest_marker("slow") else 0
 
 
+def pytest_collection_finish() -> None:
+    """From now on garbage is looked for, though not among the hundred thousands of objects that are no garbage."""
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Two more than processors, since tests wait more than they compute."""
@@ -127,6 +138,9 @@ def pytest_configure(config: pytest.Config) -> None:
     Where slow tests are left out, none may start a process: `make check` would be slow.
     """
     config.pluginmanager.register(large_sends.LargeSends(), "large-sends")
+    if "not long" in config.option.markexpr:
+        running.prepared = prepared = Prepared()
+        config.add_cleanup(prepared.close)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(covered.EveryFunction(), "every-function")
     if "not slow" in config.option.markexpr:

@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import socketio
 
+from tests.prepared import Prepared, Process
+
 ROOT = Path(__file__).resolve().parent.parent
 TEST_MODELS = ROOT / "tests" / "models"
 PATIENCE = 60.0
@@ -40,28 +42,47 @@ def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -
     return found
 
 
-class Server:
-    """`src/ImageServer.py` as a process. Use as a context: it is stopped at the end, and killed if that fails."""
+FRONT_DOOR = (sys.executable, ROOT / "src" / "ImageServer.py")
+CHEAP = (sys.executable, ROOT / "tests" / "prepared.py")
+prepared: Prepared | None = None
+"""What starts servers in `make test`, made by conftest.py. In the long tests and outside they start as users do it."""
 
-    command: Sequence[str | Path] = (sys.executable, ROOT / "src" / "ImageServer.py")
+
+class Server:
+    """The server as a process. Use as a context: it is stopped at the end, and killed if that fails."""
+
+    command: Sequence[str | Path] = ()
+    """What starts it, where `prepared` is not to."""
+    cheap = False
+    """Whether it checks passwords at a small part of the price."""
 
     def __init__(self, *arguments: str, data: Path, models: Path | None = TEST_MODELS, model: str = "echo") -> None:
         chosen = [] if models is None else ["--models", str(models)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("IMAGESERVER_")}
         environment["IMAGESERVER_WORKERS"] = "1"  # where the arguments say nothing: each takes processor time to start
         listening = ["-i", "127.0.0.1", "-p", "0", "--tcp-port", "off"]
-        self.process = subprocess.Popen(
-            [*map(str, self.command), *listening, "--data", str(data), *chosen, "-m", model, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=environment,
-            cwd=data,
+        self.process = self._started(
+            [*listening, "--data", str(data), *chosen, "-m", model, *arguments], environment, data
         )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.port = 0
+
+    def _started(
+        self, arguments: list[str], environment: dict[str, str], folder: Path
+    ) -> subprocess.Popen[str] | Process:
+        if prepared is not None and not self.command:
+            return prepared.start(arguments, environment, folder, cheap=self.cheap)
+        command = self.command or (CHEAP if self.cheap else FRONT_DOOR)
+        return subprocess.Popen(
+            [*map(str, command), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            cwd=folder,
+        )
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -136,17 +157,16 @@ def processes(server: Server, module: str) -> list[int]:
     return found
 
 
+class FrontDoor(Server):
+    """`src/ImageServer.py`, started as users start it: for tests of its start."""
+
+    command = FRONT_DOOR
+
+
 class CheapServer(Server):
     """Checks passwords at a small part of the price; that they have it, nobody's too, is test_database.py's to say."""
 
-    command = (
-        sys.executable,
-        "-c",
-        f"import functools, sys; sys.path.insert(0, {str(ROOT / 'src')!r}); import bootstrap; bootstrap.start(); "
-        "import argon2; cheap = {'time_cost': 1, 'memory_cost': 8, 'parallelism': 1}; "
-        "argon2.PasswordHasher = functools.partial(argon2.PasswordHasher, **cheap); "
-        "from imageserver.app import server; sys.exit(server.main(sys.argv[1:]))",
-    )
+    cheap = True
 
 
 def children(pid: int) -> list[int]:

@@ -34,15 +34,24 @@ def is_slow(path: Path, name: str) -> bool:
 @functools.cache
 def slow_names(path: Path) -> frozenset[str]:
     """The names at the top of a file that lead to something slow, fixtures of the conftest.py above it among them."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     slow = {name for conftest in conftests(path) for name in slow_names(conftest)}
-    slow |= {name for node in ast.walk(tree) for name in slow_imports(node)}
+    statements: list[tuple[set[str], set[str]]] = []  # what each at the top defines, and all that it uses
+    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+        used: set[str] = set()
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name):
+                used.add(node.id)
+            elif isinstance(node, ast.arg):  # a fixture
+                used.add(node.arg)
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                slow.update(slow_imports(node))
+        statements.append((set(defines(statement)), used))
     found = -1
     while found != len(slow):
         found = len(slow)
-        for statement in tree.body:
-            if slow & set(uses(statement)):
-                slow.update(defines(statement))
+        for defined, used in statements:
+            if not slow.isdisjoint(used):
+                slow |= defined
     return frozenset(slow)
 
 
@@ -55,27 +64,18 @@ def conftests(path: Path) -> Iterator[Path]:
             yield folder / "conftest.py"
 
 
-def slow_imports(node: ast.AST) -> Iterator[str]:
+def slow_imports(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
     """The names that an import binds to something slow."""
     if isinstance(node, ast.Import):
         for alias in node.names:
             if alias.name in SLOW:
                 yield alias.asname or alias.name
-    elif isinstance(node, ast.ImportFrom) and node.module is not None:
+    elif node.module is not None:
         file = TESTS.parent / (node.module.replace(".", "/") + ".py")
         slow = slow_names(file) if node.module.startswith("tests.") and file.is_file() else frozenset()
         for alias in node.names:
             if alias.name in slow or SLOW & {node.module, f"{node.module}.{alias.name}"}:
                 yield alias.asname or alias.name
-
-
-def uses(statement: ast.stmt) -> Iterator[str]:
-    """Every name that a statement uses, fixtures among its arguments included."""
-    for node in ast.walk(statement):
-        if isinstance(node, ast.Name):
-            yield node.id
-        elif isinstance(node, ast.arg):
-            yield node.arg
 
 
 def defines(statement: ast.stmt) -> Iterator[str]:

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.running import ROOT, TEST_MODELS, Camera, Server, alive, picture, until
+from tests.running import ROOT, TEST_MODELS, Camera, FrontDoor, Server, alive, picture, until
 
 PROGRAM = str(ROOT / "src" / "ImageServer.py")
 
@@ -35,7 +35,7 @@ def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_start_says_where_it_listens_and_what_is_ready(tmp_path: Path) -> None:
-    with Server("--preload", "slow", data=tmp_path) as server:
+    with FrontDoor("--preload", "slow", data=tmp_path) as server:
         assert server.get("/health/live")[0] == 200
         server.ready()
         server.wait_for("models ready: echo, slow")
@@ -46,7 +46,7 @@ def test_the_start_says_where_it_listens_and_what_is_ready(tmp_path: Path) -> No
 
 def test_an_open_server_warns_and_names_the_address_for_phones_and_what_it_misses(tmp_path: Path) -> None:
     missing = ("--mnist", "/does/not/exist.npz", "--training-data", "/does/not/exist")
-    with Server("-i", "0.0.0.0", *missing, data=tmp_path) as server:
+    with FrontDoor("-i", "0.0.0.0", *missing, data=tmp_path) as server:
         server.wait_for(r"warning: anybody who reaches")
         server.wait_for(r"cameras on this network reach it at http://\d+\.\d+\.\d+\.\d+:\d+")
         server.wait_for(r"warning: --mnist: there is no /does/not/exist.npz")
@@ -54,7 +54,7 @@ def test_an_open_server_warns_and_names_the_address_for_phones_and_what_it_misse
 
 
 def test_auth_without_users_says_how_to_add_one(tmp_path: Path) -> None:
-    with Server("-a", data=tmp_path) as server:
+    with FrontDoor("-a", data=tmp_path) as server:
         server.wait_for(r"userdb.py add NAME")
 
 
@@ -140,7 +140,7 @@ def test_a_port_in_use_costs_one_sentence_and_code_2(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_with_code_0_and_takes_the_workers_along(tmp_path: Path, number: signal.Signals) -> None:
-    with Server(data=tmp_path) as server, Camera(server.ready()) as camera:
+    with FrontDoor(data=tmp_path) as server, Camera(server.ready()) as camera:
         assert camera.ask(picture(5))["label"] == "5"
         workers = server.workers()
         assert workers
@@ -151,7 +151,7 @@ def test_a_signal_ends_it_with_code_0_and_takes_the_workers_along(tmp_path: Path
 
 
 def test_a_signal_before_anything_is_ready_ends_it_as_well(tmp_path: Path) -> None:
-    with Server(data=tmp_path) as server:
+    with FrontDoor(data=tmp_path) as server:
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == 0
 

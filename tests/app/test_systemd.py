@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.running import Server, until
+from tests.running import FrontDoor, Server, until
 
 from imageserver.app import systemd as sd_notify
 from imageserver.app.systemd import Notifier, Service
@@ -163,7 +163,7 @@ def test_a_real_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, systemd:
     address, manager = systemd
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     monkeypatch.setenv("WATCHDOG_USEC", "300000")
-    with Server(data=tmp_path) as server:
+    with FrontDoor(data=tmp_path) as server:
         until(lambda: "READY=1" in manager.lines(), "readiness")
         assert server.get("/health/ready")[0] == 200
         until(lambda: manager.lines().count("WATCHDOG=1") > 3, "the watchdog's messages")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 from tests.faults.load import Cameras
-from tests.running import PATIENCE, Server, alive, children, picture, until
+from tests.running import FRONT_DOOR, PATIENCE, Server, alive, children, picture, until
 
 ROW = pytest.mark.fault(
     "a second server on the same --data", "it refuses to start and names the first; no picture of the first is lost"
@@ -160,7 +160,7 @@ def test_it_is_refused_in_a_container_as_well(tmp_path: Path, tell: Callable[[st
         within = ["unshare", "--uts", "--mount", "sh", "-c", CONTAINER, "sh", data, mounted]
         options = ["--data", mounted, "-i", "127.0.0.1", "-p", "0", "--tcp-port", "off"]
         done = subprocess.run(
-            [*within, *Server.command, *options], capture_output=True, text=True, timeout=PATIENCE, check=False
+            [*within, *FRONT_DOOR, *options], capture_output=True, text=True, timeout=PATIENCE, check=False
         )
         assert done.returncode == 75, done.stderr
         assert f"(process {first.process.pid} on {os.uname().nodename}, {first.url}, since" in done.stderr

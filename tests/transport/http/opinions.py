@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,27 +18,28 @@ Disagreement = tuple[str, Answer, object]
 
 
 class Opinions:
-    """Asks every party every row. `answers` by party, "server" among them; without its program a proxy is left out."""
+    """Asks every party every row, all parties at once, since each lets the rows wait that lack something.
+
+    `answers` by party, "server" among them; without its program a proxy is left out.
+    """
 
     def __init__(self, folder: Path, table: list[Row]) -> None:
         self.table = table
         self.answers: dict[str, list[Answer]] = {}
         self._recorded: dict[str, list[list[str]]] = {}
         server = parties.server()
-        started = [server]
+        started = {"server": server}
         try:
-            self.answers["server"] = server.ask(table)
             for name, start in (("nginx", parties.nginx), ("haproxy", parties.haproxy)):
                 if shutil.which(name) or shutil.which(f"/usr/sbin/{name}"):
-                    proxy = start(folder, server.port)
-                    started.append(proxy)
-                    self.answers[name] = proxy.ask(table)
-                    self._recorded[name] = self._records(server, proxy)
-            other = parties.gunicorn(folder)
-            started.append(other)
-            self.answers["gunicorn"] = other.ask(table)
+                    started[name] = start(folder, server.port)
+            started["gunicorn"] = parties.gunicorn(folder)
+            with ThreadPoolExecutor(len(started)) as pool:
+                self.answers |= zip(started, pool.map(lambda party: party.ask(table), started.values()), strict=True)
+            for name in started.keys() & {"nginx", "haproxy"}:
+                self._recorded[name] = self._records(server, started[name])
         finally:
-            for party in started:
+            for party in started.values():
                 party.stop()
         self.answers["h11"] = [parties.ask_h11(row) for row in table]
 

@@ -24,7 +24,7 @@ HAPROXY = shutil.which("haproxy") or shutil.which("/usr/sbin/haproxy")
 
 REFUSED = "refused"
 
-AT_ONCE = 64
+AT_ONCE = 128
 """Connections to one party at the same time."""
 
 _ANSWER = re.compile(
@@ -138,7 +138,7 @@ def gunicorn(folder: Path) -> Party:
     options = {
         "bind": "127.0.0.1:0",
         "worker-class": "gthread",
-        "threads": "64",
+        "threads": str(AT_ONCE),
         "keep-alive": "30",
         "graceful-timeout": "1",
         "chdir": str(HERE),
