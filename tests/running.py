@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import socketio
-
 from tests.prepared import Prepared, Process
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,7 +11,7 @@ from tests.fuzz import growth, table
 from tests.fuzz.mutate import some_input
 from tests.fuzz.target import Target, check, check_memory
 
-SECONDS = 18.0
+SECONDS = 10.0
 """Of the processor, for all targets together; the same inputs each time, and as many of them as there is time for."""
 
 MOST = 2**14
