@@ -28,17 +28,22 @@ def read(path: Path, most: int) -> bytes:
     Raises:
         OSError: as usual, and where it is larger, or no regular file: opening a FIFO would wait for a writer.
     """
+    content = start(path, most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most} bytes")
+    return content
+
+
+def start(path: Path, most: int) -> bytes:
+    """The first bytes of a regular file, at most `most`. OSError, as `read`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is no regular file")
         with open(descriptor, "rb", closefd=False) as stream:
-            content = stream.read(most + 1)
+            return stream.read(most)
     finally:
         os.close(descriptor)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"it is larger than {most} bytes")
-    return content
 
 
 def replace(path: Path, content: bytes, mode: int = 0o666) -> None:

@@ -23,6 +23,7 @@ from imageserver import folders
 from imageserver.errors import ImageServerError
 from imageserver.inference.convert import process
 from imageserver.inference.shared import conversion_cache, progress, weights
+from imageserver.inference.shared.formats import kinds
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.shared.registry import Registry
 
@@ -40,7 +41,8 @@ def prepare(manifest: Manifest, cache: Path) -> str:
 
     entry = convert(manifest, digest, cache)
     if not entry.report.good:
-        return f"stays in TensorFlow: {entry.report.reason}"
+        left = "stays in TensorFlow" if kinds.of(manifest.runtime.weights) is None else "cannot be run"
+        return f"{left}: {entry.report.reason}"
     return f"converted in {time.monotonic() - start:.1f} s, scores differ by at most {entry.report.difference:.2g}"
 
 

@@ -1,4 +1,4 @@
-"""Keras to OpenVINO, and the comparison of both. Imports TensorFlow: runs in `prepare`, never in a worker.
+"""Any network to OpenVINO, and the comparison of both. For Keras' imports TensorFlow: never runs in a worker.
 
 The converted model has to give the same label, and scores within a tolerance, on probe pictures: flat, gradients,
 noise fine and coarse. It is compared on the processor and at the precision with which it will run.
@@ -16,12 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imageserver.errors import ModelError
+from imageserver.inference.convert import comparing, fitting
+from imageserver.inference.convert.network import open_network
 from imageserver.inference.shared import conversion_cache
 from imageserver.inference.shared.conversion_cache import Entry, Report
+from imageserver.inference.shared.formats import kinds
 from imageserver.inference.shared.manifest import Input, Manifest
 from imageserver.inference.worker import results
 from imageserver.inference.worker.backends.keras import first_line, import_quietly, load_function
-from imageserver.inference.worker.backends.openvino import OpenVINO
+from imageserver.inference.worker.backends.openvino import OpenVINO, library
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 2e-2}
 
@@ -44,21 +47,60 @@ def convert(manifest: Manifest, weights_digest: str, cache: Path) -> Entry:
 
 
 def _convert(manifest: Manifest, folder: Path) -> Entry:
+    weights = manifest.runtime.weights
+    assert weights is not None
+    make = _of_keras if kinds.of(weights) is None else _of_foreign
+    with conversion_cache.making(folder) as made:
+        report = make(manifest, made / conversion_cache.MODEL)
+        conversion_cache.write_report(made, report)
+    return Entry(folder, report)
+
+
+def _of_keras(manifest: Manifest, path: Path) -> Report:
     import_quietly()
     function = load_function(manifest)
     import openvino
 
-    with conversion_cache.making(folder) as made:
-        try:
-            model = _to_openvino(function)
-        except ModelError as error:
-            # Kept like a model that differs, so that it is not tried again at every start.
-            report = Report(False, str(error), 0.0)
-        else:
-            openvino.save_model(model, made / conversion_cache.MODEL, compress_to_fp16=False)
-            report = _compare(manifest, function, made / conversion_cache.MODEL)
-        conversion_cache.write_report(made, report)
-    return Entry(folder, report)
+    try:
+        model = _to_openvino(function)
+    except ModelError as error:
+        # Kept like a model that differs, so that it is not tried again at every start.
+        return Report(False, str(error), 0.0)
+    openvino.save_model(model, path, compress_to_fp16=False)
+    return _compare(manifest, function, path)
+
+
+def _of_foreign(manifest: Manifest, path: Path) -> Report:
+    """From a file that OpenVINO reads by itself; compared is what comes of it with the network as it was read.
+
+    ModelError: it is damaged, or none for this manifest.
+    """
+    assert manifest.runtime.weights is not None
+    classifies = manifest.kind == "classification"
+    network = open_network(manifest.runtime.weights)
+    model = fitting.fit(network, manifest.input, manifest.output if classifies else None)
+    batch = probes(manifest.input)
+    alone = comparing.run_alone(model, batch)
+    library().save_model(comparing.take_any_batch(model, batch, alone), path, compress_to_fp16=False)
+    ours = OpenVINO(path, manifest.runtime.precision, 1)
+    answers = []
+    for part in batch[:, np.newaxis] if ours.single else [batch]:
+        answers += comparing.split([np.array(found) for found in ours.run_all(part)], len(part))
+    tolerance = TOLERANCE[manifest.runtime.precision]
+    if classifies:
+        _check_labels(network.name, alone[0][0].shape[1], len(manifest.output.labels))
+        theirs, mine = (np.concatenate([each[0] for each in both]) for both in (alone, answers))
+        activation = manifest.output.activation
+        return judge(results.activate(theirs, activation), results.activate(mine, activation), tolerance)
+    difference = comparing.difference(alone, answers)
+    if difference > tolerance:
+        return Report(False, f"it differs by {difference:.2g} where {tolerance:g} is allowed", difference)
+    return Report(True, "", difference)
+
+
+def _check_labels(name: str, scores: int, labels: int) -> None:
+    if labels and scores != labels and not (scores == 1 and labels == 2):
+        raise ModelError(f"{name} gives {scores} scores, but its manifest has {labels} labels")
 
 
 def _to_openvino(function: Any) -> Any:

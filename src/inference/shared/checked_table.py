@@ -96,6 +96,14 @@ class CheckedTable:
         good = lambda value: _is_list(value, _is_number) and len(value) == count  # noqa: E731
         return tuple(map(float, self._take(key, default, default, good, f"a list of {count} numbers")))
 
+    def named_numbers(self, key: str, most: int) -> tuple[tuple[str, tuple[float, ...]], ...]:
+        """A table of at most `most` names, each with a finite number or a list of them; () where it is left out."""
+        given = self._take(key, {}, {}, _is_table_of_numbers, "a table of numbers, or of lists of numbers")
+        if len(given) > most or any(len(_listed(each)) > most for each in given.values()):
+            self.wrong(key, f"holds more than {most} names, or numbers for one of them")
+            return ()
+        return tuple((name, tuple(map(float, _listed(each)))) for name, each in given.items())
+
     def _take(self, key: str, default: Any, stand_in: Any, good: Callable[[Any], bool], wanted: str) -> Any:
         self._known.append(key)
         value = self._data.pop(key, default)
@@ -127,6 +135,14 @@ def _shown(value: object) -> str:
 
 def _is_number(value: object, low: float = -sys.float_info.max, high: float = sys.float_info.max) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_table_of_numbers(value: object) -> bool:
+    return isinstance(value, dict) and all(_is_list(_listed(each), _is_number) for each in value.values())
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _is_list(value: object, good: Callable[[Any], bool]) -> bool:

@@ -81,6 +81,7 @@ def key(manifest: Manifest, weights_digest: str) -> str:
         weights_digest,
         weights.digest_of_files(manifest.folder, _code_files(manifest.folder)),
         str((wanted.width, wanted.height, wanted.channels, wanted.range, wanted.mean, wanted.std, wanted.layout)),
+        str((wanted.name, wanted.constants, manifest.output.name, manifest.kind)),
         manifest.runtime.precision,
         manifest.output.activation,
         *(f"{name} {_version(name)}" for name in ("openvino", "keras", "tensorflow", "tensorflow-cpu")),
@@ -159,7 +160,7 @@ def _read(folder: Path) -> Entry:
     if names != {REPORT, *digests} or (report.good and MODEL not in names):
         raise ValueError(f"it holds {', '.join(sorted(names))[:100]}")
     for name, digest in digests.items():
-        if weights.digest(folder / name) != digest:
+        if weights.sha256(folder / name) != digest:
             raise ValueError(f"{name} is not what was written")
     return Entry(folder, report)
 
@@ -180,7 +181,7 @@ def making(folder: Path) -> Iterator[Path]:
 
 def write_report(folder: Path, report: Report) -> None:
     """Seal the folder of `making`, with the hashes of what is in it."""
-    digests = {name: weights.digest(folder / name) for name in (MODEL, WEIGHTS) if (folder / name).is_file()}
+    digests = {name: weights.sha256(folder / name) for name in (MODEL, WEIGHTS) if (folder / name).is_file()}
     about = {"key": folder.name.rpartition("-")[2], "files": digests, **asdict(report)}
     (folder / REPORT).write_text(json.dumps(about), "utf-8")
 

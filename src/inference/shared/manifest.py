@@ -16,6 +16,7 @@ from imageserver import files
 from imageserver.errors import ManifestError
 from imageserver.inference.shared import labels as label_files
 from imageserver.inference.shared.checked_table import CheckedTable
+from imageserver.inference.shared.formats import kinds
 
 FILE = "model.toml"
 CODE = "model.py"
@@ -31,6 +32,10 @@ PREPROCESSINGS = ("none", "stretch", "letterbox", "crop", "digit", "xray")
 """Names that `input.preprocessing` may have; what they do is in worker/preprocessing/."""
 
 MOST_MEMBERS = 64
+MOST_NAME = 200
+"""Characters of the name of a network's input or output."""
+MOST_CONSTANTS = 64
+"""Inputs beside the picture, and numbers for each."""
 
 KINDS = ("classification", "detection", "custom")
 RUNTIMES = ("auto", "tensorflow", "openvino", "python")
@@ -61,6 +66,8 @@ class Input:
     std: tuple[float, ...]
     layout: str  # "nhwc" or "nchw"
     preprocessing: str
+    name: str = ""  # of the input that takes the picture; "": the one that can
+    constants: tuple[tuple[str, tuple[float, ...]], ...] = ()  # what the network's other inputs are given, by name
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class Output:
     labels: tuple[str, ...]  # empty where the model names its own
     activation: str  # "none", "softmax", "sigmoid": applied after the model
     threshold: float | None  # 0..1; labels and boxes below it are left out
+    name: str = ""  # of the output that holds the scores; "": the only one
 
 
 @dataclass(frozen=True)
@@ -216,6 +224,12 @@ def _check_together(root: CheckedTable, manifest: Manifest) -> None:
     elif runtime.weights is None:
         reason = f"missing: the file or SavedModel folder that {runtime.runtime!r} is to load"
         root.wrong("runtime.weights", reason)
+    elif kinds.of(runtime.weights) is not None:
+        if runtime.runtime == "tensorflow":
+            reason = f"'tensorflow' cannot run {runtime.weights.name!r}, which OpenVINO reads by itself: leave it out"
+            root.wrong("runtime.runtime", reason)
+    elif refusal := kinds.refusal(runtime.weights):
+        root.wrong("runtime.weights", refusal)
     elif runtime.weights.suffix not in (".keras", "") and not has_code:
         name = runtime.weights.name
         reason = f"{name!r} holds weights only: {CODE} with a function build() is needed beside {FILE}"
@@ -242,6 +256,8 @@ def _input(table: CheckedTable) -> Input:
         std=std,
         layout=table.choice("layout", ("nhwc", "nchw"), "nhwc"),
         preprocessing=table.choice("preprocessing", PREPROCESSINGS, "stretch"),
+        name=table.text("name", "", MOST_NAME),
+        constants=table.named_numbers("constants", MOST_CONSTANTS),
     )
 
 
@@ -250,6 +266,7 @@ def _output(table: CheckedTable, folder: Path) -> Output:
         labels=_labels(table, folder),
         activation=table.choice("activation", ("none", "softmax", "sigmoid"), "none"),
         threshold=table.number("threshold", 0.0, 1.0, None),
+        name=table.text("name", "", MOST_NAME),
     )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from imageserver.errors import ModelError
+from imageserver.inference.shared.formats import kinds, onnx
+from imageserver.inference.shared.formats.kinds import Format
 from imageserver.inference.shared.manifest import FILE, Manifest
 
 
@@ -21,6 +23,8 @@ def check(manifest: Manifest) -> str:
         raise ModelError(f"the weights {runtime.weights.name!r} of the model {manifest.name!r} are no file or folder")
     try:
         found = digest(runtime.weights)
+    except ValueError as error:
+        raise ModelError(f"{runtime.weights.name!r} of the model {manifest.name!r} {error}") from error
     except OSError as error:
         raise ModelError(
             f"the weights {runtime.weights.name!r} of the model {manifest.name!r} cannot be read: {error.strerror}"
@@ -34,14 +38,37 @@ def check(manifest: Manifest) -> str:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 in hexadecimal: of a file, what sha256sum prints; of a folder, that of all files in it."""
+    """SHA-256 in hexadecimal: of a file, what sha256sum prints; of several, or a folder, that of all files in it.
+
+    Raises:
+        ValueError: the file names others that it may not, or that are not there; how a sentence goes on.
+        OSError: a file cannot be read.
+    """
     if path.is_dir():
         return digest_of_files(path, (entry for entry in path.rglob("*") if entry.is_file()))
-    with path.open("rb") as stream:
+    if len(parts := files_of(path)) > 1:
+        return digest_of_files(path.parent, parts)
+    return sha256(path)
+
+
+def sha256(file: Path) -> str:
+    """Of one file, in hexadecimal, as sha256sum prints it. OSError."""
+    with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def files_of(path: Path) -> list[Path]:
+    """A file of weights, and those that belong to it. ValueError, OSError, as `digest`."""
+    match kinds.of(path):
+        case Format.ONNX:
+            kinds.check_start(path)
+            return [path, *onnx.external(path)]
+        case Format.IR:
+            return [path, *filter(Path.is_file, [path.with_suffix(".bin")])]
+    return [path]
 
 
 def digest_of_files(folder: Path, files: Iterable[Path]) -> str:
     """SHA-256 of the digests and names of files in `folder`, in the order of their paths, as sha256sum lists them."""
-    listing = "".join(f"{digest(file)}  {file.relative_to(folder).as_posix()}\n" for file in sorted(files))
+    listing = "".join(f"{sha256(file)}  {file.relative_to(folder).as_posix()}\n" for file in sorted(files))
     return hashlib.sha256(listing.encode()).hexdigest()

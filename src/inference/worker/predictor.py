@@ -27,8 +27,21 @@ class Backend(Protocol):
     text: str
     """Which runtime, for people."""
 
+    outputs: tuple[str, ...]
+    """Their names in the file, in its order; "" for one without."""
+
+    single: bool
+    """Whether the network takes one picture at a time; a batch is then run picture by picture, at no gain."""
+
     def run(self, batch: Array) -> Array:
-        """float32 (n, height, width, channels) or (n, channels, height, width) to (n, classes); n is a warmed size."""
+        """The first output, and of a classifier the only one, which is (n, classes).
+
+        Args:
+            batch: float32 (n, height, width, channels) or (n, channels, height, width); n is a warmed size.
+        """
+
+    def run_all(self, batch: Array) -> list[Array]:
+        """All outputs as float32, in the order of `outputs`; what they share is valid until the next batch."""
 
 
 @dataclass(slots=True)

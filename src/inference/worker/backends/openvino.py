@@ -1,16 +1,19 @@
-"""Models executed by OpenVINO: converted once from Keras, compared with it, then run without TensorFlow."""
+"""Models executed by OpenVINO: made once from Keras' and others' files, compared, then run without TensorFlow."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from imageserver.errors import ModelError
 from imageserver.inference.shared import conversion_cache
 from imageserver.inference.shared.conversion_cache import Entry
+from imageserver.inference.shared.formats import kinds
 from imageserver.inference.shared.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -23,13 +26,22 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 
 
+def library() -> Any:
+    """OpenVINO, imported. Its front ends' errors do not share a base; `errors` has them all."""
+    return importlib.import_module("openvino")
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """What OpenVINO raises: RuntimeErrors, and the failures of its front ends."""
+    found = vars(importlib.import_module("openvino.frontend"))
+    return (RuntimeError, *(found[name] for name in sorted(found) if name.endswith("Failure")))
+
+
 class OpenVINO:
-    """A `Backend`: `path` is a model.xml with a free batch size."""
+    """A `Backend`: `path` is a model.xml with a free batch size, or one that takes a single picture at a time."""
 
     def __init__(self, path: Path, precision: str, threads: int) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = library().Core()
         # Without the hint a processor that has bfloat16 uses it, whatever the model was trained in.
         settings = {
             "INFERENCE_PRECISION_HINT": PRECISION[precision],
@@ -41,13 +53,23 @@ class OpenVINO:
         }
         compiled = core.compile_model(core.read_model(path), "CPU", settings)
         self._request = compiled.create_infer_request()
+        self.outputs: tuple[str, ...] = tuple(
+            output.get_any_name() if output.get_names() else "" for output in compiled.outputs
+        )
+        self.single = compiled.inputs[0].partial_shape[0].is_static
         used = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
         self.text = f"openvino {'bfloat16' if used in ('bf16', 'bfloat16') else 'float32'}"
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        return self.run_all(batch)[0]
+
+    def run_all(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
+        if self.single and len(batch) > 1:
+            each = [[np.array(found) for found in self.run_all(picture[np.newaxis])] for picture in batch]
+            return [np.concatenate(parts) for parts in zip(*each, strict=True)]
         # Nothing is copied in or out: the caller is done with both before the next batch.
-        found: NDArray[Any] = self._request.infer([batch], share_inputs=True, share_outputs=True)[0]
-        return found
+        found = self._request.infer([batch], share_inputs=True, share_outputs=True)
+        return [found[index] for index in range(len(self.outputs))]
 
 
 def load(manifest: Manifest, weights_digest: str, context: LoadContext, warnings: list[str]) -> Backend:
@@ -63,7 +85,8 @@ def load(manifest: Manifest, weights_digest: str, context: LoadContext, warnings
     except (RuntimeError, OSError, ModelError) as error:  # OpenVINO's own errors are RuntimeErrors
         context.note(f"{manifest.name}: {type(error).__name__}: {error}")
         reason = str(error) if isinstance(error, ModelError) else "OpenVINO cannot load it"
-    if manifest.runtime.runtime == "openvino":
+    weights = manifest.runtime.weights
+    if manifest.runtime.runtime == "openvino" or (weights is not None and kinds.of(weights) is not None):
         raise ModelError(f"the model {manifest.name!r} cannot run in OpenVINO: {reason}")
     from imageserver.inference.worker.backends.tensorflow import TensorFlow
 

@@ -19,11 +19,16 @@ class TensorFlow:
 
         self._function = load_function(manifest)
         self.text = "tensorflow"
+        self.outputs: tuple[str, ...] = ("",)
+        self.single = False
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
         import tensorflow as tf
 
         return np.asarray(self._function(tf.constant(batch)))
+
+    def run_all(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
+        return [self.run(batch)]
 
 
 def _configure(threads: int) -> None:
