@@ -121,7 +121,7 @@ class Dispatcher:
                 error = f"the picture has {len(work.data)} bytes; at most {wire.SLOT_BYTES} fit"
                 turn.source.answered(work, {"error": error, "reason": "picture"})
                 continue
-            if self._isolation.active and not self._isolation.admits(model, turn, work):
+            if not self._isolation.admits(model, turn, work):
                 continue
             yield turn, work
 

@@ -34,8 +34,9 @@ worker to server
         "costs": [[index, cost], …]   if there: items whose decoding cost NOTABLE_COST and more
         "limits": [[index, name], …]  if there: settings that items ran into
     {"op": "decoded", "id": int, "form": str, "size": int, "cost": int}
-                                      the pixels, from the slot's first byte on, and what they cost; or
-    {"op": "decoded", "id": int, "error": str, "limit": str}
+                                      the pixels, from the slot's first byte on, and what they cost (of an inference
+                                      request the same one, its tensor binary); or
+    {"op": "decoded", "id": int, "error": str, "reason": "picture" | "body", "limit": str}
     {"op": "drawn", "id": int, "size": int}                 the JPEG, from the slot's first byte on; or
     {"op": "drawn", "id": int, "error": str}
     {"op": "made", "lane": int}       a further lane has its model object; the first has it with "loaded"
@@ -72,6 +73,8 @@ NOTABLE_COST = 2**20
 
 JSON_COST = 4
 """What a byte of an inference request's JSON costs, as bytes of pictures do: half a second for 16 MB of numbers."""
+COSTLY_JSON = 2**22
+"""Bytes of it from which on it is costly: a tenth of a second. A picture of 224 pixels a side as numbers has 3 MB."""
 
 CONTENT_IMAGE = "image"
 """The bytes of a JPEG, PNG, BMP, TIFF or WebP file."""
@@ -193,3 +196,9 @@ class Unpacker:
             message = _decoded(self._buffer[_LENGTH.size : end])
             del self._buffer[:end]
             yield message
+
+
+def json_size(form: str, size: int) -> int:
+    """Bytes of JSON in the body of an inference request of `size` bytes; 0 of what is none."""
+    content, _, head = form.partition(";")
+    return (int(head or 0) or size) if content == CONTENT_INFERENCE else 0

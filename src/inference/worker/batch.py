@@ -61,8 +61,7 @@ def run(serving: Serving, slot: memoryview, items: Sequence[wire.Item]) -> wire.
 def _costs_of_json(items: Sequence[wire.Item]) -> list[tuple[int, int]]:
     costs = []
     for index, item in enumerate(items):
-        content, _, head = item["form"].partition(";")
-        cost = (int(head or 0) or item["size"]) * wire.JSON_COST if content == wire.CONTENT_INFERENCE else 0
+        cost = wire.json_size(item["form"], item["size"]) * wire.JSON_COST
         if cost >= wire.NOTABLE_COST:
             costs.append((index, cost))
     return costs

@@ -3,7 +3,8 @@
 It decodes one picture at a time and runs no model, so that its end loses nothing else: not of the processor time that
 a picture may take (SIGXCPU), not of memory, not of a fault in a decoder. It is nicer than the workers (nice(2)).
 
-A picture lies in the only slot; its pixels come back there, upright and reduced to what the model needs.
+A picture lies in the only slot; its pixels come back there, upright and reduced to what the model needs. So does an
+inference request of much JSON: what comes back is the request as it would be with a binary tensor.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from collections.abc import Callable, Iterator
 
 from imageserver.errors import BodyError, LimitExceeded, PictureError
 from imageserver.inference.shared import request_bodies, wire
+from imageserver.inference.shared.request_bodies import MAX_JSON_BESIDE, parse_json
 from imageserver.inference.worker import main as worker
+from imageserver.inference.worker import tensors
 from imageserver.inference.worker.decode import PictureLimits, decode, shrink
 from imageserver.jail import entry
 
@@ -96,22 +99,69 @@ def _messages(control: socket.socket) -> Iterator[wire.Message]:
 
 
 def decoded(message: wire.Message, arena: memoryview, limits: PictureLimits) -> wire.Message:
-    """The pixels' form and size, or what is wrong with the picture."""
-    least = message["least"]
+    """The pixels' form and size, or what is wrong with the picture; of an inference request the same."""
     try:
-        data = request_bodies.picture(message["form"], arena[: message["size"]])
-        rotate, channels = message["rotate"], message["channels"]
-        picture = decode(data, channels=channels, least=least, rotate=rotate, limits=limits)
-        picture = shrink(picture, least, MOST_PIXELS)
+        return (_tensor if wire.json_size(message["form"], message["size"]) else _pixels)(message, arena, limits)
     except LimitExceeded as error:
-        return {"error": str(error), "limit": error.limit}
-    except (BodyError, PictureError, ValueError) as error:
-        return {"error": str(error), "limit": ""}
+        return {"error": str(error), "reason": "picture", "limit": error.limit}
+    except BodyError as error:
+        return {"error": str(error), "reason": "body", "limit": ""}
+    except (PictureError, ValueError) as error:
+        return {"error": str(error), "reason": "picture", "limit": ""}
     except MemoryError:
-        return {"error": "decoding the picture takes too much memory: send it smaller", "limit": ""}
+        return {"error": "decoding this takes too much memory: send it smaller", "reason": "picture", "limit": ""}
+
+
+def _pixels(message: wire.Message, arena: memoryview, limits: PictureLimits) -> wire.Message:
+    least = message["least"]
+    data = request_bodies.picture(message["form"], arena[: message["size"]])
+    rotate, channels = message["rotate"], message["channels"]
+    picture = decode(data, channels=channels, least=least, rotate=rotate, limits=limits)
+    picture = shrink(picture, least, MOST_PIXELS)
     pixels = picture.pixels
     arena[: pixels.nbytes] = pixels.reshape(-1).data
     return {"form": wire.pixels_form(pixels.shape, picture.size), "size": pixels.nbytes, "cost": picture.cost}
+
+
+def _tensor(message: wire.Message, arena: memoryview, _limits: PictureLimits) -> wire.Message:
+    read = wire.json_size(message["form"], message["size"])
+    data, head = condensed(arena[: message["size"]], read)
+    arena[: len(data)] = data
+    return {"form": f"{wire.CONTENT_INFERENCE};{head}", "size": len(data), "cost": read * wire.JSON_COST}
+
+
+def condensed(data: memoryview, head: int) -> tuple[bytes, int]:
+    """A request whose tensor is much JSON, as the same one with a binary tensor: its bytes, and those of its JSON.
+
+    Args:
+        data: The body.
+        head: Bytes of JSON in it.
+
+    Raises:
+        BodyError: Something is wrong with the request, or what comes out of it has more bytes than a worker takes.
+        PictureError: A picture in it is no base64.
+    """
+    if head < len(data):
+        raise BodyError(f"before a binary tensor there may be {wire.COSTLY_JSON} bytes of JSON, not {head}")
+    request = parse_json(data)
+    given, _identity = tensors.read_input(request, None)
+    if given.datatype == "BYTES":
+        tensor = b"".join(tensors.ELEMENT.pack(len(element)) + element for element in tensors.elements(given))
+    else:
+        tensor = tensors.array(given).tobytes()
+    del request["inputs"][0]["data"]
+    request["inputs"][0].setdefault("parameters", {})["binary_data_size"] = len(tensor)
+    try:
+        found = tensors.encode(request).encode()
+    except ValueError:
+        raise BodyError("the body's JSON holds NaN, or half a character") from None
+    if len(found) > MAX_JSON_BESIDE:
+        raise BodyError(f"beside its data a request may have {MAX_JSON_BESIDE} bytes of JSON, not {len(found)}")
+    if len(found) + len(tensor) > wire.SLOT_BYTES:
+        raise BodyError(
+            f"the tensor has {len(tensor)} bytes in binary; at most {wire.SLOT_BYTES} fit: send fewer pictures at once"
+        )
+    return found + tensor, len(found)
 
 
 def main() -> None:

@@ -41,8 +41,9 @@ VERSION = "1"
 INPUT = "image"
 MAX_SIDES = 8
 TYPES = ("UINT8", "BYTES", "FP32")
-_ELEMENT = struct.Struct("<I")
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+ELEMENT = struct.Struct("<I")
+"""The length before each element of a binary BYTES tensor."""
+encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 class _Failed(Exception):
@@ -243,8 +244,8 @@ def _binary_elements(data: memoryview, count: int) -> list[Bytes]:
     found: list[Bytes] = []
     end = 0
     for number in range(count):
-        start = end + _ELEMENT.size
-        end = start + (_ELEMENT.unpack_from(data, end)[0] if start <= len(data) else 0)
+        start = end + ELEMENT.size
+        end = start + (ELEMENT.unpack_from(data, end)[0] if start <= len(data) else 0)
         if end > len(data):
             raise BodyError(f"the binary BYTES tensor ends within element {number} of {count}")
         found.append(data[start:end])
@@ -278,7 +279,7 @@ def _run(serving: Serving, given: TensorInput) -> dict[str, Array]:
         for result in found:
             if "error" in result:
                 raise _Failed(result)
-        return {"result": _texts([_encode(result) for result in found])}
+        return {"result": _texts([encode(result) for result in found])}
     serving.decode(jobs)
     for job in jobs:
         if job.cost:
@@ -370,7 +371,7 @@ def write(
         if not want.binary:
             about["data"] = [value.decode() for value in flat] if text else flat
         else:
-            part = b"".join(_ELEMENT.pack(len(value)) + value for value in flat) if text else tensor.tobytes()
+            part = b"".join(ELEMENT.pack(len(value)) + value for value in flat) if text else tensor.tobytes()
             about["parameters"] = {"binary_data_size": len(part)}
             parts.append(part)
         described.append(about)
@@ -380,7 +381,7 @@ def write(
         **({"id": identity} if identity is not None else {}),
         "outputs": described,
     }
-    encoded = _encode(head).encode()
+    encoded = encode(head).encode()
     return b"".join([encoded, *parts]), len(encoded) if parts else 0
 
 

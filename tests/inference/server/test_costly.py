@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import shutil
 import struct
 import zlib
@@ -147,7 +148,7 @@ def test_a_process_that_cannot_be_started_is_told_once(monkeypatch: pytest.Monke
     costly = decoder.CostlyPictures([], LIMITS, jail, decoded=mock.Mock(), warn=lines.append, clock=lambda: 0.0)
     hub.spawn(costly.run)
     process = mock.Mock(ended=False)
-    process.ask.return_value = {"op": "decoded", "error": "damaged", "limit": ""}
+    process.ask.return_value = {"op": "decoded", "error": "damaged", "reason": "picture", "limit": ""}
     for start in (OSError(24, "Too many open files"),) * 3, (process,):
         monkeypatch.setattr(processes, "PictureProcess", mock.Mock(side_effect=start))
         for number in range(len(start)):
@@ -246,6 +247,19 @@ def test_large_requests_of_json_count_as_what_is_decoded(running: Running, monke
     assert "send fewer a second" in infer("address 10.0.6.1")["error"]
     assert "body" in infer("address 10.0.6.2")
     assert running.ask(picture(9), "address 10.0.6.1") == "9"
+
+
+def test_much_json_is_read_apart_and_answered_as_little_is(running: Running) -> None:
+    def infer(data: str) -> wire.Result:
+        body = f'{{"id":"7","inputs":[{{"name":"image","datatype":"UINT8","shape":[1,2,2,1],"data":{data}}}]}}'.encode()
+        return running.engine.ask("echo", body, content=f"{wire.CONTENT_INFERENCE};0", deadline=PATIENCE)
+
+    decoded = metrics.COSTLY_PICTURES.child("decoded").value
+    little, much, wrong = (infer(data) for data in ("[9,9,9,9]", f"[9,9,{' ' * wire.COSTLY_JSON}9,9]", "[" * 2**22))
+    assert json.loads(little["body"]) == json.loads(much["body"])
+    assert json.loads(much["body"])["id"] == "7"
+    assert wrong == {"error": "the body's JSON has too many lists", "reason": "body"}
+    assert metrics.COSTLY_PICTURES.child("decoded").value == decoded + 1
 
 
 def test_a_batch_decodes_so_much_and_the_rest_follows(running: Running) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from imageserver.errors import BodyError
-from imageserver.inference.worker import tensors
+from imageserver.inference.shared import wire
+from imageserver.inference.worker import costly, tensors
 from imageserver.inference.worker.tensors import TensorInput, Wanted
 
 
@@ -28,6 +29,53 @@ def test_json_and_binary_tensors_are_read_alike():
         assert tensors.array(given).dtype == np.uint8
         assert np.array_equal(tensors.array(given), expected)
     assert identity == "seven"
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        {"shape": [1, 2, 2, 1], "datatype": "UINT8", "data": [[[[0], [1]], [[2], [3]]]]},
+        {"shape": [2], "datatype": "FP32", "data": [1.5, -2]},
+        {"shape": [2], "datatype": "BYTES", "data": ["YWI=", "Y2RlZg=="], "parameters": {"content_type": "base64"}},
+    ],
+)
+def test_a_request_of_json_and_its_condensed_form_are_read_alike(tensor):
+    full = request(**tensor) | {"id": "7", "outputs": [{"name": "scores"}], "parameters": {"binary_data_output": True}}
+    body = json.dumps(full).encode()
+    data, head = costly.condensed(memoryview(body), len(body))
+    again = json.loads(data[:head])
+    assert {key: again[key] for key in ("id", "outputs", "parameters")} == {
+        "id": "7", "outputs": [{"name": "scores"}], "parameters": {"binary_data_output": True},
+    }  # fmt: skip
+    one, _ = tensors.read_input(full, None)
+    other, identity = tensors.read_input(again, data[head:])
+    if tensor["datatype"] == "BYTES":
+        assert [*map(bytes, tensors.elements(one))] == [*map(bytes, tensors.elements(other))] == [b"ab", b"cdef"]
+    else:
+        assert np.array_equal(tensors.array(one), tensors.array(other))
+    assert (one.shape, one.datatype, identity) == (other.shape, other.datatype, "7")
+
+
+@pytest.mark.parametrize(
+    ("body", "head", "words"),
+    [
+        (b"{}", None, "inputs must be a list"),
+        (b"{}1234", 2, "before a binary tensor there may be 4194304 bytes of JSON, not 2"),
+        (json.dumps(request() | {"parameters": {"x": float("nan")}}).encode(), None, "holds NaN"),
+        (json.dumps(request() | {"beside": "x" * 70_000}).encode(), None, "beside its data"),
+        (json.dumps(request(data=[0, 1, 2])).encode(), None, "data holds 3 elements, but the shape 4"),
+    ],
+)
+def test_what_cannot_be_condensed_is_told(body, head, words):
+    with pytest.raises(BodyError, match=words):
+        costly.condensed(memoryview(body), head or len(body))
+
+
+def test_what_comes_out_of_it_must_fit(monkeypatch):
+    monkeypatch.setattr(wire, "SLOT_BYTES", 100)
+    body = json.dumps(request()).encode()
+    with pytest.raises(BodyError, match="has 4 bytes in binary; at most 100 fit"):
+        costly.condensed(memoryview(body), len(body))
 
 
 def test_floats_are_little_endian():

@@ -62,12 +62,12 @@ class CostlyPictures:
         if left := self.put_off.picture(work.data, now):
             refuse(picture, f"decoding this picture failed a moment ago; it is tried again in {left:.0f} s")
         elif left := self.put_off.owner(work.owner, now):
-            refuse(picture, f"pictures as large as this are taken from you again in {left:.0f} s; send it smaller")
+            refuse(picture, f"{_such(work)} are taken from you again in {left:.0f} s; send it smaller")
         elif self._queue.add(picture):
             self._wake.set()
         else:
             hit("costly_queue", work.owner)
-            refuse(picture, f"{self._most} pictures as large as this wait to be decoded; send one after the other")
+            refuse(picture, f"{self._most} {_such(work)} wait to be decoded; send one after the other")
 
     def run(self) -> None:
         """For ever; spawn it."""
@@ -93,7 +93,7 @@ class CostlyPictures:
             if answer is None and process.was_killed and not self._stopping:
                 process, answer = self._ask(picture)
         except OSError:
-            refuse(picture, "pictures as large as this cannot be decoded now; try again later, or send it smaller")
+            refuse(picture, f"{_such(picture.work)} cannot be decoded now; try again later, or send it smaller")
             return
         if answer is None:
             self._blame(picture, process)
@@ -101,7 +101,7 @@ class CostlyPictures:
             metrics.COSTLY_PICTURES.inc("refused")
             if answer["limit"]:
                 hit(answer["limit"], picture.work.owner)
-            picture.source.answered(picture.work, {"error": answer["error"], "reason": "picture"})
+            picture.source.answered(picture.work, {"error": answer["error"], "reason": answer["reason"]})
         else:
             metrics.COSTLY_PICTURES.inc("decoded")
             work = picture.work
@@ -128,6 +128,11 @@ class CostlyPictures:
             self.put_off.blame(picture.work.owner, picture.work.data, self._clock())
         error = "the picture takes too long to decode, or is damaged: send it smaller"
         picture.source.answered(picture.work, {"error": error, "reason": "picture"})
+
+
+def _such(work: Work) -> str:
+    what = "requests" if work.content.startswith(wire.CONTENT_INFERENCE) else "pictures"
+    return f"{what} as large as this"
 
 
 def refuse(picture: CostlyPicture, sentence: str) -> None:

@@ -6,6 +6,7 @@ which the worker ends again is found: it is put off, and after the second such i
 minute all that its sender has there runs alone.
 
 And who has so much decoded that others feel it (load.py) has all that is larger than a phone's frame decoded apart.
+Of everybody inference requests of much JSON are read apart, and come back with a binary tensor.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ REDUCED = 16
 
 
 class Isolation:
-    """`active` is False nearly always, and then only what a worker set aside comes here.
+    """`active` is False nearly always: nobody is looked at more closely.
 
     Args:
         models: the catalogue's own dictionary.
@@ -126,6 +127,15 @@ class Isolation:
 
     def admits(self, model: SharedModel, turn: QueuedSource, work: Work) -> bool:
         """Whether the picture may run now, if need be alone; one that may not is answered or decoded apart first."""
+        if self.active and not self._trusts(model, turn, work):
+            return False
+        size = len(work.data)
+        if size < wire.COSTLY_JSON or wire.json_size(work.content, size) < wire.COSTLY_JSON:
+            return True
+        self.costly.add(CostlyPicture(turn.source, work, model.name, *model.decoded_as))
+        return False
+
+    def _trusts(self, model: SharedModel, turn: QueuedSource, work: Work) -> bool:
         now = self._clock()
         left = self._put_off.picture(work.original or work.data, now)
         if left:
