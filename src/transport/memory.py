@@ -21,6 +21,8 @@ FREED = 8 * 2**20
 """Bytes that have to lie free before what is scattered is returned."""
 TRIM_EVERY = 2.0
 """Seconds between two looks at that; so there is never much to return at once."""
+TRIM_AGAIN = (5, 15, 45)
+"""Looks after which it is tried again: the little that lay between what was free has ended by then."""
 LOOK_EVERY = 1.0
 HOUR = 3600.0
 CROWD = 1000
@@ -62,6 +64,7 @@ class Heap:
     def __init__(self, spare: Callable[[], int] | None = None, trim: Callable[[], object] | None = None) -> None:
         self._spare, self._trim = spare, trim
         self._least = math.inf  # what cannot be returned: of Python's own, of threads, of libraries
+        self._looks = TRIM_AGAIN[-1]  # since there was much to return
         with contextlib.suppress(OSError, AttributeError):
             library = ctypes.CDLL(None)
             library.mallopt(_M_MMAP_THRESHOLD, LARGE)
@@ -83,7 +86,8 @@ class Heap:
         """
         if self._spare and self._trim:
             spare = self._spare()
-            if spare - self._least > FREED:
+            self._looks = 0 if spare - self._least > FREED else self._looks + 1
+            if self._looks == 0 or self._looks in TRIM_AGAIN:
                 self._trim()
                 self._least = self._spare()
             self._least = min(self._least, spare)

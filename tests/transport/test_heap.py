@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imageserver.transport.memory import FREED, Heap
+from imageserver.transport.memory import FREED, TRIM_AGAIN, Heap
 
 
 def test_the_heap_is_trimmed_when_much_of_it_is_free() -> None:
@@ -27,6 +27,16 @@ def test_the_heap_is_trimmed_when_much_of_it_is_free() -> None:
         spare = found
         heap.look()
     assert trimmed == [4 * FREED + 1, 3 * FREED + 1, 2 * FREED + 1]
+
+
+def test_what_lay_between_ends_later_so_there_is_more_to_return_then() -> None:
+    spare, looks, trimmed = FREED, 0, []
+    heap = Heap(lambda: spare, lambda: trimmed.append(looks))
+    heap.look()
+    for looks in range(100):
+        spare = 3 * FREED if looks in (10, 12) else FREED
+        heap.look()
+    assert trimmed == [10, 12, *(12 + more for more in TRIM_AGAIN)]
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim is glibc's")
