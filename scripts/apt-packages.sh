@@ -22,6 +22,9 @@ want npm npm
 [[ -e /usr/share/java/okhttp.jar ]] || missing+=(libokhttp-java)
 want javac default-jdk-headless
 want ssh-keygen openssh-client
+want ip iproute2
+want curl curl
+want jq jq
 want systemd-analyze systemd
 want cc gcc
 [[ -e /usr/include/time.h ]] || missing+=(libc6-dev)

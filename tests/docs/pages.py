@@ -20,6 +20,7 @@ NAVIGATION = [f"{page}.md" for part in SITE.NAVIGATION.values() for page in part
 BELOW = [str(path.relative_to(ROOT)) for pattern in SITE.BELOW.values() for path in sorted(ROOT.glob(f"{pattern}.md"))]
 
 _FENCE = re.compile(r"^( *)(`{3,}) *(\S*)\n(.*?)^\1\2 *$", re.DOTALL | re.MULTILINE)
+_FILE = re.compile(r"`([\w./-]+\.\w+)`:\s*$")
 _LINK = re.compile(r"\]\(([^()\s]+)\)|<(?:a|img)\b[^>]*?\b(?:href|src)=\"([^\"]+)\"")
 _HEADING = re.compile(r"^#{1,6} +(.*)$", re.MULTILINE)
 
@@ -33,12 +34,14 @@ class Block:
         line: Line of its first line of text, from 1.
         language: What stands behind the fence; empty where nothing does.
         text: What is in it, indented as it is there.
+        file: The file that it is to be written into, where the line above it ends with that name and a colon.
     """
 
     page: str
     line: int
     language: str
     text: str
+    file: str
 
     @property
     def first(self) -> str:
@@ -57,7 +60,12 @@ def read(page: str) -> str:
 def blocks(page: str) -> list[Block]:
     """The fenced blocks of a page, from its top to its bottom."""
     text = read(page)
-    return [Block(page, text.count("\n", 0, match.start(4)) + 1, match[3], match[4]) for match in _FENCE.finditer(text)]
+    found = []
+    for match in _FENCE.finditer(text):
+        named = _FILE.search(text[: match.start()])
+        line = text.count("\n", 0, match.start(4)) + 1
+        found.append(Block(page, line, match[3], match[4], named[1] if named else ""))
+    return found
 
 
 def links(page: str) -> list[str]:
