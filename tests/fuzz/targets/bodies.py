@@ -13,7 +13,7 @@ from tests.fuzz.target import Defect, Target
 
 from imageserver.errors import BodyError, PictureError, Refused
 from imageserver.inference.shared import request_bodies
-from imageserver.inference.worker import tensors
+from imageserver.inference.worker import costly, tensors
 from imageserver.web import json_body
 
 PICTURE = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 20
@@ -82,6 +82,11 @@ def read_json(data: bytes) -> None:
 def tensor(data: bytes) -> None:
     """A request of the Open Inference Protocol: the first two bytes say how many are JSON (0: all)."""
     head, body = int.from_bytes(data[:2], "big"), data[2:]
+    with contextlib.suppress(BodyError, PictureError):
+        much, its_head = costly.condensed(memoryview(body), head or len(body))
+        again, _identity = tensors.read_input(request_bodies.parse_json(much[:its_head]), much[its_head:])
+        if again.datatype != "BYTES" and list(tensors.array(again).shape) != again.shape:
+            raise Defect("condensed it has another shape")
     with contextlib.suppress(BodyError, PictureError):
         request = request_bodies.parse_json(body[: head or len(body)])
         given, identity = tensors.read_input(request, memoryview(body)[head:] if head else None)
