@@ -68,16 +68,21 @@ def blocks(page: str) -> list[Block]:
     return found
 
 
+def prose(page: str) -> str:
+    """A page without its blocks."""
+    return _FENCE.sub("", read(page))
+
+
 def links(page: str) -> list[str]:
     """What a page links to or shows, programs and texts in backticks left out."""
-    prose = re.sub(r"(`+)[^`].*?\1", "", _FENCE.sub("", read(page)))
-    return [match[1] or match[2] for match in _LINK.finditer(prose)]
+    text = re.sub(r"(`+)[^`].*?\1", "", prose(page))
+    return [match[1] or match[2] for match in _LINK.finditer(text)]
 
 
 def anchors(page: str) -> set[str]:
     """The places within a page that links may name, as GitHub makes them of headings."""
     found: set[str] = set()
-    for heading in _HEADING.findall(_FENCE.sub("", read(page))):
+    for heading in _HEADING.findall(prose(page)):
         shown = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)
         slug = re.sub(r"[^\w\- ]", "", shown.strip().lower()).replace(" ", "-")
         number = sum(1 for other in found if re.fullmatch(rf"{re.escape(slug)}(-\d+)?", other))

@@ -91,6 +91,9 @@ SCENES = {
         replaced={"capture.py --id 1 ": "capture.py --id 1 --source clients/samples/photos/coffee.jpg "},
     ),
     "docs/rest.md": Scene(brings={"7.png": SEVEN}),
+    "models/mock_fast/README.md": Scene(
+        replaced={"video.mp4": "clients/samples/digits", "mock_fast 0": "mock_fast clients/samples/photos"}
+    ),
     "docs/users.md": Scene(long=False, brings={"password.txt": "of bob\n"}),
     "docs/write-a-model.md": Scene(
         long=False,
@@ -103,6 +106,7 @@ SCENES = {
 }
 
 _SERVICE = "needs systemd as the first process, and root: tests/deploy/test_service.py does it below a folder"
+_TRAINING = "takes hours, and pictures that are not here"
 _PROGRAMS = "tests/clients/test_pages.py runs it"
 
 ELSEWHERE: dict[tuple[str, str], str] = {
@@ -127,6 +131,11 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("docs/rest.md", "vlc 'http://ann:ist_…@192.168.1.20:8080/streams/front%20door.mjpeg'"):
         "needs a screen: tests/protocols/http/watching/test_real_clients.py looks with the library of both",
     ("docs/rest.md", "import numpy, tritonclient.http as triton"): "tests/protocols/http/test_v2.py",
+    ("models/README.md", "python3 src/bootstrap.py training.xray.training --data pneumoniamnist.npz"): _TRAINING,
+    ("models/README.md", "python3 src/bootstrap.py training.xray.figures --data pneumoniamnist.npz"): _TRAINING,
+    ("models/lenet/README.md",
+     "python3 src/bootstrap.py training.lenet.training --data mnist_8k.npz --out models/lenet"): _TRAINING,
+    ("tests/fuzz/README.md", "def run(data: bytes) -> None:"): "the outline of a target: tests/fuzz/test_covers.py",
     ("docs/transport.md", "python tests/conformance/server.py 9001 &"): "needs Python 2.7 and Autobahn",
 }  # fmt: skip
 """Page and first line of each block that no session runs, and why; a reason that names a file of tests: there it is."""

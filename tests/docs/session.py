@@ -8,6 +8,7 @@ not work:  unshare … python -m tests.docs.session FOLDER PAGE
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import pty
@@ -20,6 +21,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from tests.docs.pages import Block, blocks
@@ -31,6 +33,7 @@ MACHINE = ["unshare", "--map-root-user", "--net", "--mount", "--pid", "--fork", 
 NETWORK = "ip link set lo up && ip address add 192.168.1.20/24 dev lo && ip route add default dev lo src 192.168.1.20"
 COPIES = ["Makefile", "README.md", "pyproject.toml", "LICENSE", "clients", "deploy", "docs", "models", "requirements"]
 COPIES += ["scripts", "src"]
+LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
 LEFT_OUT = shutil.ignore_patterns("node_modules")
 CURL = "silent\nshow-error\nfail-with-body\nmax-time = 60\nretry = 5\nretry-delay = 1\nretry-all-errors\n"
 """What curl does here beside: an error of HTTP is one, and who came too early asks again."""
@@ -55,19 +58,18 @@ class Terminal:
         self.command = command
         self._answered = 0
         self._written: list[str] = []
-        words = ["bash", "-euo", "pipefail", "-c", command]
-        self._pid, self._tty = pty.fork()
-        if self._pid == 0:
-            os.chdir(folder)
-            os.execvp(words[0], words)
-        self._status: int | None = None
+        words = ["setsid", "--ctty", "bash", "-euo", "pipefail", "-c", command]
+        self._tty, theirs = pty.openpty()
+        self._process = subprocess.Popen(words, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
         with contextlib.suppress(OSError):  # so a terminal tells that nobody has it open any more
             while data := os.read(self._tty, 65536):
-                self._written.append(data.decode(errors="replace").replace("\r\n", "\n"))
+                self._written.append(decoder.decode(data).replace("\r", ""))
                 if PROMPT.search(self.text[self._answered :]):
                     self._answered = len(self.text)
                     os.write(self._tty, f"{PASSWORD}\n".encode())
@@ -78,24 +80,31 @@ class Terminal:
         return "".join(self._written)
 
     def status(self) -> int | None:
-        """How it ended, as a shell tells it; None: it runs."""
-        if self._status is None:
-            pid, status = os.waitpid(self._pid, os.WNOHANG)
-            self._status = os.waitstatus_to_exitcode(status) if pid else None
-        return self._status
+        """How it ended; None: it runs."""
+        return self._process.poll()
 
     def wait(self, seconds: float) -> int:
         """Its end."""
-        until(lambda: self.status() is not None, f"the end of\n{self.command}\n{self.text}", seconds)
+        try:
+            status = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise Broken(f"{self.command}\ndoes not end within {seconds:g} s:\n{self.text}") from None
         self._reader.join(5)
-        assert self._status is not None
-        return self._status
+        return status
 
     def interrupt(self) -> None:
         """Ctrl-C, and wait for its end."""
         if self.status() is None:
             os.write(self._tty, b"\x03")
         self.wait(PATIENCE)
+
+    def close(self) -> None:
+        """Have it ended, whatever it does."""
+        if self.status() is None:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(5)
+        os.close(self._tty)
 
 
 class Session:
@@ -111,6 +120,12 @@ class Session:
         self._printed = ""
         self._last = ""
         self._running: list[Terminal] = []
+        self._ways = {
+            Use.COMMANDS: self._type,
+            Use.FILE: self._write,
+            Use.PROGRAM: self._run_program,
+            Use.OUTPUT: self._compare,
+        }
 
     def play(self, page: Sequence[Block]) -> None:
         """Do what its blocks say, one after another.
@@ -122,20 +137,15 @@ class Session:
             for block in page:
                 started = time.monotonic()
                 use = use_of(block)
-                {
-                    Use.FILE: self._write,
-                    Use.COMMANDS: self._type,
-                    Use.PROGRAM: self._run_program,
-                    Use.OUTPUT: self._compare,
-                }[use](block)
+                self._ways[use](block)
                 print(f"{time.monotonic() - started:5.1f} s  {use.value}: {block}", flush=True)
+            for terminal in self._running:
+                terminal.interrupt()
+                if "Traceback" in terminal.text:
+                    raise Broken(f"{terminal.command}\n{terminal.text}")
         finally:
             for terminal in self._running:
-                with contextlib.suppress(AssertionError):
-                    terminal.interrupt()
-        for terminal in self._running:
-            if "Traceback" in terminal.text:
-                raise Broken(f"{terminal.command}\n{terminal.text}")
+                terminal.close()
 
     def _write(self, block: Block) -> None:
         path = self.folder / block.file
@@ -160,7 +170,10 @@ class Session:
 
     def _until_its_end(self, block: Block, commands: str) -> None:
         terminal = Terminal(commands, self.folder)
-        status = terminal.wait(self.scene.patience)
+        try:
+            status = terminal.wait(self.scene.patience)
+        finally:
+            terminal.close()
         self._last = terminal.text
         self._printed += terminal.text
         if status:
@@ -227,9 +240,10 @@ def furnish(folder: Path, scene: Scene) -> None:
             shutil.copy2(source, folder / name)
     environment = folder / ".venv"
     environment.mkdir()
-    for path in (ROOT / ".venv").iterdir():
-        if path.name != ".prepared":
-            (environment / path.name).symlink_to(path.resolve())
+    for path in (ROOT / ".venv").glob("[!.]*"):
+        (environment / path.name).symlink_to(path.resolve())
+    locks = [f"requirements/{lock.name} {sha256(lock.read_bytes()).hexdigest()}\n" for lock in LOCKS]
+    (environment / ".installed").write_text("".join(locks))
     (environment / ".prepared").touch()
     for name, content in scene.brings.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from tests.docs.pages import Block, blocks
+from tests.docs.pages import BELOW, NAVIGATION, Block, blocks, prose
 from tests.docs.scenes import COPIED, ELSEWHERE, ENDLESS, SCENES
 from tests.docs.uses import PLAYED, Use, use_of
 from tests.running import ROOT
@@ -19,7 +19,7 @@ from imageserver.config import reading
 from imageserver.inference.shared import manifest
 from imageserver.protocols.legacy_tcp.port import read_config
 
-PAGES = ["clients/samples/README.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/**/*.md"))]
+PAGES = [page for page in [*NAVIGATION, *BELOW] if page != "README.md"]
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 COMMAND = re.compile(
     r"^ *(\$ |(sudo|python3?|curl|make|docker|pip|pipx|uvx|git|imageserver|cp|mkdir|clients/\S+\.py) )", re.MULTILINE
@@ -31,6 +31,9 @@ output = { labels = ["a", "b"] }
 runtime = { weights = "network.keras" }
 """
 """A manifest for those that show a table of one alone."""
+
+
+INDENTED = re.compile(r"\n\n {4,}" + COMMAND.pattern.removeprefix("^ *"), re.MULTILINE)
 
 
 def read_as(use: Use) -> list[object]:
@@ -70,6 +73,10 @@ def test_nothing_is_replaced_or_brought_that_is_not_there() -> None:
 @pytest.mark.parametrize("block", read_as(Use.TEXT))
 def test_no_command_hides_in_what_is_only_shown(block: Block) -> None:
     assert not COMMAND.search(block.text), f"{block}: `sh` says that it is typed"
+
+
+def test_every_command_stands_in_a_block() -> None:
+    assert [page for page in PAGES if INDENTED.search(prose(page))] == [], "put it between ```sh and ```"
 
 
 @pytest.mark.parametrize("block", read_as(Use.JSON))

@@ -35,4 +35,5 @@ def test_a_page_typed_from_top_to_bottom(page: str, tmp_path: Path) -> None:
     command = [*MACHINE, sys.executable, "-m", "tests.docs.session", str(folder), page]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'clients'}"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=800, check=False)
+    shutil.rmtree(tmp_path, ignore_errors=True)
     assert done.returncode == 0, done.stdout + done.stderr
