@@ -92,6 +92,7 @@ def test_the_command_helps_itself(environment: Path, tmp_path: Path) -> None:
         ("check", f"ImageServer {imageserver.__version__}: no fault, "),
         ("user list", "No users in "),
         ("camera -h", "usage: imageserver camera "),
+        ("demo -h", "usage: imageserver demo "),
         ("xray -h", "usage: imageserver xray "),
         ("model try -h", "usage: imageserver model try "),
     ],

@@ -218,14 +218,7 @@ def main(arguments: list[str]) -> int:
     """
     warnings: list[str] = []
     try:
-        settings = reading.load(arguments, warnings.append)
-        lines = logs.start(settings.log_level, to_stderr=settings.results == STANDARD_OUTPUT, as_json=settings.log_json)
-        if settings.log_json:
-            hub.on_crash(LOG.error)
-        try:
-            return ImageServer(settings, warnings).run()
-        finally:
-            lines.stop()
+        return serve(reading.load(arguments, warnings.append), warnings)
     except ImageServerError as error:
         said = str(error).splitlines()
         again = isinstance(error, UsersUnavailable | DataInUse)
@@ -236,3 +229,14 @@ def main(arguments: list[str]) -> int:
         for sentence in said:
             print(f"{os.path.basename(sys.argv[0])}: {sentence}", file=sys.stderr)
         return os.EX_TEMPFAIL if again else WRONG_SETTING
+
+
+def serve(settings: Settings, warnings: list[str]) -> int:
+    """Run the server with its log; returns the exit code. Arguments and errors as of ImageServer."""
+    lines = logs.start(settings.log_level, to_stderr=settings.results == STANDARD_OUTPUT, as_json=settings.log_json)
+    if settings.log_json:
+        hub.on_crash(LOG.error)
+    try:
+        return ImageServer(settings, warnings).run()
+    finally:
+        lines.stop()

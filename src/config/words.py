@@ -33,6 +33,7 @@ class Command:
 
 
 COMMANDS = (
+    Command(("demo",), "commands.demo.main", "see it at work: a server with sample cameras, in a browser"),
     Command(("user",), "accounts.cli", "users, roles, passwords and tokens"),
     Command(("model", "add"), "inference.add_model", "add a Keras model"),
     Command(("model", "try"), "inference.try_model", "run one model without a server"),
