@@ -35,7 +35,8 @@ chmod +x ../programs/*
 """The folders of a service that is installed, on this machine alone; who asks systemd for something gets no answer."""
 
 ENDLESS = {
-    r"python3 src/ImageServer\.py(?! check| --print-config| -h| --help)|make run|imageserver( demo| -|$)":
+    r"python3 src/ImageServer\.py demo": r"The first prediction came",
+    r"python3 src/ImageServer\.py(?! check| --print-config| -h| --help)|make run|imageserver( -|$)":
         r"wsgi starting up on",
     r"curl .*-N ": r"event: ",
     r"python3 clients/camera\.py .*--loop": r"\.jpg: ",

@@ -192,7 +192,8 @@ class Demo:
 
     def _server_said(self, level: str, message: str) -> None:
         if level in LEVELS:
-            _say(f"{level}: {message}")
+            if not message.startswith("anybody who reaches"):  # -i and --phone say so
+                _say(f"{level}: {message}")
         elif found := re.search(r"wsgi starting up on (http://\S+)", message):
             address = found[1].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
             self._cameras = self._start("cameras", address)
