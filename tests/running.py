@@ -28,16 +28,17 @@ PATIENCE = 60.0
 """Seconds until a test gives up waiting; never how long something is expected to take."""
 
 
-def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE, every: float = 0.0) -> Any:
     """Wait until `condition()` is true and return it; fail the test naming `what` when it does not come.
 
-    The longer it waits the less often it looks, so that to look takes no processor from what is waited for.
+    The longer it waits the less often it looks, so that to look takes no processor from what is waited for; where to
+    look is expensive, `every` so many seconds.
     """
     begun = time.monotonic()
     while not (found := condition()):
         waited = time.monotonic() - begun
         assert waited < patience, f"waited {patience:g} s in vain for {what}"
-        time.sleep(min(max(0.005, waited / 20), 0.1))
+        time.sleep(every or min(max(0.005, waited / 20), 0.1))
     return found
 
 

@@ -24,6 +24,9 @@ from tests.running import PATIENCE, ROOT, until
 SCREENSHOTS = ROOT / "build" / "screenshots"
 AXE = ROOT / "tests/clients/node_modules/axe-core/axe.min.js"
 KEYS = {"Enter": 13, "Escape": 27, "Tab": 9, " ": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+GREY = np.full((480, 640, 3), 128, np.uint8)
+"""What the camera sees where nothing else is held before it."""
+STORAGE = "local_storage,indexeddb,cache_storage,service_workers,file_systems"
 _MIDDLE = """selector => {
   const element = document.querySelector(selector);
   if (!element) return null;
@@ -38,15 +41,20 @@ _MIDDLE = """selector => {
 class Browser:
     """A browser's process with any number of pages, each in a context of its own: no cookie or cache in common.
 
+    A context that a page has left as it was before is used again, since its first page takes half a second of a
+    processor, and a further one a tenth.
+
     Args:
         folder: Where it keeps its profile and what its camera sees.
         options: Further options of its command line.
     """
 
     def __init__(self, folder: Path, *options: str) -> None:
-        self._camera = fake_camera(np.full((480, 640, 3), 128, np.uint8), folder / "camera.y4m")
+        self._camera = folder / "camera.y4m"
+        self.show(GREY)
         self.tools = DevTools(folder / "profile", f"--use-file-for-fake-video-capture={self._camera}", *options)
         self.coverage = Coverage()
+        self._free: list[Context] = []
 
     def show(self, picture: bytes | Path | np.ndarray) -> None:
         """Hold a picture before the camera: what pages see that ask for the camera from now on."""
@@ -55,20 +63,50 @@ class Browser:
     @contextlib.contextmanager
     def page(self) -> Iterator[Page]:
         """A new page, closed at the end; AssertionError when it complained of something."""
-        context = self.tools.ask("Target.createBrowserContext")["browserContextId"]
-        page = Page(self, context)
+        context = self._free.pop() if self._free else Context(self.tools)
+        page = Page(self, context.identity)
         try:
             yield page
             page.check()
+            page.count()
+            context.clear(page)
+            self._free.append(context)
+        except BaseException:
+            context.dispose()
+            raise
         finally:
-            with contextlib.suppress(DevToolsError):
-                page.count()
-                self.tools.ask("Target.disposeBrowserContext", browserContextId=context)
             self.tools.forget(page.session)
 
     def close(self) -> None:
         """End the process."""
         self.tools.close()
+
+
+class Context:
+    """What pages have in common that are open in the same window: cookies, storage, the cache."""
+
+    def __init__(self, tools: DevTools) -> None:
+        self._tools = tools
+        self.identity: str = tools.ask("Target.createBrowserContext")["browserContextId"]
+        # Always open, so that the window and the process of its pages stay.
+        self._first = tools.ask("Target.createTarget", url="about:blank", browserContextId=self.identity)["targetId"]
+
+    def clear(self, page: Page) -> None:
+        """Close its pages, and leave nothing of what `page` did."""
+        page.ask("Network.setCacheDisabled", cacheDisabled=True)  # which empties that of the page's process as well
+        page.ask("Network.clearBrowserCache")
+        for origin in page.watched.origins:
+            page.ask("Storage.clearDataForOrigin", origin=origin, storageTypes=STORAGE)
+        for target in self._tools.ask("Target.getTargets")["targetInfos"]:
+            if target.get("browserContextId") == self.identity and target["targetId"] != self._first:
+                self._tools.ask("Target.closeTarget", targetId=target["targetId"])
+        self._tools.ask("Storage.clearCookies", browserContextId=self.identity)
+        self._tools.ask("Browser.resetPermissions", browserContextId=self.identity)
+
+    def dispose(self) -> None:
+        """End it with all that is in it."""
+        with contextlib.suppress(DevToolsError):
+            self._tools.ask("Target.disposeBrowserContext", browserContextId=self.identity)
 
 
 class Page:

@@ -1,23 +1,30 @@
-"""A browser for a file of tests, and a page for each test."""
+"""A browser, and a page for each test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
-from tests.pages.browser import Browser, Page
+from tests.pages.browser import GREY, Browser, Page
 from tests.pages.covered import PROPERTY, Coverage
 from tests.pages.devtools import CHROMIUM
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One process; `browser.page()` gives pages."""
+@pytest.fixture(scope="session")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """The browser of all files."""
     if CHROMIUM is None:
         pytest.skip("needs Chromium (scripts/apt-packages.sh)")
     browser = Browser(tmp_path_factory.mktemp("browser"))
     yield browser
     browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser(process: Browser) -> Browser:
+    """One process, with nothing before its camera; `browser.page()` gives pages."""
+    process.show(GREY)
+    return process
 
 
 @pytest.fixture(autouse=True)

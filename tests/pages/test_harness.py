@@ -112,6 +112,38 @@ def test_pages_have_nothing_in_common_and_one_may_be_behind(browser: Browser, si
         assert one.run("fetch('pages/some.js?again').then(() => 'there', () => 'away')") == "there"
 
 
+KEEP = """async () => {
+  document.cookie = "a=b; max-age=1000";
+  localStorage.setItem("a", "b");
+  sessionStorage.setItem("a", "b");
+  await caches.open("a");
+  await new Promise((done) => (indexedDB.open("a").onsuccess = done));
+}"""
+KEPT = """async () => [
+  document.cookie, localStorage.length, sessionStorage.length,
+  (await caches.keys()).length, (await indexedDB.databases()).length, matchMedia("(prefers-color-scheme: dark)").matches,
+]"""
+
+
+def test_a_page_leaves_nothing_to_the_next(browser: Browser, site: str) -> None:
+    """Though it may be in the same context."""
+    fetched = []
+    for _time in range(3):
+        with browser.page() as page:
+            page.before("window.before = (window.before ?? 0) + 1")
+            page.open(site)
+            assert page.run(f"({KEPT})()") == ["", 0, 0, 0, 0, False]
+            assert page.run("window.before") == 1
+            assert not page.run("document.hidden")
+            page.run(f"({KEEP})()")
+            assert page.run(f"({KEPT})()")[:5] == ["a=b", 1, 1, 1, 1]
+            page.look(390, 700, dark=True, phone=True)
+            page.offline(True)
+            page.hide(True)
+            fetched.append(page.watched.bytes.get(f"{site}/pages/some.js"))
+    assert len(set(fetched)) == 1 and fetched[0] > len(SCRIPT), "none has it from a cache"
+
+
 def test_the_camera_sees_what_is_shown(browser: Browser, page: Page, site: str) -> None:
     picture = np.zeros((240, 320, 3), np.uint8)
     picture[:, 160:] = 255

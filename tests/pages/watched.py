@@ -16,12 +16,14 @@ class Watched:
         problems: errors on the console, exceptions that nobody caught, requests that failed, requests elsewhere.
         bytes: received over the wire for each address, headers included; what came from the cache is none.
         loaded: the loads (by `loaderId`) of which the page said so.
+        origins: that it asked for something.
     """
 
     def __init__(self) -> None:
         self.problems: list[str] = []
         self.bytes: dict[str, int] = {}
         self.loaded: set[str] = set()
+        self.origins: set[str] = set()
         self.origin = ""
         self._addresses: dict[str, str] = {}
         self._expected: list[str] = []
@@ -58,7 +60,9 @@ class Watched:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https", "ws", "wss") or not self.origin:
             return
-        if f"{parts.scheme.replace('ws', 'http')}://{parts.netloc}" != self.origin:
+        origin = f"{parts.scheme.replace('ws', 'http')}://{parts.netloc}"
+        self.origins.add(origin)
+        if origin != self.origin:
             self.problems.append(f"a request elsewhere: {url}")
 
     def _answered(self, event: dict[str, Any]) -> None:

@@ -18,10 +18,12 @@ from tests.transport.sio import PATH, Sio
 Serve = Callable[..., Any]
 
 FRAME = random.Random(1).randbytes(40_000)
+FEWEST = 120
+"""Clients in all, however slow the machine."""
 LIMITS = {
-    "ping_interval": 0.5,
-    "ping_timeout": 0.5,
-    "join_time": 1,
+    "ping_interval": 1,
+    "ping_timeout": 1.5,  # no client is busy for so long, on a slow machine either
+    "join_time": 2,
     "attachment_time": 1,
     "close_time": 0.3,
 }
@@ -73,11 +75,11 @@ def over_tcp(served: Any, dice: random.Random) -> None:
         sock.sendall(dice.choice((b"", b"GET", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"rubbish\r\n\r\n", begun)))
 
 
-def churn(served: Any, seconds: float, seed: int) -> int:
-    """Run clients, one after the other, for so long; how many."""
+def churn(served: Any, seconds: float, fewest: int, seed: int) -> int:
+    """Run clients, one after the other, for so long, and so many at least; how many."""
     dice, count = random.Random(seed), 0
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while count < fewest or time.monotonic() < end:
         dice.choice((over_websocket, over_websocket, over_polling, over_tcp))(served, dice)
         count += 1
     return count
@@ -89,7 +91,7 @@ def run_churn(served: Any, seconds: float, seed: int, threads: int = 4) -> int:
 
     def run(seed: int) -> None:
         try:
-            counts.append(churn(served, seconds, seed))
+            counts.append(churn(served, seconds, FEWEST // threads, seed))
         except (AssertionError, OSError, ValueError, websocket.WebSocketException) as error:
             errors.append(error)
 
@@ -113,10 +115,9 @@ def settle(served: Any, before: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-@pytest.mark.alone
 @pytest.mark.no_loop_probe("connections are counted")
 @pytest.mark.parametrize(("warm_up", "seconds"), [
-    pytest.param(4.0, 4.0, id="8-seconds"),
+    pytest.param(1.0, 1.0, id="2-seconds"),
     pytest.param(20.0, 100.0, marks=[pytest.mark.long, pytest.mark.timeout(300)], id="2-minutes"),
     pytest.param(300.0, 1500.0, marks=[pytest.mark.long, pytest.mark.timeout(2400)], id="30-minutes"),
 ])  # fmt: skip
@@ -126,6 +127,6 @@ def test_churn(serve: Serve, warm_up: float, seconds: float) -> None:
     before = served.state()
     run_churn(served, warm_up, 1)
     warm = settle(served, before)
-    assert run_churn(served, seconds, 2) > 50
+    run_churn(served, seconds, 2)
     after = settle(served, before)
     assert after["resident"] <= warm["resident"] * 1.05
