@@ -1,6 +1,6 @@
 """A server from src/transport alone, for the conformance suites of the Socket.IO project and the Autobahn suite.
 
-    python tests/conformance/server.py PORT
+    python tests/conformance/server.py PORT [PING_INTERVAL PING_TIMEOUT]
 
 /engine.io   echoes every message, in both generations of Engine.IO
 /socket.io   the namespaces / and /custom: on connect emits `auth`; answers `message` by `message-back`, acknowledges
@@ -33,7 +33,8 @@ from imageserver.transport.http.server import HttpServer
 from imageserver.transport.socketio.server import SocketIOServer
 from imageserver.transport.websocket.connection import WebSocket
 
-LIMITS = Limits(ping_interval=0.3, ping_timeout=0.2, max_message_bytes=1_000_000, max_text_bytes=1_000_000, join_time=1)
+INTERVAL, TIMEOUT = map(float, sys.argv[2:] or (0.3, 0.2))  # in seconds, as those suites expect
+LIMITS = Limits(ping_interval=INTERVAL, ping_timeout=TIMEOUT, max_message_bytes=1_000_000, max_text_bytes=1_000_000, join_time=1)
 
 GREETING_SECONDS = 0.005
 

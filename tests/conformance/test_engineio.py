@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 import websocket
+from tests.conformance.conftest import HURRIED
 from tests.conformance.peer import ENGINE_PATH as PATH
 from tests.conformance.peer import Peer, Polling, closed, fetch, framed
 
-INTERVAL, TIMEOUT = 0.3, 0.2
+INTERVAL, TIMEOUT = map(float, HURRIED)
 
 
 @pytest.fixture(params=[3, 4], ids=["EIO3", "EIO4"])
@@ -38,7 +39,7 @@ def test_handshake_over_polling(peer: Peer, version: int) -> None:
     fields = {"sid", "upgrades", "pingInterval", "pingTimeout"} | ({"maxPayload"} if version == 4 else set())
     assert set(opened) == fields
     assert opened["upgrades"] == ["websocket"]
-    assert (opened["pingInterval"], opened["pingTimeout"]) == (300, 200)
+    assert (opened["pingInterval"], opened["pingTimeout"]) == (25_000, 20_000)
     assert opened.get("maxPayload", 1_000_000) == 1_000_000
 
 
@@ -195,31 +196,31 @@ def test_invalid_packet_closes_websocket(peer: Peer, version: int, message: str)
     closed(ws)
 
 
-def test_heartbeat_of_generation_4_over_polling(peer: Peer) -> None:
-    session = Polling(peer, 4)
+def test_heartbeat_of_generation_4_over_polling(hurried: Peer) -> None:
+    session = Polling(hurried, 4)
     for _ in range(3):
         assert session.get().text == "2"
         assert session.post("3").status_code == 200
 
 
-def test_heartbeat_of_generation_3_over_polling(peer: Peer) -> None:
-    session = Polling(peer, 3)
-    for data in ("", "probe", "x"):
-        time.sleep(INTERVAL)
+def test_heartbeat_of_generation_3_over_polling(hurried: Peer) -> None:
+    session = Polling(hurried, 3)
+    for data in ("", "probe", "x", "", "y"):  # which takes longer than a silent client has
+        time.sleep((INTERVAL + TIMEOUT) / 4)
         assert session.post(framed(3, "2" + data)).status_code == 200
         assert session.get().text == framed(3, "3" + data)
 
 
 @pytest.mark.parametrize("late", [-0.003, 0, 0.001, 0.1])
-def test_silent_polling_client_is_closed(peer: Peer, version: int, late: float) -> None:
+def test_silent_polling_client_is_closed(hurried: Peer, version: int, late: float) -> None:
     """A poll at the very end of the time, even one whose own timer was a little early, does not put the end off."""
-    session = Polling(peer, version)
+    session = Polling(hurried, version)
     time.sleep(INTERVAL + TIMEOUT + late)
     assert session.get().status_code == 400
 
 
-def test_heartbeat_over_websocket(peer: Peer, version: int) -> None:
-    ws = peer.websocket(PATH, EIO=version, transport="websocket")
+def test_heartbeat_over_websocket(hurried: Peer, version: int) -> None:
+    ws = hurried.websocket(PATH, EIO=version, transport="websocket")
     ws.recv()
     for _ in range(4):
         if version == 4:
@@ -232,8 +233,8 @@ def test_heartbeat_over_websocket(peer: Peer, version: int) -> None:
     ws.close()
 
 
-def test_silent_websocket_client_is_closed(peer: Peer, version: int) -> None:
-    ws = peer.websocket(PATH, EIO=version, transport="websocket")
+def test_silent_websocket_client_is_closed(hurried: Peer, version: int) -> None:
+    ws = hurried.websocket(PATH, EIO=version, transport="websocket")
     assert closed(ws) is None
 
 

@@ -106,7 +106,7 @@ def test_a_training_swaps_its_model_in_under_load(data, own_models, digits, digi
     request = {
         "inputs": [{"name": "image", "shape": [1, 28, 28, 1], "datatype": "UINT8", "data": pixels.ravel().tolist()}]
     }
-    with start(data, own_models, digits, samples=1024) as server:
+    with start(data, own_models, digits, samples=384) as server:
         server.ready()
 
         def scores():
