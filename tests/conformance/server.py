@@ -34,7 +34,9 @@ from imageserver.transport.socketio.server import SocketIOServer
 from imageserver.transport.websocket.connection import WebSocket
 
 INTERVAL, TIMEOUT = map(float, sys.argv[2:] or (0.3, 0.2))  # in seconds, as those suites expect
-LIMITS = Limits(ping_interval=INTERVAL, ping_timeout=TIMEOUT, max_message_bytes=1_000_000, max_text_bytes=1_000_000, join_time=1)
+LIMITS = Limits(
+    ping_interval=INTERVAL, ping_timeout=TIMEOUT, max_message_bytes=1_000_000, max_text_bytes=1_000_000, join_time=1
+)
 
 GREETING_SECONDS = 0.005
 
