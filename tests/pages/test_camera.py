@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import requests
 from tests.pages.browser import Browser, Page, axe
+from tests.pages.watched import AWAY
 from tests.passwords import CHEAP
 from tests.running import PATIENCE, ROOT, CheapServer, Server, until
 
@@ -25,8 +26,6 @@ FLICKER = """() => [true, false, true, false].forEach((value) => {
   document.dispatchEvent(new Event("visibilitychange"));
 })"""
 """Out of sight and back, twice, faster than the server answers."""
-NETWORK_GONE = ("WebSocket connection to", "ERR_CONNECTION")
-"""What a browser itself writes on the console while a server is away."""
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +154,7 @@ def test_it_pauses_while_nobody_looks(server: Server, page: Page) -> None:
 
 
 def test_it_goes_on_after_a_restart_and_on_another_network(page: Page, tmp_path: Path) -> None:
-    page.watched.expect(*NETWORK_GONE)
+    page.watched.expect(*AWAY)
     with Server(data=tmp_path) as first:
         begun(page, first.ready().url)
         port = first.port
@@ -259,7 +258,7 @@ def test_a_model_that_is_gone_is_told(server: Server, page: Page) -> None:
 def test_a_login_lasts_over_a_restart_and_its_end_is_told(page: Page, tmp_path: Path) -> None:
     users = UserDB(tmp_path / "users.db", CHEAP)
     users.add("alice", "secret", roles=["camera"])
-    page.watched.expect(*NETWORK_GONE)
+    page.watched.expect(*AWAY)
     with CheapServer("-a", data=tmp_path) as server:
         server.ready()
         page.open(server.url + "/camera")

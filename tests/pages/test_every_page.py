@@ -10,6 +10,7 @@ import pytest
 import requests
 from tests.nginx import NGINX, command, free_ports
 from tests.pages.browser import Browser, Page, axe
+from tests.pages.watched import AWAY
 from tests.running import PATIENCE, ROOT, Camera, CheapServer, Server, picture, until
 
 PAGES = ("", "camera", "docs", "login")
@@ -117,8 +118,8 @@ def test_all_works_below_a_path(nginx: str, page: Page, server: Server, camera: 
 
 def test_a_restart_needs_no_reload(browser: Browser, tmp_path: Path) -> None:
     with browser.page() as live, browser.page() as docs:
-        docs.watched.expect("ERR_CONNECTION_REFUSED")
-        live.watched.expect("ERR_CONNECTION_REFUSED", "WebSocket connection to .* failed")
+        docs.watched.expect(*AWAY)
+        live.watched.expect(*AWAY)
         with Server(data=tmp_path) as server:
             docs.open(f"{server.url}/docs#get_list_nn")
             docs.until("document.querySelector('#get_list_nn form') !== null", PATIENCE)

@@ -121,7 +121,8 @@ KEEP = """async () => {
 }"""
 KEPT = """async () => [
   document.cookie, localStorage.length, sessionStorage.length,
-  (await caches.keys()).length, (await indexedDB.databases()).length, matchMedia("(prefers-color-scheme: dark)").matches,
+  (await caches.keys()).length, (await indexedDB.databases()).length,
+  matchMedia("(prefers-color-scheme: dark)").matches,
 ]"""
 
 

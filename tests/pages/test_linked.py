@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.pages.browser import Page
 from tests.pages.viewer import Viewer
+from tests.pages.watched import AWAY
 from tests.passwords import CHEAP
 from tests.running import Camera, CheapServer, Server, picture
 
@@ -27,7 +28,6 @@ LINK = """async () => {
     closed: note("closed"), refused: note("refused")});
 }"""
 LAST = "(kind, after) => heard.slice(after).findLast(each => each.kind === kind)"
-LOST = ("WebSocket connection to", "ERR_CONNECTION_REFUSED", "live")
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_a_callback_that_fails_ends_nothing(page: Page, server: Server) -> None:
 
 
 def test_it_comes_back_after_a_restart_and_while_nobody_looks_it_does_not_try(page: Page, tmp_path: Path) -> None:
-    page.watched.expect(*LOST)
+    page.watched.expect(*AWAY)
     with Server(data=tmp_path) as server:
         link(page, server.ready())
         page.run("live.watch(['kept']); live.filter('kept')")
@@ -142,7 +142,7 @@ def test_it_comes_back_after_a_restart_and_while_nobody_looks_it_does_not_try(pa
 
 
 def test_it_tries_again_with_growing_pauses_until_the_server_is_there(page: Page, tmp_path: Path) -> None:
-    page.watched.expect(*LOST)
+    page.watched.expect(*AWAY)
     with Server(data=tmp_path) as server:
         link(page, server.ready())
     page.until("heard.filter(each => each.kind === 'closed').length >= 3")

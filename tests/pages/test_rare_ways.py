@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.pages.browser import Page
+from tests.pages.watched import AWAY
 from tests.running import PATIENCE, CheapServer, Server
 
 
@@ -45,7 +46,7 @@ def test_the_login_is_shown_where_nothing_can_be_asked(page: Page, server: Serve
 
 
 def test_snap_says_that_nobody_could_be_asked(page: Page, tmp_path: Path) -> None:
-    page.watched.expect("WebSocket connection to .* failed")
+    page.watched.expect(*AWAY)
     with Server(data=tmp_path) as server:
         page.open(server.url)
         page.until("document.getElementById('link').textContent === 'connected'", PATIENCE)

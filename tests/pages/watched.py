@@ -8,6 +8,9 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+AWAY = ("WebSocket connection to", "ERR_CONNECTION", r"\b426\b")
+"""What a page complains of while its server is away; 426 where it is back before the page has asked what is wrong."""
+
 
 class Watched:
     """One page's requests, bytes and problems.
