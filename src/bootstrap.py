@@ -15,7 +15,7 @@ import importlib.util
 import os
 import sys
 
-ENVIRONMENTS = (".venv", ".venv-gpu")
+ENVIRONMENTS = (".venv", ".venv-gpu", ".venv-slim")
 NEEDED = ("argon2", "eventlet", "socketio")
 NEEDED_BY: dict[str, tuple[str, ...]] = {"display.process": ()}
 """What stands for all packages of a program with an environment of its own, which says itself what it lacks."""

@@ -31,3 +31,13 @@ def data(environment: Mapping[str, str], installed: bool = INSTALLED) -> Path:
         return PROJECT / "data"
     given = Path(environment.get("XDG_DATA_HOME", ""))
     return (given if given.is_absolute() else Path(os.path.expanduser("~/.local/share"))) / "imageserver"
+
+
+def _adds_tensorflow() -> str:
+    """What people type where it is not installed, by how the server was."""
+    if INSTALLED:
+        return "`pip install 'imageserver[tensorflow]'`"
+    return "`make run`" if (PROJECT / "Makefile").is_file() else "the full image"  # an image holds no Makefile
+
+
+ADD_TENSORFLOW = _adds_tensorflow()

@@ -1,8 +1,7 @@
 """Convert the models that OpenVINO is to run: `python src/inference/prepare.py`.
 
-Installation does it for those shipped.
-
-Without it the first worker that loads such a model does it. What is in the cache already is skipped at once.
+Without it the first worker that loads such a model does it. What needs none is skipped at once: what is in the cache
+already, and a network in code with a `graph.zip` beside it, as the shipped ones have. `--graph NAME` writes that.
 """
 
 from __future__ import annotations
@@ -20,22 +19,26 @@ if not __package__:
     bootstrap.start()
 
 from imageserver import folders
-from imageserver.errors import ImageServerError
+from imageserver.errors import ImageServerError, ModelError
 from imageserver.inference.convert import process
 from imageserver.inference.shared import conversion_cache, progress, weights
 from imageserver.inference.shared.formats import kinds
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.shared.registry import Registry
+from imageserver.inference.shared.slim import graph, tensorflow
 
 
 def prepare(manifest: Manifest, cache: Path) -> str:
     """Convert one model unless it is done already; returns a sentence, "" when there was nothing to do."""
     if manifest.runtime.runtime not in ("auto", "openvino") or manifest.runtime.weights is None:
         return ""
+    if graph.is_current(manifest):
+        return ""
     digest = weights.check(manifest)
     note = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
     if conversion_cache.find(conversion_cache.entry_folder(cache, manifest, digest), note) is not None:
         return ""
+    tensorflow.require("converting it")
     start = time.monotonic()
     from imageserver.inference.convert.convert import convert
 
@@ -58,6 +61,13 @@ def parser() -> argparse.ArgumentParser:
         default=conversion_cache.cache_folder(),
         help="where they are kept (default: %(default)s)",
     )
+    parser.add_argument(
+        "--graph",
+        nargs="+",
+        metavar="NAME",
+        help=f"write {graph.FILE} into the folders of these models: networks in code, which then run without "
+        "TensorFlow; again after each change of their code",
+    )
     return parser
 
 
@@ -68,6 +78,8 @@ def main(argv: list[str] | None = None) -> int:
     registry = Registry(options.models)
     for text in registry.scan().errors:
         print(text, file=sys.stderr)
+    if options.graph:
+        return _write_graphs(registry, options.graph)
     with progress.shown("Converting models") as step:
         for count, (name, found) in enumerate(sorted(registry.manifests.items())):
             if found.runtime.weights is not None and not found.runtime.weights.exists():
@@ -80,6 +92,25 @@ def main(argv: list[str] | None = None) -> int:
             if said:
                 print(f"model {name}: {said}", flush=True)
     return 0
+
+
+def _write_graphs(registry: Registry, names: list[str]) -> int:
+    """Exit code 1 where one of them gets none; a sentence says why."""
+    code = 0
+    with progress.shown("Writing graphs") as step:
+        for count, name in enumerate(names):
+            step(count / len(names), name)
+            try:
+                if name not in registry.manifests:
+                    raise ModelError(f"there is no model {name!r}; there are: {', '.join(sorted(registry.manifests))}")
+                tensorflow.require("making a graph")
+                from imageserver.inference.convert import graph as graphs
+
+                print(f"model {name}: {graphs.write(registry.manifests[name])}", flush=True)
+            except (ImageServerError, OSError) as error:
+                print(error, file=sys.stderr)
+                code = 1
+    return code
 
 
 if __name__ == "__main__":

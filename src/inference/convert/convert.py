@@ -62,7 +62,7 @@ def _of_keras(manifest: Manifest, path: Path) -> Report:
     import openvino
 
     try:
-        model = _to_openvino(function)
+        model = to_openvino(function)
     except ModelError as error:
         # Kept like a model that differs, so that it is not tried again at every start.
         return Report(False, str(error), 0.0)
@@ -103,7 +103,8 @@ def _check_labels(name: str, scores: int, labels: int) -> None:
         raise ModelError(f"{name} gives {scores} scores, but its manifest has {labels} labels")
 
 
-def _to_openvino(function: Any) -> Any:
+def to_openvino(function: Any) -> Any:
+    """An openvino.Model of a concrete tf.function. ModelError with a sentence where OpenVINO has none."""
     import openvino
 
     try:

@@ -24,7 +24,7 @@ from imageserver.errors import ModelError
 from imageserver.inference.shared import weights
 from imageserver.inference.shared.manifest import Manifest
 
-FORMAT = 2
+FORMAT = 3
 """Raise it when the conversion itself changes."""
 
 LIMIT = 900.0
@@ -79,14 +79,19 @@ def key(manifest: Manifest, weights_digest: str) -> str:
     parts = [
         str(FORMAT),
         weights_digest,
-        weights.digest_of_files(manifest.folder, _code_files(manifest.folder)),
+        code_digest(manifest.folder),
         str((wanted.width, wanted.height, wanted.channels, wanted.range, wanted.mean, wanted.std, wanted.layout)),
         str((wanted.name, wanted.constants, manifest.output.name, manifest.kind)),
         manifest.runtime.precision,
         manifest.output.activation,
-        *(f"{name} {_version(name)}" for name in ("openvino", "keras", "tensorflow", "tensorflow-cpu")),
+        f"openvino {_version('openvino')}",  # TensorFlow need not be there to run what it has made
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+
+
+def code_digest(folder: Path) -> str:
+    """Hexadecimal, of every Python file in the model's folder. ModelError, OSError."""
+    return weights.digest_of_files(folder, _code_files(folder))
 
 
 def _code_files(folder: Path) -> list[Path]:

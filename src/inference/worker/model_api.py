@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from imageserver.errors import ModelError
 from imageserver.inference import old_names
 from imageserver.inference.shared.manifest import CODE, Manifest
+from imageserver.inference.shared.slim import tensorflow
 
 
 class StatelessModel(Protocol):
@@ -81,6 +82,8 @@ def load_code(manifest: Manifest) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
+        if tensorflow.is_meant(error):
+            raise ModelError(tensorflow.lacking(f"{CODE} of the model {manifest.name!r}")) from error
         raise ModelError(
             f"{CODE} of the model {manifest.name!r} does not load: {type(error).__name__}: {error}"
         ) from error

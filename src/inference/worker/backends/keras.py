@@ -8,12 +8,13 @@ import struct
 import sys
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from imageserver.errors import ModelError
 from imageserver.inference.shared.manifest import Manifest
-from imageserver.inference.worker.backends import saved_model, untrusted
+from imageserver.inference.worker.backends import arrays, saved_model, untrusted
 from imageserver.inference.worker.model_api import load_code
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -108,12 +109,22 @@ def load_function(manifest: Manifest) -> Function:
     concrete = function.get_concrete_function()
     concrete.owner = classifier  # the function refers to its variables weakly
     shape = concrete.structured_outputs.shape
-    if shape.rank != 2:
+    check_scores(manifest, None if shape.rank is None else tuple(shape))
+    return concrete
+
+
+def check_scores(manifest: Manifest, shape: Sequence[int | None] | None) -> None:
+    """ModelError unless what a network gives fits its manifest.
+
+    Args:
+        shape: (n, scores), as far as it is known.
+    """
+    name = f"the model {manifest.name!r}"
+    if shape is None or len(shape) != 2:
         raise ModelError(f"{name} gives {shape} for a batch, not one row of scores for each picture")
     labels = len(manifest.output.labels)
     if labels and shape[1] is not None and shape[1] != labels and not (shape[1] == 1 and labels == 2):
         raise ModelError(f"{name} gives {shape[1]} scores, but its manifest has {labels} labels")
-    return concrete
 
 
 def load_network(manifest: Manifest) -> Any:
@@ -135,7 +146,7 @@ def load_network(manifest: Manifest) -> Any:
             raise ValueError("weights for model.py are an .npz, .weights.h5 or .h5 file")
         model = build()
         if weights.suffix == ".npz":
-            _fill(model, weights)
+            model.set_weights(arrays.read(weights, [tuple(weight.shape) for weight in model.weights]))
         else:
             untrusted.check_hdf5(weights)
             model.load_weights(weights)
@@ -172,18 +183,6 @@ def open_network(path: Path) -> Any:
         raise ValueError("it has no signature serving_default; export it with model.export()")
     signature.owner = loaded  # which keeps the variables alive
     return signature
-
-
-def _fill(model: Any, path: Path) -> None:
-    """Set the weights from the arrays of an .npz, in the order in which they were written; any float type."""
-    import numpy as np
-
-    shapes = [tuple(weight.shape) for weight in model.weights]
-    found = untrusted.npz_shapes(path, len(shapes))  # before anything is unpacked
-    if found != shapes:
-        raise ValueError(f"its {len(found)} arrays do not have the shapes of the model's {len(shapes)} weights")
-    with np.load(path, allow_pickle=False) as file:
-        model.set_weights([file[name].astype(np.float32) for name in file.files])
 
 
 def _check_inputs(classifier: Classifier, inner: tuple[int, ...], layout: str) -> None:

@@ -1,4 +1,7 @@
-"""Models executed by OpenVINO: made once from Keras' and others' files, compared, then run without TensorFlow."""
+"""Models executed by OpenVINO: from the graph beside their weights, or made once from Keras' and others' files.
+
+What was made is compared with the original, then kept; either way they run without TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from imageserver.inference.shared import conversion_cache
 from imageserver.inference.shared.conversion_cache import Entry
 from imageserver.inference.shared.formats import kinds
 from imageserver.inference.shared.manifest import Manifest
+from imageserver.inference.shared.slim import tensorflow
+from imageserver.inference.worker.backends import graph
 
 if TYPE_CHECKING:
     from imageserver.inference.worker.context import LoadContext
@@ -38,9 +43,13 @@ def errors() -> tuple[type[Exception], ...]:
 
 
 class OpenVINO:
-    """A `Backend`: `path` is a model.xml with a free batch size, or one that takes a single picture at a time."""
+    """A `Backend`.
 
-    def __init__(self, path: Path, precision: str, threads: int) -> None:
+    Args:
+        model: a model.xml, or an openvino.Model, with a free batch size or for a single picture at a time.
+    """
+
+    def __init__(self, model: Path | Any, precision: str, threads: int) -> None:
         core = library().Core()
         # Without the hint a processor that has bfloat16 uses it, whatever the model was trained in.
         settings = {
@@ -51,7 +60,9 @@ class OpenVINO:
             # Pinned, every worker process would take the first processor, and the others would idle.
             "ENABLE_CPU_PINNING": False,
         }
-        compiled = core.compile_model(core.read_model(path), "CPU", settings)
+        if isinstance(model, Path):
+            model = core.read_model(model)
+        compiled = core.compile_model(model, "CPU", settings)
         self._request = compiled.create_infer_request()
         self.outputs: tuple[str, ...] = tuple(
             output.get_any_name() if output.get_names() else "" for output in compiled.outputs
@@ -77,6 +88,9 @@ def load(manifest: Manifest, weights_digest: str, context: LoadContext, warnings
 
     ModelError when neither does, or the manifest insists on OpenVINO.
     """
+    note = lambda text: context.note(f"{manifest.name}: {text}")  # noqa: E731
+    if (model := graph.load(manifest, note)) is not None:
+        return OpenVINO(model, manifest.runtime.precision, context.threads)
     try:
         entry = _entry(manifest, weights_digest, context)
         if entry.report.good:
@@ -88,6 +102,7 @@ def load(manifest: Manifest, weights_digest: str, context: LoadContext, warnings
     weights = manifest.runtime.weights
     if manifest.runtime.runtime == "openvino" or (weights is not None and kinds.of(weights) is not None):
         raise ModelError(f"the model {manifest.name!r} cannot run in OpenVINO: {reason}")
+    tensorflow.require(f"the model {manifest.name!r}")
     from imageserver.inference.worker.backends.tensorflow import TensorFlow
 
     backend = TensorFlow(manifest, context.threads)
@@ -102,6 +117,8 @@ def _entry(manifest: Manifest, weights_digest: str, context: LoadContext) -> Ent
     entry = conversion_cache.find(folder, note)
     if entry is not None:
         return entry
+    if manifest.runtime.weights is not None and kinds.of(manifest.runtime.weights) is None:
+        tensorflow.require(f"converting the model {manifest.name!r}")
     context.note(f"{manifest.name}: converting to OpenVINO, once")
     said = context.convert(manifest)
     entry = conversion_cache.find(folder, note)

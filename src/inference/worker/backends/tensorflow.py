@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imageserver.inference.shared.manifest import Manifest
+from imageserver.inference.shared.slim import tensorflow
 
 
 class TensorFlow:
     """A `Backend`. Importing TensorFlow costs 2 s and half a GiB, so it happens here, at the first such model."""
 
     def __init__(self, manifest: Manifest, threads: int) -> None:
+        tensorflow.require(f"the model {manifest.name!r}")
         _configure(threads)
         from imageserver.inference.worker.backends.keras import load_function
 
