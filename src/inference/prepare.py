@@ -38,7 +38,8 @@ def prepare(manifest: Manifest, cache: Path) -> str:
     note = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
     if conversion_cache.find(conversion_cache.entry_folder(cache, manifest, digest), note) is not None:
         return ""
-    tensorflow.require("converting it")
+    if tensorflow.is_needed(manifest):
+        tensorflow.require("converting it")
     start = time.monotonic()
     from imageserver.inference.convert.convert import convert
 

@@ -10,6 +10,9 @@ import importlib.util
 
 from imageserver import folders
 from imageserver.errors import ModelError
+from imageserver.inference.shared.formats import kinds
+from imageserver.inference.shared.manifest import Manifest
+from imageserver.inference.shared.slim import graph
 
 PACKAGES = ("tensorflow", "keras")
 
@@ -33,6 +36,14 @@ def require(what: str) -> None:
     """ModelError unless it is here, with the sentence of `lacking`."""
     if not is_here():
         raise ModelError(lacking(what))
+
+
+def is_needed(manifest: Manifest) -> bool:
+    """Whether nothing else can run the model, or convert it so that something else can."""
+    weights = manifest.runtime.weights
+    if weights is None or manifest.runtime.runtime == "python" or kinds.of(weights) is not None:
+        return False
+    return not graph.is_current(manifest)
 
 
 def is_meant(error: BaseException) -> bool:

@@ -117,7 +117,7 @@ def _entry(manifest: Manifest, weights_digest: str, context: LoadContext) -> Ent
     entry = conversion_cache.find(folder, note)
     if entry is not None:
         return entry
-    if manifest.runtime.weights is not None and kinds.of(manifest.runtime.weights) is None:
+    if tensorflow.is_needed(manifest):
         tensorflow.require(f"converting the model {manifest.name!r}")
     context.note(f"{manifest.name}: converting to OpenVINO, once")
     said = context.convert(manifest)
