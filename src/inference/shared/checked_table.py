@@ -46,6 +46,10 @@ class CheckedTable:
         """Note that `key` is wrong, for a reason that only the caller knows."""
         self._wrong.append(f"{self._dotted(key)}: {reason}")
 
+    def has(self, key: str) -> bool:
+        """Whether it holds `key`, which was not taken out yet."""
+        return key in self._data
+
     def faults(self) -> list[str]:
         """Sentences that begin with the key: at most `MOST_FAULTS`, unknown keys first. Empty: all is well."""
         tables = [self, *self._tables]

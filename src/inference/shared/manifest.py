@@ -17,6 +17,8 @@ from imageserver.errors import ManifestError
 from imageserver.inference.shared import labels as label_files
 from imageserver.inference.shared.checked_table import CheckedTable
 from imageserver.inference.shared.formats import kinds
+from imageserver.inference.shared.outputs import detection
+from imageserver.inference.shared.outputs.detection import Detection
 
 FILE = "model.toml"
 CODE = "model.py"
@@ -28,7 +30,7 @@ RESERVED = (
 )  # fmt: skip
 """Names that are routes, or read like one: a model called so would hide the route `/<name>` or be hidden by it."""
 
-PREPROCESSINGS = ("none", "stretch", "letterbox", "crop", "digit", "xray")
+PREPROCESSINGS = ("none", "stretch", "letterbox", "letterbox-corner", "crop", "digit", "xray")
 """Names that `input.preprocessing` may have; what they do is in worker/preprocessing/."""
 
 MOST_MEMBERS = 64
@@ -37,7 +39,7 @@ MOST_NAME = 200
 MOST_CONSTANTS = 64
 """Inputs beside the picture, and numbers for each."""
 
-KINDS = ("classification", "detection", "custom")
+KINDS = ("classification", "detection", "keypoints", "embedding", "regression", "custom")
 RUNTIMES = ("auto", "tensorflow", "openvino", "python")
 
 MAX_BYTES = 2**18
@@ -76,8 +78,9 @@ class Output:
 
     labels: tuple[str, ...]  # empty where the model names its own
     activation: str  # "none", "softmax", "sigmoid": applied after the model
-    threshold: float | None  # 0..1; labels and boxes below it are left out
+    threshold: float | None  # 0..1; labels with a lower score are left out
     name: str = ""  # of the output that holds the scores; "": the only one
+    detection: Detection | None = None  # None: no boxes, or the model's own code says which
 
 
 @dataclass(frozen=True)
@@ -170,16 +173,17 @@ def read(folder: Path) -> Manifest:
     check_name(file, folder.name)
     root = CheckedTable("", data)
     state, jail = root.table("state"), root.table("jail")
+    kind = root.choice("kind", KINDS)
     manifest = Manifest(
         folder=folder,
         name=folder.name,
         title=root.text("title", folder.name, 100),
         description=root.text("description", "", 4000),
-        kind=root.choice("kind", KINDS),
+        kind=kind,
         tcp_code=_tcp_code(root),
         listed=root.boolean("listed", True),
         input=_input(root.table("input")),
-        output=_output(root.table("output"), folder),
+        output=_output(root.table("output"), folder, kind),
         batch=_batch(root.table("batch")),
         runtime=_runtime(root.table("runtime"), folder),
         state=_state(state) if "state" in data else None,
@@ -216,11 +220,16 @@ def _check_together(root: CheckedTable, manifest: Manifest) -> None:
     elif runtime.runtime == "python":
         if not has_code:
             root.wrong("runtime.runtime", f'"python" needs the file {CODE} beside {FILE}')
+        elif manifest.output.detection is not None:
+            root.wrong("output.format", f"is for networks; {CODE} says itself which boxes it found")
     elif manifest.stateful:
         root.wrong("state", 'a model that keeps state is code: it needs runtime.runtime = "python"')
-    elif manifest.kind != "classification":
-        reason = f'{manifest.kind!r} needs runtime.runtime = "python" and a {CODE} that says what was found'
+    elif manifest.kind == "custom":
+        reason = f'"custom" needs runtime.runtime = "python" and a {CODE} that says what was found'
         root.wrong("kind", reason)
+    elif manifest.kind in ("detection", "keypoints") and manifest.output.detection is None:
+        reason = f'missing: how its boxes are read ({", ".join(detection.FORMATS)}), or runtime.runtime = "python"'
+        root.wrong("output.format", reason)
     elif runtime.weights is None:
         reason = f"missing: the file or SavedModel folder that {runtime.runtime!r} is to load"
         root.wrong("runtime.weights", reason)
@@ -261,13 +270,18 @@ def _input(table: CheckedTable) -> Input:
     )
 
 
-def _output(table: CheckedTable, folder: Path) -> Output:
-    return Output(
+def _output(table: CheckedTable, folder: Path, kind: str) -> Output:
+    boxes = detection.read(table, kind)
+    output = Output(
+        detection=boxes,
         labels=_labels(table, folder),
-        activation=table.choice("activation", ("none", "softmax", "sigmoid"), "none"),
+        activation=table.choice("activation", ("none", "softmax", "sigmoid"), detection.activation(boxes)),
         threshold=table.number("threshold", 0.0, 1.0, None),
         name=table.text("name", "", MOST_NAME),
     )
+    if boxes is not None and boxes.format != "detr" and output.activation == "softmax":
+        table.wrong("activation", '"softmax" is for format "detr"; others have "sigmoid" or "none"')
+    return output
 
 
 def _labels(table: CheckedTable, folder: Path) -> tuple[str, ...]:

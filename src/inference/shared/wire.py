@@ -123,6 +123,7 @@ class Box(TypedDict):
     height: int
     label: str
     score: float
+    keypoints: NotRequired[list[list[float]]]
 
 
 class AnswerLocation(TypedDict):
@@ -143,6 +144,8 @@ class Result(TypedDict):
     score: NotRequired[float]
     labels: NotRequired[list[Label]]
     boxes: NotRequired[list[Box]]
+    embedding: NotRequired[list[float]]
+    values: NotRequired[dict[str, float]]
     camera: NotRequired[str]
     """The name that the request said, where it said one: not of the worker's."""
     answer: NotRequired[AnswerLocation]

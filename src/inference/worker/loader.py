@@ -12,7 +12,7 @@ from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.worker.backends.ensemble import Ensemble
 from imageserver.inference.worker.context import LoadContext
 from imageserver.inference.worker.model_api import StatefulModel, load_code
-from imageserver.inference.worker.predictor import Backend, Code, Network, Serving
+from imageserver.inference.worker.predictor import Backend, Batches, Code, Network, Serving
 
 
 def load(folder: Path, context: LoadContext) -> Serving:
@@ -59,6 +59,8 @@ def _model_object(manifest: Manifest, methods: tuple[str, ...]) -> Any:
 def _warm(serving: Serving) -> None:
     try:
         serving.warm()
+    except ModelError as error:
+        raise ModelError(f"the model {serving.manifest.name!r} does not fit its manifest: {error}") from error
     except Exception as error:
         raise ModelError(
             f"the model {serving.manifest.name!r} fails on a blank picture: {type(error).__name__}: {error}"
@@ -89,10 +91,13 @@ def _member(ensemble: Manifest, manifest: Manifest, context: LoadContext) -> Net
         raise ModelError(
             f"the model {manifest.name!r} has the labels {list(manifest.output.labels)}, not those of the ensemble"
         )
-    return _network(manifest, context)
+    network = _network(manifest, context)
+    if not isinstance(network, Network):
+        raise ModelError(f"the model {manifest.name!r} gives no scores of labels, but is of the kind {manifest.kind!r}")
+    return network
 
 
-def _network(manifest: Manifest, context: LoadContext) -> Network:
+def _network(manifest: Manifest, context: LoadContext) -> Batches:
     digest = weights.check(manifest)
     warnings: list[str] = []
     backend: Backend
@@ -104,6 +109,19 @@ def _network(manifest: Manifest, context: LoadContext) -> Network:
         from imageserver.inference.worker.backends import openvino
 
         backend = openvino.load(manifest, digest, context, warnings)
-    serving = Network(manifest, backend, context)
+    serving = _reader(manifest)(manifest, backend, context)
     serving.warnings = warnings
     return serving
+
+
+def _reader(manifest: Manifest) -> type[Batches]:
+    """What reads the outputs of such a network; imported where it is needed."""
+    if manifest.output.detection is not None:
+        from imageserver.inference.worker.outputs.detector import Detector
+
+        return Detector
+    if manifest.kind in ("embedding", "regression"):
+        from imageserver.inference.worker.outputs.vectors import Embedding, Regression
+
+        return Embedding if manifest.kind == "embedding" else Regression
+    return Network

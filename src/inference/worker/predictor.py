@@ -155,8 +155,8 @@ class Serving:
         raise NotImplementedError
 
 
-class Network(Serving):
-    """A neural network: fixed shapes in, scores out."""
+class Batches(Serving):
+    """A neural network: fixed shapes in, a batch at a time."""
 
     def __init__(self, manifest: Manifest, backend: Backend, context: LoadContext) -> None:
         super().__init__(manifest, context)
@@ -169,6 +169,18 @@ class Network(Serving):
             for count in range(1, batch.max_batch + 1)
         ]
         self._buffer = np.zeros((batch.max_batch, wanted.height, wanted.width, wanted.channels), np.float32)
+
+    def _batch(self, arrays: list[Array]) -> Array:
+        """Arrays as the network takes them, filled up to a warmed size."""
+        for index, array in enumerate(arrays):
+            self._buffer[index] = array
+        batch = self._buffer[: self._sizes[len(arrays) - 1]]
+        self._scaling.apply(batch)
+        return self._scaling.arrange(batch)
+
+
+class Network(Batches):
+    """One that gives scores."""
 
     def scores(self, decoded: list[Picture]) -> Array:
         """The scores of at most `max_batch` pictures: float32 (n, columns), after the manifest's activation."""
@@ -185,13 +197,8 @@ class Network(Serving):
         return results.classify(self._scores(arrays), self.manifest.output)
 
     def _scores(self, arrays: list[Array]) -> Array:
-        count = len(arrays)
-        size = self._sizes[count - 1]
-        for index, array in enumerate(arrays):
-            self._buffer[index] = array
-        batch = self._buffer[:size]
-        self._scaling.apply(batch)
-        return results.activate(self.backend.run(self._scaling.arrange(batch))[:count], self.manifest.output.activation)
+        scores = self.backend.run(self._batch(arrays))[: len(arrays)]
+        return results.activate(scores, self.manifest.output.activation)
 
 
 class Code(Serving):
@@ -208,7 +215,7 @@ class Code(Serving):
         found = self._infer(arrays)
         for result, picture, array in zip(found, decoded, arrays, strict=True):
             if result.get("boxes"):
-                region = self._preprocessing.region(*picture.size, wanted)
+                region = base.shown_part(self._preprocessing, picture, wanted)
                 result["boxes"] = results.map_boxes(result["boxes"], array.shape, region, picture.size)
         return found
 

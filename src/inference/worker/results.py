@@ -20,6 +20,8 @@ DIGITS = 5
 NONE = "none"
 """The label when nothing reached the threshold, or nothing was found."""
 
+NOT_A_NUMBER: wire.Result = {"error": "the model answered with something that is no number", "reason": "model"}
+
 
 def activate(scores: NDArray[Any], activation: str) -> NDArray[Any]:
     """Logits (n, classes) to scores 0..1 where the manifest says that the model itself does not."""
@@ -44,7 +46,7 @@ def classify(scores: NDArray[Any], output: Output) -> list[wire.Result]:
     results: list[wire.Result] = []
     for indices, row in zip(best.tolist(), values, strict=True):
         if not math.isfinite(row[0]):
-            results.append({"error": "the model answered with something that is no number", "reason": "model"})
+            results.append({**NOT_A_NUMBER})
             continue
         found: list[wire.Label] = [
             {"label": labels[index] if labels else f"class {index}", "score": round(value, DIGITS)}

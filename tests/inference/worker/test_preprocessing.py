@@ -58,8 +58,9 @@ def test_letterbox_keeps_all_and_pads_with_grey():
     ("stretch", (40, 20), (0, 0, 40, 20)),
     ("crop", (40, 20), (10, 0, 20, 20)),
     ("crop", (20, 40), (0, 10, 20, 20)),
-    ("letterbox", (40, 20), (0, -10, 40, 40)),
-    ("letterbox", (20, 40), (-10, 0, 40, 40)),
+    ("letterbox", (40, 20), (0, -8, 40, 40)),  # two rows above, three below: an odd bar
+    ("letterbox", (20, 40), (-8, 0, 40, 40)),
+    ("letterbox-corner", (40, 20), (0, 0, 40, 40)),
 ])  # fmt: skip
 def test_region(name, size, region):
     assert base.find(name).region(*size, wanted()) == region

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imageserver.inference.shared.manifest import Input
+from imageserver.inference.worker.decode import Picture
 
 Array = NDArray[Any]
 Region = tuple[float, float, float, float]
@@ -62,34 +63,70 @@ def stretch(pixels: Array, wanted: Input) -> Array:
 def crop(pixels: Array, wanted: Input) -> Array:
     """The largest middle part with the model's proportions, then to its size."""
     height, width = pixels.shape[:2]
-    left, top, across, down = (round(value) for value in crop_region(width, height, wanted))
-    return stretch(pixels[top : top + max(1, down), left : left + max(1, across)], wanted)
+    left, top, across, down = (int(value) for value in crop_region(width, height, wanted))
+    return stretch(pixels[top : top + down, left : left + across], wanted)
 
 
 def crop_region(width: int, height: int, wanted: Input) -> Region:
-    return _middle(width, height, wanted, min(width / wanted.width, height / wanted.height))
+    """In whole pixels, as they are cut out."""
+    scale = min(width / wanted.width, height / wanted.height)
+    across, down = max(1, round(wanted.width * scale)), max(1, round(wanted.height * scale))
+    return float((width - across) // 2), float((height - down) // 2), float(across), float(down)
 
 
 def letterbox(pixels: Array, wanted: Input) -> Array:
     """All of the picture, its proportions kept, in the middle of the model's size; grey around it."""
+    return _laid(pixels, wanted, middle=True)
+
+
+def letterbox_corner(pixels: Array, wanted: Input) -> Array:
+    """The same in the upper left corner, as YOLOX has it."""
+    return _laid(pixels, wanted, middle=False)
+
+
+def _laid(pixels: Array, wanted: Input, middle: bool) -> Array:
     height, width = pixels.shape[:2]
-    scale = min(wanted.width / width, wanted.height / height)
-    across, down = max(1, round(width * scale)), max(1, round(height * scale))
-    left, top = (wanted.width - across) // 2, (wanted.height - down) // 2
+    left, top, across, down = _place(width, height, wanted, middle)
     out = np.full((wanted.height, wanted.width, wanted.channels), PADDING, np.uint8)
     small = resize(pixels, across, down)
     out[top : top + down, left : left + across] = small.reshape(down, across, wanted.channels)
     return out
 
 
+def _place(width: int, height: int, wanted: Input, middle: bool) -> tuple[int, int, int, int]:
+    """Where the picture lies in the array: left, top, width, height in its pixels."""
+    scale = min(wanted.width / width, wanted.height / height)
+    across, down = max(1, round(width * scale)), max(1, round(height * scale))
+    if not middle:
+        return 0, 0, across, down
+    return (wanted.width - across) // 2, (wanted.height - down) // 2, across, down
+
+
 def letterbox_region(width: int, height: int, wanted: Input) -> Region:
-    return _middle(width, height, wanted, max(width / wanted.width, height / wanted.height))
+    """The array in the picture's pixels: larger than the picture, by the bars."""
+    return _around(width, height, wanted, _place(width, height, wanted, middle=True))
 
 
-def _middle(width: int, height: int, wanted: Input, scale: float) -> Region:
-    """The model's input, enlarged by `scale`, in the middle of the picture."""
-    across, down = wanted.width * scale, wanted.height * scale
-    return (width - across) / 2, (height - down) / 2, across, down
+def letterbox_corner_region(width: int, height: int, wanted: Input) -> Region:
+    return _around(width, height, wanted, _place(width, height, wanted, middle=False))
+
+
+def _around(width: int, height: int, wanted: Input, place: tuple[int, int, int, int]) -> Region:
+    left, top, across, down = place
+    right, below = width / across, height / down  # pixels of the picture to one of the array
+    return -left * right, -top * below, wanted.width * right, wanted.height * below
+
+
+def shown_part(preprocessing: Preprocessing, picture: Picture, wanted: Input) -> Region:
+    """The part of a picture that its array shows, in pixels that it has undiminished: x, y, width, height.
+
+    It is that of the pixels that were there to be prepared: a picture decoded at a quarter of its size is rounded to
+    other borders than the whole.
+    """
+    height, width = picture.pixels.shape[:2]
+    across, down = picture.size[0] / width, picture.size[1] / height
+    x, y, part_width, part_height = preprocessing.region(width, height, wanted)
+    return x * across, y * down, part_width * across, part_height * down
 
 
 def resize(pixels: Array, width: int, height: int) -> Array:
@@ -106,6 +143,7 @@ PREPROCESSING: dict[str, Preprocessing] = {
     "stretch": Preprocessing(stretch),
     "crop": Preprocessing(crop, region=crop_region),
     "letterbox": Preprocessing(letterbox, region=letterbox_region),
+    "letterbox-corner": Preprocessing(letterbox_corner, region=letterbox_corner_region),
 }
 
 MODULES = {
