@@ -1,7 +1,7 @@
-"""Add a Keras model: `python3 src/inference/add_model.py my.keras --labels labels.txt --try cat.jpg`.
+"""Add a model: `python3 src/inference/add_model.py my.onnx --labels labels.txt --try cat.jpg`.
 
-Looks into the model, writes models/<name>/ with a manifest, converts it, and shows what it says about a picture.
-A running server notices the new folder by itself.
+Looks into the file, writes models/<name>/ with a manifest, converts it, and shows what it says about a picture.
+A running server notices the new folder by itself. What is done with the file is in adding.py.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import argparse
 import json
 import os
 import re
-import shutil
+import signal
+import subprocess
 import sys
-from dataclasses import replace
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 SOURCE = Path(__file__).resolve().parent.parent
 if not __package__:
@@ -22,18 +24,23 @@ if not __package__:
     sys.path[0] = str(SOURCE)
     import bootstrap
 
-    bootstrap.start(("tensorflow", "openvino", "cv2"))
+    bootstrap.start(("openvino", "cv2"))
 
+from imageserver import bootstrap as programs
 from imageserver import files, folders
 from imageserver.errors import ImageServerError, ModelError
-from imageserver.inference import prepare
+from imageserver.inference import adding
 from imageserver.inference.convert import process
 from imageserver.inference.shared import conversion_cache, manifest, progress, weights
-from imageserver.inference.shared import labels as label_files
+from imageserver.inference.shared.formats import kinds
+from imageserver.inference.shared.progress import Step
 from imageserver.inference.shared.registry import ADDING
+from imageserver.jail import environment, scratch
+from imageserver.jail.rules import GIB, Jail
+from imageserver.lines import printable
 
-SURER = 1.5
-"""By what factor another reading of a picture has to be surer to be worth a line."""
+MOST_SAID = 2**20
+"""Characters of what the process says that looks into a file."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,9 +58,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Of the command line; its name is what was typed."""
-    parser = argparse.ArgumentParser(description="Add a Keras model that classifies pictures to the server's models.")
+    parser = argparse.ArgumentParser(description="Add a model that classifies pictures to the server's models.")
     parser.add_argument(
-        "model", type=Path, help="a .keras file, the folder of a SavedModel, or an .h5 file with --allow-h5"
+        "model",
+        type=Path,
+        help="an .onnx, .tflite or .keras file, the .xml file of an OpenVINO IR, the folder of a SavedModel, "
+        "or an .h5 file with --allow-h5",
     )
     parser.add_argument("--labels", type=Path, help="text file with a label in each line, or JSON as Keras has it")
     parser.add_argument("--try", type=Path, dest="picture", help="a picture to classify afterwards")
@@ -62,17 +72,35 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--range", type=_range, metavar="LOW,HIGH", help="what the pixel values 0 to 255 become: 0,1 or -1,1 or 0,255"
     )
+    for option, help_ in (("--mean", "subtracted from the scaled pixels"), ("--std", "what they are divided by then")):
+        parser.add_argument(option, type=_numbers, metavar="R,G,B", help=f"{help_}, in the model's order of colours")
     parser.add_argument("--order", choices=("rgb", "bgr"), help="the order of the colours (default: rgb)")
     parser.add_argument(
         "--preprocessing", choices=("stretch", "crop", "letterbox"), default="stretch", help="how pictures get its size"
     )
     parser.add_argument("--size", type=_size, metavar="WIDTHxHEIGHT", help="for models that take any size")
     parser.add_argument(
+        "--constant",
+        type=_constant,
+        action="append",
+        default=[],
+        metavar="NAME=NUMBERS",
+        help="what an input beside the picture is given: scale=1,1 (again for the next input)",
+    )
+    parser.add_argument(
         "--max-batch", type=int, default=8, help="pictures that run together at most (default: %(default)s)"
     )
     parser.add_argument(
         "--allow-h5", action="store_true", help="convert an .h5 file; only if you trust whoever made it"
     )
+    parser.add_argument(
+        "--memory",
+        type=float,
+        default=4.0,
+        metavar="GIB",
+        help="for looking into a foreign file (default: %(default)s)",
+    )
+    parser.add_argument("--no-jail", action="store_true", help="look into a foreign file with all of your rights")
     parser.add_argument("--replace", action="store_true", help="replace a model of the same name")
     parser.add_argument(
         "--models", type=Path, default=folders.MODELS, help="the models folder (default: the project's)"
@@ -92,6 +120,20 @@ def _range(text: str) -> list[float]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not LOW,HIGH; for example 0,1") from None
     return [low, high]
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers; for example 0.485,0.456,0.406") from None
+
+
+def _constant(text: str) -> tuple[str, list[float]]:
+    name, equals, numbers = text.rpartition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=NUMBERS; for example scale=1,1")
+    return name, _numbers(numbers)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -121,147 +163,101 @@ def add(options: argparse.Namespace) -> None:
     with files.making(options.models, ADDING) as parent, progress.shown(f"Adding {name}") as step:
         folder = parent / name
         folder.mkdir()
-        step(None, "looking into the model")
-        _build(options, folder)
-        step(None, "converting it")
-        found = _load(options, folder)
+        if kinds.of(options.model) is None:
+            adding.add(options, folder, options.models_cache, lambda text: step(None, text), print)
+        else:
+            _add_in_jail(options, folder, step)
         files.publish(folder, target)
-    print(f"The model {name!r} is in {target} ({found.runtime}). A running server finds it within two seconds.")
+    print(f"The model {name!r} is in {target}. A running server finds it within two seconds.")
     print("Check model.toml there: what could only be guessed is what the warnings above are about.")
-    if options.picture is not None:
-        _show(found, options)
 
 
-def _build(options: argparse.Namespace, folder: Path) -> None:
-    """Fill the model's folder: weights, labels, manifest."""
-    from imageserver.inference.convert import convert, inspect
+def _add_in_jail(options: argparse.Namespace, folder: Path, step: Step) -> None:
+    """Have a process look into the file that has no rights but to read it, and to write what comes of it.
 
-    model = inspect.load(options.model)
-    findings = inspect.inspect(model, options.size)
-    if options.range is not None:
-        if findings.scales_itself and options.range != [0.0, 255.0]:
-            findings.warnings.append("the model scales its pixels itself, so it most likely wants --range 0,255")
-        findings.values = {"range": options.range}
-        findings.warnings = [
-            text for text in findings.warnings if "--range" not in text or "scales its pixels itself" in text
-        ]
-    if options.order is not None:
-        findings.values["order"] = options.order
-    if options.model.suffix in (".h5", ".hdf5"):
-        findings.warnings.append(
-            "an .h5 file can hold code; none was found in this one, and what is served is the .keras file made of it"
+    ImageServerError or OSError with a sentence, also where the file ends that process.
+    """
+    try:
+        parts = weights.files_of(options.model)
+    except ValueError as error:
+        raise ModelError(f"{options.model.name} {error}") from error
+    cache = options.models_cache
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    read = [str(path.resolve()) for path in (*parts, options.labels, options.picture) if path is not None]
+    with files.making(cache, ".converting-") as room:
+        place = scratch.SCRATCH.new()
+        jail = Jail(
+            scratch=str(place),
+            enforced=not options.no_jail,
+            read=tuple(read),
+            write=(str(folder.resolve()), str(room.resolve())),
+            memory=int(options.memory * GIB),
+            largest_file=0,
         )
-    if not model.is_keras:
-        shutil.copytree(options.model, folder / "saved_model")
-    elif options.model.suffix == ".keras":
-        shutil.copyfile(options.model, folder / "model.keras")
-    else:
-        model.network.save(folder / "model.keras")
-    weights_name = "model.keras" if model.is_keras else "saved_model"
-    labels = _labels(options, findings.classes, folder, findings.warnings)
-    text = _manifest_text(options, folder, findings, weights_name, labels)
-    (folder / manifest.FILE).write_text(text, "utf-8")
-    # The scores are looked at with pictures prepared as the manifest says, so it is written twice.
-    inspect.look_at_scores(findings, convert.probes(manifest.read(folder).input))
-    (folder / manifest.FILE).write_text(_manifest_text(options, folder, findings, weights_name, labels), "utf-8")
-    for warning in findings.warnings:
-        print(f"Warning: {warning}.")
+        given = ["--jail", jail.to_text(), "--folder", str(folder), "--cache", str(room)]
+        command = programs.command("inference.adding", *given, "--options", json.dumps(vars(options), default=str))
+        try:
+            _follow(command, options.model.name, step)
+        finally:
+            scratch.remove(place)
+        _check_made(folder)
+        conversion_cache.take_over(room, cache, folder.name)
 
 
-def _labels(options: argparse.Namespace, classes: int, folder: Path, warnings: list[str]) -> str:
-    """The lines of [output] that say the labels; copies the list into the folder."""
-    if options.labels is None:
-        count = max(classes, 2)  # a single score is that of the second of two
-        warnings.append(f"without --labels its {count} classes are called 'class 0' to 'class {count - 1}'")
-        return f"classes = {count}"
-    name = "labels.json" if options.labels.suffix == ".json" else "labels.txt"
-    shutil.copyfile(options.labels, folder / name)
-    count = len(label_files.read(options.labels))
-    if count != classes and not (classes == 1 and count == 2):
-        raise ModelError(f"{options.labels.name} has {count} labels, but the model gives {classes} scores")
-    return f"labels_file = {json.dumps(name)}"
+def _follow(command: list[str], name: str, step: Step) -> None:
+    """Run the process and say what it says. ModelError when it fails, or takes too long."""
+    variables = environment.scrubbed(os.environ)
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=variables
+    ) as child:
+        clock = threading.Timer(conversion_cache.LIMIT, child.kill)
+        clock.start()
+        failure = ""
+        try:
+            assert child.stdout is not None
+            for line in _lines(child.stdout):
+                failure = str(line.get("error", failure))
+                if "step" in line:
+                    step(None, printable(str(line["step"])))
+                if "say" in line:
+                    print(printable(str(line["say"])), flush=True)
+        finally:
+            late = not clock.is_alive()
+            clock.cancel()
+            child.kill()
+        code = child.wait()
+    if failure:
+        raise ModelError(printable(failure))
+    if late:
+        raise ModelError(f"{name} took more than {conversion_cache.LIMIT:g} s to look into: it may be damaged")
+    if code:
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        raise ModelError(
+            f"{name} ended the process that looked into it ({how}): it is damaged, or needs more than --memory"
+        )
 
 
-def _manifest_text(options: argparse.Namespace, folder: Path, findings: Any, weights_name: str, labels: str) -> str:
-    values = {"order": "rgb", **findings.values} if findings.channels == 3 else findings.values
-    lines = [
-        f"title = {json.dumps(options.title or folder.name, ensure_ascii=False)}",
-        'description = ""',
-        'kind = "classification"',
-        "",
-        "[input]",
-        f"width = {findings.width}",
-        f"height = {findings.height}",
-        f"channels = {findings.channels}",
-        f"layout = {json.dumps(findings.layout)}",
-        *(f"{key} = {json.dumps(value)}" for key, value in values.items()),
-        f"preprocessing = {json.dumps(options.preprocessing)}",
-        "",
-        "[output]",
-        labels,
-        f"activation = {json.dumps(findings.activation)}",
-        "",
-        "[batch]",
-        f"max_batch = {options.max_batch}",
-        "max_delay_ms = 2",
-        "",
-        "[runtime]",
-        'runtime = "auto"',
-        f"weights = {json.dumps(weights_name)}",
-        f"sha256 = {json.dumps(weights.digest(folder / weights_name))}",
-    ]
-    return "\n".join(lines) + "\n"
+def _lines(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """What the process says, until it closes its output. ModelError where that is too much, or not understood."""
+    left = MOST_SAID
+    while line := stream.readline(left + 1):
+        left -= len(line)
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            found = None
+        if left < 0 or not isinstance(found, dict):
+            raise ModelError("the process that looked into the file said what cannot be understood: it is damaged")
+        yield found
 
 
-def _load(options: argparse.Namespace, folder: Path) -> Any:
-    """Load the new model as a worker would; its conversion is in the cache afterwards."""
-    from imageserver.inference.worker import loader
-    from imageserver.inference.worker.context import LoadContext
-
-    found = manifest.read(folder)
-    said = prepare.prepare(found, options.models_cache)
-    if said:
-        print(f"The model {folder.name!r} {said}.")
-    note = lambda text: print(text, file=sys.stderr)  # noqa: E731
-    return loader.load(folder, LoadContext(note, os.cpu_count() or 1, options.models_cache))
-
-
-def _show(found: Any, options: argparse.Namespace) -> None:
-    """Print the top five of the picture, and whether another reading of its pixels gives a much surer answer."""
-    from imageserver.inference.worker.predictor import PictureJob
-
-    result = found.run([PictureJob(memoryview(options.picture.read_bytes()), 0)])[0]
-    if "error" in result:
-        raise ModelError(f"{options.picture.name}: {result['error']}")
-    print(f"{options.picture.name}:")
-    for label in result["labels"]:
-        print(f"  {label['score']:.4f}  {label['label']}")
-    for advice in _other_readings(found, options, result):
-        print(advice)
-
-
-def _other_readings(found: Any, options: argparse.Namespace, result: Any) -> list[str]:
-    """What would be answered with another range or order of colours, where that is another label and much surer."""
-    from imageserver.inference.worker.predictor import Network, PictureJob
-
-    now = found.manifest.input
-    others = [
-        (f"--range {low},{high}", replace(now, range=(low, high), mean=(), std=()))
-        for low, high in ((0, 1), (-1, 1), (0, 255))
-    ]
-    if now.channels == 3:
-        order = "bgr" if now.order == "rgb" else "rgb"
-        others.append((f"--order {order}", replace(now, order=order)))
-    advice = []
-    for option, other in others:
-        network = Network(replace(found.manifest, input=other), found.backend, found.context)
-        said = network.run([PictureJob(memoryview(options.picture.read_bytes()), 0)])[0]
-        if said.get("label") != result["label"] and said.get("score", 0.0) > SURER * result["score"]:
-            advice.append(
-                f"With {option} it would be {said['label']} ({said['score']:.4f}): "
-                "if that is right, repeat with --replace."
-            )
-    return advice
+def _check_made(folder: Path) -> None:
+    """Whether a process that looked into a stranger's file has made nothing but data. ImageServerError."""
+    for path in folder.rglob("*"):
+        plain = path.is_dir() or (path.is_file() and path.suffix != ".py")
+        if path.is_symlink() or not plain:
+            raise ModelError(f"looking into the file made {path.name[:100]!r}, which no model of this kind has")
+    manifest.read(folder)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imageserver.errors import ModelError
+from imageserver.inference.shared.formats import kinds
 from imageserver.inference.worker.backends.keras import (
     LOAD_ERRORS,
     Classifier,
@@ -47,9 +48,9 @@ FAMILIES: tuple[tuple[str, str, Values], ...] = (
 
 @dataclass
 class Findings:
-    """`model` takes (n, height, width, channels), or channels first, and gives (n, classes)."""
+    """What was found. `model` takes (n, height, width, channels), or channels first, and gives (n, classes)."""
 
-    model: Classifier
+    model: Any
     height: int
     width: int
     channels: int
@@ -59,15 +60,30 @@ class Findings:
     scales_itself: bool = False
     activation: str = "none"
     warnings: list[str] = field(default_factory=list)
+    took: list[str] = field(default_factory=list)  # what was taken for sure, and by which sign
+    input_keys: Values = field(default_factory=dict)  # further ones of [input]
+    output_keys: Values = field(default_factory=dict)  # further ones of [output]
+    exact: float = 1e-3  # how far from 1 the sum of probabilities may be
+    max_batch: int | None = None  # None: any
+    labels: list[str] = field(default_factory=list)  # that the file itself holds
 
 
 def check_kind(path: Path, allow_h5: bool) -> None:
     """ModelError unless `path` is, by its name, what `load` can load; nothing is opened."""
     if path.is_dir():
+        if path.suffix == ".mlpackage":
+            raise ModelError(kinds.refusal(path))
         if not (path / "saved_model.pb").is_file():
             raise ModelError(f"the folder {path.name} is no SavedModel: it holds no saved_model.pb")
+    elif kinds.of(path) is not None:
+        return
+    elif refusal := kinds.refusal(path):
+        raise ModelError(refusal)
     elif path.suffix not in (".keras", ".h5", ".hdf5"):
-        raise ModelError(f"{path.name} is no model: give a .keras file, the folder of a SavedModel, or an .h5 file")
+        raise ModelError(
+            f"{path.name} is no model: give an ONNX, TFLite or .keras file, the .xml file of an OpenVINO IR, "
+            "the folder of a SavedModel, or an .h5 file"
+        )
     elif path.suffix != ".keras" and not allow_h5:
         raise ModelError(
             f"{path.name} is in Keras' old format, which can hold code that runs when it is used; "
@@ -156,18 +172,22 @@ def _look_for_scaling(findings: Findings, model: Any) -> None:
         )
 
 
-def look_at_scores(findings: Findings, batch: NDArray[np.float32]) -> None:
-    """Decide the activation from what the model gives on probe pictures; warn where it is missing."""
+def scores_of(model: Classifier, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a model gives for a batch, (n, classes)."""
     import tensorflow as tf
 
-    scores = np.asarray(findings.model(tf.constant(batch)), np.float32)
+    return np.asarray(model(tf.constant(batch)), np.float32)
+
+
+def look_at_scores(findings: Findings, scores: NDArray[np.float32]) -> None:
+    """Decide the activation from what the model gives for probe pictures, (n, classes); warn where it is missing."""
     if not np.isfinite(scores).all():
         findings.warnings.append(
             "it gives values that are no numbers on test pictures; its range of pixel values is probably another"
         )
         return
     if scores.min() >= 0.0 and scores.max() <= 1.0 + 1e-4:
-        if findings.classes > 1 and np.abs(scores.sum(axis=1) - 1.0).max() > 1e-3:
+        if findings.classes > 1 and np.abs(scores.sum(axis=1) - 1.0).max() > findings.exact:
             findings.warnings.append(
                 "its scores do not add up to 1, as if each label stood alone; they are taken as they are"
             )

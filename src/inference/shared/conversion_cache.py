@@ -9,9 +9,11 @@ the disk holds them: whole or not at all.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -206,3 +208,21 @@ def prune(cache: Path, name: str, used: Path | None = None) -> None:
     entries.sort(key=lambda entry: (entry == used, entry.stat().st_mtime), reverse=True)
     for entry in entries[KEPT:]:
         remove(entry)
+
+
+def take_over(room: Path, cache: Path, name: str) -> None:
+    """Put what a conversion of the model `name` has made in `room` into the cache. OSError: it is no entry of it."""
+    made = None
+    for entry in room.iterdir():
+        if entry.name.startswith("."):
+            continue  # its lock
+        named = re.fullmatch(re.escape(name) + "-[0-9a-f]{24}", entry.name)
+        if not named or not entry.is_dir() or entry.is_symlink() or not all(map(_is_plain, entry.iterdir())):
+            raise OSError(errno.EINVAL, f"the conversion of {name} made something else")
+        made = cache / entry.name
+        files.publish(entry, made)
+    prune(cache, name, made)
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()

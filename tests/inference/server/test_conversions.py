@@ -15,6 +15,7 @@ from tests.running import alive
 from imageserver.inference.server.jails import conversions
 from imageserver.inference.server.jails.conversions import Conversions
 from imageserver.inference.server.jails.rights import Jails
+from imageserver.inference.shared import conversion_cache
 from imageserver.transport import hub
 
 MANIFEST = """
@@ -147,10 +148,10 @@ def test_no_conversion_makes_what_another_model_loads(tmp_path: Path, made: dict
             room.mkdir(exist_ok=True)
             (room / name).write_text("no folder")
     if taken:
-        conversions.take_over(room, cache, "tiny")
+        conversion_cache.take_over(room, cache, "tiny")
     else:
         with pytest.raises(OSError, match="made something else"):
-            conversions.take_over(room, cache, "tiny")
+            conversion_cache.take_over(room, cache, "tiny")
     assert [path.name for path in cache.iterdir()] == (["tiny-" + "0" * 24] if taken else [])
 
 

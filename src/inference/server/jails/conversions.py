@@ -6,8 +6,6 @@ what it has made is put there from here, under no other model's name.
 
 from __future__ import annotations
 
-import errno
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,7 +82,7 @@ class Conversions:
             with files.making(self._jails.cache, ".converting-") as room:
                 conversion.error, killed = self._run_in(folder, room)
                 if not conversion.error:
-                    hub.in_thread(take_over, room, self._jails.cache, folder.name)
+                    hub.in_thread(conversion_cache.take_over, room, self._jails.cache, folder.name)
                 hub.in_thread(scratch.remove, room)
         except OSError as error:
             conversion.error = f"the cache of converted models cannot be written: {error.strerror}"
@@ -116,21 +114,3 @@ class Conversions:
             return said[0][:1000], False
         failed = process.exit_text != "exit code 0"
         return f"the conversion ended by {process.exit_text}" if failed else "", process.was_killed
-
-
-def take_over(room: Path, cache: Path, name: str) -> None:
-    """Put what a conversion of the model `name` has made in `room` into the cache. OSError: it is no entry of it."""
-    made = None
-    for entry in room.iterdir():
-        if entry.name.startswith("."):
-            continue  # its lock
-        named = re.fullmatch(re.escape(name) + "-[0-9a-f]{24}", entry.name)
-        if not named or not entry.is_dir() or entry.is_symlink() or not all(map(_is_plain, entry.iterdir())):
-            raise OSError(errno.EINVAL, f"the conversion of {name} made something else")
-        made = cache / entry.name
-        files.publish(entry, made)
-    conversion_cache.prune(cache, name, made)
-
-
-def _is_plain(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()

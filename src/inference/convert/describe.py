@@ -1,0 +1,232 @@
+"""What a foreign network expects and gives, as far as its file shows: for add_model. Imports OpenVINO.
+
+A file tells sizes, layout and numbers. How its pictures were scaled in training shows where the first operations
+scale them, or in the quantisation of its input; otherwise it is guessed, and said.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from typing import Any
+
+import numpy as np
+
+from imageserver.errors import ModelError
+from imageserver.inference.convert import fitting
+from imageserver.inference.convert.inspect import FAMILIES, Findings, Values
+from imageserver.inference.convert.network import ForeignNetwork, TensorPort, name_of
+from imageserver.inference.convert.quantisation import input_quantisation
+from imageserver.inference.shared import labels as label_files
+
+IMAGENET: Values = {"range": [0.0, 1.0], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+"""How PyTorch's classifiers want their pictures."""
+
+TRAINED_IN = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
+"""Ranges of pixel values that are usual in training."""
+
+FIRST = 4
+"""Operations after the input among which those that scale must be, to count."""
+CENTRED = 20.0
+"""What scaled pixels of 0 to 255 stay below; unscaled ones and those of 0 to 1 do not."""
+
+
+def describe(network: ForeignNetwork, size: tuple[int, int] | None, constants: dict[str, list[float]]) -> Findings:
+    """Look at inputs, outputs and the first operations of a classifier.
+
+    Args:
+        network: its model is not changed.
+        size: width and height, where the file leaves them open.
+        constants: what inputs beside the picture are given.
+
+    Raises:
+        ModelError: it is none that can be served.
+    """
+    port = fitting.picture_port(network, "")
+    assert port.shape is not None
+    findings = _picture(network, port, size)
+    if len(network.inputs) > 1:
+        findings.input_keys["name"] = port.name
+        findings.input_keys["constants"] = constants
+        findings.took.append(f"the picture goes into {port}")
+    findings.labels = _labels(network)
+    _output(network, findings)
+    _values(network, port, findings)
+    return findings
+
+
+def _picture(network: ForeignNetwork, port: TensorPort, size: tuple[int, int] | None) -> Findings:
+    """Size and layout. ModelError."""
+    shape = port.shape or ()
+    first = shape[1] in (1, 3) and shape[3] not in (1, 3)
+    both = shape[1] in (1, 3) and shape[3] in (1, 3)
+    height, width = shape[2:] if first else shape[1:3]
+    channels = shape[1] if first else shape[3]
+    assert channels is not None
+    open_ = width is None or height is None
+    if size is not None:
+        width, height = width or size[0], height or size[1]
+    if not width or not height:
+        raise ModelError(f"{network.name} takes pictures of any size; say which with --size WIDTHxHEIGHT")
+    findings = Findings(network, height, width, channels, "nchw" if first else "nhwc", 0)
+    colours = "grey" if channels == 1 else "colours"
+    findings.took.append(f"its input {port} is a picture of {width}x{height} in {colours}, {_order(first)}")
+    if both:
+        findings.warnings.append('channels are taken as last; if they come first, write layout = "nchw"')
+    if open_:
+        findings.took.append(f"it takes any size: {width}x{height} is what was asked for")
+    if size is not None and size != (width, height):
+        findings.warnings.append(f"--size counts for what a file leaves open: this one says {width}x{height}")
+    return findings
+
+
+def _order(first: bool) -> str:
+    return "channels first" if first else "channels last"
+
+
+def _output(network: ForeignNetwork, findings: Findings) -> None:
+    """The one that holds scores. ModelError where none does, or several may."""
+    rows = [port for port in network.outputs if _row_length(port)]
+    if len(rows) != 1:
+        there = ", ".join(map(str, network.outputs[:9])) or "nothing"
+        raise ModelError(f"{network.name} gives {there}: a classifier gives one row of scores for a picture")
+    findings.classes = _row_length(rows[0])
+    findings.took.append(f"its output {rows[0]} is a row of {findings.classes} scores: classification")
+    if rows[0].kind in fitting.WHOLE:
+        findings.exact = 0.05
+    if len(network.outputs) > 1:
+        findings.output_keys["name"] = rows[0].name
+
+
+def _row_length(port: TensorPort) -> int:
+    """How many numbers there are for a picture, where they are in a row; 0 where they are not."""
+    if not port.shape or any(side is None for side in port.shape[1:]):
+        return 0
+    inner = [side or 1 for side in (port.shape[1:] if len(port.shape) > 1 else port.shape)]
+    return math.prod(inner) if sum(side > 1 for side in inner) <= 1 else 0
+
+
+def _labels(network: ForeignNetwork) -> list[str]:
+    """The labels that a file says of itself: Ultralytics writes `names`, as Python writes a dictionary."""
+    try:
+        names = ast.literal_eval(network.texts.get("names", ""))
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return []
+    if isinstance(names, dict):
+        names = [names.get(index) for index in range(len(names))]
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        return []
+    return [] if label_files.fault(tuple(names)) else names
+
+
+# ---- the range of pixel values ------------------------------------------------------------------------------------
+
+
+def _values(network: ForeignNetwork, port: TensorPort, findings: Findings) -> None:
+    picture = next(found for found in network.model.inputs if name_of(found) == port.name)
+    if port.kind in fitting.WHOLE:
+        _whole_numbers(port, picture, findings)
+        return
+    if port.kind != "f32":
+        findings.took.append(f"it takes {port.kind}: what it is given is converted")
+    scaled = _scaled(picture)
+    if scaled is not None:
+        findings.scales_itself = True
+        top = 255.0 if abs(scaled) <= CENTRED else 1.0
+        findings.values = {"range": [0.0, top]}
+        findings.took.append(f"its first operations scale pixels of 0 to {top:g}")
+        return
+    _guess(network, findings)
+
+
+def _whole_numbers(port: TensorPort, picture: Any, findings: Findings) -> None:
+    low, high = fitting.WHOLE[port.kind]
+    if port.kind != "i8":
+        low, high = 0, 255
+    findings.values = {"range": [float(low), float(high)]}
+    quantised = input_quantisation(picture)
+    if quantised is None:
+        findings.took.append(f"it takes {port.kind}: pixels of {low} to {high}")
+        return
+    scale, zero = quantised
+    least, most = (low - zero) * scale, (high - zero) * scale
+    for trained in TRAINED_IN:
+        width = trained[1] - trained[0]
+        if abs(least - trained[0]) < 0.1 * width and abs(most - trained[1]) < 0.1 * width:
+            given = [round(value / scale + zero, 2) for value in trained]
+            exact = abs(given[0] - low) < 1 and abs(given[1] - high) < 1
+            findings.values = {"range": [float(low), float(high)] if exact else given}
+            low_text, high_text = f"{trained[0]:g}", f"{trained[1]:g}"
+            findings.took.append(
+                f"its quantised {port.kind} stand for {least:.3g} to {most:.3g}: trained on {low_text} to {high_text}"
+            )
+            return
+    findings.took.append(f"it takes quantised {port.kind}, which stand for {least:.3g} to {most:.3g}")
+    findings.warnings.append(
+        f"that is no usual range: pixels are given as {low} to {high}; if it was trained otherwise, say so with --range"
+    )
+
+
+def _scaled(picture: Any) -> float | None:
+    """What a pixel of 255 becomes in the first operations; None where these do not scale."""
+    node, value, scales = picture.get_node(), 255.0, False
+    for _ in range(FIRST):
+        targets = list(node.output(0).get_target_inputs())
+        if len(targets) != 1:
+            break
+        node = targets[0].get_node()
+        kind = node.get_type_name()
+        if kind in ("Transpose", "Convert", "Reshape"):
+            continue
+        number = _mean(node.input_value(1 - targets[0].get_index())) if kind in ARITHMETIC else None
+        if number is None or (kind == "Divide" and not number):
+            break
+        value, scales = ARITHMETIC[kind](value, number), True
+    return value if scales and math.isfinite(value) else None
+
+
+ARITHMETIC = {
+    "Add": lambda value, number: value + number,
+    "Subtract": lambda value, number: value - number,
+    "Multiply": lambda value, number: value * number,
+    "Divide": lambda value, number: value / number,
+}
+
+
+def _mean(value: Any) -> float | None:
+    """Of a constant with a number for each channel, or one."""
+    node = value.get_node()
+    if node.get_type_name() == "Convert":
+        node = node.input_value(0).get_node()
+    if node.get_type_name() != "Constant" or math.prod(node.get_output_shape(0)) > 4:
+        return None
+    return float(np.mean(node.get_data()))
+
+
+def _guess(network: ForeignNetwork, findings: Findings) -> None:
+    """How it was trained, by who makes such files."""
+    if "ultralytics" in f"{network.texts.get('author', '')} {network.texts.get('description', '')}".lower():
+        findings.took.append("it is Ultralytics': pixels of 0 to 1, in the order rgb")
+        return
+    plain = network.name.lower().replace("_", "").replace("-", "")
+    known = next(((title, values) for part, title, values in FAMILIES if part in plain), None)
+    if findings.layout == "nchw":
+        findings.values = {key: value for key, value in IMAGENET.items() if findings.channels == 3 or key == "range"}
+        how = (
+            "by the mean and deviation of ImageNet, as PyTorch's mostly are" if findings.channels == 3 else "to 0 to 1"
+        )
+        findings.warnings.append(
+            f"nothing in the network scales its pixels, so they are scaled {how}; "
+            "if it was trained otherwise, say so with --range, --mean and --std"
+        )
+    elif known is not None:
+        title, values = known
+        findings.values = {key: value for key, value in values.items() if findings.channels == 3 or key == "range"}
+        findings.warnings.append(
+            f"by its name it is a {title}: pixels are prepared as keras.applications does for it; see --range"
+        )
+    else:
+        findings.warnings.append(
+            "nothing in the network scales its pixels, so 0 to 1 is assumed; "
+            "if it was trained on 0 to 255 or -1 to 1, say so with --range"
+        )
