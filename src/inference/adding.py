@@ -81,7 +81,7 @@ def _options(given: dict[str, Any]) -> argparse.Namespace:
 
 
 def add(options: argparse.Namespace, folder: Path, cache: Path, step: Say, say: Say) -> None:
-    """Fill the empty `folder`, whose name is the model's, and the cache. ImageServerError or OSError with a sentence."""
+    """Fill the empty `folder`, whose name is the model's, and the cache. ImageServerError, OSError: a sentence."""
     step("looking into the model")
     build(options, folder, say)
     step("converting it")

@@ -16,9 +16,12 @@ import bootstrap
 
 bootstrap.provide_package()
 
+sys.modules.setdefault("openvino_telemetry", None)  # it would report to its makers
+
 import h5py
 import keras
 import numpy as np
+import openvino
 import tensorflow as tf
 from keras import layers
 from keras.src.legacy.saving import legacy_h5_format
@@ -129,6 +132,22 @@ def hostile_graphs(folder):
     (twice / "saved_model.pbtxt").write_text("")
 
 
+def foreign(folder, tiny):
+    """The same network in other formats; `arrays.npz` is for that in ONNX (foreign.py)."""
+    folder.mkdir()
+    np.savez(folder / "arrays.npz", *tiny.get_weights())
+    (folder / "tiny.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(tiny).convert())
+    quantised = tf.lite.TFLiteConverter.from_keras_model(tiny)
+    quantised.optimizations = [tf.lite.Optimize.DEFAULT]
+    seen = [[np.random.default_rng(seed).random((1, 10, 12, 3), np.float32)] for seed in range(20)]
+    quantised.representative_dataset = lambda: iter(seen)
+    quantised.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    for kind, name in ((tf.int8, "int8"), (tf.uint8, "uint8")):
+        quantised.inference_input_type = quantised.inference_output_type = kind
+        (folder / f"{name}.tflite").write_bytes(quantised.convert())
+    openvino.save_model(openvino.convert_model(folder / "tiny.tflite"), folder / "tiny.xml", compress_to_fp16=False)
+
+
 def main(root, mobilenet):
     models = root / "models"
     tiny = network()
@@ -171,6 +190,7 @@ def main(root, mobilenet):
     with h5py.File(file, "w") as stream:
         legacy_h5_format.save_weights_to_hdf5_group(stream, large)
 
+    foreign(root / "foreign", tiny)
     # For add_model: these are no folders with manifests.
     network(activation=None).save(root / "logits.keras")
     network(layers.Rescaling(1 / 255)).save(root / "scaled.keras")

@@ -1,15 +1,21 @@
 """Adding one's own model, as a new user would: a command, a file, a picture."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 import tomllib
 
+import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
 from tests.inference.worker.worker_process import ROOT, WorkerProcess
+
+from imageserver.errors import ModelError
+from imageserver.inference import add_model
+from imageserver.inference.shared import conversion_cache
 
 COMMAND = ROOT / "src/inference/add_model.py"
 
@@ -34,7 +40,8 @@ def files(root, tmp_path_factory):
     (folder / "labels.txt").write_text("cat\ndog\nbird\n")
     (folder / "two.txt").write_text("no\nyes\n")
     (folder / "models").mkdir()
-    (folder / "ä.txt").write_text("no model")
+    for name, content in (("ä.txt", b"no model"), ("yolo.pt", b"PK"), ("cut.onnx", b"\x08\x08\x3a\xff\x01")):
+        (folder / name).write_bytes(content)
     Image.fromarray(data.chelsea()).save(folder / "cat.jpg")
     return folder
 
@@ -74,7 +81,9 @@ def test_refusals_need_no_tensorflow_and_leave_nothing_behind(root, files, tmp_p
         ([root / "old.h5"], "repeat the command with --allow-h5"),
         ([root / "nothing.keras"], "there is no "),
         ([files / "cat.jpg"], "cat.jpg is no model"),
-        ([files / "ä.txt"], "ä.txt is no model: give a .keras file"),
+        ([files / "ä.txt"], "ä.txt is no model: give an ONNX, TFLite or .keras file"),
+        ([files / "yolo.pt"], "yolo.pt is PyTorch's, which holds Python objects and can run code as it is loaded"),
+        ([files / "cut.onnx"], "cut.onnx is cut short: it ends within a field"),
         ([files], "holds no saved_model.pb"),
         ([root / "logits.keras", "--name", "health"], "a model may not be called 'health'"),
         ([root / "logits.keras", "--name", "../up"], "may hold only a-z"),
@@ -149,3 +158,75 @@ def test_every_kind_of_model(root, files):
     left = {path.name for path in (files / "models").iterdir()}
     assert left >= {"scaled", "against", "inside", "binary", "nameless", "exported", "old"}
     assert not {name for name in left if name.startswith(".")} | (left & {"code", "two", "wrong", "outputs", "cut"})
+
+
+def test_a_foreign_file_is_looked_into_by_a_process_in_a_jail(root, files):
+    foreign = pytest.importorskip("tests.inference.foreign", exc_type=ImportError)
+    arrays = list(np.load(root / "foreign/arrays.npz").values())
+    (files / "given").mkdir()
+    file = foreign.save(foreign.classifier(arrays), files / "given/tiny.onnx", location="weights of it")
+    labels = ["--labels", files / "labels.txt", "--range", "0,1"]
+    done = run(files, file, *labels, "--try", files / "cat.jpg")
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert said[0] == "The file tiny.onnx is ONNX."
+    assert said[1] == "Its input 'picture' (?x3x10x12, f32) is a picture of 12x10 in colours, channels first."
+    assert "Warning" not in done.stdout
+    assert sum(float(line.split()[0]) for line in said[said.index("cat.jpg:") + 1 :][:3]) == pytest.approx(1, abs=1e-3)
+    made = {str(path.relative_to(files / "models/tiny")) for path in (files / "models/tiny").rglob("*")}
+    assert made == {"model.toml", "labels.txt", "network", "network/tiny.onnx", "network/weights of it"}
+    assert [path.name[:5] for path in (files / "cache").iterdir() if path.name[:4] == "tiny"] == ["tiny-"]
+    expected = np.load(root / "expected.npz")
+    stream = io.BytesIO()
+    Image.fromarray(expected["picture"]).save(stream, "PNG")
+    with WorkerProcess(files / "cache") as worker:
+        assert worker.load(files / "models/tiny")["runtime"] == "openvino float32"
+        [result] = worker.run("tiny", [stream.getvalue()])
+    scores = {entry["label"]: entry["score"] for entry in result["labels"]}
+    assert [scores[label] for label in ("cat", "dog", "bird")] == pytest.approx(expected["scores"].tolist(), abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("program", "sentence"),
+    [
+        ("import os; os.kill(os.getpid(), 11)", "ended the process that looked into it (SIGSEGV): it is damaged"),
+        ("import os; os._exit(7)", "(exit code 7)"),
+        ("print('no JSON')", "said what cannot be understood"),
+        ("print('[' * 100000)", "said what cannot be understood"),
+        ("while True: print('{}')", "said what cannot be understood"),
+        ("""print('{"error": "it is \\\\u001b[31m wrong"}')""", "it is \\x1b[31m wrong"),
+        ("import time; time.sleep(60)", "took more than 0.5 s to look into"),
+    ],
+)
+def test_what_becomes_of_the_process_that_looks_into_a_file(monkeypatch, program, sentence):
+    monkeypatch.setattr(conversion_cache, "LIMIT", 0.5 if "sleep" in program else 60)
+    monkeypatch.setattr(add_model, "MOST_SAID", 10_000)
+    with pytest.raises(ModelError) as said:
+        add_model._follow([sys.executable, "-S", "-c", program], "net.onnx", lambda _part, _text: None)
+    assert sentence in str(said.value)
+
+
+def test_what_it_made_is_data(tmp_path):
+    for name, content in (("model.py", "code"), ("network/x.py", "code")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+        with pytest.raises(ModelError, match="which no model of this kind has"):
+            add_model._check_made(tmp_path)
+        (tmp_path / name).unlink()
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    with pytest.raises(ModelError, match="looking into the file made 'link'"):
+        add_model._check_made(tmp_path)
+
+
+def test_options_that_are_lists_of_numbers(capsys):
+    known = add_model.parser()
+    given = known.parse_args(["a.onnx", "--mean", "1,2,3", "--constant", "im=shape=1,2", "--constant", "scale=1"])
+    assert given.mean == [1.0, 2.0, 3.0]
+    assert given.constant == [("im=shape", [1.0, 2.0]), ("scale", [1.0])]
+    for wrong, sentence in (
+        (["--mean", "a"], "'a' is no list of numbers"),
+        (["--constant", "1,2"], "'1,2' is not NAME=NUMBERS"),
+    ):
+        with pytest.raises(SystemExit):
+            known.parse_args(["a.onnx", *wrong])
+        assert sentence in capsys.readouterr().err

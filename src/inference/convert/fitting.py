@@ -47,9 +47,7 @@ def picture_port(network: ForeignNetwork, name: str) -> TensorPort:
     if name:
         raise ModelError(f"{network.name} has no input {name!r}; it takes {there}")
     if not found:
-        raise ModelError(
-            f"{network.name} takes {there}; needed is an input for pictures, of four sides with 1 or 3 colours"
-        )
+        raise ModelError(f"{network.name} takes {there}; needed is a picture: four sides, one of them 1 or 3 colours")
     raise ModelError(f"{network.name} takes several pictures: {there}; say which is the camera's with input.name")
 
 
