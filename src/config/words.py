@@ -35,7 +35,7 @@ class Command:
 COMMANDS = (
     Command(("demo",), "commands.demo.main", "see it at work: a server with sample cameras, in a browser"),
     Command(("user",), "accounts.cli", "users, roles, passwords and tokens"),
-    Command(("model", "add"), "inference.add_model", "add a Keras model"),
+    Command(("model", "add"), "inference.add_model", "add a model: Keras, ONNX, TFLite, OpenVINO"),
     Command(("model", "try"), "inference.try_model", "run one model without a server"),
     Command(("model", "bench"), "inference.bench_model", "what one model costs on this machine"),
     Command(("model", "list"), "commands.models", "the models, and what each of them lacks"),
