@@ -65,28 +65,7 @@ def parser() -> argparse.ArgumentParser:
         help="an .onnx, .tflite or .keras file, the .xml file of an OpenVINO IR, the folder of a SavedModel, "
         "or an .h5 file with --allow-h5",
     )
-    parser.add_argument("--labels", type=Path, help="text file with a label in each line, or JSON as Keras has it")
-    parser.add_argument("--try", type=Path, dest="picture", help="a picture to classify afterwards")
-    parser.add_argument("--name", help="the model's name (default: from the file's)")
-    parser.add_argument("--title", help="what people read (default: the name)")
-    parser.add_argument(
-        "--range", type=_range, metavar="LOW,HIGH", help="what the pixel values 0 to 255 become: 0,1 or -1,1 or 0,255"
-    )
-    for option, help_ in (("--mean", "subtracted from the scaled pixels"), ("--std", "what they are divided by then")):
-        parser.add_argument(option, type=_numbers, metavar="R,G,B", help=f"{help_}, in the model's order of colours")
-    parser.add_argument("--order", choices=("rgb", "bgr"), help="the order of the colours (default: rgb)")
-    parser.add_argument(
-        "--preprocessing", choices=("stretch", "crop", "letterbox"), default="stretch", help="how pictures get its size"
-    )
-    parser.add_argument("--size", type=_size, metavar="WIDTHxHEIGHT", help="for models that take any size")
-    parser.add_argument(
-        "--constant",
-        type=_constant,
-        action="append",
-        default=[],
-        metavar="NAME=NUMBERS",
-        help="what an input beside the picture is given: scale=1,1 (again for the next input)",
-    )
+    _add_readings(parser)
     parser.add_argument(
         "--max-batch", type=int, default=8, help="pictures that run together at most (default: %(default)s)"
     )
@@ -112,6 +91,32 @@ def parser() -> argparse.ArgumentParser:
         help="for converted models (default: %(default)s)",
     )
     return parser
+
+
+def _add_readings(parser: argparse.ArgumentParser) -> None:
+    """The options that say what the file does not."""
+    parser.add_argument("--labels", type=Path, help="text file with a label in each line, or JSON as Keras has it")
+    parser.add_argument("--try", type=Path, dest="picture", help="a picture to classify afterwards")
+    parser.add_argument("--name", help="the model's name (default: from the file's)")
+    parser.add_argument("--title", help="what people read (default: the name)")
+    parser.add_argument(
+        "--range", type=_range, metavar="LOW,HIGH", help="what the pixel values 0 to 255 become: 0,1 or -1,1 or 0,255"
+    )
+    for option, help_ in (("--mean", "subtracted from the scaled pixels"), ("--std", "what they are divided by then")):
+        parser.add_argument(option, type=_numbers, metavar="R,G,B", help=f"{help_}, in the model's order of colours")
+    parser.add_argument("--order", choices=("rgb", "bgr"), help="the order of the colours (default: rgb)")
+    parser.add_argument(
+        "--preprocessing", choices=("stretch", "crop", "letterbox"), default="stretch", help="how pictures get its size"
+    )
+    parser.add_argument("--size", type=_size, metavar="WIDTHxHEIGHT", help="for models that take any size")
+    parser.add_argument(
+        "--constant",
+        type=_constant,
+        action="append",
+        default=[],
+        metavar="NAME=NUMBERS",
+        help="what an input beside the picture is given: scale=1,1 (again for the next input)",
+    )
 
 
 def _range(text: str) -> list[float]:
