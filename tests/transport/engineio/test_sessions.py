@@ -104,7 +104,7 @@ def test_no_headers_are_kept(serve: Serve, version: int) -> None:
     sid = requests.get(url, headers=headers, timeout=20).text.partition('"sid":"')[2].partition('"')[0]
     if version == 4:
         fetch(f"{url}&sid={sid}", b"40")
-    fetch(f"{url}&sid={sid}")
+        fetch(f"{url}&sid={sid}")
     polling_thread = threading.Thread(target=lambda: requests.get(f"{url}&sid={sid}", headers=headers, timeout=20))
     polling_thread.start()
     address = served.url(PATH, EIO=version, transport="websocket").replace("http", "ws")
