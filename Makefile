@@ -19,7 +19,7 @@ PREPARED := $(VENV)/.prepared
 .NOTPARALLEL:
 PREFIX ?= /opt/imageserver
 DESTDIR ?=
-.PHONY: help run environment dev check test test-long faults fuzz soak lint docs site display bench bench-check lock install-service wheel clean distclean
+.PHONY: help run environment dev check test test-long faults fuzz soak lint docs site display bench bench-check lock install-service wheel sbom clean distclean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -120,7 +120,11 @@ lock:  ## compile pyproject.toml into requirements/*.lock with hashes; UPGRADE=-
 wheel: dev  ## build the wheels of the server and of the clients' library into build/wheels
 	@$(VENV)/bin/python -m pip --disable-pip-version-check wheel --quiet --no-build-isolation --no-deps --no-index \
 	    --wheel-dir build/wheels . ./clients
+	@$(VENV)/bin/python scripts/sbom.py requirements/slim.lock --into build/wheels
 	@ls build/wheels/*.whl
+
+sbom: environment  ## write what is in it, with hashes and licences, as CycloneDX into build/sbom: slim and with TensorFlow
+	@for lock in slim run; do $(VENV)/bin/python scripts/sbom.py requirements/$$lock.lock --into build/sbom || exit; done
 
 install-service:  ## install into PREFIX (/opt/imageserver) as a service of systemd that starts on boot; or below DESTDIR
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install-service.sh

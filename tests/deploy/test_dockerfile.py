@@ -30,13 +30,20 @@ def instructions() -> list[tuple[str, str]]:
     ]
 
 
-def last_stage() -> list[tuple[str, str]]:
-    found = instructions()
-    return found[max(index for index, (name, _rest) in enumerate(found) if name == "FROM") :]
+def stages() -> dict[str, list[tuple[str, str]]]:
+    """The instructions of each by its name, behind those of the stage that it begins with."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name, rest in instructions():
+        if name == "FROM":
+            base, _as, stage = rest.split()
+            found[stage] = [*found.get(base, [])]
+        elif found:
+            found[stage].append((name, rest))
+    return found
 
 
-def given(name: str) -> list[str]:
-    return [rest for each, rest in last_stage() if each == name]
+def given(name: str, image: str = "full") -> list[str]:
+    return [rest for each, rest in stages()[image] if each == name]
 
 
 def variables() -> dict[str, str]:
@@ -61,19 +68,24 @@ def test_hadolint_finds_nothing() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_it_is_run_by_nobody_special_and_watched() -> None:
-    names = [name for name, _rest in last_stage()]
+@pytest.mark.parametrize("image", ["slim", "full"])
+def test_it_is_run_by_nobody_special_and_watched(image: str) -> None:
+    names = [name for name, _rest in stages()[image]]
     assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", given("USER")[-1]), (
         "a number, so that `runAsNonRoot` of Kubernetes can tell"
     )
     assert names.index("USER") < names.index("ENTRYPOINT")
     assert names.count("HEALTHCHECK") == 1
-    assert json.loads(given("ENTRYPOINT")[0]) == ["python", "src/ImageServer.py"], (
+    assert json.loads(given("ENTRYPOINT", image)[0]) == ["tini", "--", "python", "src/ImageServer.py"], (
         "no shell between Docker's signals and the server"
     )
     ports = {variables()["IMAGESERVER_PORT"], variables()["IMAGESERVER_TCP_PORT"]}
     assert ports == set(given("EXPOSE")[0].split())
     assert given("VOLUME") == [variables()["IMAGESERVER_DATA"]]
+    assert list(stages())[-1] == "full", "what is built where nobody says which"
+    assert {rest for rest in given("COPY", "slim") if "slim" in rest} == {
+        rest.replace("full", "slim") for rest in given("COPY") if "full" in rest
+    }, "the two differ in their packages alone"
 
 
 def test_what_goes_in_is_what_is_needed(tmp_path: Path) -> None:
@@ -92,12 +104,16 @@ def test_what_goes_in_is_what_is_needed(tmp_path: Path) -> None:
         "src/ImageServer.py",
         "src/inference/worker/main.py",
         "models/faces/model.toml",
+        "clients/camera.py",
         "requirements/run.lock",
+        "requirements/slim.lock",
     ):
         assert sent(ROOT / name), name
     for name, rest in instructions():
         if name == "COPY" and "--from" not in rest:
-            assert (ROOT / rest.split()[0]).exists(), rest
+            for source in rest.split()[:-1]:
+                assert (ROOT / source).exists(), rest
+                assert sent(ROOT / source), rest
 
 
 def test_its_steps_make_a_server_that_is_healthy(tmp_path: Path) -> None:
@@ -123,7 +139,7 @@ def test_its_steps_make_a_server_that_is_healthy(tmp_path: Path) -> None:
         "IMAGESERVER_TCP_PORT": "0",
         "IMAGESERVER_IP": "127.0.0.1",
     }
-    entry = json.loads(given("ENTRYPOINT")[0])
+    entry = json.loads(given("ENTRYPOINT")[0])[2:]  # without tini
     health = json.loads(given("HEALTHCHECK")[0].partition("CMD ")[2])
     assert (entry[0], health[0]) == ("python", "python")
 

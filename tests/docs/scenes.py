@@ -124,8 +124,8 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("docs/clients/kotlin-java.md", "import java.nio.file.Files;"): _PROGRAMS,
     ("docs/operations.md", "sudo make install-service"): _SERVICE,
     ("docs/operations.md", "#!/bin/sh"): "needs a certificate of certbot, root, and the service's user",
-    ("docs/operations.md", "docker build -f deploy/Dockerfile -t imageserver ."):
-        "needs Docker: tests/deploy/test_dockerfile.py reads the file",
+    ("docs/operations.md", "docker build -f deploy/Dockerfile --target slim -t imageserver:slim ."):
+        "needs a container engine: tests/deploy/test_images.py builds it and runs it where there is podman",
     ("docs/operations.md", "git pull"): _SERVICE,
     ("docs/rest.md", '<img src="http://192.168.1.20:8080/streams/front%20door.mjpeg?fps=5" alt="front door">'):
         "tests/protocols/http/watching/test_motion.py",
