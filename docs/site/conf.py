@@ -34,6 +34,7 @@ NAVIGATION = {
     },
     "Operations": {
         "docs/operations": "Service, container, nginx",
+        "docs/arm64": "Raspberry Pi, Jetson",
         "docs/users": "Users, roles, tokens",
         "docs/audit": "Audit",
         "docs/reliability": "Reliability",
