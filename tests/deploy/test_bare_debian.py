@@ -56,9 +56,9 @@ def tell(capsys: pytest.CaptureFixture[str]) -> Iterator[list[str]]:
 
 
 def size(folder: Path) -> str:
-    """On disk, in units of 10^6 bytes."""
-    said = subprocess.run(["du", "-s", "--block-size=1000", folder], capture_output=True, text=True, check=True).stdout
-    return f"{int(said.split()[0]) / 1000:.0f} MB"
+    """On disk, as `du -sm` says it."""
+    said = subprocess.run(["du", "-sm", folder], capture_output=True, text=True, check=True).stdout
+    return f"{said.split()[0]} MiB"
 
 
 def checkout(debian: Debian) -> Path:
@@ -124,6 +124,9 @@ def test_the_wheel_is_installed_by(debian: Debian, wheel: str, tell: list[str], 
         said = streamed(debian, [*command, "camera"], folder, url, "photos", "faces")
     assert "4 sent, 4 answered" in said
     assert re.search(r"^astronaut.jpg: face \d", said, re.MULTILINE)
+    with debian.running(*command, "demo", "--no-browser", "-p", "0") as demo:
+        _moment, first = demo.wait_for(r"The first prediction came after (\S+) s", PATIENCE)
+    tell.append(f"{way}: imageserver demo has its first prediction after {first[1]} s")
     environment = package.parents[3]
     tell.append(
         f"{way}: installed in {took:.0f} s, {size(environment)} on disk; models ready {ready:.1f} s after the start"
