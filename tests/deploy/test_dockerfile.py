@@ -130,7 +130,7 @@ def test_its_steps_make_a_server_that_is_healthy(tmp_path: Path) -> None:
         else:
             shutil.copy(ROOT / source, home / target)
     shutil.rmtree(home / "models")
-    shutil.copytree(TEST_MODELS, home / "models")  # the shipped ones would be converted first
+    shutil.copytree(TEST_MODELS, home / "models")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("IMAGESERVER_")}
     environment = {**inherited, **variables(), "PATH": os.environ["PATH"], "XDG_CACHE_HOME": str(tmp_path)}
     environment |= {
