@@ -182,6 +182,10 @@ def describe(prediction: dict[str, Any]) -> str:
             f"{box['label']} {percent(box['score'])} at {box['x']},{box['y']}, {box['width']}x{box['height']}"
             for box in boxes
         )
+    elif isinstance(prediction.get("embedding"), list):
+        what = f"a vector of {len(prediction['embedding'])} numbers"
+    elif isinstance(prediction.get("values"), dict):
+        what = ", ".join(f"{name} {value}" for name, value in prediction["values"].items())
     elif prediction.get("label") is not None:
         what = f"{prediction['label']} {percent(prediction['score'])}"
     else:

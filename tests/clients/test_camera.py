@@ -228,6 +228,8 @@ def test_percentiles(values, expected):
     [
         ({"label": "7", "score": 0.996}, "7 99.6% (m, 12 ms)"),
         ({"boxes": []}, "nothing found (m, 12 ms)"),
+        ({"embedding": [0.6, 0.8]}, "a vector of 2 numbers (m, 12 ms)"),
+        ({"values": {"age": 31.5}}, "age 31.5 (m, 12 ms)"),
         (
             {"boxes": [{"x": 1, "y": 2, "width": 3, "height": 4, "label": "face", "score": 0.5}]},
             "face 50.0% at 1,2, 3x4 (m, 12 ms)",

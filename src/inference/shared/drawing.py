@@ -10,6 +10,8 @@ GREEN, WHITE, BLACK = (80, 220, 80), (255, 255, 255), (0, 0, 0)
 
 MOST_BOXES = 500
 """That are drawn; nobody could tell more of them apart."""
+MOST_POINTS = 2000
+"""Keypoints of all boxes together."""
 
 
 def shown_size(height: int, width: int, largest: int) -> tuple[int, int]:
@@ -30,7 +32,7 @@ def fit(cv2: Any, pixels: Any, largest: int) -> Any:
 
 
 def mark(cv2: Any, pixels: Any, prediction: dict[str, Any], across: int) -> None:
-    """Draw boxes, and label and score, into the picture.
+    """Draw boxes with their keypoints, and label and score, into the picture.
 
     Args:
         cv2: OpenCV.
@@ -39,7 +41,7 @@ def mark(cv2: Any, pixels: Any, prediction: dict[str, Any], across: int) -> None
         across: The width in pixels that the picture has in the prediction.
     """
     scale = pixels.shape[1] / across
-    boxes = prediction.get("boxes")
+    boxes, points = prediction.get("boxes"), MOST_POINTS
     for box in boxes[:MOST_BOXES] if isinstance(boxes, list) else ():
         try:
             left, top = round(box["x"] * scale), round(box["y"] * scale)
@@ -47,10 +49,22 @@ def mark(cv2: Any, pixels: Any, prediction: dict[str, Any], across: int) -> None
             cv2.rectangle(pixels, (left, top), (right, bottom), GREEN, 2)
         except (ArithmeticError, LookupError, TypeError, ValueError, cv2.error):
             continue  # a model's own code says what it likes
+        points = _dot(cv2, pixels, box.get("keypoints"), scale, points)
         write(cv2, pixels, _scored(box), (left, max(12, top - 6)))
     if prediction.get("label") is not None:
         text = f"{prediction.get('model', '')}: {_scored(prediction)}"
         write(cv2, pixels, text, (6, pixels.shape[0] - 8))
+
+
+def _dot(cv2: Any, pixels: Any, keypoints: Any, scale: float, most: int) -> int:
+    """Draw keypoints, `[x, y, …]` each, and return how many more may be."""
+    for point in keypoints[:most] if isinstance(keypoints, list) else ():
+        most -= 1
+        try:
+            cv2.circle(pixels, (round(point[0] * scale), round(point[1] * scale)), 3, GREEN, -1)
+        except (ArithmeticError, LookupError, TypeError, ValueError, cv2.error):
+            continue
+    return most
 
 
 def write(cv2: Any, pixels: Any, text: str, at: tuple[int, int]) -> None:

@@ -10,8 +10,8 @@ data before their number is known to be the shape's, and the shape to be one tha
     BYTES [n]                            picture files (in JSON: in base64), decoded and preprocessed as `classify` does
     FP32  [n, …]                         what the network itself takes; nothing is done to it
 
-Outputs of a network: `scores` FP32 [n, labels] in the manifest's order, `label` BYTES [n]. Of a model that is code:
-`result` BYTES [n], a JSON object for each picture.
+Outputs of a classifier: `scores` FP32 [n, labels] in the manifest's order, `label` BYTES [n]. Of a network of another
+kind, and of a model that is code: `result` BYTES [n], a JSON object for each picture.
 """
 
 from __future__ import annotations
@@ -265,7 +265,7 @@ def _run(serving: Serving, given: TensorInput) -> dict[str, Array]:
     if given.datatype == "FP32":
         if not isinstance(serving, Network):
             raise BodyError(
-                f"the model {serving.manifest.name!r} is code and takes pictures: send UINT8 pixels or BYTES"
+                f"the model {serving.manifest.name!r} gives no scores and takes pictures: send UINT8 pixels or BYTES"
             )
         tensor = _network_input(given, serving)
         return _of_scores(serving, lambda: serving.scores_of_tensor(tensor))

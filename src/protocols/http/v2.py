@@ -151,7 +151,7 @@ def _head(request: Request) -> int:
 def metadata(manifest: Manifest, runtime: str) -> dict[str, Any]:
     """A model's metadata as the protocol wants it; `runtime` as the worker named it, "" before it is loaded."""
     outputs = [{"name": "result", "datatype": "BYTES", "shape": [-1]}]
-    if manifest.members or manifest.runtime.runtime != "python":
+    if manifest.kind == "classification" and (manifest.members or manifest.runtime.runtime != "python"):
         outputs = [
             {"name": "scores", "datatype": "FP32", "shape": [-1, len(manifest.output.labels) or -1]},
             {"name": "label", "datatype": "BYTES", "shape": [-1]},

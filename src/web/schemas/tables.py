@@ -28,6 +28,7 @@ EXAMPLE = _png(_ONE)
 
 
 _SCORE = {"type": "number", "minimum": 0, "maximum": 1}
+_POINT = array({"type": "number"}, minItems=2, maxItems=3, description="x, y, and a score where there is one")
 _SIDE = {"type": "integer", "minimum": 1}
 
 SCHEMAS: dict[str, Any] = {
@@ -42,9 +43,26 @@ SCHEMAS: dict[str, Any] = {
             "score": {**_SCORE, "description": "of the label; for X-rays the probability of pneumonia"},
             "labels": array(record({"label": TEXT, "score": _SCORE}), description="best first"),
             "boxes": array(
-                record({"x": WHOLE, "y": WHOLE, "width": WHOLE, "height": WHOLE, "label": TEXT, "score": _SCORE}),
+                record(
+                    {
+                        "x": WHOLE,
+                        "y": WHOLE,
+                        "width": WHOLE,
+                        "height": WHOLE,
+                        "label": TEXT,
+                        "score": _SCORE,
+                        "keypoints": array(_POINT, description="of models that find keypoints: in their order"),
+                    },
+                    required=["x", "y", "width", "height", "label", "score"],
+                ),
                 description="detections, in pixels of the upright picture",
             ),
+            "embedding": array({"type": "number"}, description="of models that give one: a vector of length 1"),
+            "values": {
+                "type": "object",
+                "additionalProperties": {"type": "number"},
+                "description": "of models that estimate some: by their labels",
+            },
             "size": array(
                 WHOLE, minItems=2, maxItems=2, description="width and height of the upright picture in pixels"
             ),

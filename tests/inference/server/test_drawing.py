@@ -62,6 +62,17 @@ def test_boxes_stand_where_they_are_in_the_upright_picture(process: DrawingProce
     assert turned[230, 100, 1] > 120
 
 
+def test_keypoints_are_dots(process: DrawingProcess) -> None:
+    box = {"x": 100, "y": 200, "width": 90, "height": 90, "label": "person", "score": 0.97}
+    box["keypoints"] = [[140, 240, 0.9], [150, 260], [None, 3], "x", [1e300, -1e300], []]
+    found = pixels(process.draw(picture(0, 640, 480), 0, boxed(box)))
+    assert found[240, 140, 1] > 120
+    assert found[260, 150, 1] > 120
+    assert found[250, 120].max() < 60
+    box["keypoints"] = [[140, 240, 0.9]] * 100_000
+    assert process.draw(picture(0, 640, 480), 0, boxed(box))
+
+
 def test_small_pictures_are_enlarged_and_large_ones_made_smaller(process: DrawingProcess) -> None:
     assert pixels(process.draw(picture(9, 28, 28), 0, {"label": "7", "score": 0.9, "model": "lenet"})).shape[0] == 320
     box = {"x": 2000, "y": 1000, "width": 400, "height": 400, "label": "face", "score": 1}

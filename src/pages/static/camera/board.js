@@ -3,6 +3,7 @@
 import { Curve } from "../shared/curve.js";
 import { byId, element, say } from "../shared/dom.js";
 import { draw } from "../shared/overlay.js";
+import { numbersInWords } from "../shared/words.js";
 
 const COUNTS = {
   sent: "Sent",
@@ -128,7 +129,10 @@ export function inMilliseconds(age) {
 }
 
 /** What a prediction says in one line: `7, 98 %`; `2 faces` where it has boxes. */
-export function inWords({ label, score, boxes }) {
+export function inWords({ label, score, boxes, embedding, values }) {
+  if (embedding || values) {
+    return numbersInWords({ embedding, values });
+  }
   if (Array.isArray(boxes)) {
     const labels = boxes.map((box) => box.label ?? "something");
     const counted = [...new Set(labels)].map((each) => [labels.filter((other) => other === each).length, each]);

@@ -3,6 +3,7 @@
 import { Curve } from "../shared/curve.js";
 import { element, say } from "../shared/dom.js";
 import { draw } from "../shared/overlay.js";
+import { numbersInWords } from "../shared/words.js";
 import { age, number, seconds } from "./format.js";
 import { Values } from "./values.js";
 
@@ -174,7 +175,10 @@ export class Tile {
 }
 
 /** The best answer in words: `7, 98 %`, `2 faces`. */
-function foundIn({ label, score, boxes }) {
+function foundIn({ label, score, boxes, embedding, values }) {
+  if (embedding || values) {
+    return numbersInWords({ embedding, values });
+  }
   if (Array.isArray(boxes) && boxes.length > 1) {
     return `${label ?? "found"} × ${boxes.length}`;
   }
