@@ -43,7 +43,7 @@ KNOWN: list[tuple[str, dict[str, Shape], dict[str, Shape], str, int, dict[str, A
     ("nanodet-plus", {"data": (1, 3, 416, 416)}, {"output": (1, 3598, 112)}, "detection", 80, {"format": "nanodet"}),
     (
         "nanodet in levels", {"i": (1, 3, 320, 320)},
-        {f"{kind}_stride_{s}": (1, (320 // s) ** 2, n) for s in (8, 16, 32) for kind, n in (("cls_pred", 9), ("dis", 32))},
+        {f"{kind}_{s}": (1, (320 // s) ** 2, n) for s in (8, 16, 32) for kind, n in (("cls_pred", 9), ("dis", 32))},
         "detection", 9, {"format": "nanodet", "tensors": ["scores", "distances"] * 3},
     ),
     (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 
 from imageserver.errors import ModelError
@@ -117,7 +118,7 @@ class Rows(Dense):
         objectness = self._activate(cells[..., 4])
         pictures, places = np.nonzero(objectness >= self._settings.confidence)
         if len(pictures) * 4 > objectness.size:  # nearly all: faster in one piece
-            best = objectness * self._activate(cells[..., 5:]).max(axis=2)
+            best = objectness * best_class(self._activate(cells[..., 5:]))
         else:
             best = np.zeros_like(objectness)
             best[pictures, places] = (
@@ -175,12 +176,13 @@ class Distances(Dense):
             middle = 0.0 if self._strides[-1, 0] == 64 else 0.5
             self._points = (corners + np.float32(middle)) * self._strides
         scores = self._activate(scores)
-        pictures, places = strongest(scores.max(axis=2), self._settings.confidence)
+        pictures, places = strongest(best_class(scores), self._settings.confidence)
         of_each = scores[pictures, places]
         classes = of_each.argmax(axis=1)
         bins = distances.shape[2] // 4
         shares = results.activate(distances[pictures, places].reshape(-1, bins), "softmax")
-        reach = (shares @ np.arange(bins, dtype=np.float32)).reshape(-1, 4) * self._strides[places]
+        means = (shares * np.arange(bins, dtype=np.float32)).sum(axis=1)
+        reach = means.reshape(-1, 4) * self._strides[places]
         points = self._points[places]
         boxes = np.concatenate((points - reach[:, :2], points + reach[:, 2:]), axis=1)
         np.clip(boxes, 0, (self._width, self._height) * 2, out=boxes)
@@ -204,6 +206,17 @@ class Distances(Dense):
             parts.append(np.concatenate(sorted(levels, key=lambda level: -level.shape[1]), axis=1))
         self._check_classes(parts[0].shape[2])
         return parts[0], parts[1]
+
+
+def best_class(scores: Array) -> Array:
+    """The highest score of each cell: float32 (n, cells, classes) to (n, cells).
+
+    By OpenCV, which takes a tenth of numpy's time for rows as short as these.
+    """
+    if not scores.size:
+        return np.zeros(scores.shape[:2], np.float32)
+    rows = [cv2.reduce(each, 1, cv2.REDUCE_MAX)[:, 0] for each in scores.astype(np.float32, copy=False)]
+    return np.stack(rows)
 
 
 def cells_of(width: int, height: int, count: int) -> tuple[Array, Array]:
