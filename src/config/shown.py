@@ -12,8 +12,8 @@ from imageserver.config.sources import Setting
 
 _INDENT = 30
 _EXAMPLES = (
-    ("-p 9000 -m lenet", "on port 9000, for digits"),
-    ("-a --https-port 8443", "users only, and HTTPS beside HTTP"),
+    ("demo", "see it at work, in a browser"),
+    ("-p 9000 -a", "on port 9000, for users only"),
     ("check --config server.toml", "what is wrong, without a start"),
 )
 

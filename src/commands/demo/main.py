@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def _of(kind: Kind) -> Any:
+def _of(kind: Kind) -> Callable[[str], Any]:
     """How argparse reads a value of a kind of the settings."""
 
     def read(text: str) -> Any:
@@ -83,7 +84,8 @@ def main() -> int:
         print(f"{known.prog}: {reason}", file=sys.stderr)
         return 2
     for number in SIGNALS:
-        signal.signal(number, signal.default_int_handler)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="imageserver-demo-", ignore_cleanup_errors=True) as data:
             return _run(Demo(given, Path(data), known.prog))
