@@ -26,7 +26,8 @@ def test_it_streams_until_ctrl_c(tmp_path: Path) -> None:
     browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
     browser.chmod(0o755)
     (tmp_path / ".env").write_text("IMAGESERVER_AUTH=yes\n")  # somebody's own server is none of its business
-    with Demo(tmp_path, BROWSER=str(browser), IMAGESERVER_MODEL="lenet") as running:
+    home = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": ""}
+    with Demo(tmp_path, BROWSER=str(browser), IMAGESERVER_MODEL="lenet", **home) as running:
         assert running.wait_for(r"first prediction came after ([\d.]+) s")
         for camera in CAMERAS:
             said = running.wait_for(rf"^{camera}: (.*) \((\w+), \d+ ms\)$")
@@ -42,6 +43,7 @@ def test_it_streams_until_ctrl_c(tmp_path: Path) -> None:
     assert (tmp_path / "opened").read_text() == f"{running.url}/\n"
     assert running.lines[-1] == "The demo has ended; nothing of it is left behind."
     assert not any(map(alive, processes)) and not list(running.temporary.iterdir())
+    assert not (tmp_path / "home").exists()
     with pytest.raises(urllib.error.URLError, match="refused"):
         urllib.request.urlopen(running.url)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -16,8 +17,10 @@ def main() -> int:
     """Serve with the settings that the only argument has, as JSON; returns the exit code."""
     lifetime.end_with_parent()
     given = json.loads(sys.argv[1])
+    data = Path(given["data"])
+    os.environ["XDG_CACHE_HOME"] = str(data / "cache")  # what is converted goes with the demo, too
     try:
-        return server.serve(Settings(**given | {"data": Path(given["data"])}), [])
+        return server.serve(Settings(**given | {"data": data}), [])
     except ImageServerError as error:
         for sentence in str(error).splitlines():
             print(f"imageserver demo: {sentence}", file=sys.stderr)
