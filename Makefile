@@ -19,7 +19,7 @@ PREPARED := $(VENV)/.prepared
 .NOTPARALLEL:
 PREFIX ?= /opt/imageserver
 DESTDIR ?=
-.PHONY: help run environment dev check test test-long faults fuzz soak lint docs site display bench bench-check lock install-service wheel sbom clean distclean
+.PHONY: help run environment dev check test test-long faults fuzz soak lint docs site pictures display bench bench-check lock install-service wheel sbom clean distclean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ environment:
 $(PREPARED): $(LOCK) src/inference/prepare.py $(wildcard models/*/*.*) | environment
 	@$(VENV)/bin/python src/inference/prepare.py
 	@touch $@
+
+pictures: dev $(PREPARED)  ## take the pictures of README.md anew: imageserver demo in Chromium
+	@$(VENV)/bin/python -m tests.pages.pictures
 
 display:  ## install what the windows of -d need, into an environment of their own
 	@scripts/environment.sh .venv-display requirements/display.lock

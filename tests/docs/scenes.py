@@ -35,9 +35,8 @@ chmod +x ../programs/*
 """The folders of a service that is installed, on this machine alone; who asks systemd for something gets no answer."""
 
 ENDLESS = {
-    r"python3 src/ImageServer\.py demo": r"The first prediction came",
-    r"python3 src/ImageServer\.py(?! check| --print-config| -h| --help)|make run|imageserver( -|$)":
-        r"wsgi starting up on",
+    r"python3 src/ImageServer\.py(?! check| --print-config| -h| --help)|make run|imageserver( demo| -|$)":
+        r"wsgi starting up on|The first prediction came",
     r"curl .*-N ": r"event: ",
     r"python3 clients/camera\.py .*--loop": r"\.jpg: ",
     r"python3 clients/capture\.py": r"Waiting for snap",
@@ -72,6 +71,7 @@ class Scene:
 
 
 SCENES = {
+    "README.md": Scene(),
     "clients/samples/README.md": Scene(),
     "docs/audit.md": Scene(long=False, brings={"audit.jsonl": AUDIT}),
     "docs/command.md": Scene(long=False),
@@ -111,6 +111,7 @@ _TRAINING = "takes hours, and pictures that are not here"
 _PROGRAMS = "tests/clients/test_pages.py runs it"
 
 ELSEWHERE: dict[tuple[str, str], str] = {
+    ("README.md", "sudo apt install make python3-venv"): "needs root and a network",
     ("docs/clients/python.md", "pip install build/wheels/imageserver_client-*.whl"):
         "pip has no index here: tests/clients/test_client_wheel.py installs the wheel",
     ("docs/clients/python.md", "from imageserver_client import Camera"): _PROGRAMS,

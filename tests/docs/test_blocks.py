@@ -19,7 +19,7 @@ from imageserver.config import reading
 from imageserver.inference.shared import manifest
 from imageserver.protocols.legacy_tcp.port import read_config
 
-PAGES = [page for page in [*NAVIGATION, *BELOW] if page != "README.md"]
+PAGES = [*NAVIGATION, *BELOW]
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 COMMAND = re.compile(
     r"^ *(\$ |(sudo|python3?|curl|make|docker|pip|pipx|uvx|git|imageserver|cp|mkdir|clients/\S+\.py) )", re.MULTILINE
