@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tests.demos import Demo
 from tests.running import ROOT, Camera, Server, picture
 
 import imageserver
@@ -152,3 +153,12 @@ def test_it_serves_a_shipped_model(environment: Path, tmp_path: Path) -> None:
         workers = [Path(f"/proc/{pid}/cmdline").read_text().split("\0") for pid in server.workers()]
     bootstrap = packages_of(environment) / "imageserver" / "bootstrap.py"
     assert workers and all(str(bootstrap) in words for words in workers)
+
+
+@pytest.mark.long
+def test_its_demo(environment: Path, tmp_path: Path) -> None:
+    with Demo(tmp_path, "--no-browser", command=(environment / "bin" / "imageserver",)) as demo:
+        demo.wait_for("first prediction came after")
+        demo.wait_for("^Handwriting: ")
+        assert demo.end() == 0
+    assert not list(demo.temporary.iterdir())
