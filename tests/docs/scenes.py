@@ -23,11 +23,13 @@ AUDIT = """\
 """
 
 INSTALLED = """
-mount -t tmpfs none /opt && mkdir /opt/imageserver && mount --bind . /opt/imageserver
-mount -t tmpfs none /var/lib && mkdir /var/lib/imageserver
-mount -t tmpfs none /mnt && mkdir /mnt/upper /mnt/work
-mount -t overlay -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work none /etc
-mkdir /etc/imageserver && cp deploy/imageserver.toml /etc/imageserver
+mkdir ../machine && mount -t tmpfs none ../machine && cd ../machine
+for folder in etc opt var/lib; do
+    mkdir -p $folder/upper $folder/work
+    mount -t overlay -o lowerdir=/$folder,upperdir=$PWD/$folder/upper,workdir=$PWD/$folder/work none /$folder
+done
+mkdir /etc/imageserver /opt/imageserver /var/lib/imageserver && cd ../imageserver
+mount --bind . /opt/imageserver && cp deploy/imageserver.toml /etc/imageserver
 printf '#!/bin/sh\ntest "$1" != -u || shift 2\nexec "$@"\n' > ../programs/sudo
 printf '#!/bin/sh\n' > ../programs/systemctl
 chmod +x ../programs/*

@@ -282,7 +282,7 @@ def main() -> int:
     os.environ.clear()
     os.environ.update(variables)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    subprocess.run(scene.before, shell=True, check=True, cwd=folder)  # noqa: S602 - of our table
+    subprocess.run(f"set -e\n{scene.before}", shell=True, check=True, cwd=folder)  # noqa: S602 - of our table
     try:
         Session(folder, scene).play([block for block in blocks(page) if use_of(block) in PLAYED])
     except (Broken, AssertionError) as error:
