@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ NAVIGATION = [f"{page}.md" for part in SITE.NAVIGATION.values() for page in part
 
 BELOW = [str(path.relative_to(ROOT)) for pattern in SITE.BELOW.values() for path in sorted(ROOT.glob(f"{pattern}.md"))]
 
-_FENCE = re.compile(r"^( *)(`{3,}) *(\S*)\n(.*?)^\1\2 *$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"^( *)(`{3,}|~{3,})([^`\n]*)\n(.*?)^\1\2 *$", re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"`([\w./-]+\.\w+)`:\s*$")
 _LINK = re.compile(r"\]\(([^()\s]+)\)|<(?:a|img)\b[^>]*?\b(?:href|src)=\"([^\"]+)\"")
 _HEADING = re.compile(r"^#{1,6} +(.*)$", re.MULTILINE)
@@ -33,7 +34,7 @@ class Block:
         page: Path of its page from the project's folder.
         line: Line of its first line of text, from 1.
         language: What stands behind the fence; empty where nothing does.
-        text: What is in it, indented as it is there.
+        text: What is in it, without the indent of the whole.
         file: The file that it is to be written into, where the line above it ends with that name and a colon.
     """
 
@@ -64,7 +65,7 @@ def blocks(page: str) -> list[Block]:
     for match in _FENCE.finditer(text):
         named = _FILE.search(text[: match.start()])
         line = text.count("\n", 0, match.start(4)) + 1
-        found.append(Block(page, line, match[3], match[4], named[1] if named else ""))
+        found.append(Block(page, line, match[3].strip(), textwrap.dedent(match[4]), named[1] if named else ""))
     return found
 
 

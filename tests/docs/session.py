@@ -17,7 +17,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -157,7 +156,7 @@ class Session:
         self._until_its_end(block, "PYTHONPATH=clients .venv/bin/python program.py")
 
     def _type(self, block: Block) -> None:
-        *others, last = textwrap.dedent(self._adapted(block.text)).strip().split("\n")
+        *others, last = self._adapted(block.text).strip().split("\n")
         stays = [line for line in others if endless(line)]
         if stays:
             raise Broken(f"{block}: nobody comes past {stays[0]!r} in one terminal: end the block there")
@@ -203,10 +202,7 @@ class Session:
         """Every line shown must be among those printed; figures differ, and … stands for anything."""
         shown = [line for line in block.text.strip().split("\n") if line.strip("… ")]
         for line in shown:
-            pattern = re.sub(
-                r"\d[\d.,]*", r"\\d[\\d.,]*", re.escape(line.strip()).replace("\\.", ".").replace("…", ".*")
-            )
-            if not re.search(pattern, self._last):
+            if not re.search(printed(line.strip()), self._last):
                 raise Broken(f"{block}: not printed: {line}\nbut:\n{self._last}")
 
     def _adapted(self, text: str) -> str:
@@ -223,6 +219,13 @@ class Session:
 
     def _others(self) -> str:
         return "\n".join(f"--- meanwhile {each.command}\n{each.text[-3000:]}" for each in self._running)
+
+
+def printed(line: str) -> str:
+    """A pattern for a line that a page shows as printed: figures are others each time, and … is anything."""
+    parts = re.split(r"(\d[\d.,]*|…)", line)
+    between = [r".*" if part == "…" else r"\d[\d.,]*" for part in parts[1::2]]
+    return "".join(re.escape(known) + free for known, free in zip(parts[::2], [*between, ""], strict=True))
 
 
 def endless(line: str) -> str | None:

@@ -77,6 +77,7 @@ def test_no_command_hides_in_what_is_only_shown(block: Block) -> None:
 
 def test_every_command_stands_in_a_block() -> None:
     assert [page for page in PAGES if INDENTED.search(prose(page))] == [], "put it between ```sh and ```"
+    assert [page for page in PAGES if "```" in prose(page)] == [], "a block without its end"
 
 
 @pytest.mark.parametrize("block", read_as(Use.JSON))

@@ -27,6 +27,9 @@ def page(*texts: str, language: str = "sh", file: str = "") -> list[Block]:
 def test_blocks_are_one_session(tmp_path: Path) -> None:
     blocks = [*page("one", file="folder/a.txt", language="text"), *page("cat folder/a.txt", ASKS)]
     Session(tmp_path, Scene()).play([*blocks, *page("it is …", language="output")])
+    Session(tmp_path, Scene()).play(
+        [*page("echo 'dark 99.3% (4 ms)'"), *page("dark 100.0% (12 ms)", language="output")]
+    )
 
 
 @pytest.mark.parametrize(
