@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Of the command line; its name is what was typed."""
-    parser = argparse.ArgumentParser(description="Add a model that classifies pictures to the server's models.")
+    parser = argparse.ArgumentParser(description="Add a model to the server's models.")
     parser.add_argument(
         "model",
         type=Path,
@@ -106,7 +106,9 @@ def _add_readings(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(option, type=_numbers, metavar="R,G,B", help=f"{help_}, in the model's order of colours")
     parser.add_argument("--order", choices=("rgb", "bgr"), help="the order of the colours (default: rgb)")
     parser.add_argument(
-        "--preprocessing", choices=("stretch", "crop", "letterbox"), default="stretch", help="how pictures get its size"
+        "--preprocessing",
+        choices=("stretch", "crop", "letterbox", "letterbox-corner"),
+        help="how pictures get its size (default: stretch, or as the network's kind has it)",
     )
     parser.add_argument("--size", type=_size, metavar="WIDTHxHEIGHT", help="for models that take any size")
     parser.add_argument(

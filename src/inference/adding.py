@@ -105,7 +105,7 @@ def build(options: argparse.Namespace, folder: Path, say: Say) -> None:
     source.look_at_scores(manifest.read(folder))
     (folder / manifest.FILE).write_text(_manifest_text(options, folder, findings, weights_name, labels), "utf-8")
     for sentence in findings.took:
-        say(f"{sentence[0].upper()}{sentence[1:]}.")
+        say(f"- {sentence}.")
     for warning in findings.warnings:
         say(f"Warning: {warning}.")
 
@@ -153,7 +153,7 @@ class _Foreign:
         self._file = options.model
         self._network = open_network(options.model)
         self.findings = describe.describe(self._network, options.size, dict(options.constant))
-        self.findings.took.insert(0, f"the file {options.model.name} is {self._network.format.title}")
+        self.findings.took.insert(0, f"{options.model.name} is {self._network.format.title}")
 
     def copy(self, folder: Path) -> str:
         names = weights.files_of(self._file)
@@ -170,13 +170,15 @@ class _Foreign:
     def look_at_scores(self, made: Manifest) -> None:
         from imageserver.inference.convert import comparing, convert, fitting, inspect
 
-        model = fitting.fit(self._network, made.input, made.output)
+        classifies = made.kind == "classification"
+        model = fitting.fit(self._network, made.input, made.output if classifies else None)
         batch = convert.probes(made.input)
         alone = comparing.run_alone(model, batch)
         if comparing.take_any_batch(model, batch, alone) is model:
             self.findings.took.append("it takes one picture at a time, which is what it is given")
             self.findings.max_batch = 1
-        inspect.look_at_scores(self.findings, np.concatenate([outputs[0] for outputs in alone]))
+        if classifies:
+            inspect.look_at_scores(self.findings, np.concatenate([outputs[0] for outputs in alone]))
 
 
 def _read_options(options: argparse.Namespace, findings: Any) -> None:
@@ -185,7 +187,8 @@ def _read_options(options: argparse.Namespace, findings: Any) -> None:
     if given:
         if findings.scales_itself and options.range not in (None, [0.0, 255.0]):
             findings.warnings.append("the model scales its pixels itself, so it most likely wants --range 0,255")
-        findings.values = {"range": findings.values["range"], **given}
+        kept = ("range",) if findings.kind == "classification" else ("range", "order")
+        findings.values = {key: findings.values[key] for key in kept if key in findings.values} | given
         findings.warnings = [
             text for text in findings.warnings if "--range" not in text or "scales its pixels itself" in text
         ]
@@ -200,7 +203,7 @@ def _labels(options: argparse.Namespace, findings: Any, folder: Path) -> str:
         name = "labels.json" if options.labels.suffix == ".json" else "labels.txt"
         shutil.copyfile(options.labels, folder / name)
         count = len(label_files.read(options.labels))
-        if count != classes and not (classes == 1 and count == 2):
+        if classes and count != classes and not (classes == 1 and count == 2):
             more = "; the first of one more is mostly `background`" if classes == count + 1 else ""
             raise ModelError(f"{options.labels.name} has {count} labels, but the model gives {classes} scores{more}")
         return f"labels_file = {json.dumps(name)}"
@@ -208,7 +211,11 @@ def _labels(options: argparse.Namespace, findings: Any, folder: Path) -> str:
         (folder / "labels.txt").write_text("\n".join(findings.labels) + "\n", "utf-8")
         findings.took.append(f"its file names its {classes} labels: {', '.join(findings.labels[:3])}, …")
         return 'labels_file = "labels.txt"'
-    count = max(classes, 2)  # a single score is that of the second of two
+    if not classes:
+        findings.warnings.append("how many labels it has does not show: give them with --labels")
+        return ""
+    # A classifier's single score is that of the second of two.
+    count = max(classes, 2) if findings.kind == "classification" else classes
     findings.warnings.append(f"without --labels its {count} classes are called 'class 0' to 'class {count - 1}'")
     return f"classes = {count}"
 
@@ -218,7 +225,7 @@ def _manifest_text(options: argparse.Namespace, folder: Path, findings: Any, wei
     lines = [
         f"title = {json.dumps(options.title or folder.name, ensure_ascii=False)}",
         'description = ""',
-        'kind = "classification"',
+        f"kind = {json.dumps(findings.kind)}",
         "",
         "[input]",
         f"width = {findings.width}",
@@ -226,10 +233,10 @@ def _manifest_text(options: argparse.Namespace, folder: Path, findings: Any, wei
         f"channels = {findings.channels}",
         f"layout = {json.dumps(findings.layout)}",
         *(f"{key} = {_toml(value)}" for key, value in {**values, **findings.input_keys}.items()),
-        f"preprocessing = {json.dumps(options.preprocessing)}",
+        f"preprocessing = {json.dumps(options.preprocessing or findings.preprocessing)}",
         "",
         "[output]",
-        labels,
+        *filter(None, [labels]),
         f"activation = {json.dumps(findings.activation)}",
         *(f"{key} = {_toml(value)}" for key, value in findings.output_keys.items()),
         "",
@@ -273,10 +280,18 @@ def _show(found: Any, options: argparse.Namespace, say: Say) -> None:
     if "error" in result:
         raise ModelError(f"{options.picture.name}: {result['error']}")
     say(f"{options.picture.name}:")
-    for label in result["labels"]:
-        say(f"  {label['score']:.4f}  {label['label']}")
-    for advice in _other_readings(found, options, result):
-        say(advice)
+    if "boxes" in result:
+        for box in result["boxes"]:
+            place = f"{box['width']}x{box['height']} at {box['x']}, {box['y']}"
+            say(f"  {box['score']:.4f}  {box['label']}, {place}")
+        say(f"  {len(result['boxes'])} boxes")
+    elif found.manifest.kind != "classification":
+        say(f"  {json.dumps(result)[:200]}")
+    else:
+        for label in result["labels"]:
+            say(f"  {label['score']:.4f}  {label['label']}")
+        for advice in _other_readings(found, options, result):
+            say(advice)
 
 
 def _other_readings(found: Any, options: argparse.Namespace, result: Any) -> list[str]:

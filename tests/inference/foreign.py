@@ -58,6 +58,33 @@ def classifier(arrays, *, shape=("n", 3, 10, 12), kind="f32", softmax=True, flat
     return model(nodes, [value("picture", shape, kind)], [value("scores", (shape[0], 3))], given, **more)
 
 
+def constant(outputs, *, shape=("n", 3, 64, 96), kind="f32", whole=(), inputs=(), texts=None):
+    """A network that gives the same for every picture.
+
+    Args:
+        outputs: by name what it gives for one, (1, …).
+        shape: of the picture input.
+        kind: of the numbers that it takes.
+        whole: names of outputs of int64.
+        inputs: further ones, which change nothing.
+    """
+    arrays = {"nought": np.float32(0)}
+    nodes = [
+        node("Cast", "picture", "floats", to=TensorProto.FLOAT),
+        node("ReduceMean", "floats", "mean", axes=[1, 2, 3], keepdims=0),
+        node("Mul", "mean nought", "zero"),
+    ]
+    for name, array in outputs.items():
+        arrays[f"{name}_"] = array.astype(np.float32)
+        arrays[f"{name}_sides"] = np.array([-1, *[1] * (array.ndim - 1)], np.int64)
+        nodes.append(node("Reshape", f"zero {name}_sides", f"{name}_zero"))
+        nodes.append(node("Add", f"{name}_zero {name}_", f"{name}_f" if name in whole else name))
+        if name in whole:
+            nodes.append(node("Cast", f"{name}_f", name, to=TensorProto.INT64))
+    given = [value(name, ("n", *array.shape[1:]), "i64" if name in whole else "f32") for name, array in outputs.items()]
+    return model(nodes, [value("picture", shape, kind), *inputs], given, arrays, texts=texts)
+
+
 def save(made, path, **external):
     """Write it; with `location` its weights into that file."""
     onnx.save(made, str(path), **({"save_as_external_data": True, "size_threshold": 0, **external} if external else {}))

@@ -169,8 +169,8 @@ def test_a_foreign_file_is_looked_into_by_a_process_in_a_jail(root, files):
     done = run(files, file, *labels, "--try", files / "cat.jpg")
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
-    assert said[0] == "The file tiny.onnx is ONNX."
-    assert said[1] == "Its input 'picture' (?x3x10x12, f32) is a picture of 12x10 in colours, channels first."
+    assert said[0] == "- tiny.onnx is ONNX."
+    assert said[1] == "- its input 'picture' (?x3x10x12, f32) is a picture of 12x10 in colours, channels first."
     assert "Warning" not in done.stdout
     assert sum(float(line.split()[0]) for line in said[said.index("cat.jpg:") + 1 :][:3]) == pytest.approx(1, abs=1e-3)
     made = {str(path.relative_to(files / "models/tiny")) for path in (files / "models/tiny").rglob("*")}

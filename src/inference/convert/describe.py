@@ -18,6 +18,8 @@ from imageserver.inference.convert.inspect import FAMILIES, Findings, Values
 from imageserver.inference.convert.network import ForeignNetwork, TensorPort, name_of
 from imageserver.inference.convert.quantisation import input_quantisation
 from imageserver.inference.shared import labels as label_files
+from imageserver.inference.shared.outputs import recognition
+from imageserver.inference.shared.outputs.tensor import ANY, Tensor
 
 IMAGENET: Values = {"range": [0.0, 1.0], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 """How PyTorch's classifiers want their pictures."""
@@ -32,7 +34,7 @@ CENTRED = 20.0
 
 
 def describe(network: ForeignNetwork, size: tuple[int, int] | None, constants: dict[str, list[float]]) -> Findings:
-    """Look at inputs, outputs and the first operations of a classifier.
+    """Look at inputs, outputs and the first operations.
 
     Args:
         network: its model is not changed.
@@ -43,16 +45,60 @@ def describe(network: ForeignNetwork, size: tuple[int, int] | None, constants: d
         ModelError: it is none that can be served.
     """
     port = fitting.picture_port(network, "")
-    assert port.shape is not None
     findings = _picture(network, port, size)
-    if len(network.inputs) > 1:
-        findings.input_keys["name"] = port.name
-        findings.input_keys["constants"] = constants
-        findings.took.append(f"the picture goes into {port}")
     findings.labels = _labels(network)
-    _output(network, findings)
-    _values(network, port, findings)
+    if len(network.inputs) > 1:
+        constants = {**_known_constants(network, findings), **constants}
+        findings.input_keys["name"] = port.name
+    rows = [each for each in network.outputs if _row_length(each)]
+    if len(rows) == 1:
+        _scores(network, rows[0], findings)
+        _values(network, port, findings)
+    else:
+        _recognise(network, port, findings, constants)
+    if constants:
+        findings.input_keys["constants"] = constants
     return findings
+
+
+def _known_constants(network: ForeignNetwork, findings: Findings) -> dict[str, list[float]]:
+    """What Paddle's detectors want to know beside the picture: its size, and by how much it was scaled."""
+    known = {"im_shape": [float(findings.height), float(findings.width)], "scale_factor": [1.0, 1.0]}
+    return {each.name: known[each.name] for each in network.inputs if each.name in known}
+
+
+def _recognise(
+    network: ForeignNetwork, port: TensorPort, findings: Findings, constants: dict[str, list[float]]
+) -> None:
+    """What it finds, by its outputs' names and shapes; adds to `constants`. ModelError."""
+    size = (findings.width, findings.height)
+    inputs = [_tensor(each) for each in network.inputs if each.name not in constants]
+    try:
+        found = recognition.recognise(inputs, list(map(_tensor, network.outputs)), len(findings.labels), size)
+    except ModelError as error:
+        raise ModelError(f"{network.name}: {error}") from error
+    given = dict(found.input)
+    constants.update(given.pop("constants", {}))
+    findings.preprocessing = given.pop("preprocessing", "stretch")
+    findings.values = {key: value for key, value in given.items() if key in ("range", "mean", "std", "order")}
+    findings.values.setdefault("range", [0.0, 255.0])
+    findings.kind, findings.classes = found.kind, found.classes
+    findings.output_keys = dict(found.output)
+    findings.activation = findings.output_keys.pop("activation", "none")
+    findings.took += found.why[1:]  # the first is about the picture
+    findings.warnings += found.unsure
+    picture = next(each for each in network.model.inputs if name_of(each) == port.name)
+    told = _told_range(port, picture, findings)
+    if told:
+        findings.values = {"order": findings.values.get("order", "rgb"), "range": told}
+
+
+def _tensor(port: TensorPort) -> Tensor:
+    shape = tuple(ANY if side is None else side for side in port.shape or ())
+    return Tensor(port.name, shape, DTYPES.get(port.kind, port.kind))
+
+
+DTYPES = {"u8": "uint8", "i8": "int8", "f32": "float32", "f16": "float16", "i32": "int32", "i64": "int64"}
 
 
 def _picture(network: ForeignNetwork, port: TensorPort, size: tuple[int, int] | None) -> Findings:
@@ -84,18 +130,14 @@ def _order(first: bool) -> str:
     return "channels first" if first else "channels last"
 
 
-def _output(network: ForeignNetwork, findings: Findings) -> None:
-    """The one that holds scores. ModelError where none does, or several may."""
-    rows = [port for port in network.outputs if _row_length(port)]
-    if len(rows) != 1:
-        there = ", ".join(map(str, network.outputs[:9])) or "nothing"
-        raise ModelError(f"{network.name} gives {there}: a classifier gives one row of scores for a picture")
-    findings.classes = _row_length(rows[0])
-    findings.took.append(f"its output {rows[0]} is a row of {findings.classes} scores: classification")
-    if rows[0].kind in fitting.WHOLE:
+def _scores(network: ForeignNetwork, port: TensorPort, findings: Findings) -> None:
+    """A classifier's output."""
+    findings.classes = _row_length(port)
+    findings.took.append(f"its output {port} is a row of {findings.classes} scores: classification")
+    if port.kind in fitting.WHOLE:
         findings.exact = 0.05
     if len(network.outputs) > 1:
-        findings.output_keys["name"] = rows[0].name
+        findings.output_keys["name"] = port.name
 
 
 def _row_length(port: TensorPort) -> int:
@@ -124,30 +166,37 @@ def _labels(network: ForeignNetwork) -> list[str]:
 
 def _values(network: ForeignNetwork, port: TensorPort, findings: Findings) -> None:
     picture = next(found for found in network.model.inputs if name_of(found) == port.name)
+    told = _told_range(port, picture, findings)
+    if told:
+        findings.values = {"range": told}
+    else:
+        _guess(network, findings)
+
+
+def _told_range(port: TensorPort, picture: Any, findings: Findings) -> list[float]:
+    """The range of pixel values that the file itself tells; empty where it does not."""
     if port.kind in fitting.WHOLE:
-        _whole_numbers(port, picture, findings)
-        return
+        return _whole_numbers(port, picture, findings)
     if port.kind != "f32":
         findings.took.append(f"it takes {port.kind}: what it is given is converted")
     scaled = _scaled(picture)
-    if scaled is not None:
-        findings.scales_itself = True
-        top = 255.0 if abs(scaled) <= CENTRED else 1.0
-        findings.values = {"range": [0.0, top]}
-        findings.took.append(f"its first operations scale pixels of 0 to {top:g}")
-        return
-    _guess(network, findings)
+    if scaled is None:
+        return []
+    findings.scales_itself = True
+    top = 255.0 if abs(scaled) <= CENTRED else 1.0
+    findings.took.append(f"its first operations scale pixels of 0 to {top:g}")
+    return [0.0, top]
 
 
-def _whole_numbers(port: TensorPort, picture: Any, findings: Findings) -> None:
+def _whole_numbers(port: TensorPort, picture: Any, findings: Findings) -> list[float]:
     low, high = fitting.WHOLE[port.kind]
     if port.kind != "i8":
         low, high = 0, 255
-    findings.values = {"range": [float(low), float(high)]}
+    whole = [float(low), float(high)]
     quantised = input_quantisation(picture)
     if quantised is None:
         findings.took.append(f"it takes {port.kind}: pixels of {low} to {high}")
-        return
+        return whole
     scale, zero = quantised
     least, most = (low - zero) * scale, (high - zero) * scale
     for trained in TRAINED_IN:
@@ -155,16 +204,16 @@ def _whole_numbers(port: TensorPort, picture: Any, findings: Findings) -> None:
         if abs(least - trained[0]) < 0.1 * width and abs(most - trained[1]) < 0.1 * width:
             given = [round(value / scale + zero, 2) for value in trained]
             exact = abs(given[0] - low) < 1 and abs(given[1] - high) < 1
-            findings.values = {"range": [float(low), float(high)] if exact else given}
             low_text, high_text = f"{trained[0]:g}", f"{trained[1]:g}"
             findings.took.append(
                 f"its quantised {port.kind} stand for {least:.3g} to {most:.3g}: trained on {low_text} to {high_text}"
             )
-            return
+            return whole if exact else given
     findings.took.append(f"it takes quantised {port.kind}, which stand for {least:.3g} to {most:.3g}")
     findings.warnings.append(
         f"that is no usual range: pixels are given as {low} to {high}; if it was trained otherwise, say so with --range"
     )
+    return whole
 
 
 def _scaled(picture: Any) -> float | None:

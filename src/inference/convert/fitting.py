@@ -106,7 +106,8 @@ def _give_constants(network: ForeignNetwork, picture: TensorPort, constants: dic
     for port in others:
         if port.name not in constants:
             raise ModelError(
-                f"{network.name} takes {port} beside the picture: say what it is to be given, in [input.constants]"
+                f"{network.name} takes {port} beside the picture: say what it is to be given, "
+                "in [input.constants] or by --constant"
             )
         parameter = _input(network.model, port.name).get_node()
         value = library().op.Constant(_filled(network, port, constants[port.name]))

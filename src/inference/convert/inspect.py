@@ -63,6 +63,8 @@ class Findings:
     took: list[str] = field(default_factory=list)  # what was taken for sure, and by which sign
     input_keys: Values = field(default_factory=dict)  # further ones of [input]
     output_keys: Values = field(default_factory=dict)  # further ones of [output]
+    kind: str = "classification"
+    preprocessing: str = "stretch"
     exact: float = 1e-3  # how far from 1 the sum of probabilities may be
     max_batch: int | None = None  # None: any
     labels: list[str] = field(default_factory=list)  # that the file itself holds

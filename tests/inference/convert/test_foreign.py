@@ -18,8 +18,8 @@ from imageserver.inference.worker.backends.openvino import OpenVINO
 MANIFEST = """
 kind = "{kind}"
 [input]
-width = 12
-height = 10
+width = {size[0]}
+height = {size[1]}
 {input}
 [output]
 {output}
@@ -42,12 +42,12 @@ def arrays():
 def make(tmp_path):
     """Writes a model's folder and returns its manifest."""
 
-    def made(file, more="", output=CATS, kind="classification"):
+    def made(file, more="", output=CATS, kind="classification", size=(12, 10)):
         folder = tmp_path / "models" / file.stem
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, folder)
         layout = "" if file.suffix != ".onnx" else 'layout = "nchw"\n'
-        text = MANIFEST.format(kind=kind, input=layout + more, output=output, weights=file.name)
+        text = MANIFEST.format(kind=kind, input=layout + more, output=output, weights=file.name, size=size)
         (folder / "model.toml").write_text(text)
         return manifest.read(folder)
 
@@ -343,8 +343,50 @@ def test_what_is_no_classifier(tmp_path):
         [foreign.value("same", ("n", 3, 10, 12))],
         {},
     )
-    with pytest.raises(ModelError, match=r"gives 'same' \(\?x3x10x12, f32\): a classifier gives one row of scores"):
+    with pytest.raises(ModelError, match=r"^net.onnx: it gives same \(\?, 3, 10, 12\)"):
         described(foreign.save(made, tmp_path / "net.onnx"))
     made.graph.input[0].CopyFrom(foreign.value("picture", ("n", 5)))
     with pytest.raises(ModelError, match=r"net.onnx takes 'picture' \(\?x5, f32\); needed is a picture"):
         described(foreign.save(made, tmp_path / "net.onnx"))
+
+
+CELLS = sum((64 // stride) * (96 // stride) for stride in (8, 16, 32))
+
+
+def test_detectors_are_recognised(tmp_path):
+    names = {"names": "{0: 'circle', 1: 'square', 2: 'star'}"}
+    file = foreign.save(foreign.constant({"output0": np.zeros((1, 7, CELLS))}, texts=names), tmp_path / "net.onnx")
+    found = described(file)
+    assert (found.kind, found.output_keys, found.labels) == (
+        "detection",
+        {"format": "yolov8"},
+        ["circle", "square", "star"],
+    )
+    assert (found.preprocessing, found.values) == ("letterbox", {"range": [0.0, 1.0]})
+    foreign.save(foreign.constant({"output": np.zeros((1, CELLS, 8))}, kind="u8"), file)
+    found = described(file)
+    assert found.output_keys == {"format": "yolox", "decoded": False}
+    assert (found.preprocessing, found.values) == ("letterbox-corner", {"order": "bgr", "range": [0.0, 255.0]})
+
+
+def test_a_detector_that_is_told_the_pictures_size(tmp_path, make, run):
+    lists = {"labels": np.full((1, 5), 2), "boxes": np.full((1, 5, 4), 30), "scores": np.full((1, 5), 0.5)}
+    size = foreign.value("orig_target_sizes", ("n", 2), "i64")
+    file = foreign.save(foreign.constant(lists, whole=("labels",), inputs=[size]), tmp_path / "net.onnx")
+    found = described(file)
+    assert found.output_keys == {"format": "detr", "tensors": ["labels", "boxes", "scores"]}
+    assert found.input_keys == {"name": "picture", "constants": {"orig_target_sizes": [96, 64]}}
+    paddles = [foreign.value("im_shape", ("n", 2)), foreign.value("scale_factor", ("n", 2))]
+    foreign.save(foreign.constant(lists, whole=("labels",), inputs=paddles), file)
+    assert described(file).input_keys["constants"] == {"im_shape": [64.0, 96.0], "scale_factor": [1.0, 1.0]}
+    more = 'name = "picture"\nconstants = { im_shape = [64, 96], scale_factor = 1 }'
+    made = make(file, more, output='format = "boxes"', kind="detection", size=(96, 64))
+    backend, labels = run(made)
+    assert (backend.outputs, backend.single) == (("labels", "boxes", "scores"), False)
+    assert labels.shape == (8, 5)
+
+
+def test_what_no_rule_knows(tmp_path):
+    file = foreign.save(foreign.constant({"maps": np.zeros((1, 2, 64, 96))}), tmp_path / "net.onnx")
+    with pytest.raises(ModelError, match=r"^net.onnx: it gives maps \(\?, 2, 64, 96\), which is no layout"):
+        described(file)
