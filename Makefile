@@ -6,12 +6,16 @@ GPU ?=
 UV ?= uv
 export PYTHON
 
-ifeq ($(filter-out 0 no,$(GPU)),)
-VENV := .venv
-LOCK := requirements/run.lock
-else
+SLIM ?=
+ifneq ($(filter-out 0 no,$(GPU)),)
 VENV := .venv-gpu
 LOCK := requirements/gpu.lock
+else ifneq ($(filter-out 0 no,$(SLIM)),)
+VENV := .venv-slim
+LOCK := requirements/slim.lock
+else
+VENV := .venv
+LOCK := requirements/run.lock
 endif
 
 PREPARED := $(VENV)/.prepared
@@ -19,18 +23,18 @@ PREPARED := $(VENV)/.prepared
 .NOTPARALLEL:
 PREFIX ?= /opt/imageserver
 DESTDIR ?=
-.PHONY: help run environment dev check test test-long faults fuzz soak lint docs site pictures display bench bench-check lock install-service wheel sbom clean distclean
+.PHONY: help run environment graphs dev check test test-long faults fuzz soak lint docs site pictures display bench bench-check lock install-service wheel sbom clean distclean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
-run: environment $(PREPARED)  ## start the server; ARGS="-p 9000 -a" passes options, GPU=1 takes TensorFlow with CUDA
+run: environment $(PREPARED)  ## start the server; ARGS="-p 9000 -a" passes options, SLIM=1 has no TensorFlow, GPU=1 has CUDA
 	@exec $(VENV)/bin/python src/ImageServer.py $(ARGS)
 
 environment:
 	@scripts/environment.sh $(VENV) $(LOCK)
 
-# Converting the shipped models takes seconds a model: once for each state of their folders.
+# Converting a model takes seconds: once for each state of their folders. The shipped ones need it no more (graphs).
 $(PREPARED): $(LOCK) src/inference/prepare.py $(wildcard models/*/*.*) | environment
 	@$(VENV)/bin/python src/inference/prepare.py
 	@touch $@
@@ -38,10 +42,15 @@ $(PREPARED): $(LOCK) src/inference/prepare.py $(wildcard models/*/*.*) | environ
 pictures: dev $(PREPARED)  ## take the pictures of README.md anew: imageserver demo in Chromium
 	@$(VENV)/bin/python -m tests.pages.pictures
 
+# After a change of their code, or of what it is made of. A test says when they are not what would be made.
+graphs: environment  ## convert the shipped networks, so that they run without TensorFlow
+	@$(VENV)/bin/python src/inference/prepare.py --graph $(patsubst models/%/graph.zip,%,$(wildcard models/*/graph.zip))
+
 display:  ## install what the windows of -d need, into an environment of their own
 	@scripts/environment.sh .venv-display requirements/display.lock
 
 dev: environment
+	@[ $(VENV) != .venv-slim ] || { echo "Tests and tools need TensorFlow: leave SLIM=1 out." >&2; exit 2; }
 	@scripts/environment.sh $(VENV) requirements/dev.lock
 
 # Whole files are handed out to the workers, in the order of tests/conftest.py: what is expensive to set up is so once.
@@ -129,12 +138,12 @@ wheel: dev  ## build the wheels of the server and of the clients' library into b
 sbom: environment  ## write what is in it, with hashes and licences, as CycloneDX into build/sbom: slim and with TensorFlow
 	@for lock in slim run; do $(VENV)/bin/python scripts/sbom.py requirements/$$lock.lock --into build/sbom || exit; done
 
-install-service:  ## install into PREFIX (/opt/imageserver) as a service of systemd that starts on boot; or below DESTDIR
-	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install-service.sh
+install-service:  ## install into PREFIX (/opt/imageserver) as a service of systemd that starts on boot; or below DESTDIR; SLIM=1 too
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' LOCK='$(LOCK)' scripts/install-service.sh
 
 clean:  ## remove what tools leave behind, but not the environments
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean  ## remove the environments as well
-	rm -rf .venv .venv-gpu .venv-display .venv-docs
+	rm -rf .venv .venv-gpu .venv-slim .venv-display .venv-docs

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Put the server in place as a service of systemd:  make install-service [PREFIX=/opt/imageserver] [DESTDIR=/some/root]
+# Put the server in place as a service of systemd:  make install-service [SLIM=1] [PREFIX=/opt/imageserver] [DESTDIR=…]
 # Again after an upgrade. With DESTDIR nothing outside that folder changes, no user is made and nothing is started.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -29,7 +29,7 @@ if ! [[ $target -ef . ]]; then
     done
     tar -c --exclude=__pycache__ models Makefile LICENSE README.md | tar -x --no-same-owner -C "$target"
 fi
-"$target/scripts/environment.sh" .venv requirements/run.lock
+"$target/scripts/environment.sh" .venv "${LOCK:-requirements/run.lock}"
 "$target/.venv/bin/python" -m compileall -q "$target/src" "$target/models"
 
 configuration=$root/etc/imageserver units=$root/etc/systemd/system

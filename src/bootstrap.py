@@ -86,7 +86,15 @@ def main() -> None:
         )
         sys.exit(2)
     start(NEEDED_BY.get(sys.argv[0], NEEDED))
-    sys.exit(importlib.import_module(f"{PACKAGE}.{sys.argv[0]}").main())
+    try:
+        sys.exit(importlib.import_module(f"{PACKAGE}.{sys.argv[0]}").main())
+    except ModuleNotFoundError as error:
+        from imageserver.inference.shared.slim import tensorflow
+
+        if not tensorflow.is_meant(error):
+            raise
+        print(tensorflow.lacking(sys.argv[0]), file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -107,6 +107,43 @@ def test_gpu_has_an_environment_of_its_own(project):
     assert run(project, "run", "GPU=0", "ARGS=--wrong")[1] == "preparing\nup --wrong\n"
 
 
+def test_slim_has_an_environment_of_its_own(project):
+    install(project, ".venv-slim", "slim")
+    python = project / ".venv-slim/bin/python"
+    python.unlink()
+    python.write_text('#!/bin/sh\necho slim "$@"\n')
+    python.chmod(0o755)
+    assert run(project, "run", "SLIM=1")[1] == "slim src/inference/prepare.py\nslim src/ImageServer.py\n"
+    code, out, err = run(project, "test", "SLIM=1")
+    assert (code, out, err.splitlines()[0]) == (2, "", "Tests and tools need TensorFlow: leave SLIM=1 out.")
+
+
+def test_installing_says_what_it_takes_and_how_far_it_is(project):
+    """With a pip that downloads two megabytes, and waits until both were told of."""
+    (project / "requirements/sizes.txt").write_text("# of tests\nrun 4 8\n")
+    text = (project / "scripts/environment.sh").read_text()
+    assert "tell_progress 20 &" in text
+    (project / "scripts/environment.sh").write_text(text.replace("tell_progress 20 &", "tell_progress 0.1 &"))
+    (project / ".venv/.installed").unlink()
+    python = project / ".venv/bin/python"
+    python.unlink()
+    python.write_text(
+        '#!/bin/sh\nhead -c 2000000 /dev/zero > "$TMPDIR/x.whl"\nsleep 0.5\n'
+        "head -c 2000000 /dev/zero > .venv/unpacked\nsleep 0.5\n"
+    )
+    python.chmod(0o755)
+    code, out, err = run(project, "environment")
+    assert (code, err) == (0, "")
+    first, *others = out.splitlines()
+    assert first == (
+        "Installing requirements/run.lock into .venv. The first time this downloads 4 MB, takes 8 MB on disk, "
+        "and some minutes."
+    )
+    assert {line.split()[-1] for line in others} == {"downloaded", "unpacked"}
+    assert "2 of 4 MB downloaded" in others
+    assert not list((project / "build").glob("installing.*"))
+
+
 def test_a_changed_lock_is_installed(project):
     """With a pip that only says what it was told."""
     record = project / ".venv/.installed"
@@ -194,7 +231,7 @@ def test_the_locks_agree():
     """dev.lock goes on top of run.lock in one folder; slim.lock lacks, and gpu.lock differs in, TensorFlow alone."""
     slim, full = ({pin[:2] for pin in pins(name)} for name in ("slim", "run"))  # what TensorFlow needs has no marker
     assert slim < full
-    assert not {"tensorflow", "tensorflow-cpu", "keras", "h5py"} & {name for name, _version in slim}
+    assert not {"tensorflow", "tensorflow-cpu", "keras"} & {name for name, _version in slim}
     assert pins("run") <= pins("dev")
     assert {name for name, *_rest in pins("run") ^ pins("gpu") if not name.startswith("nvidia")} == {
         "tensorflow",

@@ -15,6 +15,7 @@ from imageserver.config import addresses
 from imageserver.config.kinds import STANDARD_OUTPUT
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
+from imageserver.inference.shared.slim import tensorflow
 from imageserver.jail import system
 from imageserver.jail.rules import Jail
 from imageserver.pages import qr
@@ -42,6 +43,8 @@ def announce(
         LOG.warning("pages of every site may use this server, by the browser of anybody who reaches it: --cors-origin")
     for warning in warnings:
         LOG.warning("%s", warning)
+    if not tensorflow.is_here():
+        LOG.info("%s; all else runs", tensorflow.lacking("training a model, or converting one of Keras',"))
     if not addresses.is_loopback(host):
         reachable = f"{addresses.for_url(addresses.reachable(host))}:{port}"
         LOG.info("cameras on this network reach it at %s://%s", scheme, reachable)

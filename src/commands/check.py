@@ -13,6 +13,7 @@ from imageserver.config import reading
 from imageserver.config.command_line import POSITIONAL
 from imageserver.config.table import Settings
 from imageserver.errors import PrintAsked
+from imageserver.inference.shared.slim import tensorflow
 from imageserver.lines import printable
 
 WRONG = 2
@@ -55,6 +56,7 @@ def _good(settings: Settings) -> str:
     lacking = sorted(name for name, manifest in known.items() if models.lacks_weights(manifest))
     unready = f" ({', '.join(lacking)} without weights)" if lacking else ""
     running = data_lock.holder(settings.data)
+    without = "" if tensorflow.is_here() else f", no TensorFlow ({folders.ADD_TENSORFLOW} adds it)"
     serves = f"; the server that uses {settings.data} now is {running.text}" if running else ""
     models_there = "1 model" if len(known) == 1 else f"{len(known)} models"
-    return f"ImageServer {__version__}: no fault, {models_there}{unready}, port {settings.port}{serves}"
+    return f"ImageServer {__version__}: no fault, {models_there}{unready}{without}, port {settings.port}{serves}"

@@ -8,7 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from imageserver.app.checks.models import lacks_weights
+from imageserver import folders
+from imageserver.app.checks.models import lacks_tensorflow, lacks_weights
 from imageserver.config import reading
 from imageserver.errors import ImageServerError
 from imageserver.inference.shared.manifest import Manifest
@@ -62,6 +63,8 @@ def _line(manifest: Manifest) -> str:
 
 
 def _lacks(manifest: Manifest) -> str:
-    """The file that a model cannot do without and that is not there; "" where all is there."""
+    """What a model cannot do without and that is not there, a file or TensorFlow; "" where all is there."""
     weights = manifest.runtime.weights
-    return weights.name if weights is not None and lacks_weights(manifest) else ""
+    if weights is not None and lacks_weights(manifest):
+        return weights.name
+    return f"TensorFlow: {folders.ADD_TENSORFLOW} adds it" if lacks_tensorflow(manifest) else ""

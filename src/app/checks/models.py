@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping
 
 from imageserver.app.checks.finding import Finding, fails, stops
 from imageserver.config.table import Settings
-from imageserver.errors import SettingError
+from imageserver.errors import ModelError, SettingError
+from imageserver.inference.shared import conversion_cache
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.shared.registry import Registry
+from imageserver.inference.shared.slim import tensorflow
+from imageserver.inference.shared.weights import digest
 
 
 def known(settings: Settings) -> dict[str, Manifest]:
@@ -38,6 +41,8 @@ def look(settings: Settings) -> Iterator[Finding]:
                 )
         if lacks_weights(manifest) and (name in needed or not manifest.runtime.weights_hint):
             yield fails(_without_weights(manifest))
+        elif lacks_tensorflow(manifest):
+            yield fails(f"{tensorflow.lacking(f'The model {name!r}')}.")
 
 
 def wrong_names(settings: Settings, manifests: Mapping[str, Manifest]) -> list[str]:
@@ -61,6 +66,19 @@ def lacks_weights(manifest: Manifest) -> bool:
     """Whether the file that it cannot do without is not there."""
     weights = manifest.runtime.weights
     return weights is not None and not weights.exists()
+
+
+def lacks_tensorflow(manifest: Manifest) -> bool:
+    """Whether it cannot run without TensorFlow, which is not here, and has not been converted before."""
+    weights = manifest.runtime.weights
+    if tensorflow.is_here() or weights is None or not weights.exists() or not tensorflow.is_needed(manifest):
+        return False
+    if manifest.runtime.runtime == "tensorflow":
+        return True
+    try:
+        return not conversion_cache.entry_folder(conversion_cache.cache_folder(), manifest, digest(weights)).is_dir()
+    except (OSError, ValueError, ModelError):
+        return False  # which its load tells
 
 
 def _needed(settings: Settings, manifests: Mapping[str, Manifest]) -> set[str]:

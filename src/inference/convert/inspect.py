@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from imageserver.errors import ModelError
 from imageserver.inference.shared.formats import kinds
+from imageserver.inference.shared.slim import tensorflow
 from imageserver.inference.worker.backends.keras import (
     LOAD_ERRORS,
     Classifier,
@@ -95,6 +96,7 @@ def check_kind(path: Path, allow_h5: bool) -> None:
 
 def load(path: Path) -> Classifier:
     """The model in `path`. ModelError when it does not load."""
+    tensorflow.require(f"adding {path.name}")
     import_quietly()
     try:
         return Classifier(path.name, open_network(path))

@@ -13,6 +13,7 @@ from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.training.records import TrainingRecord, TrainingRecords
 from imageserver.inference.server.training.run import STOPPING, Event, TrainingRun
 from imageserver.inference.shared.manifest import Manifest
+from imageserver.inference.shared.slim import tensorflow
 from imageserver.transport import hub
 
 TRAINERS = ("lenet",)
@@ -72,6 +73,8 @@ class Trainings:
         """Start a training; returns once its data was found. TrainingError: one runs, or the data cannot be used."""
         if running := self.running(name):
             raise TrainingError(running)
+        if not tensorflow.is_here():
+            raise TrainingError(tensorflow.lacking("training"))
         for other in TRAINERS:
             if self.running(other):
                 raise TrainingError(f"{other} is being trained; one training at a time")
