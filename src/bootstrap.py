@@ -89,8 +89,7 @@ def main() -> None:
     try:
         sys.exit(importlib.import_module(f"{PACKAGE}.{sys.argv[0]}").main())
     except ModuleNotFoundError as error:
-        from imageserver.inference.shared.slim import tensorflow
-
+        tensorflow = importlib.import_module(f"{PACKAGE}.inference.shared.slim.tensorflow")
         if not tensorflow.is_meant(error):
             raise
         print(tensorflow.lacking(sys.argv[0]), file=sys.stderr)
