@@ -152,7 +152,8 @@ class _Foreign:
 
         self._file = options.model
         self._network = open_network(options.model)
-        self.findings = describe.describe(self._network, options.size, dict(options.constant))
+        classes = len(label_files.read(options.labels)) if options.labels is not None else 0
+        self.findings = describe.describe(self._network, options.size, dict(options.constant), classes)
         self.findings.took.insert(0, f"{options.model.name} is {self._network.format.title}")
 
     def copy(self, folder: Path) -> str:
@@ -168,7 +169,7 @@ class _Foreign:
         return f"{NETWORK}/{self._file.name}" if beside else f"model{self._file.suffix.lower()}"
 
     def look_at_scores(self, made: Manifest) -> None:
-        from imageserver.inference.convert import comparing, convert, fitting, inspect
+        from imageserver.inference.convert import comparing, convert, detecting, fitting, inspect
 
         classifies = made.kind == "classification"
         model = fitting.fit(self._network, made.input, made.output if classifies else None)
@@ -179,6 +180,8 @@ class _Foreign:
             self.findings.max_batch = 1
         if classifies:
             inspect.look_at_scores(self.findings, np.concatenate([outputs[0] for outputs in alone]))
+        elif made.output.detection is not None:
+            detecting.look_at_outputs(self.findings, alone)
 
 
 def _read_options(options: argparse.Namespace, findings: Any) -> None:

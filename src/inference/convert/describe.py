@@ -33,13 +33,16 @@ CENTRED = 20.0
 """What scaled pixels of 0 to 255 stay below; unscaled ones and those of 0 to 1 do not."""
 
 
-def describe(network: ForeignNetwork, size: tuple[int, int] | None, constants: dict[str, list[float]]) -> Findings:
+def describe(
+    network: ForeignNetwork, size: tuple[int, int] | None, constants: dict[str, list[float]], classes: int = 0
+) -> Findings:
     """Look at inputs, outputs and the first operations.
 
     Args:
         network: its model is not changed.
         size: width and height, where the file leaves them open.
         constants: what inputs beside the picture are given.
+        classes: how many labels there are; 0: as many as the file names, if it does.
 
     Raises:
         ModelError: it is none that can be served.
@@ -55,7 +58,7 @@ def describe(network: ForeignNetwork, size: tuple[int, int] | None, constants: d
         _scores(network, rows[0], findings)
         _values(network, port, findings)
     else:
-        _recognise(network, port, findings, constants)
+        _recognise(network, port, findings, constants, classes or len(findings.labels))
     if constants:
         findings.input_keys["constants"] = constants
     return findings
@@ -68,13 +71,13 @@ def _known_constants(network: ForeignNetwork, findings: Findings) -> dict[str, l
 
 
 def _recognise(
-    network: ForeignNetwork, port: TensorPort, findings: Findings, constants: dict[str, list[float]]
+    network: ForeignNetwork, port: TensorPort, findings: Findings, constants: dict[str, list[float]], classes: int
 ) -> None:
     """What it finds, by its outputs' names and shapes; adds to `constants`. ModelError."""
     size = (findings.width, findings.height)
     inputs = [_tensor(each) for each in network.inputs if each.name not in constants]
     try:
-        found = recognition.recognise(inputs, list(map(_tensor, network.outputs)), len(findings.labels), size)
+        found = recognition.recognise(inputs, list(map(_tensor, network.outputs)), classes, size)
     except ModelError as error:
         raise ModelError(f"{network.name}: {error}") from error
     given = dict(found.input)

@@ -14,14 +14,18 @@ Array = NDArray[Any]
 SMALL = 2.0
 """What fractions stay below; coordinates in pixels do not, on the whole."""
 
+MOST_LOGIT = 30.0
+"""Above it are pixels, not logits: a sigmoid is 1 long before."""
 
-def look_at_outputs(findings: Findings, outputs: list[Array]) -> None:
+
+def look_at_outputs(findings: Findings, answers: list[list[Array]]) -> None:
     """Put into the findings whether places are pixels or fractions, a grid is to be added, scores are logits.
 
     Args:
         findings: with `output.format` in `output_keys`, as `recognise` found it.
-        outputs: in the network's order, float32, for all pictures one after the other.
+        answers: of each picture the network's outputs, in its order.
     """
+    outputs = [_together([picture[index] for picture in answers]) for index in range(len(answers[0]))]
     style = findings.output_keys["format"]
     if not all(np.isfinite(output).all() for output in outputs):
         findings.warnings.append(
@@ -35,13 +39,26 @@ def look_at_outputs(findings: Findings, outputs: list[Array]) -> None:
     scores = _scores(findings, outputs)
     if scores is None or not scores.size:
         return
-    if scores.min() < -0.01 or scores.max() > 1.01:
+    if style == "yolov8" and scores.max() > MOST_LOGIT and scores.min() >= 0.0:
+        findings.warnings.append(
+            'some of its scores look like places: if it finds keypoints, say kind = "keypoints", and how many, in '
+            "model.toml, and give the labels of the boxes alone"
+        )
+    elif scores.min() < -0.01 or scores.max() > 1.01:
         if findings.activation == "none":
             findings.activation = "sigmoid"
             findings.took.append("its scores are no probabilities: a sigmoid is applied to them")
     elif findings.activation == "sigmoid":
         findings.activation = "none"
         findings.took.append("its scores are between 0 and 1 already: no sigmoid is applied")
+
+
+def _together(parts: list[Array]) -> Array:
+    """One output for all pictures; for the one that has most where it lists more for one than for another."""
+    parts = [np.atleast_1d(part) for part in parts]
+    if len({part.shape[1:] for part in parts}) > 1:
+        return max(parts, key=np.size)
+    return np.concatenate(parts)
 
 
 def _look_at_grid(findings: Findings, outputs: list[Array]) -> None:
