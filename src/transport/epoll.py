@@ -1,4 +1,4 @@
-"""The loop's look at which descriptors are ready, a bounded number of them in each turn.
+"""eventlet's loop with bounded turns, and without circles of references.
 
 eventlet's own hub wakes everybody who is ready within one turn of the loop. When 9,500 connections leave at the same
 moment that is 0.3 s in which no frame is read and no answer written, for each of them costs 35 us to wake and another
@@ -9,6 +9,7 @@ something to say.
 from __future__ import annotations
 
 import select
+from collections.abc import Callable
 from typing import Any
 
 from eventlet.hubs import epolls
@@ -36,6 +37,17 @@ class Hub(epolls.Hub):
     def do_poll(self, seconds: float) -> list[tuple[int, int]]:
         """Descriptors that go on in this turn, and what they are ready for; waits up to `seconds` for one."""
         return chosen(self.poll.poll(seconds, READY))
+
+    def schedule_call_global(self, seconds: float, cb: Callable[..., object], *args: Any, **kw: Any) -> Any:
+        """Call `cb` after so many seconds.
+
+        Who waits for a socket has the exception of its time limit among the variables of its frame. Raised there it
+        would hold that frame, and the frame it: a circle, in which a connection that was too slow stays with all that
+        it had sent until garbage is looked for among the old. So another one is raised.
+        """
+        if args and type(args[0]) is TimeoutError:
+            args = (TimeoutError(*args[0].args), *args[1:])
+        return super().schedule_call_global(seconds, cb, *args, **kw)
 
 
 def chosen(ready: list[tuple[int, int]]) -> list[tuple[int, int]]:

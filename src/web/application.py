@@ -103,10 +103,15 @@ class Application:
         except Interrupted as interrupted:
             raise interrupted.cause from None
         except Exception as error:  # noqa: BLE001 - whatever we forgot: this request fails, the server goes on
-            refused = self._refusal(request, error)
-            if route is not None and route.refused is not None and request.wants_page:
-                return route.refused(request, refused)
-            return self._error_response(refused)
+            # Elsewhere: `refused` may be the error itself, which holds the variables of this frame, and so itself.
+            return self._told(request, route, error)
+
+    def _told(self, request: Request, route: Route | None, error: Exception) -> WSGIApplication:
+        """The answer to a request that failed."""
+        refused = self._refusal(request, error)
+        if route is not None and route.refused is not None and request.wants_page:
+            return route.refused(request, refused)
+        return self._error_response(refused)
 
     def _preflight(self, request: Request) -> Response:
         """What a page of another origin may send to this path: its browser asks, and shows no login. NotFound."""

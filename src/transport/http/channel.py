@@ -201,6 +201,7 @@ class HttpChannel:
         try:
             return self._events.next_event()
         except h11.RemoteProtocolError as error:
+            error.__traceback__ = None  # h11 raises it where it is `self`: a circle, in which all of this would stay
             arrived, ended = self._events.trailing_data
             raise _misread(error, bytes(arrived) if in_head else None, ended, self._limits) from None
 
