@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -128,7 +127,7 @@ def test_a_training_swaps_its_model_in_under_load(data, own_models, digits, digi
         listener = threading.Thread(target=events_of, args=(server, heard))
         listener.start()
         # While it trains and while it is swapped in, no inference fails; without pauses they would starve it.
-        until(lambda: time.sleep(0.1) or scores() != before, "the new model", PATIENCE)
+        until(lambda: scores() != before, "the new model", PATIENCE, every=0.1)
         listener.join(PATIENCE)
         steps = [event for event in heard if event["state"] == "training"]
         assert heard[-1]["state"] == "completed"
