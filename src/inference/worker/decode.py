@@ -89,11 +89,14 @@ class Picture:
     """`pixels`: uint8, (height, width) or (height, width, 3) RGB, upright.
 
     `size`: width and height that it has undiminished. `cost`: what decoding it took, in bytes (DecodingBudget).
+    `part`: what of that the pixels show, x, y, width and height; None: all. A JPEG at an eighth has a last column that
+    is eight wide all the same, and begins before the picture does where that was turned.
     """
 
     pixels: Pixels
     size: tuple[int, int]
     cost: int = 0
+    part: tuple[int, int, int, int] | None = None
 
 
 def decode(
@@ -137,12 +140,13 @@ def decode(
     )
     if pixels.shape[:2] != (-(-stored[1] // scale), -(-stored[0] // scale)):
         raise PictureError(f"the {header.kind.upper()} picture contradicts itself about its size")
+    part = _part(stored, scale, orientation, rotate) if scale > 1 else None
     if header.alpha:
         pixels = _opaque(pixels, channels)
     if orientation != 1 or rotate:
         pixels = turn(pixels, orientation, rotate)
     width, height = header.upright
-    return Picture(pixels, (height, width) if rotate % 180 else (width, height), cost)
+    return Picture(pixels, (height, width) if rotate % 180 else (width, height), cost, part)
 
 
 def _checked(data: Data, limits: PictureLimits) -> tuple[Header, int]:
@@ -217,6 +221,23 @@ def _scale(header: Header, least: int) -> int:
         if shortest // scale >= max(least, 1):
             return scale
     return 1
+
+
+_CORNERS = np.array([[0, 1], [2, 3]], np.uint8)
+
+
+def _part(stored: tuple[int, int], scale: int, orientation: int, rotate: int) -> tuple[int, int, int, int]:
+    """See `Picture.part`, of a JPEG of this stored width and height."""
+    width, height = (-(-side // scale) * scale for side in stored)
+    beyond_right, beyond_bottom = width - stored[0], height - stored[1]
+    corners = turn(_CORNERS, orientation, rotate)
+    starts = [
+        {(1, 3): -beyond_right, (2, 3): -beyond_bottom}.get(tuple(sorted(side.tolist())), 0)
+        for side in (corners[:, 0], corners[0])
+    ]
+    if tuple(sorted(corners[0].tolist())) in ((0, 2), (1, 3)):
+        width, height = height, width
+    return starts[0], starts[1], width, height
 
 
 def shrink(picture: Picture, least: int, most: int) -> Picture:

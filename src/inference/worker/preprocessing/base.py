@@ -124,9 +124,10 @@ def shown_part(preprocessing: Preprocessing, picture: Picture, wanted: Input) ->
     other borders than the whole.
     """
     height, width = picture.pixels.shape[:2]
-    across, down = picture.size[0] / width, picture.size[1] / height
-    x, y, part_width, part_height = preprocessing.region(width, height, wanted)
-    return x * across, y * down, part_width * across, part_height * down
+    left, top, part_width, part_height = picture.part or (0, 0, *picture.size)
+    across, down = part_width / width, part_height / height
+    x, y, shown_width, shown_height = preprocessing.region(width, height, wanted)
+    return left + x * across, top + y * down, shown_width * across, shown_height * down
 
 
 def resize(pixels: Array, width: int, height: int) -> Array:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from tests.inference.worker.outputs.making import Fake, context, manifest, picture
 
 from imageserver.errors import ModelError
-from imageserver.inference.worker import loader, tensors
+from imageserver.inference.worker import decode, loader, tensors
 from imageserver.inference.worker.decode import Picture
 from imageserver.inference.worker.outputs.detector import Detector
 from imageserver.inference.worker.outputs.vectors import Embedding, Regression
@@ -80,6 +81,27 @@ def test_pictures_decoded_smaller(preprocessing: str, reduced: int) -> None:
     ours = (got["x"], got["y"], got["x"] + got["width"], got["y"] + got["height"])
     # The picture lies in whole pixels of the array, which is what the answer is exact to.
     assert ours == pytest.approx(box, abs=1 + 0.5 * width / SIDE)
+
+
+@pytest.mark.parametrize("size", [(2001, 1507)])
+@pytest.mark.parametrize("rotate", [0, 90, 180, 270])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_at_an_eighth_is_shown_where_it_is(size: tuple[int, int], rotate: int, orientation: int) -> None:
+    """Its last column is eight wide, whatever is left of the picture there: found by its edges, after every turn."""
+    stored = np.zeros((size[1], size[0]), np.uint8)
+    stored[640:1280, 560:1440] = 255
+    upright = decode.turn(stored, orientation, rotate)
+    across, down = np.flatnonzero(upright.any(axis=0)), np.flatnonzero(upright.any(axis=1))
+    small = cv2.imdecode(cv2.imencode(".jpg", stored)[1], cv2.IMREAD_REDUCED_GRAYSCALE_8)
+    part = decode._part(size, 8, orientation, rotate)
+    pixels = decode.turn(small, orientation, rotate)
+    taken = Picture(pixels, upright.shape[::-1], part=part)
+    left, top, width, height = base.shown_part(base.find("none"), taken, manifest(64, 64, 1, format="yolox").input)
+    bright = pixels > 127
+    columns, rows = np.flatnonzero(bright.any(axis=0)), np.flatnonzero(bright.any(axis=1))
+    found = [left + columns[0] * width / pixels.shape[1], left + (columns[-1] + 1) * width / pixels.shape[1]]
+    found += [top + rows[0] * height / pixels.shape[0], top + (rows[-1] + 1) * height / pixels.shape[0]]
+    assert found == pytest.approx([across[0], across[-1] + 1, down[0], down[-1] + 1], abs=0.01)
 
 
 def yolov10(rows: Any, **settings: Any) -> tuple[Detector, Fake]:

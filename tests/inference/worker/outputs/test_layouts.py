@@ -228,6 +228,8 @@ def test_keypoints(values: int) -> None:
 
 @pytest.mark.parametrize(("settings", "shapes", "names", "sentence"), [
     ({"format": "yolov8"}, [(1, 10, 8400)], ["o"], "6 classes apart, the manifest has 5 labels"),
+    ({"format": "yolov8"}, [(1, 4, 8400)], ["o"], "its outputs leave 0 classes; is output.format 'yolov8' right"),
+    ({"format": "yolov8"}, [(1, 2, 0)], ["o"], "its outputs leave"),
     ({"format": "yolov5"}, [(1, 84)], ["o"], r"needs one output \(n, candidates, 5 \+ classes\); .* \(1, 84\)"),
     ({"format": "yolox"}, [(1, 77, 10)], ["o"], "no grids of known strides have 77 cells over 128x96 pixels"),
     ({"format": "detr"}, [(1, 5, 4), (1, 5, 6)], ["boxes", "logits"], "6 classes apart, the manifest has 5 labels"),
