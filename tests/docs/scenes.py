@@ -73,7 +73,7 @@ class Scene:
 
 
 SCENES = {
-    "README.md": Scene(),
+    "README.md": Scene(replaced={"SLIM=1": ""}),
     "clients/samples/README.md": Scene(),
     "docs/audit.md": Scene(long=False, brings={"audit.jsonl": AUDIT}),
     "docs/command.md": Scene(long=False),
