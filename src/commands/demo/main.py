@@ -200,8 +200,15 @@ class Demo:
             address = found[1].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
             self._cameras = self._start("cameras", address)
             self._open(address)
-        elif message.startswith(("cameras on this network reach it", "a phone is a camera at")):
+        elif message.startswith("cameras on this network reach it"):
             _say(message)
+        elif found := re.match(r"a phone is a camera at (https://\S+)", message):
+            _say(message)
+            if sys.stdout.isatty() and "utf" in sys.stdout.encoding.lower():
+                from imageserver.pages import qr  # for --phone alone
+
+                for line in qr.lines(found[1]):
+                    _say(line)
 
     def _open(self, address: str) -> None:
         page = f"{address}/"
