@@ -53,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     except (ImageServerError, OSError) as error:
         print(f"{known.prog}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

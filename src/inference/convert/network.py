@@ -73,11 +73,13 @@ def open_network(path: Path) -> ForeignNetwork:
         weights.files_of(path)  # before OpenVINO opens what the file names
         texts = onnx.contents(path).texts if format_ is Format.ONNX else {}
         model = _read(path, format_)
+        return ForeignNetwork(path.name, format_, model, ports(model.inputs), ports(model.outputs), texts)
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path.name} is damaged: it holds a name that is no text") from error
     except ValueError as error:
         raise ModelError(f"{path.name} {error}") from error
     except OSError as error:
         raise ModelError(f"{path.name} cannot be read: {error.strerror or error}") from error
-    return ForeignNetwork(path.name, format_, model, ports(model.inputs), ports(model.outputs), texts)
 
 
 def _read(path: Path, format_: Format) -> Any:
