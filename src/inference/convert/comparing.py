@@ -5,6 +5,7 @@ Exporters write a batch of 1 into shapes inside the network, or call it any wher
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -35,13 +36,34 @@ def take_any_batch(model: Any, batch: Array, alone: Answers) -> Any:
         batch: pictures.
         alone: what `run_alone` gives for them.
     """
-    ov, free = library(), model.clone()
-    try:
-        free.reshape(ov.PartialShape([-1, *model.inputs[0].get_shape()[1:]]))
-        together = split(_running(free)(batch), len(batch))
-    except errors():
-        return model
-    return free if difference(alone, together) <= TOLERANCE else model
+    for written in (False, True):
+        free = model.clone()
+        try:
+            if written:
+                _follow_the_batch(free)
+            free.reshape(library().PartialShape([-1, *model.inputs[0].get_shape()[1:]]))
+            together = split(_running(free)(batch), len(batch))
+        except errors():
+            continue
+        if difference(alone, together) <= TOLERANCE:
+            return free
+    return model
+
+
+def _follow_the_batch(model: Any) -> None:
+    """Have what reshapes to a batch of 1, since it was written with one, keep the batch that comes."""
+    ops = importlib.import_module("openvino.opset13")
+    for node in model.get_ops():
+        if node.get_type_name() != "Reshape" or node.input_value(1).get_node().get_type_name() != "Constant":
+            continue
+        sides = np.array(node.input_value(1).get_node().get_data())
+        came = node.input_value(0).get_partial_shape()
+        if sides.size > 1 and sides[0] == 1 and 0 not in sides and len(came) and came[0] == 1:
+            sides[0] = 0  # the batch of what comes in
+            free = ops.reshape(node.input_value(0), sides, special_zero=True)
+            names = set(node.output(0).get_names())
+            node.output(0).replace(free.output(0))
+            free.output(0).get_tensor().set_names(names)
 
 
 def split(outputs: list[Array], count: int) -> Answers:

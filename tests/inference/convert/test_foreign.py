@@ -115,6 +115,13 @@ def test_a_batch_of_one_that_is_written_into_the_network(arrays, make, run, tmp_
     assert scores == pytest.approx(expected(arrays, found.input), abs=1e-4)
 
 
+def test_a_batch_of_one_in_a_reshape_is_let_go(arrays, make, run, tmp_path):
+    made = foreign.classifier(arrays, shape=(1, 3, 10, 12), flatten=[1, 4])
+    backend, scores = run(found := make(foreign.save(made, tmp_path / "net.onnx"), "range = [0, 1]"))
+    assert not backend.single
+    assert scores == pytest.approx(expected(arrays, found.input), abs=1e-4)
+
+
 def test_a_batch_of_one_that_only_the_input_says(arrays, make, run, tmp_path):
     file = foreign.save(foreign.classifier(arrays, shape=(1, 3, 10, 12)), tmp_path / "net.onnx")
     backend, scores = run(found := make(file, "range = [0, 1]"))
