@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -32,8 +33,10 @@ root=$1 user=$2 folder=$3; shift 3
 mount --make-rprivate /
 mount -t proc proc "$root/proc"
 mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
-exec chroot --userspec="$user" "$root" env -i -C "$folder" "$@"
+chroot --userspec="$user" "$root" env -i -C "$folder" "$@"
+exit 0
 """
+"""The shell stays the first process of the namespace: another user's is no longer killed when `unshare` is."""
 
 
 class Debian:
@@ -96,7 +99,12 @@ class Program:
         self.began = time.monotonic()
         self.lines: list[tuple[float, str]] = []
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -122,15 +130,15 @@ class Program:
         return "\n".join(line for _moment, line in self.lines)
 
     def end(self) -> None:
-        """The namespace's first process gets what Ctrl-C sends, and everything in it ends with it."""
+        """As Ctrl-C at its terminal would; the first process of the namespace takes all others with it."""
         if self.process.poll() is None:
-            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-            for child in children:
-                subprocess.run(["kill", "-INT", child], check=False)
+            first = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            os.killpg(self.process.pid, signal.SIGINT)
             try:
-                self.process.wait(20)
+                self.process.wait(30)
             except subprocess.TimeoutExpired:
-                self.process.kill()  # --kill-child: the others with it
+                for process in first:
+                    os.kill(int(process), signal.SIGKILL)
                 self.process.wait()
         self._reader.join(10)
         assert self.process.stdout is not None
