@@ -57,10 +57,26 @@ def test_keypoints_are_those_of_coco(tmp_path: Path) -> None:
     assert found.detection.keypoints == 17
 
 
+def test_keypoints_of_all_boxes_are_bounded(tmp_path: Path) -> None:
+    text = (
+        TEXT.replace("detection", "keypoints")
+        .replace("yolox", "yolov8")
+        .replace("[runtime]", "keypoints = 21\n[runtime]")
+    )
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "model.toml").write_text(text)
+    found = manifest.read(tmp_path / "net").output.detection
+    assert found is not None
+    assert found.max_boxes == 95
+    (tmp_path / "net" / "model.toml").write_text(text.replace("keypoints = 21", "keypoints = 21\nmax_boxes = 96"))
+    with pytest.raises(ManifestError, match=r"output.max_boxes: is 96, with 21 keypoints each; .* so 95 boxes of them"):
+        manifest.read(tmp_path / "net")
+
+
 @pytest.mark.parametrize(("old", "new", "message"), [
     ('format = "yolox"', 'format = "yolov4"', "output.format: must be one of yolov5, yolov8, yolov10, yolox, ssd"),
     ('format = "yolox"', "iou = 0.4", "output.iou: needs output.format"),
-    ('format = "yolox"', 'format = "ssd"\nmax_boxes = 1000000000', "max_boxes: must be a whole number from 1 to 1000"),
+    ('format = "yolox"', 'format = "ssd"\nmax_boxes = 1000000000', "max_boxes: must be a whole number from 1 to 500"),
     ('format = "yolox"', 'format = "ssd"\nconfidence = 0', "output.confidence: must be a number from 0.001 to 1"),
     ('format = "yolox"', 'format = "ssd"\nconfidence = nan', "output.confidence: must be a number from 0.001 to 1"),
     ('format = "yolox"', 'format = "ssd"\nthreshold = 0.5', "output.threshold: is for classification"),

@@ -12,12 +12,12 @@ FORMATS = ("yolov5", "yolov8", "yolov10", "yolox", "ssd", "detr", "nanodet", "bo
 WITH_POINTS = ("yolov8", "yolov10")
 """Those of them that can have keypoints."""
 
-MOST_BOXES = 1000
-"""In an answer: it is sent for every frame."""
+MOST_BOXES = 500
+"""In an answer: it is sent for every frame, and nobody could tell more of them apart."""
 COCO_POINTS = 17
 """Keypoints of a person in COCO, which networks that find some are mostly trained on."""
-MOST_POINTS = 1000
-"""Keypoints of a box."""
+MOST_POINTS = 2000
+"""Keypoints of a box, and of all boxes in an answer: it is read where nothing may take long."""
 
 ROLES = ("boxes", "scores", "labels", "count", "logits", "distances", "other")
 """What a tensor can be in a layout that has several."""
@@ -52,17 +52,18 @@ def read(table: CheckedTable, kind: str) -> Detection | None:
         kind: The model's.
     """
     given = [key for key in KEYS if table.has(key)]
-    points = table.integer("keypoints", 1, MOST_POINTS, 0)
+    points = table.integer("keypoints", 1, MOST_POINTS, COCO_POINTS if kind == "keypoints" else 0)
+    usual = min(100, MOST_POINTS // points) if points else 100
     found = Detection(
         format=table.choice("format", FORMATS, ""),
         confidence=table.number("confidence", 0.001, 1.0, 0.25),
         iou=table.number("iou", 0.0, 1.0, 0.45),
-        max_boxes=table.integer("max_boxes", 1, MOST_BOXES, 100),
+        max_boxes=table.integer("max_boxes", 1, MOST_BOXES, usual),
         class_agnostic=table.boolean("class_agnostic", False),
         decoded=table.boolean("decoded", False),
         coordinates=table.choice("coordinates", ("pixels", "fractions"), ""),
         tensors=table.texts("tensors"),
-        keypoints=points or (COCO_POINTS if kind == "keypoints" else 0),
+        keypoints=points,
         keypoint_values=table.integer("keypoint_values", 2, 3, 3),
     )
     if kind not in ("detection", "keypoints"):
@@ -89,5 +90,8 @@ def _check(table: CheckedTable, found: Detection, kind: str) -> None:
         table.wrong("format", f"must be one of {', '.join(WITH_POINTS)} for keypoints, not {found.format!r}")
     if kind == "detection" and found.keypoints:
         table.wrong("keypoints", 'needs kind = "keypoints"')
+    if found.keypoints * found.max_boxes > MOST_POINTS:
+        most = f"at most {MOST_POINTS} keypoints can be in an answer, so {MOST_POINTS // found.keypoints} boxes of them"
+        table.wrong("max_boxes", f"is {found.max_boxes}, with {found.keypoints} keypoints each; {most}")
     if unknown := [role for role in found.tensors if role not in ROLES]:
         table.wrong("tensors", f"holds {unknown[0][:50]!r}; known are {', '.join(ROLES)}")

@@ -74,9 +74,9 @@ class Channels(Dense):
         if len(outputs) != 1 or outputs[0].ndim != 3:
             raise self._wrong(outputs, "one output (n, 4 + classes, candidates)")
         [cells] = outputs
-        if cells.shape[1] > cells.shape[2]:
-            cells = cells.transpose(0, 2, 1)
         each, values = self._settings.keypoints, self._settings.keypoint_values
+        if cells.shape[1] > cells.shape[2] and cells.shape[1] != 4 + self._labels + each * values:
+            cells = cells.transpose(0, 2, 1)
         last = cells.shape[1] - each * values
         self._check_classes(last - 4)
         scores = self._activate(cells[:, 4:last])

@@ -9,7 +9,7 @@ from imageserver.inference.shared import wire
 from imageserver.inference.worker.predictor import Array, Batches
 from imageserver.inference.worker.results import NOT_A_NUMBER
 
-MOST = 8192
+MOST = 4096
 """Numbers in an answer: it is sent for every frame."""
 
 DIGITS = 6

@@ -262,5 +262,5 @@ def test_values_have_the_names_of_the_labels() -> None:
 
 def test_an_answer_of_too_many_numbers_is_refused_when_it_is_loaded() -> None:
     network = Fake(lambda batch: [np.ones((len(batch), 9000), np.float32)])
-    with pytest.raises(ModelError, match="gives 9000 numbers for a picture; at most 8192"):
+    with pytest.raises(ModelError, match="gives 9000 numbers for a picture; at most 4096"):
         loader._warm(Embedding(manifest(8, 8, 0, kind="embedding"), network, context()))
