@@ -49,7 +49,9 @@ Item:   {"at": int, "size": int, "form": str, "rotate": int}
         Bodies of requests cross the wall as they came: what is in them is found out where it holds up nobody else.
 Result: {"error": str, "reason": "picture" | "body" | "model"}   or what the model found: ("busy" is the server's own)
         {"size": [width, height], "label": str, "score": float, "labels": [{"label": str, "score": float}, …],
-         "boxes": [{"x", "y", "width", "height": int, "label": str, "score": float}, …]}   (keys as the kind has them)
+         "boxes": [{"x", "y", "width", "height": int, "label": str, "score": float,
+           "keypoints": [[x, y, score], …]}, …],
+         "embedding": [float, …], "values": {label: float}}   (keys as the kind has them)
         `size` and boxes in pixels of the picture when upright.
         For CONTENT_INFERENCE: {"answer": {"at": int, "size": int, "head": int}}, where a finished answer lies in the
         slot, and how many of its bytes are JSON before binary tensors follow (0: all). The server puts it into `body`.

@@ -139,6 +139,8 @@ def test_labels_decide_what_shapes_cannot() -> None:
     hands = recognise(tensors(BIG), tensors({"o": (1, 4 + 2 + 21 * 3, 8400)}), classes=2)
     assert (hands.kind, hands.output["keypoints"]) == ("keypoints", 21)
     assert recognise(tensors(BIG), tensors({"o": (1, 56, 8400)}), classes=52).kind == "detection"
+    short = recognise(tensors(BIG), tensors({"o": (1, 84, 8400)}), classes=77)
+    assert (short.kind, short.classes) == ("detection", 80), "a list of labels that is too short is told, not believed"
 
 
 def test_a_size_that_the_file_leaves_open_is_taken_from_whoever_knows_it() -> None:

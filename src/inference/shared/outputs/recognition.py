@@ -22,6 +22,9 @@ MOST_LISTED = 1000
 BINS = 8
 """Numbers of NanoDet's distribution for each of the four distances (reg_max 7)."""
 
+MOST_POSED = 5
+"""Labels of a network that finds keypoints; with more, another number of classes is a wrong list of labels."""
+
 POSE = 4 + 1 + COCO_POINTS * 3
 IMAGENET: dict[str, Any] = {"range": [0.0, 1.0], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 UNIT: dict[str, Any] = {"range": [0.0, 1.0]}
@@ -257,7 +260,8 @@ def _columns(found: Recognised, tensor: Tensor, inner: int, count: int, classes:
         return False
     found.why.append(f"{tensor} has {inner} numbers for each of {_some(count)} candidates, channels first: yolov8")
     found.output["format"] = "yolov8"
-    if (classes and classes != inner - 4 and (inner - 4 - classes) % 3 == 0) or (not classes and inner == POSE):
+    few = 0 < classes <= MOST_POSED and classes < inner - 4 and (inner - 4 - classes) % 3 == 0
+    if few or (not classes and inner == POSE):
         found.kind, found.classes = "keypoints", classes or 1
         found.output["keypoints"] = (inner - 4 - found.classes) // 3
         found.why.append(f"4 + {found.classes} + 3 x {found.output['keypoints']}: boxes with keypoints")
