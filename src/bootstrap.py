@@ -13,12 +13,15 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 
 ENVIRONMENTS = (".venv", ".venv-gpu", ".venv-slim")
 NEEDED = ("argon2", "eventlet", "socketio")
 NEEDED_BY: dict[str, tuple[str, ...]] = {"display.process": ()}
 """What stands for all packages of a program with an environment of its own, which says itself what it lacks."""
+CONTROL = "--control"
+"""Stands among the arguments of the server's children: what a terminal sends to all of them is for the server alone."""
 PACKAGE = "imageserver"
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 _PROJECT = os.path.dirname(_FOLDER)
@@ -85,6 +88,9 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
+    if CONTROL in sys.argv:
+        for number in (signal.SIGINT, signal.SIGHUP):  # before the imports, which take a second or more
+            signal.signal(number, signal.SIG_IGN)
     start(NEEDED_BY.get(sys.argv[0], NEEDED))
     try:
         sys.exit(importlib.import_module(f"{PACKAGE}.{sys.argv[0]}").main())

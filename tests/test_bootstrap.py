@@ -148,6 +148,16 @@ def test_a_module_is_run_as_a_program_with_children_by_spawn(project, tmp_path_f
         ]
 
 
+@pytest.mark.parametrize(("words", "taken"), [(["--control", "3"], False), ([], True)])
+def test_ctrl_c_is_for_the_server_alone_while_its_children_import(project, words, taken):
+    (project / "src/child.py").write_text(
+        "import signal\nprint(signal.getsignal(signal.SIGINT) is not signal.SIG_IGN)\nmain = int\n"
+    )
+    command = [sys.executable, "-P", project / "src/bootstrap.py", "child", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == (f"{taken}\n", 0), done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"), [((), ""), (("absent.module",), "There is no module absent.module in {folder}. ")]
 )

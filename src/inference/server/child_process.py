@@ -128,7 +128,7 @@ class ChildProcess:
                 theirs.callback(os.close, arena.descriptor)
             ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             theirs.callback(control.close)
-            descriptors = {"--control": control.fileno()}
+            descriptors = {bootstrap.CONTROL: control.fileno()}
             if arena is not None:
                 descriptors["--arena"] = arena.descriptor
             given = [word for option, descriptor in descriptors.items() for word in (option, str(descriptor))]
