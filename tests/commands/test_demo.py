@@ -36,8 +36,8 @@ def test_it_streams_until_ctrl_c(tmp_path: Path) -> None:
         with urllib.request.urlopen(running.url) as answer:
             assert answer.status == 200
         until((tmp_path / "opened").is_file, "the browser")
+        until(lambda: len(running.processes()) == 2, "the end of the browser")
         processes = running.processes()
-        assert len(processes) == 2
         assert [path.name.rpartition("-")[0] for path in running.temporary.glob("imageserver-demo-*")]
         assert running.end() == 0
     assert (tmp_path / "opened").read_text() == f"{running.url}/\n"

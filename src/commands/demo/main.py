@@ -215,7 +215,8 @@ class Demo:
         if self._given.no_browser:
             _say(f"The page is at {page}")
         elif not has_browser():
-            _say(f"No browser can be opened here. The page is at {page}")
+            elsewhere = "" if self._given.ip or self._given.phone else " (for other machines as well with -i 0.0.0.0)"
+            _say(f"No browser can be opened here. The page is at {page}{elsewhere}")
         else:
             _say(f"The page is at {page} and opens in your browser.")
             # Some browsers return at their end only.
