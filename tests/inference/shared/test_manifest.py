@@ -120,6 +120,19 @@ WRONG = [
     ('weights = "model.keras"', 'weights = "w.npz"', "runtime.weights: 'w.npz' holds weights only"),
     (
         'weights = "model.keras"',
+        'weights = "net.pt"',
+        "runtime.weights: net.pt is PyTorch's, which holds Python objects",
+    ),
+    (
+        'weights = "model.keras"',
+        'weights = "net.onnx"\nruntime = "tensorflow"',
+        "runtime.runtime: 'tensorflow' cannot run 'net.onnx', which OpenVINO reads by itself",
+    ),
+    ("range = [0, 1]", "constants = { a = [1, true] }", "input.constants: must be a table of numbers, or of lists"),
+    ("range = [0, 1]", "constants = [1]", "input.constants: must be a table of numbers, or of lists of numbers"),
+    ("range = [0, 1]", f"constants = {{ a = {[1] * 65} }}", "input.constants: holds more than 64 names, or numbers"),
+    (
+        'weights = "model.keras"',
         'weights = "../other/model.keras"',
         "runtime.weights: must name something in the model's own folder",
     ),
@@ -220,6 +233,14 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, name, kind):
         path.symlink_to(path if kind == "loop" else "/dev/zero")
     with pytest.raises(ManifestError, match="cannot be read|there is no file"):
         manifest.read(folder)
+
+
+def test_inputs_and_outputs_of_a_foreign_network(tmp_path):
+    text = GOOD.replace("model.keras", "net.onnx").replace("[output]", '[output]\nname = "scores"')
+    more = 'name = "images"\nconstants = { size = [28, 20], "im/shape" = 1.5 }\n[output]'
+    found = manifest.read(make(tmp_path / "digits", text.replace("[output]", more, 1)))
+    assert (found.input.name, found.output.name) == ("images", "scores")
+    assert found.input.constants == (("size", (28.0, 20.0)), ("im/shape", (1.5,)))
 
 
 @pytest.mark.parametrize(
