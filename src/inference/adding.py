@@ -212,7 +212,8 @@ def _labels(options: argparse.Namespace, findings: Any, folder: Path) -> str:
         return f"labels_file = {json.dumps(name)}"
     if findings.labels and len(findings.labels) == classes:
         (folder / "labels.txt").write_text("\n".join(findings.labels) + "\n", "utf-8")
-        findings.took.append(f"its file names its {classes} labels: {', '.join(findings.labels[:3])}, …")
+        more = ", …" if classes > 3 else ""
+        findings.took.append(f"its file names its {classes} labels: {', '.join(findings.labels[:3])}{more}")
         return 'labels_file = "labels.txt"'
     if not classes:
         findings.warnings.append("how many labels it has does not show: give them with --labels")

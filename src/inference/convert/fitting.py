@@ -43,7 +43,7 @@ def picture_port(network: ForeignNetwork, name: str) -> TensorPort:
     found = [port for port in network.inputs if port.name == name] if name else pictures_in(network)
     if len(found) == 1:
         return found[0]
-    there = ", ".join(map(str, network.inputs)) or "nothing"
+    there = ", ".join(map(str, network.inputs[:9])) or "nothing"
     if name:
         raise ModelError(f"{network.name} has no input {name!r}; it takes {there}")
     if not found:
@@ -101,7 +101,7 @@ def _give_constants(network: ForeignNetwork, picture: TensorPort, constants: dic
     """Make the inputs beside the picture part of the network. ModelError where one is missing, or does not fit."""
     others = [port for port in network.inputs if port.name != picture.name]
     if unknown := constants.keys() - {port.name for port in others}:
-        there = ", ".join(map(str, others)) or "no other input"
+        there = ", ".join(map(str, others[:9])) or "no other input"
         raise ModelError(f"{network.name} has no input {min(unknown)!r} beside the picture; it has {there}")
     for port in others:
         if port.name not in constants:
@@ -154,7 +154,7 @@ def _chosen(network: ForeignNetwork, output: Output | None) -> list[Any]:
     else:
         found = results if len(results) == 1 else [result for result in results if _is_row(result.input_value(0))]
     if len(found) != 1:
-        there = ", ".join(map(str, network.outputs))
+        there = ", ".join(map(str, network.outputs[:9]))
         known = f"has no output {output.name!r}; it gives" if output.name else "gives several outputs:"
         raise ModelError(f"{network.name} {known} {there}; say which holds the scores with output.name")
     return found

@@ -16,6 +16,7 @@ from imageserver.inference.shared import weights
 from imageserver.inference.shared.formats import kinds, onnx
 from imageserver.inference.shared.formats.kinds import Format
 from imageserver.inference.worker.backends import openvino as backend
+from imageserver.lines import printable
 
 Shape = tuple[int | None, ...]
 """Sides of a tensor; None: any."""
@@ -28,6 +29,9 @@ REASONS = (
     ("No document element found", "it is damaged or cut short"),
 )
 """What OpenVINO says, and in our words."""
+
+LONGEST = 100
+"""Characters of a name that are told: a file may hold any."""
 
 EDGE_TPU = "edgetpu-custom-op"
 
@@ -42,9 +46,9 @@ class TensorPort:
 
     def __str__(self) -> str:
         if self.shape is None:
-            return f"{self.name!r} (any shape, {self.kind})"
+            return f"{self.name[:LONGEST]!r} (any shape, {self.kind})"
         sides = "x".join("?" if side is None else str(side) for side in self.shape)
-        return f"{self.name!r} ({sides or 'one number'}, {self.kind})"
+        return f"{self.name[:LONGEST]!r} ({sides or 'one number'}, {self.kind})"
 
 
 @dataclass
@@ -95,7 +99,7 @@ def _reason(text: str, path: Path) -> str:
     missing = re.search(r"No conversion rule found for operations: (.+)", text)
     if missing is None:
         return f"cannot be read: {gist(text, path)}"
-    operations = missing[1].strip()[:200]
+    operations = printable(missing[1].strip()[:200])
     if EDGE_TPU in operations:
         return "is compiled for an Edge TPU: give the file that it was compiled from, without `_edgetpu` in its name"
     return (
@@ -111,7 +115,7 @@ def gist(text: str, path: Path | None = None) -> str:
             return words
     lines = [line.strip() for line in text.splitlines()]
     telling = [line for line in lines if line and not line.startswith(("Check ", "Exception ", "FrontEnd API"))]
-    said = telling[-1] if telling else "OpenVINO does not say why"
+    said = printable(telling[-1] if telling else "OpenVINO does not say why")
     return (said.replace(f"{path.parent}/", "") if path is not None else said)[:200]
 
 

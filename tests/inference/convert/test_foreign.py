@@ -204,6 +204,7 @@ def test_the_same_network_in_every_format(root, make, run, tmp_path):
             "does not have: GlobalMixPool-17",
         ),
         (lambda whole: whole.replace(b"scores", b"\xff\xff\xff\xff\xff\xff"), "net.onnx", "a name that is no text"),
+        (lambda whole: whole.replace(b"GlobalMaxPool", b"Global\x1b[31mol"), "net.onnx", "have: Global\\x1b[31mol-17"),
         (lambda whole: b"", "net.onnx", "net.onnx is empty"),
         (lambda whole: b"PK\x03\x04" + whole, "net.onnx", "net.onnx is an archive: unpack it"),
         (lambda whole: b"<net>", "net.xml", "net.xml cannot be read: Start-end tags mismatch"),
