@@ -41,3 +41,5 @@ def _adds_tensorflow() -> str:
 
 
 ADD_TENSORFLOW = _adds_tensorflow()
+ADD_WINDOWS = "`pip install 'imageserver[display]'`" if INSTALLED else "`make display` once"
+"""What people run for the windows of `-d`."""

@@ -2,9 +2,9 @@
 
 It is started with `--control FD --arena FD`.
 
-It runs in the environment that `make display` makes, since OpenCV's wheel with windows needs X11 and libGL; so it
-imports nothing of the server but wire.py, whose messages it speaks, and the jail. Pictures come in shared memory of one
-slot:
+It runs in the environment that `make display` makes, since OpenCV's wheel with windows needs X11 and libGL, or, of an
+installed package, in that of the server with the extra `display`; so it imports nothing of the server but wire.py,
+whose messages it speaks, and the jail. Pictures come in shared memory of one slot:
 
 server to display    {"op": "show", "title": str, "size": int, "rotate": int, "fps": float, "prediction": {…}}
                      {"op": "close", "title": str}
@@ -24,6 +24,7 @@ import select
 import socket
 from typing import Any
 
+from imageserver import folders
 from imageserver.inference.shared import drawing, lifetime, wire
 from imageserver.jail import entry
 from imageserver.jail.rules import Jail
@@ -113,7 +114,7 @@ def draw(cv2: Any, pixels: Any, rotate: int, prediction: dict[str, Any], fps: fl
 def problem(cv2: Any) -> str:
     """Why no window can be opened here, "" if one can: one sentence with the remedy."""
     if "NONE" in cv2.getBuildInformation().partition("GUI:")[2].partition("\n")[0]:
-        return "the installed OpenCV has no windows: run `make display` once"
+        return f"the installed OpenCV has no windows: run {folders.ADD_WINDOWS}"
     name, wayland = os.environ.get("DISPLAY", ""), os.environ.get("WAYLAND_DISPLAY")
     if not (name or wayland):
         return "there is no screen here: set DISPLAY, or start without -d"
@@ -151,7 +152,7 @@ def main() -> int:
 
         why = problem(cv2)
     except ImportError as error:
-        why = f"OpenCV for windows cannot be loaded ({error}): run `make display`, and install libgl1"
+        why = f"OpenCV for windows cannot be loaded ({error}): run {folders.ADD_WINDOWS}, and install libgl1"
     if why:
         send(control, {"op": "failed", "error": why})
         return 1

@@ -7,6 +7,7 @@ and pauses grow. One line says so, and one that the windows are back; the stream
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from imageserver.streams.frame import Frame, Prediction
 from imageserver.streams.stream import Stream, Streams, StreamSubscriber
 from imageserver.transport import hub
 
-PYTHON = folders.PROJECT / ".venv-display" / "bin" / "python"
+PYTHON = Path(sys.executable) if folders.INSTALLED else folders.PROJECT / ".venv-display" / "bin" / "python"
 MOST_FPS = 15.0
 """Pictures a second shown of each stream: more cost the models' time, and nobody sees them."""
 SHOW_WITHIN = 10.0
@@ -57,7 +58,7 @@ class _DisplayProcess:
 
     def __init__(self, python: Path, woken: Callable[[], None], hidden: Callable[[str], None]) -> None:
         if not python.exists():
-            raise FileNotFoundError("its environment is missing: run `make display` once")
+            raise FileNotFoundError(f"its environment is missing: run {folders.ADD_WINDOWS}")
         self._woken, self._hidden = woken, hidden
         self.asks = self.shows = self.ended = False
         """It waits for a picture; has shown one; has ended."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from imageserver import folders
 from imageserver.accounts.audit import REMEDY as AUDIT_REMEDY
 from imageserver.app.checks.finding import Finding, fails, stops
 from imageserver.config.kinds import STANDARD_OUTPUT
@@ -41,7 +42,7 @@ def learnt_from(settings: Settings) -> Iterator[Finding]:
 def windows(settings: Settings) -> Iterator[Finding]:
     """The environment of the windows."""
     if settings.display and not PYTHON.exists():
-        yield fails("--display: the environment of the windows is missing: run `make display` once.")
+        yield fails(f"--display: the environment of the windows is missing: run {folders.ADD_WINDOWS}.")
 
 
 def _fault_of_folder(folder: Path) -> str:
