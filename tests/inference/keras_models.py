@@ -27,7 +27,8 @@ from keras import layers
 from keras.src.legacy.saving import legacy_h5_format
 
 from imageserver.inference import prepare
-from imageserver.inference.shared import weights
+from imageserver.inference.convert import graph as graphs
+from imageserver.inference.shared import manifest, weights
 
 MANIFEST = """
 kind = "classification"
@@ -208,6 +209,9 @@ def main(root, mobilenet):
     keras.Model(inside, network()(inside / 255.0)).save(root / "inside.keras")
     hostile_graphs(root / "graphs")
     assert tf.executing_eagerly()
+    fresh = graphs.make(manifest.read(mobilenet.parent / "lenet"))
+    (root / "lenet.xml").write_bytes(fresh.xml)
+    (root / "lenet.bin").write_bytes(fresh.constants)
     for part in ("models", "wrong"):
         prepare.main(["--models", str(root / part), "--models-cache", str(root / "cache")])
 
