@@ -12,7 +12,6 @@ the training leans to the high.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from imageserver.errors import ImageServerError, SettingError
+from imageserver.errors import ImageServerError
 from imageserver.inference.toolkit.xray import NETWORKS
+from imageserver.training import cards
 from imageserver.training.weights import WEIGHTS
 from imageserver.training.xray import data as xray_data
 from imageserver.training.xray import scores as xray_scores
@@ -29,7 +29,6 @@ from imageserver.training.xray.recipe import ENSEMBLE, FOLDS, MEMBERS, SEED
 from imageserver.training.xray.scores import Reals, Whole
 
 ROOT = Path(__file__).parents[3]
-START, END = "<!-- figures -->", "<!-- end of figures -->"
 
 
 @dataclass(frozen=True)
@@ -131,21 +130,6 @@ def card(model: OutOfFold, labels: Whole) -> str:
     return "\n".join(lines)
 
 
-def put(path: Path, table: str, check: bool) -> bool:
-    """Put `table` between the marks of the file; whether it was there already.
-
-    SettingError when the marks are missing.
-    """
-    text = path.read_text("utf-8")
-    found = re.search(f"{START}\n(.*?){END}", text, re.DOTALL)
-    if found is None:
-        raise SettingError(f"{path} has no lines {START} and {END} between which the figures go")
-    same = found.group(1).strip() == table.strip()
-    if not same and not check:
-        path.write_text(text[: found.start()] + f"{START}\n{table}\n{END}" + text[found.end() :], "utf-8")
-    return same
-
-
 def main(arguments: list[str] | None = None) -> int:
     """The command. Exit code 1 when `--check` finds other figures, 2 when data or weights are missing."""
     parser = argparse.ArgumentParser(
@@ -168,9 +152,9 @@ def main(arguments: list[str] | None = None) -> int:
         all_seven, labels = [*members, ensemble(members)], answers(data)
         for model in all_seven:
             print(f"{model.name:15} {xray_scores.summary(model.seen, labels)}", flush=True)
-        same = put(given.models / "README.md", overview(all_seven, labels), given.check)
+        same = cards.put(given.models / "README.md", overview(all_seven, labels), given.check)
         for model in all_seven:
-            same &= put(given.models / model.name / "README.md", card(model, labels), given.check)
+            same &= cards.put(given.models / model.name / "README.md", card(model, labels), given.check)
     except (ImageServerError, OSError) as error:
         print(f"xray_figures: {error}", file=sys.stderr)
         return 2

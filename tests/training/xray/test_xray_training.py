@@ -14,6 +14,7 @@ import pytest
 from imageserver.errors import SettingError, TrainingError
 from imageserver.inference.shared import manifest
 from imageserver.inference.toolkit.xray import NETWORKS
+from imageserver.training import cards
 from imageserver.training.weights import WEIGHTS
 from imageserver.training.xray import figures, recipe, scores
 from imageserver.training.xray.recipe import MEMBERS, Recipe
@@ -145,15 +146,15 @@ def test_missing_models_and_weights_are_named(tmp_path):
 
 def test_figures_go_between_the_marks(tmp_path):
     path = tmp_path / "README.md"
-    path.write_text(f"before\n\n{figures.START}\nold\n{figures.END}\n\nafter\n")
-    assert not figures.put(path, "| new |", check=True)
+    path.write_text(f"before\n\n{cards.START}\nold\n{cards.END}\n\nafter\n")
+    assert not cards.put(path, "| new |", check=True)
     assert "old" in path.read_text()
-    assert not figures.put(path, "| new |", check=False)
-    assert path.read_text() == f"before\n\n{figures.START}\n| new |\n{figures.END}\n\nafter\n"
-    assert figures.put(path, "| new |", check=True)
+    assert not cards.put(path, "| new |", check=False)
+    assert path.read_text() == f"before\n\n{cards.START}\n| new |\n{cards.END}\n\nafter\n"
+    assert cards.put(path, "| new |", check=True)
     path.write_text("nothing\n")
     with pytest.raises(SettingError, match="no lines"):
-        figures.put(path, "| new |", check=False)
+        cards.put(path, "| new |", check=False)
 
 
 def test_the_ensemble_averages_probabilities():
@@ -210,6 +211,6 @@ def test_one_command_trains_and_another_says_how_well(tmp_path):
     assert (models / "xray-mycn" / WEIGHTS).read_bytes() == trained
     run("training.xray.figures")
     run("training.xray.figures", "--check")
-    assert "240" not in (models / "README.md").read_text().split(figures.START)[0]
-    (models / "xray-vgg" / "README.md").write_text(f"{figures.START}\n{figures.END}\n")
+    assert "240" not in (models / "README.md").read_text().split(cards.START)[0]
+    (models / "xray-vgg" / "README.md").write_text(f"{cards.START}\n{cards.END}\n")
     run("training.xray.figures", "--check", code=1)

@@ -1,0 +1,1 @@
+"""How `shapes`, the small detector, was trained."""
