@@ -27,7 +27,7 @@ SEEN = (
 )
 """Names in `skimage.data`. CC0 or in the public domain, as its documentation says of each."""
 
-UNSEEN = ("coffee", "rocket", "camera", "brick")
+UNSEEN = ("coffee", "rocket", "camera")
 
 _INNER = {"retina": (300, 1100, 300, 1100), "clock": (0, 300, 230, 400)}
 """Rows and columns that are taken where the whole shows a disc that would have to be called a circle."""
@@ -76,7 +76,7 @@ def _tone(rng: np.random.Generator) -> Pixels:
 
 
 def surface(width: int, height: int, rng: np.random.Generator) -> Pixels:
-    """Clouds of colour in several sizes, at times with stripes or rubble; uint8 (height, width, 3)."""
+    """Clouds of colour in several sizes, at times with stripes; uint8 (height, width, 3)."""
     field = np.full((height, width, 3), rng.uniform(20, 235, 3), np.float32)
     for knots in (2, 5, 12, 30):
         if rng.random() < 0.7:
@@ -90,27 +90,35 @@ def surface(width: int, height: int, rng: np.random.Generator) -> Pixels:
         field += waves[:, :, None]
     if rng.random() < 0.3:
         field += rng.normal(0, rng.uniform(3, 18), (height, width, 1)).astype(np.float32)
-    pixels = np.clip(field, 0, 255).astype(np.uint8)
-    if rng.random() < 0.5:
-        _rubble(pixels, rng)
-    return pixels
+    return np.clip(field, 0, 255).astype(np.uint8)
 
 
 def _rubble(pixels: Pixels, rng: np.random.Generator) -> None:
-    """Lines, ragged blobs and letters in any colour, none of which is a circle, a square or a triangle."""
+    """Lines, letters, ragged blobs, thin rings, long ellipses and bars: no circle, square or triangle."""
     height, width = pixels.shape[:2]
-    for _ in range(int(rng.integers(3, 25))):
+    for _ in range(int(rng.integers(3, 20))):
         colour = tuple(int(value) for value in rng.integers(0, 256, 3))
         middle = rng.uniform(0, 1, 2) * (width, height)
-        kind = rng.random()
-        if kind < 0.4:
+        kind, turn = rng.random(), rng.uniform(0, 180)
+        size = width * rng.uniform(0.03, 0.2)
+        if kind < 0.25:
             end = middle + rng.normal(0, 0.3, 2) * width
             cv2.line(pixels, _whole(middle), _whole(end), colour, int(rng.integers(1, 5)), cv2.LINE_AA)
-        elif kind < 0.6:
+        elif kind < 0.4:
             letter, large = chr(int(rng.integers(97, 123))), float(rng.uniform(0.4, 2.0) * width / 320)
             cv2.putText(pixels, letter, _whole(middle), int(rng.integers(0, 8)), large, colour, 1, cv2.LINE_AA)
+        elif kind < 0.6:
+            cv2.fillPoly(pixels, [_ragged(middle, size, rng)], colour, cv2.LINE_AA)
+        elif kind < 0.75:
+            axes = _whole((size, size * rng.uniform(0.4, 1.0)))
+            thick = max(1, int(size * rng.uniform(0.02, 0.1)))
+            cv2.ellipse(pixels, _whole(middle), axes, turn, 0, rng.uniform(120, 360), colour, thick, cv2.LINE_AA)
+        elif kind < 0.87:
+            axes = _whole((size, size * rng.uniform(0.15, 0.45)))
+            cv2.ellipse(pixels, _whole(middle), axes, turn, 0, 360, colour, -1, cv2.LINE_AA)
         else:
-            cv2.fillPoly(pixels, [_ragged(middle, width * rng.uniform(0.02, 0.2), rng)], colour, cv2.LINE_AA)
+            bar = cv2.boxPoints((_whole(middle), (size * 2, size * rng.uniform(0.3, 0.9)), turn))
+            cv2.fillConvexPoly(pixels, bar.astype(np.int32), colour, cv2.LINE_AA)
 
 
 def _whole(point: Any) -> tuple[int, int]:
@@ -126,7 +134,11 @@ def _ragged(middle: Any, size: float, rng: np.random.Generator) -> Any:
 
 
 def background(of: tuple[Pixels, ...], width: int, height: int, rng: np.random.Generator, made: float) -> Pixels:
-    """What shapes are drawn on, uint8 (height, width, 3) in BGR: with probability `made` a surface made by rule."""
-    if rng.random() < made:
-        return surface(width, height, rng)
-    return photograph(of, width, height, rng)
+    """What shapes are drawn on, uint8 (height, width, 3) in BGR: with probability `made` a
+    surface made by rule, or a photograph strewn with things that are no shapes."""
+    if rng.random() >= made:
+        return photograph(of, width, height, rng)
+    pixels = surface(width, height, rng) if rng.random() < 0.6 else photograph(of, width, height, rng)
+    if rng.random() < 0.6:
+        _rubble(pixels, rng)
+    return pixels

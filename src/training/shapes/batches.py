@@ -22,7 +22,7 @@ these rows are shapes, bool (n, MOST)."""
 SIZES = ((320, 240), (320, 240), (240, 320), (320, 180), (320, 320))
 """Width and height of the pictures drawn for training, twice what the network sees of them."""
 
-MADE = 0.4
+MADE = 0.5
 """How often they are drawn on a surface made by rule instead of a photograph."""
 
 
