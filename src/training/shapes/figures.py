@@ -3,12 +3,18 @@
 Draws pictures that took no part in training, on photographs that took none either (backgrounds.UNSEEN), sends each as
 JPEG through what the server runs (decoding, letterbox, network, decoder), and writes the table in the model's card.
 With `--check` it only compares.
+
+Only the least score is another one than served: precision is averaged over all recalls, so boxes of which the model is
+hardly sure count as well, as in COCO's figures.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,7 +26,7 @@ import numpy as np
 from imageserver import folders
 from imageserver.errors import ImageServerError, ModelError
 from imageserver.inference import prepare
-from imageserver.inference.shared import conversion_cache
+from imageserver.inference.shared import conversion_cache, manifest
 from imageserver.inference.worker import loader
 from imageserver.inference.worker.context import LoadContext
 from imageserver.inference.worker.predictor import PictureJob, Serving
@@ -36,6 +42,9 @@ PICTURES = 500
 
 SIZES = ((640, 480), (480, 640), (640, 360), (512, 512))
 """Width and height; one after another."""
+
+LEAST = 0.01
+"""Score from which boxes count."""
 
 QUALITY = 90
 """Of the JPEG files."""
@@ -60,10 +69,14 @@ def encoded(scene: Scene) -> bytes:
 
 
 def serving(folder: Path) -> Serving:
-    """The model as a worker loads it. ManifestError, ModelError."""
+    """The model as a worker loads it, but for its least score. ManifestError, ModelError, OSError."""
     cache = conversion_cache.cache_folder()
-    note = lambda text: print(text, file=sys.stderr)  # noqa: E731
-    return loader.load(folder, LoadContext(note, 2, cache, convert=lambda found: prepare.prepare(found, cache)))
+    context = LoadContext(print, 2, cache, convert=lambda found: prepare.prepare(found, cache))
+    with tempfile.TemporaryDirectory() as changed:
+        copy = shutil.copytree(folder, Path(changed, folder.resolve().name))
+        path = copy / manifest.FILE
+        path.write_text(re.sub(r"(?m)^confidence = .*$", f"confidence = {LEAST}", path.read_text("utf-8")), "utf-8")
+        return loader.load(copy, context)
 
 
 def found_by(model: Serving, scene: Scene) -> Detections:

@@ -23,7 +23,7 @@ LABELS = ("circle", "square", "triangle")
 MOST = 20
 """Shapes in a picture."""
 
-VISIBLE = 0.6
+VISIBLE = 2 / 3
 """The least share of a shape's area that is to be seen."""
 
 _SHIFT = 4
