@@ -49,7 +49,7 @@ LEAST = 0.01
 QUALITY = 90
 """Of the JPEG files."""
 
-HIDDEN = {"nothing hidden": (0.0, 0.01), "up to 20 % hidden": (0.01, 0.2), "20 to 40 % hidden": (0.2, 1.0)}
+HIDDEN = {"nothing hidden": (0.0, 0.01), "up to 20 % hidden": (0.01, 0.2), "over 20 % hidden": (0.2, 1.0)}
 NUMBERS = {"1 to 5 on a picture": (1, 5), "6 to 10": (6, 10), "11 to 20": (11, MOST)}
 
 Counted = Callable[[Scene], Any]
