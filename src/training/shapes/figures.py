@@ -32,7 +32,7 @@ from imageserver.inference.worker.context import LoadContext
 from imageserver.inference.worker.predictor import PictureJob, Serving
 from imageserver.training import cards
 from imageserver.training.shapes import backgrounds, pictures, scores
-from imageserver.training.shapes.pictures import LABELS, MOST, Scene
+from imageserver.training.shapes.pictures import LABELS, MOST, DrawnScene
 from imageserver.training.shapes.scores import Detections, Truth
 
 SEED = 20_000
@@ -52,18 +52,18 @@ QUALITY = 90
 HIDDEN = {"nothing hidden": (0.0, 0.01), "up to 20 % hidden": (0.01, 0.2), "over 20 % hidden": (0.2, 1.0)}
 NUMBERS = {"1 to 5 on a picture": (1, 5), "6 to 10": (6, 10), "11 to 20": (11, MOST)}
 
-Counted = Callable[[Scene], Any]
+Counted = Callable[[DrawnScene], Any]
 """bool (n,): which shapes of a picture are judged."""
 
 
-def scenes(count: int = PICTURES, seed: int = SEED) -> Iterator[Scene]:
+def scenes(count: int = PICTURES, seed: int = SEED) -> Iterator[DrawnScene]:
     """The pictures for judging."""
     photographs = backgrounds.photographs(backgrounds.UNSEEN)
     for number in range(count):
         yield pictures.draw(photographs, *SIZES[number % len(SIZES)], np.random.default_rng([seed, number]))
 
 
-def encoded(scene: Scene) -> bytes:
+def encoded(scene: DrawnScene) -> bytes:
     """The picture as a JPEG file."""
     return bytes(cv2.imencode(".jpg", scene.pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1])
 
@@ -79,7 +79,7 @@ def serving(folder: Path) -> Serving:
         return loader.load(copy, context)
 
 
-def found_by(model: Serving, scene: Scene) -> Detections:
+def found_by(model: Serving, scene: DrawnScene) -> Detections:
     """What the model says of a picture. ModelError when it says nothing but an error."""
     [answer] = model.run([PictureJob(memoryview(encoded(scene)), 0)])
     if "boxes" not in answer:
@@ -97,24 +97,24 @@ def read(boxes: Sequence[Any]) -> Detections:
     )
 
 
-def precision(drawn: Sequence[Scene], founds: Sequence[Detections], counted: Counted) -> list[float]:
+def precision(drawn: Sequence[DrawnScene], founds: Sequence[Detections], counted: Counted) -> list[float]:
     """Average precision of each class, of the shapes that count; then their mean."""
     truths = [Truth(scene.boxes, scene.labels, counted(scene)) for scene in drawn]
     each = [scores.average_precision(truths, founds, label) for label in range(len(LABELS))]
     return [*each, float(np.nanmean(each))]
 
 
-def everything(scene: Scene) -> Any:
+def everything(scene: DrawnScene) -> Any:
     """All shapes of a picture count."""
     return np.ones(len(scene.labels), bool)
 
 
-def _hidden(low: float, high: float, scene: Scene) -> Any:
+def _hidden(low: float, high: float, scene: DrawnScene) -> Any:
     """Those of which at least the share `low` and less than `high` is hidden."""
     return (scene.hidden >= low) & (scene.hidden < high)
 
 
-def table(drawn: Sequence[Scene], founds: Sequence[Detections]) -> str:
+def table(drawn: Sequence[DrawnScene], founds: Sequence[Detections]) -> str:
     """The table of the card."""
     head = ["AP50", *LABELS, "mean", "shapes"]
     lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]

@@ -35,7 +35,7 @@ _RADIUS = (1.0, 1.25, 1.4)
 
 
 @dataclass(frozen=True)
-class Scene:
+class DrawnScene:
     """A picture and what is on it.
 
     Args:
@@ -63,7 +63,7 @@ class _Canvas:
         self.seen = np.zeros(256)
 
     def put(self, corners: Floats, number: int, paint: Paint) -> bool:
-        """Draw a polygon unless it, or what it covers, would be hidden too much. `number` as in `Scene.owner`."""
+        """Draw a polygon unless it, or what it covers, would be hidden too much. `number` as in `DrawnScene.owner`."""
         left, top = np.floor(corners.min(axis=0)).astype(int) - 1
         right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 2
         mask = np.zeros((bottom - top, right - left), np.uint8)
@@ -162,7 +162,7 @@ def _strip(width: int, height: int, rng: np.random.Generator) -> Floats:
 
 def draw(
     photographs: tuple[Pixels, ...], width: int, height: int, rng: np.random.Generator, made: float = 0.0
-) -> Scene:
+) -> DrawnScene:
     """A picture of 1 to 20 shapes.
 
     Args:
@@ -188,7 +188,9 @@ def draw(
     numbers = np.arange(1, len(labels) + 1)
     hidden = 1 - canvas.seen[numbers] / canvas.area[numbers]
     boxes = np.array([_box(canvas.owner == number) for number in numbers], np.float32).reshape(-1, 4)
-    return Scene(_photographed(canvas.pixels, rng), boxes, np.array(labels), hidden.astype(np.float32), canvas.owner)
+    return DrawnScene(
+        _photographed(canvas.pixels, rng), boxes, np.array(labels), hidden.astype(np.float32), canvas.owner
+    )
 
 
 def _box(mask: Any) -> tuple[int, int, int, int]:
