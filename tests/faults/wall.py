@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tests.running import Server
+from tests.running import FrontDoor, Server
 
 SOURCE = Path(__file__).with_name("wall.c")
 
@@ -41,4 +41,4 @@ class WallClock:
         """A server with this clock; use as a context. Its workers have the machine's."""
         environment = {"LD_PRELOAD": str(self._library), "WALL_CLOCK": str(self._file)}
         with mock.patch.dict(os.environ, environment):
-            return Server(*arguments, **more)
+            return FrontDoor(*arguments, **more)
