@@ -17,7 +17,7 @@ from imageserver.transport.http.server import HttpServer
 Serve = Callable[..., Any]
 
 SMALL = {
-    "max_request_line": 1000, "max_header_bytes": 4000, "max_header_value": 1000, "header_time": 1.0, "max_body_bytes": 100_000, "body_grace": 1.0,
+    "max_request_line": 1000, "max_header_bytes": 4000, "max_header_value": 1000, "header_time": 1.0, "max_body_bytes": 100_000, "body_grace": 2.0,
     "drain_bytes": 50_000_000, "drain_time": 3,
 }  # fmt: skip
 
