@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import random
 import tempfile
@@ -16,6 +17,7 @@ from imageserver.config import sources
 from imageserver.config.table import TABLE
 from imageserver.errors import ManifestError, SettingError, TrainingError
 from imageserver.inference.shared import labels, manifest
+from imageserver.inference.shared.slim import graph
 from imageserver.training.lenet import data as training_data
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
@@ -36,6 +38,34 @@ def model(data: bytes) -> None:
             return
         if found.name != "net" or not 1 <= found.input.channels <= 4:
             raise Defect(f"no model has {found.input}")
+
+
+def slim_graph(data: bytes) -> None:
+    """The graph beside a network in code: read, or None with a sentence."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as place:
+        folder = Path(place) / "net"
+        folder.mkdir()
+        for name, text in ((manifest.FILE, MODEL), ("model.py", b""), ("weights.npz", b""), (graph.FILE, data)):
+            (folder / name).write_bytes(text)
+        read = replace_weights(manifest.read(folder))
+        said: list[str] = []
+        if (graph.find(read, said.append) is None) != bool(said):
+            raise Defect("a graph that does not count, and nobody is told")
+
+
+def replace_weights(read: manifest.Manifest) -> manifest.Manifest:
+    """The same model with weights that a graph may stand for."""
+    runtime = dataclasses.replace(read.runtime, runtime="auto", weights=read.folder / "weights.npz")
+    return dataclasses.replace(read, runtime=runtime)
+
+
+def zipped(**entries: bytes) -> bytes:
+    """A zip file."""
+    found = io.BytesIO()
+    with zipfile.ZipFile(found, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in entries.items():
+            archive.writestr(name.replace("_", "."), data)
+    return found.getvalue()
 
 
 def list_of_labels(data: bytes) -> None:
@@ -164,6 +194,20 @@ TARGETS = [
         seconds=0.03,
         byte_seconds=2e-5,
         memory=2**19,
+        byte_memory=400,
+    ),
+    Target(
+        name="graph",
+        run=slim_graph,
+        seeds=(
+            zipped(about_json=b'{"sources": "x"}', graph_xml=b"<net/>", graph_bin=b""),
+            zipped(about_json=b"[" * 3000),
+        ),
+        covers=("inference.shared.slim.graph",),
+        words=(b"PK\x01\x02", b"PK\x05\x06", b"about.json", b'{"sources":', b"\xff\xff\xff\xff"),
+        longest=2**12,
+        seconds=0.03,
+        memory=2**20,
         byte_memory=400,
     ),
     Target(

@@ -14,7 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +31,14 @@ GRAPH, CONSTANTS, ABOUT = "graph.xml", "graph.bin", "about.json"
 FORMAT = 1
 """Raise it when what is made changes."""
 
-MOST_BYTES = 2**27
-"""Of a graph unpacked: a hundred times that of the largest shipped one."""
+MOST_BYTES, MOST_ABOUT = 2**27, 2**16
+"""Of a graph unpacked, a hundred times that of the largest shipped one; and of what is said about it."""
+
+_DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
+)  # fmt: skip
+"""What zipfile and json raise of a file that is damaged; RuntimeError of one with a password or an unknown method."""
 
 _TIME = (1980, 1, 1, 0, 0, 0)  # the same bytes whenever it is made
 
@@ -69,7 +78,7 @@ def is_current(manifest: Manifest) -> bool:
     """Whether `find` would find one; nothing but its table is read."""
     try:
         return fits(manifest) and _about(manifest)["sources"] == sources(manifest)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, ModelError):
+    except (*_DAMAGE, ModelError):
         return False
 
 
@@ -83,7 +92,7 @@ def find(manifest: Manifest, note: Note) -> Graph | None:
     try:
         with zipfile.ZipFile(manifest.folder / FILE) as archive:
             return Graph(_read(archive, GRAPH), _read(archive, CONSTANTS))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         note(f"{FILE} is damaged, so it does not count: {error}")
         return None
 
@@ -102,11 +111,11 @@ def write(manifest: Manifest, graph: Graph, made_with: str) -> Path:
 
 def _about(manifest: Manifest) -> dict[str, str]:
     with zipfile.ZipFile(manifest.folder / FILE) as archive:
-        about: dict[str, str] = json.loads(_read(archive, ABOUT))
+        about: dict[str, str] = json.loads(_read(archive, ABOUT, MOST_ABOUT))
         return about
 
 
-def _read(archive: zipfile.ZipFile, name: str) -> bytes:
-    if archive.getinfo(name).file_size > MOST_BYTES:
-        raise ValueError(f"{name} is larger than {MOST_BYTES} bytes")
+def _read(archive: zipfile.ZipFile, name: str, most: int = MOST_BYTES) -> bytes:
+    if archive.getinfo(name).file_size > most:
+        raise ValueError(f"{name} is larger than {most} bytes")
     return archive.read(name)
