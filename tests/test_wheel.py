@@ -6,6 +6,7 @@ import os
 import site
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -74,6 +75,25 @@ def test_the_wheel_holds_the_code_and_the_shipped_models(wheel: Path) -> None:
     assert {Path("imageserver", path.relative_to(ROOT / "src")) for path in code} <= found
     assert {Path("imageserver", path.relative_to(ROOT)) for path in models} <= found
     assert not [path for path in found if path.suffix == ".pyc"]
+
+
+def test_the_source_distribution_gives_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    (ROOT / "build" / "typing").mkdir(parents=True, exist_ok=True)  # where `make lint` links to src/
+    link = ROOT / "build" / "typing" / "imageserver"
+    if not link.is_symlink():
+        link.symlink_to("../../src")
+    make = [sys.executable, "-m", "hatchling", "build", "-d", tmp_path, "-t"]
+    done = subprocess.run([*make, "sdist"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (made,) = tmp_path.iterdir()
+    with tarfile.open(made) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = [entry for entry in tmp_path.iterdir() if entry.is_dir()]
+    done = subprocess.run([*make, "wheel"], cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (other,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as ours, zipfile.ZipFile(other) as theirs:
+        assert sorted(ours.namelist()) == sorted(theirs.namelist())
 
 
 def test_the_command_helps_itself(environment: Path, tmp_path: Path) -> None:
