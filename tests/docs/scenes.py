@@ -139,6 +139,7 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("models/README.md", "python3 src/bootstrap.py training.xray.figures --data pneumoniamnist.npz"): _TRAINING,
     ("models/lenet/README.md",
      "python3 src/bootstrap.py training.lenet.training --data mnist_8k.npz --out models/lenet"): _TRAINING,
+    ("models/shapes/README.md", "python3 src/bootstrap.py training.shapes.training --out shapes.onnx"): _TRAINING,
     ("tests/fuzz/README.md", "def run(data: bytes) -> None:"): "the outline of a target: tests/fuzz/test_covers.py",
     ("docs/transport.md", "python tests/conformance/server.py 9001 &"): "needs Python 2.7 and Autobahn",
 }  # fmt: skip
