@@ -109,7 +109,7 @@ SCENES = {
 }
 
 _SERVICE = "needs systemd as the first process, and root: tests/deploy/test_service.py does it below a folder"
-_TRAINING = "takes hours, and pictures that are not here"
+_TRAINING = "a training takes hours, or pictures that are not here"
 _PROGRAMS = "tests/clients/test_pages.py runs it"
 
 ELSEWHERE: dict[tuple[str, str], str] = {
