@@ -210,7 +210,7 @@ def test_every_program_is_run() -> None:
     """By one of the tests above; the Kotlin says of itself that it is not."""
     found = {page.name: re.findall(r"^```(\w+)$", page.read_text(), re.MULTILINE) for page in PAGES.glob("*.md")}
     assert found == {
-        "python.md": ["python", "python"],
+        "python.md": ["sh", "python", "python"],
         "javascript.md": ["js", "js", "html"],
         "kotlin-java.md": ["kotlin", "java", "java", "java"],
     }
