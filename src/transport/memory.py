@@ -77,7 +77,8 @@ class Heap:
         """Look again and again, where that is possible; spawn it."""
         while self._spare and self._trim:
             hub.sleep(TRIM_EVERY)
-            self.look()
+            with contextlib.suppress(OSError):  # no descriptor is left; there will be
+                self.look()
 
     def look(self) -> None:
         """Return what is scattered, if much was freed since the last time.

@@ -84,7 +84,8 @@ class Logging:
 
     def __init__(self, models: Path, output: int) -> None:
         command = [sys.executable, ROOT / "src" / "ImageServer.py", "-i", "127.0.0.1", "-p", "0", "--tcp-port", "off"]
-        command += ["--data", models.with_name("data"), "--models", models, "-m", "prints", "--results", "-"]
+        command += ["--data", models.with_name("data"), "--models", models, "-m", "prints", "--workers", "1"]
+        command += ["--results", "-"]
         self.process = subprocess.Popen(list(map(str, command)), stdout=output, stderr=output)
 
     def __enter__(self) -> Logging:

@@ -80,9 +80,10 @@ def folder(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def newer(path: Path) -> Iterator[None]:
     with contextlib.closing(sqlite3.connect(path)) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
         connection.execute("PRAGMA user_version = 99")
         yield
-        connection.execute("PRAGMA user_version = 1")
+        connection.execute(f"PRAGMA user_version = {version}")
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from imageserver.transport import hub, memory
 from imageserver.transport.memory import FREED, TRIM_AGAIN, Heap
 
 
@@ -37,6 +38,23 @@ def test_what_lay_between_ends_later_so_there_is_more_to_return_then() -> None:
         spare = 3 * FREED if looks in (10, 12) else FREED
         heap.look()
     assert trimmed == [10, 12, *(12 + more for more in TRIM_AGAIN)]
+
+
+def test_where_it_cannot_look_for_want_of_a_descriptor_it_looks_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "TRIM_EVERY", 0.001)
+    looked = hub.Event()
+
+    def spare() -> int:
+        if not tries:
+            tries.append(1)
+            raise OSError(24, "Too many open files")
+        looked.set()
+        return 0
+
+    tries: list[int] = []
+    thread = hub.spawn(Heap(spare, lambda: None).run)
+    assert looked.wait(10)
+    thread.kill()
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim is glibc's")
