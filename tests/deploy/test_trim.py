@@ -86,6 +86,6 @@ def test_shipped_models_run_without_it(environment: Path, model: str) -> None:
     def tried(python: Path | str) -> tuple[int, str]:
         words = [python, ROOT / "src/ImageServer.py", "model", "try", model, picture]
         done = subprocess.run(words, capture_output=True, text=True, timeout=300)
-        return done.returncode, done.stdout or done.stderr
+        return done.returncode, done.stdout if done.returncode == 0 else done.stderr
 
     assert tried(environment / "bin" / "python") == tried(sys.executable)
