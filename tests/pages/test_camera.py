@@ -102,8 +102,6 @@ def test_what_is_chosen_is_asked_for(server: Server, page: Page) -> None:
     page.until("Number(document.querySelector('#counts dd').textContent) >= 20", PATIENCE)
     (row,) = streams(server)
     assert (row["model"], row["size"]) == ("slow", [320, 240])
-    rate = "Number(document.querySelectorAll('#curves .now')[2].textContent)"
-    page.until(f"{rate} < 20", PATIENCE)  # it takes 100 ms for each
     devices = page.run("[...document.getElementById('device').options].map((each) => each.textContent)")
     assert devices[:3] == ["Any camera", "Front camera", "Back camera"] and len(devices) > 3
     stopped(page)
