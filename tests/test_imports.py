@@ -37,7 +37,7 @@ BELOW_THE_WALL = (
     {"inference.prepare"},
     {"inference.convert"},
     {"inference.worker"},
-    {"inference.toolkit", "inference"},
+    {"inference.toolkit", "inference.getting", "inference"},
     {"inference.old_names"},
 )
 SHARED = (

@@ -52,6 +52,7 @@ def _row(manifest: Manifest) -> dict[str, object]:
         "kind": manifest.kind,
         "stateful": manifest.stateful,
         "listed": manifest.listed,
+        "license": manifest.license,
         "lacks": _lacks(manifest),
     }
 

@@ -1,7 +1,8 @@
 """Add a model: `python3 src/inference/add_model.py my.onnx --labels labels.txt --try cat.jpg`.
 
 Looks into the file, writes models/<name>/ with a manifest, converts it, and shows what it says about a picture.
-A running server notices the new folder by itself. What is done with the file is in adding.py.
+A running server notices the new folder by itself. What is done with the file is in adding.py. `--get NAME` brings the
+file first, by the index in getting/, which `--list` prints.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from imageserver import files, folders
 from imageserver.errors import ImageServerError, ModelError
 from imageserver.inference import adding
 from imageserver.inference.convert import process
+from imageserver.inference.getting import fetching, index, listing, origins
+from imageserver.inference.getting.index import IndexedModel
 from imageserver.inference.shared import conversion_cache, manifest, progress, weights
 from imageserver.inference.shared.formats import kinds
 from imageserver.inference.shared.progress import Step
@@ -47,9 +50,16 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code 0: the model is there and works; 1: a sentence on standard error says why not."""
     known = parser()
     options = known.parse_args(argv)
+    if sum((options.model is not None, options.get is not None, options.list)) != 1:
+        known.error("give a file, or the name of a model of the index with --get, or --list")
+    if options.origin is not None and options.model is not None:
+        known.error("--from says where --get and --list look: leave it out with a file")
     process.set_environment()
     try:
-        add(options)
+        if options.list:
+            _list(options)
+        else:
+            add(options)
     except (ImageServerError, OSError) as error:
         print(f"{known.prog}: {error}", file=sys.stderr)
         return 1
@@ -64,9 +74,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "model",
         type=Path,
+        nargs="?",
         help="an .onnx, .tflite or .keras file, the .xml file of an OpenVINO IR, the folder of a SavedModel, "
         "or an .h5 file with --allow-h5",
     )
+    _add_index(parser)
     _add_readings(parser)
     parser.add_argument(
         "--max-batch", type=int, default=8, help="pictures that run together at most (default: %(default)s)"
@@ -93,6 +105,22 @@ def parser() -> argparse.ArgumentParser:
         help="for converted models (default: %(default)s)",
     )
     return parser
+
+
+def _add_index(parser: argparse.ArgumentParser) -> None:
+    """The options that bring a model from elsewhere."""
+    parser.add_argument("--list", action="store_true", help="list the models that --get brings")
+    parser.add_argument(
+        "--get", choices=list(index.read()), metavar="NAME", help="instead of a file: bring a model of the list"
+    )
+    parser.add_argument(
+        "--from",
+        dest="origin",
+        metavar="PLACE",
+        help="where --get and --list look instead: a folder, or a mirror's address",
+    )
+    # Of a model of the list; a file says nothing of them.
+    parser.set_defaults(license="", source="", output={})
 
 
 def _add_readings(parser: argparse.ArgumentParser) -> None:
@@ -152,23 +180,66 @@ def _size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def _list(options: argparse.Namespace) -> None:
+    """ImageServerError."""
+    origin = origins.origin(options.origin) if options.origin is not None else None
+    for line in listing.lines(index.read().values(), origin):
+        print(printable(line))
+
+
 def add(options: argparse.Namespace) -> None:
     """Do all of it. ImageServerError or OSError with a sentence when it cannot be done; nothing is left behind then."""
-    from imageserver.inference.convert import inspect
+    if options.get is None:
+        _add_file(options, _target(options, options.name or options.model.stem))
+        return
+    model = index.read()[options.get]
+    _take_readings(options, model)
+    target = _target(options, options.name or model.name)
+    origin = origins.origin(options.origin)
+    size = f"{fetching.megabytes(model.size)} MB"
+    print(f"{model.title} is licensed under {model.license}: {model.page}")
+    print(f"Its file is {model.file} ({size}), from {origin.name(model)}.", flush=True)
+    with fetching.fetched(model, origin, options.models_cache) as file:
+        options.model = file
+        _add_file(options, target)
 
-    if not options.model.exists():
-        raise ModelError(f"there is no {options.model}")
-    inspect.check_kind(options.model, options.allow_h5)
+
+def _take_readings(options: argparse.Namespace, model: IndexedModel) -> None:
+    """What the index knows of a model, where it was not asked for otherwise."""
+    for option, value in {**model.reading, "title": model.title}.items():
+        if getattr(options, option) is None:
+            setattr(options, option, value)
+    options.license, options.source, options.output = model.license, model.page, model.output
+
+
+def _target(options: argparse.Namespace, name: str) -> Path:
+    """The new model's folder. ModelError: what was asked for cannot be."""
+    if options.model is not None:
+        _check_file(options)
     for file, option in ((options.picture, "--try"), (options.labels, "--labels")):
         if file is not None and not file.is_file():
             raise ModelError(f"there is no file {file}, which {option} names")
     if not options.models.is_dir():
         raise ModelError(f"there is no models folder {options.models}")
-    name = options.name or re.sub(r"[^a-z0-9_-]+", "-", options.model.stem.lower()).strip("-_")
-    target = options.models / name
+    if options.name is None:
+        name = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")
+    target: Path = options.models / name
     manifest.check_name(target / manifest.FILE, name)
     if target.exists() and not options.replace:
         raise ModelError(f"there is a model {name!r} already: choose another --name, or say --replace")
+    return target
+
+
+def _check_file(options: argparse.Namespace) -> None:
+    from imageserver.inference.convert import inspect
+
+    if not options.model.exists():
+        raise ModelError(f"there is no {options.model}")
+    inspect.check_kind(options.model, options.allow_h5)
+
+
+def _add_file(options: argparse.Namespace, target: Path) -> None:
+    name = target.name
     with files.making(options.models, ADDING) as parent, progress.shown(f"Adding {name}") as step:
         folder = parent / name
         folder.mkdir()

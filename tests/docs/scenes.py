@@ -111,6 +111,7 @@ SCENES = {
 _SERVICE = "needs systemd as the first process, and root: tests/deploy/test_service.py does it below a folder"
 _TRAINING = "a training takes hours, or pictures that are not here"
 _PROGRAMS = "tests/clients/test_pages.py runs it"
+_INTERNET = "needs the internet: tests/inference/getting/test_command.py has a mirror"
 
 ELSEWHERE: dict[tuple[str, str], str] = {
     ("README.md", "sudo apt install make python3-venv"): "needs root and a network",
@@ -125,6 +126,8 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("docs/clients/kotlin-java.md", "import io.socket.client.IO;"): _PROGRAMS,
     ("docs/clients/kotlin-java.md", "import com.github.nkzawa.socketio.client.IO;"): _PROGRAMS,
     ("docs/clients/kotlin-java.md", "import java.nio.file.Files;"): _PROGRAMS,
+    ("docs/models.md", "python3 src/inference/add_model.py --get yolox-nano --try cat.jpg"): _INTERNET,
+    ("docs/models.md", "python3 src/inference/add_model.py --get yolox-s --from /media/stick"): _INTERNET,
     ("docs/operations.md", "sudo make install-service"): _SERVICE,
     ("docs/operations.md", "#!/bin/sh"): "needs a certificate of certbot, root, and the service's user",
     ("docs/operations.md", "docker build -f deploy/Dockerfile --target slim -t imageserver:slim ."):

@@ -130,7 +130,7 @@ def find(folder: Path, note: Note) -> Entry | None:
     Raises:
         ModelError: the cache belongs to somebody else, or everybody may write into it.
     """
-    _check_owner(folder.parent)
+    check_owner(folder.parent)
     if not os.path.lexists(folder):
         return None
     try:
@@ -142,8 +142,11 @@ def find(folder: Path, note: Note) -> Entry | None:
         return None
 
 
-def _check_owner(cache: Path) -> None:
-    """Whoever can write there says what the server runs; root reads what it likes from anybody, as in a container."""
+def check_owner(cache: Path) -> None:
+    """Whoever can write there says what the server runs; root reads what it likes from anybody, as in a container.
+
+    ModelError: others can.
+    """
     try:
         about = cache.stat()
     except OSError:

@@ -141,6 +141,8 @@ class Manifest:
     state: State | None  # None: stateless
     members: tuple[str, ...]  # names of the models that an ensemble averages; empty: no ensemble
     permissions: Permissions | None  # None: no [jail]; with one, empty or not, it has a worker of its own
+    license: str = ""  # of its weights, as SPDX names it; "": not said
+    source: str = ""  # where they come from, for people
 
     @property
     def code(self) -> Path:
@@ -189,6 +191,8 @@ def read(folder: Path) -> Manifest:
         state=_state(state) if "state" in data else None,
         members=_members(root.table("ensemble"), folder.name),
         permissions=_permissions(jail) if "jail" in data else None,
+        license=root.text("license", "", 100),
+        source=root.text("source", "", 500),
     )
     if not root.faults():
         _check_together(root, manifest)

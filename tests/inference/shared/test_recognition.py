@@ -47,6 +47,11 @@ KNOWN: list[tuple[str, dict[str, Shape], dict[str, Shape], str, int, dict[str, A
         "detection", 9, {"format": "nanodet", "tensors": ["scores", "distances"] * 3},
     ),
     (
+        "nanodet-plus in levels, whose names tell nothing", {"i": (1, 3, 416, 416)},
+        {f"{s}{n}": (1, -(-416 // s) ** 2, n) for n in (80, 32) for s in (8, 16, 32, 64)},
+        "detection", 80, {"format": "nanodet", "tensors": ["scores"] * 4 + ["distances"] * 4},
+    ),
+    (
         "ssd of TFLite", {"in": (1, 300, 300, 3)},
         {"P": (1, 10, 4), "P:1": (1, 10), "P:2": (1, 10), "P:3": (1,)},
         "detection", 0, {"format": "ssd", "tensors": ["boxes", "labels", "scores", "count"]},

@@ -205,14 +205,23 @@ def _levels(found: Recognised, outputs: Sequence[Tensor], classes: int) -> bool:
         found.output |= {"format": "yolox", "decoded": False}
         found.why.append(f"{_listed(outputs)} are the levels of a grid, 5 numbers and {inner - 5} classes in a cell")
         return True
+    return _pairs(found, outputs)
+
+
+def _pairs(found: Recognised, outputs: Sequence[Tensor]) -> bool:
+    """NanoDet's scores and distances, by their names, or where these tell nothing by the length of a distribution."""
+    if len(outputs) not in (6, 8) or not _all_rank(outputs, 3):
+        return False
     roles = [_role(each) for each in outputs]
-    if len(outputs) in (6, 8) and _all_rank(outputs, 3) and {"scores", "distances"} == set(roles):
-        found.kind = "detection"
-        found.classes = next(each.shape[2] for each in outputs if _role(each) == "scores")
-        found.output |= {"format": "nanodet", "tensors": roles}
-        found.why.append(f"{_listed(outputs)} are NanoDet's scores and distances, a pair for each stride")
-        return True
-    return False
+    if set(roles) != {"scores", "distances"}:
+        roles = ["distances" if each.shape[2] == 4 * BINS else "scores" for each in outputs]
+    classes = {each.shape[2] for each, role in zip(outputs, roles, strict=True) if role == "scores"}
+    if roles.count("scores") != roles.count("distances") or len(classes) != 1:
+        return False
+    found.kind, found.classes = "detection", classes.pop()
+    found.output |= {"format": "nanodet", "tensors": roles}
+    found.why.append(f"{_listed(outputs)} are NanoDet's scores and distances, a pair for each stride")
+    return True
 
 
 def _logits(found: Recognised, outputs: Sequence[Tensor], classes: int) -> bool:
