@@ -91,12 +91,18 @@ CONTENT_INFERENCE = "inference"
 """A request of the Open Inference Protocol; `inference;<bytes of JSON>`, 0: all of it is JSON, else tensors follow."""
 
 CONTENT_PIXELS = "pixels"
-"""A decoded picture, as numpy has it: `pixels;<height>,<width>[,3];<undiminished width>,<height>`."""
+"""A decoded picture, as numpy has it: `pixels;<height>,<width>[,3];<undiminished width>,<height>`.
+
+Then, where the pixels do not show just that, `;<x>,<y>,<width>,<height>` of what they do (worker/decode.py).
+"""
 
 _LENGTH = struct.Struct("<I")
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 Message = dict[str, Any]
+
+Part = tuple[int, int, int, int]
+"""A rectangle of a picture: x, y, width, height in its pixels."""
 
 Picture = bytes | bytearray | memoryview
 """The bytes of a picture file, or of a request's body."""
@@ -154,16 +160,25 @@ class Result(TypedDict):
     body: NotRequired[bytes]
 
 
-def pixels_form(shape: Sequence[int], size: tuple[int, int]) -> str:
-    """The content CONTENT_PIXELS of a picture of this shape; `size`: what it has undiminished, upright."""
-    return f"{CONTENT_PIXELS};{','.join(map(str, shape))};{size[0]},{size[1]}"
+def pixels_form(shape: Sequence[int], size: tuple[int, int], part: Part | None = None) -> str:
+    """The content CONTENT_PIXELS of a picture of this shape.
+
+    Args:
+        shape: of its array.
+        size: width and height that it has undiminished, upright.
+        part: what of that the pixels show; None: all.
+    """
+    lists = (shape, size) if part is None else (shape, size, part)
+    return ";".join((CONTENT_PIXELS, *(",".join(map(str, each)) for each in lists)))
 
 
-def pixels_of(form: str) -> tuple[list[int], tuple[int, int]]:
+def pixels_of(form: str) -> tuple[list[int], tuple[int, int], Part | None]:
     """The same backwards."""
-    _content, shape, size = form.split(";")
-    width, height = map(int, size.split(","))
-    return [int(side) for side in shape.split(",")], (width, height)
+    shape, (width, height), *parts = ([int(side) for side in each.split(",")] for each in form.split(";")[1:])
+    if not parts:
+        return shape, (width, height), None
+    [(x, y, across, down)] = parts
+    return shape, (width, height), (x, y, across, down)
 
 
 def pack(message: Message) -> bytes:

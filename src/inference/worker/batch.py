@@ -89,5 +89,5 @@ def _job(item: wire.Item, data: memoryview) -> PictureJob:
     """BodyError, PictureError."""
     if not item["form"].startswith(wire.CONTENT_PIXELS):
         return PictureJob(memoryview(request_bodies.picture(item["form"], data)), item["rotate"])
-    shape, size = wire.pixels_of(item["form"])
-    return PictureJob(data, 0, Picture(np.frombuffer(data, np.uint8).reshape(shape), size))
+    shape, size, part = wire.pixels_of(item["form"])
+    return PictureJob(data, 0, Picture(np.frombuffer(data, np.uint8).reshape(shape), size, part=part))

@@ -120,7 +120,8 @@ def _pixels(message: wire.Message, arena: memoryview, limits: PictureLimits) -> 
     picture = shrink(picture, least, MOST_PIXELS)
     pixels = picture.pixels
     arena[: pixels.nbytes] = pixels.reshape(-1).data
-    return {"form": wire.pixels_form(pixels.shape, picture.size), "size": pixels.nbytes, "cost": picture.cost}
+    form = wire.pixels_form(pixels.shape, picture.size, picture.part)
+    return {"form": form, "size": pixels.nbytes, "cost": picture.cost}
 
 
 def _tensor(message: wire.Message, arena: memoryview, _limits: PictureLimits) -> wire.Message:

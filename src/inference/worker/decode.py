@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from imageserver.errors import LimitExceeded, PictureError, TooCostly
 from imageserver.inference.shared import image_header
 from imageserver.inference.shared.image_header import Data, Header
+from imageserver.inference.shared.wire import Part
 
 Pixels = NDArray[np.uint8]
 
@@ -96,7 +97,7 @@ class Picture:
     pixels: Pixels
     size: tuple[int, int]
     cost: int = 0
-    part: tuple[int, int, int, int] | None = None
+    part: Part | None = None
 
 
 def decode(
@@ -226,7 +227,7 @@ def _scale(header: Header, least: int) -> int:
 _CORNERS = np.array([[0, 1], [2, 3]], np.uint8)
 
 
-def _part(stored: tuple[int, int], scale: int, orientation: int, rotate: int) -> tuple[int, int, int, int]:
+def _part(stored: tuple[int, int], scale: int, orientation: int, rotate: int) -> Part:
     """See `Picture.part`, of a JPEG of this stored width and height."""
     width, height = (-(-side // scale) * scale for side in stored)
     beyond_right, beyond_bottom = width - stored[0], height - stored[1]

@@ -11,7 +11,8 @@ import pytest
 from tests.inference.worker.outputs.making import Fake, context, manifest, picture
 
 from imageserver.errors import ModelError
-from imageserver.inference.worker import decode, loader, tensors
+from imageserver.inference.shared import wire
+from imageserver.inference.worker import batch, costly, decode, loader, tensors
 from imageserver.inference.worker.decode import Picture
 from imageserver.inference.worker.outputs.detector import Detector
 from imageserver.inference.worker.outputs.vectors import Embedding, Regression
@@ -102,6 +103,33 @@ def test_a_jpeg_at_an_eighth_is_shown_where_it_is(size: tuple[int, int], rotate:
     found = [left + columns[0] * width / pixels.shape[1], left + (columns[-1] + 1) * width / pixels.shape[1]]
     found += [top + rows[0] * height / pixels.shape[0], top + (rows[-1] + 1) * height / pixels.shape[0]]
     assert found == pytest.approx([across[0], across[-1] + 1, down[0], down[-1] + 1], abs=0.01)
+
+
+@pytest.mark.parametrize(("rotate", "reduced"), [(0, 8), (90, 8), (180, 4), (270, 2), (0, 1)])
+def test_a_jpeg_from_the_process_for_costly_pictures_is_shown_where_it_is(rotate: int, reduced: int) -> None:
+    """Boxes of what came over the wall as pixels lie where they would if the worker had decoded the file itself."""
+    width, height = 1793, 1537  # one more than whole blocks at every reduction
+    box = (640, 560, 1280, 1440)
+    stored = np.zeros((height, width), np.uint8)
+    stored[box[1] : box[3], box[0] : box[2]] = 255
+    upright = decode.turn(stored, 1, rotate)
+    columns, rows = np.flatnonzero(upright.any(axis=0)), np.flatnonzero(upright.any(axis=1))
+    file = cv2.imencode(".jpg", stored)[1].tobytes()
+    arena = bytearray(8 * 2**20)
+    arena[: len(file)] = file
+    asked = {"form": wire.CONTENT_IMAGE, "size": len(file), "rotate": rotate, "channels": 1, "least": height // reduced}
+    said = costly.decoded(asked, memoryview(arena), decode.PictureLimits())
+    item: wire.Item = {"at": 0, "size": said["size"], "form": said["form"], "rotate": 0}
+    taken = batch._job(item, memoryview(arena)[: said["size"]]).picture
+    assert taken is not None
+    assert taken.size == upright.shape[::-1]
+    assert taken.pixels.shape == tuple(-(-side // reduced) for side in upright.shape)
+    left, top, across, down = base.shown_part(base.find("none"), taken, manifest(64, 64, 1, format="yolox").input)
+    bright = taken.pixels > 127
+    wide, high = np.flatnonzero(bright.any(axis=0)), np.flatnonzero(bright.any(axis=1))
+    found = [left + edge * across / bright.shape[1] for edge in (wide[0], wide[-1] + 1)]
+    found += [top + edge * down / bright.shape[0] for edge in (high[0], high[-1] + 1)]
+    assert found == pytest.approx([columns[0], columns[-1] + 1, rows[0], rows[-1] + 1], abs=0.01)
 
 
 def yolov10(rows: Any, **settings: Any) -> tuple[Detector, Fake]:
