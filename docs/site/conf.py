@@ -17,6 +17,7 @@ NAVIGATION = {
     "First minutes": {
         "README": "From nothing to boxes",
         "docs/pages": "Pages in a browser",
+        "docs/bring-your-model": "Bring your model",
         "docs/write-a-model": "Write a model",
     },
     "Clients": {

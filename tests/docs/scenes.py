@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.running import ROOT
+
 PHOTO = Path("clients/samples/photos/astronaut.jpg")
 SEVEN = Path("clients/samples/digits/7.png")
 
@@ -76,6 +78,9 @@ SCENES = {
     "README.md": Scene(replaced={"SLIM=1": ""}),
     "clients/samples/README.md": Scene(),
     "docs/audit.md": Scene(long=False, brings={"audit.jsonl": AUDIT}),
+    "docs/bring-your-model.md": Scene(
+        before=f"{ROOT}/.venv/bin/python {ROOT}/tests/docs/nano.py yolox_nano.onnx", replaced={"SLIM=1": ""}
+    ),
     "docs/command.md": Scene(long=False),
     "docs/legacy-tcp.md": Scene(
         brings={"picture.jpg": XRAY, "nonce": "0" * 32},
