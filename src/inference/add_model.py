@@ -31,6 +31,7 @@ from imageserver import bootstrap as programs
 from imageserver import files, folders
 from imageserver.errors import ImageServerError, ModelError
 from imageserver.inference import adding
+from imageserver.inference.adding import Say
 from imageserver.inference.convert import process
 from imageserver.inference.getting import fetching, index, listing, origins
 from imageserver.inference.getting.index import IndexedModel
@@ -128,6 +129,11 @@ def _add_readings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", type=Path, help="text file with a label in each line, or JSON as Keras has it")
     parser.add_argument("--try", type=Path, dest="picture", help="a picture to classify afterwards")
     parser.add_argument("--name", help="the model's name (default: from the file's)")
+    parser.add_argument(
+        "--kind",
+        choices=("classification", "embedding", "regression"),
+        help="what a network that gives one row of numbers finds (default: classification)",
+    )
     parser.add_argument("--title", help="what people read (default: the name)")
     parser.add_argument(
         "--range", type=_range, metavar="LOW,HIGH", help="what the pixel values 0 to 255 become: 0,1 or -1,1 or 0,255"
@@ -240,19 +246,26 @@ def _check_file(options: argparse.Namespace) -> None:
 
 def _add_file(options: argparse.Namespace, target: Path) -> None:
     name = target.name
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+        said.append(text)
+
     with files.making(options.models, ADDING) as parent, progress.shown(f"Adding {name}") as step:
         folder = parent / name
         folder.mkdir()
         if kinds.of(options.model) is None:
-            adding.add(options, folder, options.models_cache, lambda text: step(None, text), print)
+            adding.add(options, folder, options.models_cache, lambda text: step(None, text), say)
         else:
-            _add_in_jail(options, folder, step)
+            _add_in_jail(options, folder, step, say)
         files.publish(folder, target)
     print(f"The model {name!r} is in {target}. A running server finds it within two seconds.")
-    print("Check model.toml there: what could only be guessed is what the warnings above are about.")
+    if any(text.startswith(adding.WARNING) for text in said):
+        print("Check model.toml there: what could only be guessed is what the warnings above are about.")
 
 
-def _add_in_jail(options: argparse.Namespace, folder: Path, step: Step) -> None:
+def _add_in_jail(options: argparse.Namespace, folder: Path, step: Step, say: Say) -> None:
     """Have a process look into the file that has no rights but to read it, and to write what comes of it.
 
     ImageServerError or OSError with a sentence, also where the file ends that process.
@@ -261,6 +274,8 @@ def _add_in_jail(options: argparse.Namespace, folder: Path, step: Step) -> None:
         parts = weights.files_of(options.model)
     except ValueError as error:
         raise ModelError(f"{options.model.name} {error}") from error
+    except OSError as error:
+        raise ModelError(f"{options.model.name} cannot be read: {error.strerror or error}") from error
     cache = options.models_cache
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     read = [str(path.resolve()) for path in (*parts, options.labels, options.picture) if path is not None]
@@ -277,14 +292,14 @@ def _add_in_jail(options: argparse.Namespace, folder: Path, step: Step) -> None:
         given = ["--jail", jail.to_text(), "--folder", str(folder), "--cache", str(room)]
         command = programs.command("inference.adding", *given, "--options", json.dumps(vars(options), default=str))
         try:
-            _follow(command, options.model.name, step)
+            _follow(command, options.model.name, step, say)
         finally:
             scratch.remove(place)
         _check_made(folder)
         conversion_cache.take_over(room, cache, folder.name)
 
 
-def _follow(command: list[str], name: str, step: Step) -> None:
+def _follow(command: list[str], name: str, step: Step, say: Say) -> None:
     """Run the process and say what it says. ModelError when it fails, or takes too long."""
     variables = environment.scrubbed(os.environ)
     with subprocess.Popen(
@@ -300,7 +315,7 @@ def _follow(command: list[str], name: str, step: Step) -> None:
                 if "step" in line:
                     step(None, printable(str(line["step"])))
                 if "say" in line:
-                    print(printable(str(line["say"])), flush=True)
+                    say(printable(str(line["say"])))
         finally:
             late = not clock.is_alive()
             clock.cancel()

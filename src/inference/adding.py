@@ -40,6 +40,9 @@ Say = Callable[[str], object]
 SURER = 1.5
 """By what factor another reading of a picture has to be surer to be worth a line."""
 
+WARNING = "Warning: "
+"""What begins a sentence on what could be otherwise."""
+
 PATHS = ("model", "labels", "picture", "models", "models_cache")
 """Options that are paths, which JSON has as texts."""
 
@@ -96,6 +99,7 @@ def build(options: argparse.Namespace, folder: Path, say: Say) -> None:
     foreign = kinds.of(options.model) is not None
     source = _Foreign(options) if foreign else _Keras(options)
     findings = source.findings
+    _read_kind(options, findings)
     _read_options(options, findings)
     weights_name = source.copy(folder)
     labels = _labels(options, findings, folder)
@@ -107,7 +111,7 @@ def build(options: argparse.Namespace, folder: Path, say: Say) -> None:
     for sentence in findings.took:
         say(f"- {sentence}.")
     for warning in findings.warnings:
-        say(f"Warning: {warning}.")
+        say(f"{WARNING}{warning}.")
 
 
 class _Keras:
@@ -118,7 +122,7 @@ class _Keras:
 
         self._file = options.model
         self._model = inspect.load(options.model)
-        self.findings = inspect.inspect(self._model, options.size)
+        self.findings = inspect.inspect(self._model, options.size, _count(options))
         if options.model.suffix in (".h5", ".hdf5"):
             self.findings.warnings.append(
                 "an .h5 file can hold code; none was found in this one, "
@@ -138,9 +142,13 @@ class _Keras:
 
     def look_at_scores(self, made: Manifest) -> None:
         """Run it on probe pictures, and say in the findings what its scores are."""
-        from imageserver.inference.convert import convert, inspect
+        from imageserver.inference.convert import convert, detecting, inspect
 
-        inspect.look_at_scores(self.findings, inspect.scores_of(self._model, convert.probes(made.input)))
+        batch = convert.probes(made.input)
+        if made.kind == "classification":
+            inspect.look_at_scores(self.findings, inspect.scores_of(self._model, batch))
+        elif made.output.detection is not None:
+            detecting.look_at_outputs(self.findings, inspect.answers_of(self._model, batch))
 
 
 class _Foreign:
@@ -152,8 +160,7 @@ class _Foreign:
 
         self._file = options.model
         self._network = open_network(options.model)
-        classes = len(label_files.read(options.labels)) if options.labels is not None else 0
-        self.findings = describe.describe(self._network, options.size, dict(options.constant), classes)
+        self.findings = describe.describe(self._network, options.size, dict(options.constant), _count(options))
         self.findings.took.insert(0, f"{options.model.name} is {self._network.format.title}")
 
     def copy(self, folder: Path) -> str:
@@ -184,6 +191,29 @@ class _Foreign:
             detecting.look_at_outputs(self.findings, alone)
 
 
+def _count(options: argparse.Namespace) -> int:
+    """How many labels were given; 0: none."""
+    return len(label_files.read(options.labels)) if options.labels is not None else 0
+
+
+def _read_kind(options: argparse.Namespace, findings: Any) -> None:
+    """What one row of numbers means, where it was said. ModelError where it is none."""
+    from imageserver.inference.convert import inspect
+
+    if options.kind in (None, findings.kind):
+        return
+    if findings.kind != "classification":
+        raise ModelError(
+            f"{options.model.name} is for {findings.kind}, by its outputs; "
+            "--kind is for networks that give one row of numbers"
+        )
+    findings.kind = options.kind
+    findings.took = [text.removesuffix(inspect.AS_CLASSIFIER) for text in findings.took]
+    findings.took.append(f"its numbers are read as --kind says: {options.kind}")
+    if options.kind == "embedding":
+        findings.classes = 0
+
+
 def _read_options(options: argparse.Namespace, findings: Any) -> None:
     """What was asked for goes before what was found."""
     given = {key: getattr(options, key) for key in ("range", "mean", "std") if getattr(options, key) is not None}
@@ -210,13 +240,18 @@ def _labels(options: argparse.Namespace, findings: Any, folder: Path) -> str:
             more = "; the first of one more is mostly `background`" if classes == count + 1 else ""
             raise ModelError(f"{options.labels.name} has {count} labels, but the model gives {classes} scores{more}")
         return f"labels_file = {json.dumps(name)}"
-    if findings.labels and len(findings.labels) == classes:
+    if findings.kind == "embedding":
+        return ""
+    if findings.labels and (len(findings.labels) == classes or (not classes and findings.kind != "classification")):
         (folder / "labels.txt").write_text("\n".join(findings.labels) + "\n", "utf-8")
-        more = ", …" if classes > 3 else ""
-        findings.took.append(f"its file names its {classes} labels: {', '.join(findings.labels[:3])}{more}")
+        shown, more = ", ".join(findings.labels[:3]), ", …" if len(findings.labels) > 3 else ""
+        findings.took.append(f"its file names its {len(findings.labels)} labels: {shown}{more}")
         return 'labels_file = "labels.txt"'
     if not classes:
         findings.warnings.append("how many labels it has does not show: give them with --labels")
+        return ""
+    if findings.kind == "regression":
+        findings.warnings.append(f"without --labels its {classes} values are called 'value 0' to 'value {classes - 1}'")
         return ""
     # A classifier's single score is that of the second of two.
     count = max(classes, 2) if findings.kind == "classification" else classes

@@ -147,6 +147,85 @@ def foreign(folder, tiny):
         quantised.inference_input_type = quantised.inference_output_type = kind
         (folder / f"{name}.tflite").write_bytes(quantised.convert())
     openvino.save_model(openvino.convert_model(folder / "tiny.tflite"), folder / "tiny.xml", compress_to_fp16=False)
+    for name, regular in (("ssd", False), ("ssd-regular", True)):
+        listing(folder, name, regular)
+
+
+POST = """
+name: "TFLite_Detection_PostProcess"
+attr {{ key: "max_detections" value {{ i: 8 }} }} attr {{ key: "max_classes_per_detection" value {{ i: 1 }} }}
+attr {{ key: "detections_per_class" value {{ i: 100 }} }} attr {{ key: "use_regular_nms" value {{ b: {regular} }} }}
+attr {{ key: "nms_score_threshold" value {{ f: 0.45 }} }} attr {{ key: "nms_iou_threshold" value {{ f: 0.4 }} }}
+attr {{ key: "y_scale" value {{ f: 10.0 }} }} attr {{ key: "x_scale" value {{ f: 9.0 }} }}
+attr {{ key: "h_scale" value {{ f: 5.0 }} }} attr {{ key: "w_scale" value {{ f: 4.0 }} }}
+attr {{ key: "num_classes" value {{ i: 3 }} }}
+"""
+ANCHORS = 12
+
+
+class Listing(tf.Module):
+    """A detector of pictures of 12x10 pixels as TensorFlow's SSD networks end, with TFLite's own post-processing."""
+
+    def __init__(self, regular):
+        super().__init__()
+        random = np.random.default_rng(5)
+        self.boxes = tf.constant(random.normal(size=(3, ANCHORS * 4)).astype(np.float32))
+        self.scores = tf.constant(random.normal(size=(3, ANCHORS * 4)).astype(np.float32))
+        sides = [random.uniform(0.4, 0.6, (ANCHORS, 2)), random.uniform(0.2, 0.5, (ANCHORS, 2))]
+        self.anchors = tf.constant(np.concatenate(sides, axis=1).astype(np.float32))
+        implements = POST.format(regular=str(regular).lower())
+        self.post = tf.function(self.empty, experimental_implements=implements)
+
+    @staticmethod
+    def empty(boxes, scores, anchors):
+        """The sides of what TFLite's own operation gives in its place: boxes, labels, scores, count."""
+        return [tf.zeros(shape) for shape in ((1, 8, 4), (1, 8), (1, 8), (1,))]
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 10, 12, 3), tf.float32)])
+    def serve(self, batch):
+        means = tf.reduce_mean(batch, axis=(1, 2))
+        boxes = tf.reshape(means @ self.boxes, (1, ANCHORS, 4))
+        return self.post(boxes, tf.sigmoid(tf.reshape(means @ self.scores, (1, ANCHORS, 4))), self.anchors)
+
+
+def listing(folder, name, regular):
+    """It in TFLite, and what TFLite's own interpreter gives for a picture: boxes, labels, scores, count."""
+    model = Listing(regular)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([model.serve.get_concrete_function()], model)
+    converter.allow_custom_ops = True
+    (folder / f"{name}.tflite").write_bytes(converter.convert())
+    interpreter = tf.lite.Interpreter(str(folder / f"{name}.tflite"))
+    interpreter.allocate_tensors()
+    picture = np.random.default_rng(6).uniform(0, 1, (1, 10, 12, 3)).astype(np.float32)
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture)
+    interpreter.invoke()
+    found = [interpreter.get_tensor(each["index"]) for each in interpreter.get_output_details()]
+    [boxes] = [each for each in found if each.ndim == 3]
+    [count] = [each for each in found if each.ndim == 1]
+    labels, scores = sorted((each for each in found if each.ndim == 2), key=lambda each: each.max() < 1)
+    np.savez(folder / f"{name}.npz", picture=picture, boxes=boxes, labels=labels, scores=scores, count=count)
+
+
+def detectors(root):
+    """Two that give the same for every picture: cells as YOLOX has them, and lists of boxes."""
+    picture = keras.Input((32, 32, 3))
+    mean = layers.GlobalAveragePooling2D()(picture)
+
+    def same(numbers, name):
+        bias = keras.initializers.Constant(numbers.ravel())
+        row = layers.Dense(numbers.size, kernel_initializer="zeros", bias_initializer=bias)(mean)
+        return layers.Reshape(numbers.shape, name=name)(row)
+
+    cells = np.zeros((16 + 4 + 1, 5 + 2), np.float32)  # strides 8, 16, 32
+    cells[1 * 4 + 2] = [0.5, 0.5, np.log(2), 0.0, 0.9, 0.1, 1.0]  # its middle is 20, 12; it is 16x8
+    keras.Model(picture, same(cells, "cells")).save(root / "grid.keras")
+    lists = {
+        "boxes": same(np.array([[12, 8, 28, 16], [0, 0, 9, 9]], np.float32), "boxes"),
+        "classes": same(np.array([1, 0], np.float32), "classes"),
+        "confidence": same(np.array([0.9, 0.1], np.float32), "confidence"),
+    }
+    keras.Model(picture, lists).save(root / "lists.keras")
+    keras.Model(picture, lists).export(root / "lists", verbose=False)
 
 
 def main(root, mobilenet):
@@ -207,6 +286,7 @@ def main(root, mobilenet):
     both.export(root / "outputs", verbose=False)
     inside = keras.Input((10, 12, 3))
     keras.Model(inside, network()(inside / 255.0)).save(root / "inside.keras")
+    detectors(root)
     hostile_graphs(root / "graphs")
     assert tf.executing_eagerly()
     fresh = graphs.make(manifest.read(mobilenet.parent / "lenet"))

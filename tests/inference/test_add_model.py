@@ -114,6 +114,12 @@ def test_every_kind_of_model(root, files):
         "wrong labels": [str(root / "scaled.keras"), "--name", "wrong", *two],
         "again": [str(root / "scaled.keras"), *labels],
         "no picture": [str(root / "scaled.keras"), "--name", "wrong", "--try", "nowhere.jpg", *labels],
+        "grid": [str(root / "grid.keras"), *two, "--try", str(files / "cat.jpg")],
+        "lists": [str(root / "lists.keras"), *two, "--preprocessing", "letterbox"],
+        "exported lists": [str(root / "lists"), *two, "--name", "exported-lists"],
+        "vector": [str(root / "logits.keras"), "--name", "vector", "--kind", "embedding", "--range", "0,255"],
+        "values": [str(root / "logits.keras"), "--name", "values", "--kind", "regression", *labels],
+        "no row": [str(root / "grid.keras"), "--name", "wrong", "--kind", "embedding", *two],
         "replace": [str(root / "scaled.keras"), "--replace", "--title", "Better", *labels],
     }
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -124,6 +130,8 @@ def test_every_kind_of_model(root, files):
 
     assert said["scaled"][0] == 0
     assert "Warning" not in said["scaled"][1]
+    assert "the warnings above" not in said["scaled"][1]
+    assert "the warnings above" in said["against"][1]
     assert said["against"][1].count("Warning") == 1
     assert "most likely wants --range 0,255" in said["against"][1]
     assert said["inside"][:1] == [0]
@@ -142,8 +150,9 @@ def test_every_kind_of_model(root, files):
     for name, sentence in {
         "code": "it holds a Lambda layer, which is code",
         "two": "needed is one input",
-        "outputs": "outputs.keras gives 2 outputs; a classifier gives one",
-        "exported outputs": "outputs gives 2 outputs; a classifier gives one",
+        "outputs": "(?, 1), which is no layout that is known",
+        "exported outputs": "outputs: it gives output_0 (?, 3), output_1 (?, 1), which is no layout",
+        "no row": "grid.keras is for detection, by its outputs; --kind is for networks that give one row of numbers",
         "cut": "cut.keras does not load: it is no zip archive, as a .keras file is: it may be cut short",
         "wrong labels": "two.txt has 2 labels, but the model gives 3 scores",
         "again": "there is a model 'scaled' already",
@@ -155,9 +164,36 @@ def test_every_kind_of_model(root, files):
         assert len(err.strip().splitlines()) == 1
     assert said["replace"][0] == 0
     assert manifest_of(files, "scaled")["title"] == "Better"
+    check_kinds(files, said)
     left = {path.name for path in (files / "models").iterdir()}
     assert left >= {"scaled", "against", "inside", "binary", "nameless", "exported", "old"}
     assert not {name for name in left if name.startswith(".")} | (left & {"code", "two", "wrong", "outputs", "cut"})
+
+
+def check_kinds(files, said):
+    """Keras' networks that find boxes, and those whose one row is no scores, as they are read and as they run."""
+    for name, keys, prepared in (
+        ("grid", {"format": "yolox", "decoded": False}, "letterbox-corner"),
+        ("lists", {"format": "boxes", "tensors": ["boxes", "labels", "scores"]}, "letterbox"),
+    ):
+        assert said[name][:1] == [0], said[name]
+        written = manifest_of(files, name)
+        assert keys.items() <= written["output"].items()
+        assert (written["kind"], written["input"]["preprocessing"]) == ("detection", prepared)
+    assert "- by the numbers it gives, it leaves its grid to be added" in said["grid"][1]
+    assert "yes, 228x116 at 171, 116" in said["grid"][1]
+    assert "Warning: nothing in the model shows how its pictures were scaled" in said["grid"][1]
+    assert said["vector"][:1] + said["values"][:1] == [0, 0]
+    assert manifest_of(files, "vector")["output"] == {"activation": "none"}
+    with WorkerProcess(files / "cache") as worker:
+        for name in ("grid", "lists", "exported-lists"):
+            assert worker.load(files / "models" / name)["runtime"] == "openvino float32"
+            [result] = worker.run(name, [(files / "cat.jpg").read_bytes()])
+            assert [box["label"] for box in result["boxes"]] == ["yes"]
+        for name, key in (("vector", "embedding"), ("values", "values")):
+            worker.load(files / "models" / name)
+            [result] = worker.run(name, [(files / "cat.jpg").read_bytes()])
+            assert len(result[key]) == 3
 
 
 def test_a_foreign_file_is_looked_into_by_a_process_in_a_jail(root, files):
@@ -202,7 +238,7 @@ def test_what_becomes_of_the_process_that_looks_into_a_file(monkeypatch, program
     monkeypatch.setattr(conversion_cache, "LIMIT", 0.5 if "sleep" in program else 60)
     monkeypatch.setattr(add_model, "MOST_SAID", 10_000)
     with pytest.raises(ModelError) as said:
-        add_model._follow([sys.executable, "-S", "-c", program], "net.onnx", lambda _part, _text: None)
+        add_model._follow([sys.executable, "-S", "-c", program], "net.onnx", lambda _part, _text: None, print)
     assert sentence in str(said.value)
 
 

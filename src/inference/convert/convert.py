@@ -26,6 +26,9 @@ from imageserver.inference.worker import results
 from imageserver.inference.worker.backends.keras import first_line, import_quietly, load_function
 from imageserver.inference.worker.backends.openvino import OpenVINO, library
 
+NO_NUMBERS = (
+    "the network gives values that are no numbers for test pictures: its weights are damaged, or input.range is wrong"
+)
 TOLERANCE = {"float32": 1e-3, "bfloat16": 2e-2}
 
 
@@ -66,8 +69,10 @@ def _of_keras(manifest: Manifest, path: Path) -> Report:
     except ModelError as error:
         # Kept like a model that differs, so that it is not tried again at every start.
         return Report(False, str(error), 0.0)
+    for output, name in zip(model.outputs, function.names, strict=False):
+        output.get_tensor().set_names({name})
     openvino.save_model(model, path, compress_to_fp16=False)
-    return _compare(manifest, function, path)
+    return (_compare_all if function.names else _compare)(manifest, function, path)
 
 
 def _of_foreign(manifest: Manifest, path: Path) -> Report:
@@ -92,10 +97,7 @@ def _of_foreign(manifest: Manifest, path: Path) -> Report:
         theirs, mine = (np.concatenate([each[0] for each in both]) for both in (alone, answers))
         activation = manifest.output.activation
         return judge(results.activate(theirs, activation), results.activate(mine, activation), tolerance)
-    difference = comparing.difference(alone, answers)
-    if difference > tolerance:
-        return Report(False, f"it differs by {difference:.2g} where {tolerance:g} is allowed", difference)
-    return Report(True, "", difference)
+    return _judge_all(alone, answers, tolerance)
 
 
 def _check_labels(name: str, scores: int, labels: int) -> None:
@@ -125,8 +127,30 @@ def _compare(manifest: Manifest, function: Any, path: Path) -> Report:
     return judge(theirs, ours, TOLERANCE[manifest.runtime.precision])
 
 
+def _compare_all(manifest: Manifest, function: Any, path: Path) -> Report:
+    """The same of a network that finds boxes: every number that it gives."""
+    import tensorflow as tf
+
+    batch = probes(manifest.input)
+    theirs = [np.asarray(output) for output in function(tf.constant(batch))]
+    ours = OpenVINO(path, manifest.runtime.precision, 1)
+    return _judge_all([theirs], [ours.run_all(batch)], TOLERANCE[manifest.runtime.precision])
+
+
+def _judge_all(original: comparing.Answers, other: comparing.Answers, tolerance: float) -> Report:
+    """Compare all that was given."""
+    difference = comparing.difference(original, other)
+    if difference <= tolerance:
+        return Report(True, "", difference)
+    if not all(np.isfinite(found).all() for each in original for found in each):
+        return Report(False, NO_NUMBERS, 0.0)
+    return Report(False, f"it differs by {difference:.2g} where {tolerance:g} is allowed", difference)
+
+
 def judge(original: NDArray[Any], other: NDArray[Any], tolerance: float) -> Report:
     """Compare scores (n, classes) of both. Scores that are no probabilities count relative to the largest."""
+    if not np.isfinite(original).all():
+        return Report(False, NO_NUMBERS, 0.0)
     if original.shape != other.shape or not np.isfinite(other).all():
         return Report(
             False, "the converted model gives something else", float("inf") if original.shape == other.shape else 0.0

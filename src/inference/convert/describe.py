@@ -14,11 +14,14 @@ import numpy as np
 
 from imageserver.errors import ModelError
 from imageserver.inference.convert import fitting
-from imageserver.inference.convert.inspect import FAMILIES, Findings, Values
+from imageserver.inference.convert.inspect import AS_CLASSIFIER, FAMILIES, Findings, Values, check_size
 from imageserver.inference.convert.network import ForeignNetwork, TensorPort, name_of
 from imageserver.inference.convert.quantisation import input_quantisation
 from imageserver.inference.shared import labels as label_files
+from imageserver.inference.shared.formats import tflite
 from imageserver.inference.shared.outputs import recognition
+from imageserver.inference.shared.outputs.detection import MOST_POINTS, WITH_POINTS
+from imageserver.inference.shared.outputs.recognition import Recognised
 from imageserver.inference.shared.outputs.tensor import ANY, Tensor
 
 IMAGENET: Values = {"range": [0.0, 1.0], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
@@ -47,7 +50,8 @@ def describe(
     Raises:
         ModelError: it is none that can be served.
     """
-    port = fitting.picture_port(network, "")
+    port = fitting.picture_port(network, "", constants)
+    _check_task(network)
     findings = _picture(network, port, size)
     findings.labels = _labels(network)
     if len(network.inputs) > 1:
@@ -80,20 +84,39 @@ def _recognise(
         found = recognition.recognise(inputs, list(map(_tensor, network.outputs)), classes, size)
     except ModelError as error:
         raise ModelError(f"{network.name}: {error}") from error
-    given = dict(found.input)
-    constants.update(given.pop("constants", {}))
-    findings.preprocessing = given.pop("preprocessing", "stretch")
-    findings.values = {key: value for key, value in given.items() if key in ("range", "mean", "std", "order")}
-    findings.values.setdefault("range", [0.0, 255.0])
-    findings.kind, findings.classes = found.kind, found.classes
-    findings.output_keys = dict(found.output)
-    findings.activation = findings.output_keys.pop("activation", "none")
-    findings.took += found.why[1:]  # the first is about the picture
-    findings.warnings += found.unsure
+    constants.update(found.input.get("constants", {}))
+    _read_points(network, found)
+    findings.take(found)
     picture = next(each for each in network.model.inputs if name_of(each) == port.name)
     told = _told_range(port, picture, findings)
     if told:
         findings.values = {"order": findings.values.get("order", "rgb"), "range": told}
+
+
+def _check_task(network: ForeignNetwork) -> None:
+    """ModelError for what Ultralytics' files say that they find, where it cannot be shown."""
+    what = {"obb": "turned boxes", "segment": "outlines"}.get(network.texts.get("task", ""))
+    if what is not None:
+        raise ModelError(
+            f"{network.name} finds {what}, which are not supported: export a network that detects, or write a model.py"
+        )
+
+
+def _read_points(network: ForeignNetwork, found: Recognised) -> None:
+    """How many keypoints a box has, where the file says so (`kpt_shape` of Ultralytics)."""
+    told = _value(network, "kpt_shape")
+    shape = _tensor(network.outputs[0]).shape
+    style = found.output.get("format")
+    if not isinstance(told, list | tuple) or [type(each) for each in told] != [int, int] or style not in WITH_POINTS:
+        return
+    count, values = told
+    last = shape[1 if style == "yolov8" else 2] - count * values
+    if values not in (2, 3) or not 0 < count <= MOST_POINTS or last < 5:
+        return
+    found.kind = "keypoints"
+    found.classes = last - 4 if style == "yolov8" else 0
+    found.output |= {"keypoints": count, "keypoint_values": values}
+    found.why.append(f"its file says that each box has {count} keypoints of {values} numbers")
 
 
 def _tensor(port: TensorPort) -> Tensor:
@@ -115,8 +138,9 @@ def _picture(network: ForeignNetwork, port: TensorPort, size: tuple[int, int] | 
     open_ = width is None or height is None
     if size is not None:
         width, height = width or size[0], height or size[1]
-    if not width or not height:
-        raise ModelError(f"{network.name} takes pictures of any size; say which with --size WIDTHxHEIGHT")
+    check_size(network.name, width, height)
+    assert width is not None
+    assert height is not None
     findings = Findings(network, height, width, channels, "nchw" if first else "nhwc", 0)
     colours = "grey" if channels == 1 else "colours"
     findings.took.append(f"its input {port} is a picture of {width}x{height} in {colours}, {_order(first)}")
@@ -136,7 +160,7 @@ def _order(first: bool) -> str:
 def _scores(network: ForeignNetwork, port: TensorPort, findings: Findings) -> None:
     """A classifier's output."""
     findings.classes = _row_length(port)
-    findings.took.append(f"its output {port} is a row of {findings.classes} scores: classification")
+    findings.took.append(f"its output {port} is a row of {findings.classes} scores{AS_CLASSIFIER}")
     if port.kind in fitting.WHOLE:
         findings.exact = 0.05
     if len(network.outputs) > 1:
@@ -153,15 +177,23 @@ def _row_length(port: TensorPort) -> int:
 
 def _labels(network: ForeignNetwork) -> list[str]:
     """The labels that a file says of itself: Ultralytics writes `names`, as Python writes a dictionary."""
-    try:
-        names = ast.literal_eval(network.texts.get("names", ""))
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return []
+    names = _value(network, "names")
     if isinstance(names, dict):
-        names = [names.get(index) for index in range(len(names))]
+        by_number = {str(number): name for number, name in names.items()}
+        names = [by_number.get(str(number)) for number in range(len(names))]
+    elif names is None:
+        names = [line.strip() for line in network.texts.get(tflite.LABELS, "").splitlines() if line.strip()]
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         return []
     return [] if label_files.fault(tuple(names)) else names
+
+
+def _value(network: ForeignNetwork, key: str) -> Any:
+    """What a file says of itself under a key, in Python's words; None where it does not, or says something else."""
+    try:
+        return ast.literal_eval(network.texts.get(key, ""))
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
 
 
 # ---- the range of pixel values ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,19 @@ def _channels(shape: tuple[int | None, ...]) -> bool:
     return shape[1] in (1, 3) or shape[3] in (1, 3)
 
 
-def picture_port(network: ForeignNetwork, name: str) -> TensorPort:
-    """The input that takes the picture: the one called `name`, or the only one that can. ModelError."""
+def picture_port(network: ForeignNetwork, name: str, constants: Container[str] = ()) -> TensorPort:
+    """The input that takes the picture: the one called `name`, or the only one that can.
+
+    Args:
+        network: with its inputs.
+        name: "": what the manifest or the file says has to do.
+        constants: names of inputs that are given something else.
+
+    Raises:
+        ModelError: there is none, or there are several.
+    """
     found = [port for port in network.inputs if port.name == name] if name else pictures_in(network)
+    found = [port for port in found if port.name not in constants]
     if len(found) == 1:
         return found[0]
     there = ", ".join(map(str, network.inputs[:9])) or "nothing"
@@ -48,7 +59,10 @@ def picture_port(network: ForeignNetwork, name: str) -> TensorPort:
         raise ModelError(f"{network.name} has no input {name!r}; it takes {there}")
     if not found:
         raise ModelError(f"{network.name} takes {there}; needed is a picture: four sides, one of them 1 or 3 colours")
-    raise ModelError(f"{network.name} takes several pictures: {there}; say which is the camera's with input.name")
+    raise ModelError(
+        f"{network.name} takes several pictures: {there}; say which is the camera's with input.name, "
+        "or what the others are given with --constant"
+    )
 
 
 def fit(network: ForeignNetwork, wanted: Input, output: Output | None) -> Any:
@@ -63,7 +77,7 @@ def fit(network: ForeignNetwork, wanted: Input, output: Output | None) -> Any:
         ModelError: the network is none for that; a sentence that begins with its name.
     """
     ov, model = library(), network.model
-    port = picture_port(network, wanted.name)
+    port = picture_port(network, wanted.name, dict(wanted.constants))
     inner = _inner(network, port, wanted)
     try:
         _give_constants(network, port, dict(wanted.constants))
@@ -74,6 +88,10 @@ def fit(network: ForeignNetwork, wanted: Input, output: Output | None) -> Any:
             results = [_row(network, results[0])]
         return ov.Model(results, [parameter], network.name)
     except errors() as error:
+        if port.shape is not None and port.shape[0] not in (None, 1):
+            raise ModelError(
+                f"{network.name} takes batches of {port.shape[0]} alone: export it with a batch of 1, or of any size"
+            ) from error
         raise ModelError(
             f"{network.name} does not take pictures of {wanted.width}x{wanted.height}: {gist(str(error))}"
         ) from error

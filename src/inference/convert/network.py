@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from imageserver.errors import ModelError
+from imageserver.inference.convert import postprocess
 from imageserver.inference.shared import weights
-from imageserver.inference.shared.formats import kinds, onnx
+from imageserver.inference.shared.formats import kinds, onnx, tflite
 from imageserver.inference.shared.formats.kinds import Format
 from imageserver.inference.worker.backends import openvino as backend
 from imageserver.lines import printable
@@ -27,6 +28,9 @@ REASONS = (
     ("Incorrect weights in bin file", "its .bin file is cut short or another one's"),
     ("bin file cannot be found", "its .bin file is not beside it"),
     ("No document element found", "it is damaged or cut short"),
+    ("Error parsing element", "it is damaged or cut short"),
+    ("FlatBuffer verification failed", "it is damaged or cut short"),
+    ("Invalid usage of method for externally stored data", "a file with its weights is cut short or another one's"),
 )
 """What OpenVINO says, and in our words."""
 
@@ -57,7 +61,7 @@ class ForeignNetwork:
 
     Attributes:
         model: an `openvino.Model`.
-        texts: what the file says of itself, by key: of ONNX its `metadata_props`.
+        texts: what the file says of itself, by key: of ONNX its `metadata_props`, of TFLite as `tflite.texts` has it.
     """
 
     name: str
@@ -75,8 +79,10 @@ def open_network(path: Path) -> ForeignNetwork:
     try:
         kinds.check_start(path)
         weights.files_of(path)  # before OpenVINO opens what the file names
-        texts = onnx.contents(path).texts if format_ is Format.ONNX else {}
+        texts = _texts(path, format_)
         model = _read(path, format_)
+        if not model.outputs:
+            raise ValueError("holds no network: it gives nothing")
         return ForeignNetwork(path.name, format_, model, ports(model.inputs), ports(model.outputs), texts)
     except UnicodeDecodeError as error:
         raise ModelError(f"{path.name} is damaged: it holds a name that is no text") from error
@@ -86,20 +92,35 @@ def open_network(path: Path) -> ForeignNetwork:
         raise ModelError(f"{path.name} cannot be read: {error.strerror or error}") from error
 
 
+def _texts(path: Path, format_: Format) -> dict[str, str]:
+    """What a file says of itself. ValueError, OSError."""
+    match format_:
+        case Format.ONNX:
+            return onnx.contents(path).texts
+        case Format.TFLITE:
+            return tflite.texts(path)
+    return {}
+
+
 def _read(path: Path, format_: Format) -> Any:
     """An `openvino.Model`. ValueError: how a sentence goes on that begins with the file's name."""
     front_end = backend.library().frontend.FrontEndManager().load_by_framework(format_.value)
     try:
-        return front_end.convert(front_end.load(str(path)))
+        if format_ is not Format.TFLITE:
+            return front_end.convert(front_end.load(str(path)))
+        postprocess.extend(front_end)
+        model = front_end.convert(front_end.load(str(path)))
+        postprocess.name_outputs(model)
+        return model
     except backend.errors() as error:
         raise ValueError(_reason(str(error), path)) from error
 
 
 def _reason(text: str, path: Path) -> str:
-    missing = re.search(r"No conversion rule found for operations: (.+)", text)
+    missing = re.search(r"No (?:conversion rule found for operations:|translator found for) (.+)", text)
     if missing is None:
         return f"cannot be read: {gist(text, path)}"
-    operations = printable(missing[1].strip()[:200])
+    operations = printable(missing[1].strip().removesuffix(" node.")[:200])
     if EDGE_TPU in operations:
         return "is compiled for an Edge TPU: give the file that it was compiled from, without `_edgetpu` in its name"
     return (

@@ -36,6 +36,8 @@ PREPROCESSINGS = ("none", "stretch", "letterbox", "letterbox-corner", "crop", "d
 MOST_MEMBERS = 64
 MOST_NAME = 200
 """Characters of the name of a network's input or output."""
+MOST_SIDE = 8192
+"""Pixels of a side of a model's input."""
 MOST_CONSTANTS = 64
 """Inputs beside the picture, and numbers for each."""
 
@@ -260,8 +262,8 @@ def _input(table: CheckedTable) -> Input:
     if any(value <= 0 for value in std):
         table.wrong("std", f"every value must be above 0, not {list(std)}")
     return Input(
-        width=table.integer("width", 1, 8192),
-        height=table.integer("height", 1, 8192),
+        width=table.integer("width", 1, MOST_SIDE),
+        height=table.integer("height", 1, MOST_SIDE),
         channels=channels,
         order=table.choice("order", ("rgb", "bgr"), "rgb"),
         range=(low, high),

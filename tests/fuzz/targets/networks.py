@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import random
 import struct
+import zipfile
 
 from tests.fuzz.target import Defect, Target
 
-from imageserver.inference.shared.formats import onnx, protobuf
+from imageserver.inference.shared.formats import onnx, protobuf, tflite
 
 GRAPH, INITIALIZER, EXTERNAL, TEXT = 7, 5, 13, 14
 
@@ -31,6 +32,26 @@ def onnx_file(data: bytes) -> None:
             depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
             if depth < 0 or location.startswith("/"):
                 raise Defect(f"{location!r} leads out")
+
+
+def tflite_file(data: bytes) -> None:
+    """Texts within their bounds, or none: no archive is an error."""
+    for key, text in tflite.read(io.BytesIO(data)).items():
+        if len(text) > 4 * tflite.LARGEST:
+            raise Defect(f"{len(text)} characters of {key[:50]!r}")
+
+
+def some_archive(chance: random.Random) -> bytes:
+    """A network with an archive behind it, of which one byte may be wrong."""
+    stream = io.BytesIO(b"\x1c\0\0\0TFL3")
+    with zipfile.ZipFile(stream, "a", chance.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
+        for number in range(chance.randrange(3)):
+            name = chance.choice(("labels.txt", "meta.json", "other.bin"))
+            archive.writestr(f"{number}{name}", chance.choice(("cat\ndog", '{"names": {"0": "a"}}', "{0: [", "\xff")))
+    made = bytearray(stream.getvalue())
+    if chance.random() < 0.5:
+        made[chance.randrange(len(made))] = chance.randrange(256)
+    return bytes(made)
 
 
 def fields_of(data: bytes) -> None:
@@ -82,6 +103,17 @@ TARGETS = [
         longest=2**16,
         byte_seconds=2e-5,
         byte_memory=400,
+    ),
+    Target(
+        name="tflite-file",
+        run=tflite_file,
+        seeds=tuple(some_archive(random.Random(number)) for number in range(8)),
+        covers=("inference.shared.formats.tflite",),
+        shape=some_archive,
+        words=(b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"{", b"\xff\xff\xff\xff"),
+        longest=2**16,
+        byte_seconds=1e-5,
+        memory=8 * 2**20,
     ),
     Target(
         name="protobuf-fields",

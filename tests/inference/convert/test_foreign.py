@@ -13,58 +13,8 @@ from tests.inference import foreign
 from imageserver.errors import ModelError
 from imageserver.inference.convert import comparing, convert, describe, fitting, network
 from imageserver.inference.shared import manifest
-from imageserver.inference.worker.backends.openvino import OpenVINO
 
-MANIFEST = """
-kind = "{kind}"
-[input]
-width = {size[0]}
-height = {size[1]}
-{input}
-[output]
-{output}
-[batch]
-max_batch = 4
-[runtime]
-weights = "{weights}"
-"""
 CATS = 'labels = ["cat", "dog", "bird"]'
-
-
-@pytest.fixture(scope="module")
-def arrays():
-    """Weights of the network, as Keras has them."""
-    random = np.random.default_rng(1)
-    return [random.normal(size=shape).astype(np.float32) for shape in ((3, 3, 3, 4), (4,), (4, 3), (3,))]
-
-
-@pytest.fixture
-def make(tmp_path):
-    """Writes a model's folder and returns its manifest."""
-
-    def made(file, more="", output=CATS, kind="classification", size=(12, 10)):
-        folder = tmp_path / "models" / file.stem
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, folder)
-        layout = "" if file.suffix != ".onnx" else 'layout = "nchw"\n'
-        text = MANIFEST.format(kind=kind, input=layout + more, output=output, weights=file.name, size=size)
-        (folder / "model.toml").write_text(text)
-        return manifest.read(folder)
-
-    return made
-
-
-@pytest.fixture
-def run(tmp_path):
-    """Converts a model and runs it on the probes; the backend, and its first output."""
-
-    def done(found):
-        entry = convert.convert(found, "0" * 64, tmp_path / "cache")
-        assert entry.report.good, entry.report.reason
-        backend = OpenVINO(entry.model, found.runtime.precision, 1)
-        return backend, np.array(backend.run(convert.probes(found.input)))
-
-    return done
 
 
 def expected(arrays, wanted):
@@ -129,6 +79,15 @@ def test_a_batch_of_one_that_only_the_input_says(arrays, make, run, tmp_path):
     assert scores == pytest.approx(expected(arrays, found.input), abs=1e-4)
 
 
+def test_a_batch_of_four_that_cannot_be_let_go(arrays, make, run, tmp_path):
+    made = foreign.classifier(arrays, shape=(4, 3, 10, 12), flatten=[4, 4])
+    made.graph.node.insert(3, foreign.node("Reshape", "features halves", "two"))
+    made.graph.node[4].input[0] = "two"
+    made.graph.initializer.append(onnx.numpy_helper.from_array(np.array([2, 8], np.int64), "halves"))
+    with pytest.raises(ModelError, match=r"^net.onnx takes batches of 4 alone: export it with a batch of 1, or of any"):
+        run(make(foreign.save(made, tmp_path / "net.onnx")))
+
+
 @pytest.mark.parametrize("shape", [("n", 3, "h", "w"), (1, 3, None, None)])
 def test_any_size_becomes_the_manifests(arrays, make, run, tmp_path, shape):
     found = make(foreign.save(foreign.classifier(arrays, shape=shape), tmp_path / "net.onnx"), "range = [0, 1]")
@@ -181,6 +140,27 @@ def test_quantised_tflite(root, make, run):
         scores = run(make(root / f"foreign/{name}.tflite", values))[1]
         assert scores == pytest.approx(plain, abs=0.02)
         assert np.unique(scores * 256) == pytest.approx(np.round(np.unique(scores * 256)))
+
+
+@pytest.mark.parametrize("name", ["ssd", "ssd-regular"])
+def test_tflites_own_post_processing(root, make, name):
+    """OpenVINO has no such operation; what TFLite's own interpreter gives for the same picture."""
+    opened = network.open_network(root / f"foreign/{name}.tflite")
+    found = describe.describe(opened, None, {})
+    assert found.output_keys["format"] == "ssd"
+    wanted = np.load(root / f"foreign/{name}.npz")
+    output = 'format = "ssd"\nlabels = ["cat", "dog", "bird"]'
+    made = make(root / f"foreign/{name}.tflite", "range = [0, 1]", output=output, kind="detection")
+    model = fitting.fit(network.open_network(made.runtime.weights), made.input, None)
+    [given] = comparing.run_alone(model, wanted["picture"])
+    names = [network.name_of(each) for each in model.outputs]
+    assert sorted(names) == ["boxes", "count", "labels", "scores"]
+    count = int(wanted["count"][0])
+    assert count == {"ssd": 3, "ssd-regular": 8}[name], "of 12, and at most 8 are told"
+    for role, array in zip(names, given, strict=True):
+        assert array.shape == wanted[role].shape
+        rows = (slice(None), slice(count))[: array.ndim]  # behind them TFLite leaves what was there before
+        assert array[rows] == pytest.approx(wanted[role][rows], abs=1e-6), role
 
 
 def test_the_same_network_in_every_format(root, make, run, tmp_path):
@@ -245,6 +225,24 @@ def test_several_pictures_are_too_many(arrays, tmp_path):
     with pytest.raises(ModelError, match="takes several pictures: .* say which is the camera's with input.name"):
         fitting.picture_port(opened, "")
     assert fitting.picture_port(opened, "other").name == "other"
+    assert fitting.picture_port(opened, "", {"other": [1.0]}).name == "picture"
+
+
+def test_weights_beside_it_that_are_cut_short(arrays, tmp_path):
+    file = foreign.save(foreign.classifier(arrays), tmp_path / "net.onnx", location="weights")
+    (tmp_path / "weights").write_bytes((tmp_path / "weights").read_bytes()[:100])
+    with pytest.raises(ModelError, match=r"^net.onnx cannot be read: a file with its weights is cut short"):
+        network.open_network(file)
+
+
+def test_what_gives_nothing_or_no_numbers(arrays, make, tmp_path):
+    made = foreign.classifier(arrays)
+    del made.graph.output[:]
+    with pytest.raises(ModelError, match=r"^net.onnx holds no network: it gives nothing"):
+        network.open_network(foreign.save(made, tmp_path / "net.onnx"))
+    file = foreign.save(foreign.classifier([array * np.nan for array in arrays]), tmp_path / "net.onnx")
+    entry = convert.convert(make(file), "0" * 64, tmp_path / "cache")
+    assert entry.report.reason.startswith("the network gives values that are no numbers for test pictures")
 
 
 def test_comparing():
@@ -255,147 +253,3 @@ def test_comparing():
     assert comparing.difference([[one]], [[one * np.nan]]) == float("inf")
     assert [len(each) for each in comparing.split([np.ones((2, 5)), np.ones((2, 1))], 2)] == [2, 2]
     assert len(comparing.split([np.ones((5, 7))], 2)) == 1
-
-
-# ---- what add_model takes from a file ---------------------------------------------------------------------------
-
-
-def described(path, size=None, **constants):
-    return describe.describe(network.open_network(path), size, constants)
-
-
-def scaled(arrays, *nodes, **numbers):
-    """The network behind further operations, of which the last gives `prepared`."""
-    made = foreign.classifier(arrays)
-    made.graph.node[0].input[0] = "prepared"
-    for index, each in enumerate(nodes):
-        made.graph.node.insert(index, each)
-    made.graph.initializer.extend(
-        onnx.numpy_helper.from_array(np.array(number, np.float32).reshape(-1, 1, 1), name)
-        for name, number in numbers.items()
-    )
-    return made
-
-
-def test_what_scales_in_the_network_tells_the_range(arrays, tmp_path):
-    file = tmp_path / "net.onnx"
-    foreign.save(scaled(arrays, foreign.node("Div", "picture by", "prepared"), by=[255]), file)
-    assert (described(file).scales_itself, described(file).values) == (True, {"range": [0.0, 255.0]})
-    nodes = foreign.node("Sub", "picture mean", "less"), foreign.node("Div", "less std", "prepared")
-    foreign.save(scaled(arrays, *nodes, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]), file)
-    assert described(file).values == {"range": [0.0, 1.0]}
-    foreign.save(scaled(arrays, *nodes, mean=[123.7, 116.3, 103.5], std=[58.4, 57.1, 57.4]), file)
-    assert described(file).values == {"range": [0.0, 255.0]}
-
-
-def test_what_is_guessed_is_said(arrays, root, tmp_path):
-    found = described(foreign.save(foreign.classifier(arrays), tmp_path / "net.onnx"))
-    assert (found.layout, found.width, found.height, found.classes) == ("nchw", 12, 10, 3)
-    assert found.values == describe.IMAGENET
-    assert "by the mean and deviation of ImageNet" in found.warnings[0]
-    found = described(root / "foreign/tiny.tflite")
-    assert (found.layout, found.values) == ("nhwc", {"range": [0.0, 1.0]})
-    shutil.copy(root / "foreign/tiny.tflite", tmp_path / "MobileNet_v2.tflite")
-    assert described(tmp_path / "MobileNet_v2.tflite").values == {"range": [-1.0, 1.0]}
-
-
-@pytest.mark.parametrize(("name", "values"), [("int8", [-128.0, 127.0]), ("uint8", [0.0, 255.0])])
-def test_quantised_inputs_tell_what_they_were_trained_on(root, name, values):
-    found = described(root / f"foreign/{name}.tflite")
-    assert found.values == {"range": values}
-    assert found.warnings == []
-    assert any("trained on 0 to 1" in sentence for sentence in found.took)
-
-
-def test_a_quantised_onnx_input(tmp_path):
-    nodes = [
-        foreign.node("DequantizeLinear", "picture scale zero", "real"),
-        foreign.node("GlobalMaxPool", "real", "pooled"),
-        foreign.node("Flatten", "pooled", "scores"),
-    ]
-    numbers = {"scale": np.float32(1 / 127.5), "zero": np.uint8(128)}
-    made = foreign.model(
-        nodes, [foreign.value("picture", ("n", 3, 10, 12), "u8")], [foreign.value("scores", ("n", 3))], numbers
-    )
-    found = described(foreign.save(made, tmp_path / "net.onnx"))
-    assert found.values == {"range": [0.0, 255.0]}
-    assert any("trained on -1 to 1" in sentence for sentence in found.took)
-
-
-def test_sizes_that_are_open(arrays, tmp_path):
-    file = foreign.save(foreign.classifier(arrays, shape=("n", 3, "h", "w")), tmp_path / "net.onnx")
-    with pytest.raises(ModelError, match="takes pictures of any size; say which with --size WIDTHxHEIGHT"):
-        described(file)
-    found = described(file, (24, 20))
-    assert (found.width, found.height, found.warnings[1:]) == (24, 20, [])
-
-
-def test_labels_that_a_file_holds(arrays, tmp_path):
-    for names, labels in (
-        ("{0: 'cat', 1: 'dog', 2: 'bird'}", ["cat", "dog", "bird"]),
-        ("['a', 'b']", ["a", "b"]),
-        ("{0: 'cat', 2: 'bird'}", []),
-        ("__import__('os').system('true')", []),
-        ("(" * 5000, []),
-        ("['a\\n']", []),
-    ):
-        texts = {"names": names, "author": "Ultralytics"}
-        found = described(foreign.save(foreign.classifier(arrays, texts=texts), tmp_path / "net.onnx"))
-        assert found.labels == labels
-        assert found.values == {"range": [0.0, 1.0]}
-
-
-def test_what_is_no_classifier(tmp_path):
-    made = foreign.model(
-        [foreign.node("Identity", "picture", "same")],
-        [foreign.value("picture", ("n", 3, 10, 12))],
-        [foreign.value("same", ("n", 3, 10, 12))],
-        {},
-    )
-    with pytest.raises(ModelError, match=r"^net.onnx: it gives same \(\?, 3, 10, 12\)"):
-        described(foreign.save(made, tmp_path / "net.onnx"))
-    made.graph.input[0].CopyFrom(foreign.value("picture", ("n", 5)))
-    with pytest.raises(ModelError, match=r"net.onnx takes 'picture' \(\?x5, f32\); needed is a picture"):
-        described(foreign.save(made, tmp_path / "net.onnx"))
-
-
-CELLS = sum((64 // stride) * (96 // stride) for stride in (8, 16, 32))
-
-
-def test_detectors_are_recognised(tmp_path):
-    names = {"names": "{0: 'circle', 1: 'square', 2: 'star'}"}
-    file = foreign.save(foreign.constant({"output0": np.zeros((1, 7, CELLS))}, texts=names), tmp_path / "net.onnx")
-    found = described(file)
-    assert (found.kind, found.output_keys, found.labels) == (
-        "detection",
-        {"format": "yolov8"},
-        ["circle", "square", "star"],
-    )
-    assert (found.preprocessing, found.values) == ("letterbox", {"range": [0.0, 1.0]})
-    foreign.save(foreign.constant({"output": np.zeros((1, CELLS, 8))}, kind="u8"), file)
-    found = described(file)
-    assert found.output_keys == {"format": "yolox", "decoded": False}
-    assert (found.preprocessing, found.values) == ("letterbox-corner", {"order": "bgr", "range": [0.0, 255.0]})
-
-
-def test_a_detector_that_is_told_the_pictures_size(tmp_path, make, run):
-    lists = {"labels": np.full((1, 5), 2), "boxes": np.full((1, 5, 4), 30), "scores": np.full((1, 5), 0.5)}
-    size = foreign.value("orig_target_sizes", ("n", 2), "i64")
-    file = foreign.save(foreign.constant(lists, whole=("labels",), inputs=[size]), tmp_path / "net.onnx")
-    found = described(file)
-    assert found.output_keys == {"format": "detr", "tensors": ["labels", "boxes", "scores"]}
-    assert found.input_keys == {"name": "picture", "constants": {"orig_target_sizes": [96, 64]}}
-    paddles = [foreign.value("im_shape", ("n", 2)), foreign.value("scale_factor", ("n", 2))]
-    foreign.save(foreign.constant(lists, whole=("labels",), inputs=paddles), file)
-    assert described(file).input_keys["constants"] == {"im_shape": [64.0, 96.0], "scale_factor": [1.0, 1.0]}
-    more = 'name = "picture"\nconstants = { im_shape = [64, 96], scale_factor = 1 }'
-    made = make(file, more, output='format = "boxes"', kind="detection", size=(96, 64))
-    backend, labels = run(made)
-    assert (backend.outputs, backend.single) == (("labels", "boxes", "scores"), False)
-    assert labels.shape == (8, 5)
-
-
-def test_what_no_rule_knows(tmp_path):
-    file = foreign.save(foreign.constant({"maps": np.zeros((1, 2, 64, 96))}), tmp_path / "net.onnx")
-    with pytest.raises(ModelError, match=r"^net.onnx: it gives maps \(\?, 2, 64, 96\), which is no layout"):
-        described(file)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from imageserver import files
 
-START = 64
+START = 128
 """Bytes that tell a format."""
 
 _EXPORT = "export it, for example with `yolo export model={name} format=onnx` (Ultralytics), or in Python with "
@@ -51,6 +51,17 @@ _OTHERS = {
 
 OTHERS = {suffix: sentence for suffixes, sentence in _OTHERS.items() for suffix in suffixes.split()}
 
+_PICKLED = (
+    f"holds Python objects, as PyTorch's and scikit-learn's files do, which can run code as they are loaded: {_EXPORT}"
+    f"{_TORCH}"
+)
+_PICTURE = "is a picture, not a network"
+_ARRAYS = "holds weights without their network, as NumPy keeps them: export both together as ONNX"
+_KERAS = "is a Keras file: call it .keras"
+
+_ARCHIVED = {b"data.pkl": _PYTORCH, b"metadata.json": _KERAS, b"config.json": _KERAS, b".npy": _ARRAYS}
+"""In the name of an archive's first file: what the archive is."""
+
 _STARTS = {
     b"PK\x03\x04": _UNPACK,
     b"\x1f\x8b": _UNPACK,
@@ -59,7 +70,13 @@ _STARTS = {
     b"<!doctype": "is a web page: the download gave that instead of the file",
     b"<html": "is a web page: the download gave that instead of the file",
     b"\x80\x02": _PYTORCH,
+    b"\x80\x03": _PICKLED,
+    b"\x80\x04": _PICKLED,
+    b"\x80\x05": _PICKLED,
     b"\x89HDF\r\n": "is an HDF5 file, as Keras' are: call it .h5",
+    b"\x89PNG\r\n": _PICTURE,
+    b"\xff\xd8\xff": _PICTURE,
+    b"{": "is a text, mostly what a server says instead of sending a file: fetch it again",
 }
 
 
@@ -102,7 +119,8 @@ def check_start(path: Path) -> None:
         raise ValueError("is empty: it may not have been copied whole")
     for beginning, sentence in _STARTS.items():
         if start.startswith(beginning):
-            raise ValueError(sentence.format(name=path.name, stem=path.stem))
+            archived = (known for name, known in _ARCHIVED.items() if sentence is _UNPACK and name in start)
+            raise ValueError(next(archived, sentence).format(name=path.name, stem=path.stem))
     if (start[4:8] == b"TFL3") != (kind is Format.TFLITE):
         other = "no TFLite file: it may be cut short, or of another kind"
         raise ValueError(f"is {other if kind is Format.TFLITE else 'a TFLite file: call it .tflite'}")

@@ -20,7 +20,7 @@ from imageserver.inference.worker.model_api import load_code
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 Function = Any
-"""A concrete tf.function: float32 (n, …) to float32 (n, classes), any n."""
+"""A concrete tf.function: float32 (n, …) to float32 (n, classes), or to a list of float32, any n."""
 
 LOAD_ERRORS = (
     ValueError,
@@ -58,8 +58,8 @@ def import_quietly() -> None:
         os.close(nowhere)
 
 
-class Classifier:
-    """A network as Keras or TensorFlow loaded it, called alike: a batch in, the one tensor of its scores out.
+class KerasNetwork:
+    """A network as Keras or TensorFlow loaded it, called alike: a batch in, tensors out.
 
     Args:
         name: what its errors begin with.
@@ -74,42 +74,64 @@ class Classifier:
         self._names = list(by_name)
         self.inputs: list[Any] = list((getattr(network, "inputs", None) or []) if self.is_keras else by_name.values())
 
-    def __call__(self, batch: Any) -> Any:
-        """ModelError when it gives more than one tensor."""
+    def outputs(self, batch: Any) -> dict[str, Any]:
+        """All tensors that it gives, by their names."""
         import tensorflow as tf
 
         if self.inputs:
             batch = tf.cast(batch, self.inputs[0].dtype)
         if self.is_keras:
-            output = self.network(batch, training=False)
+            found = self.network(batch, training=False)
         else:
-            output = self.network(**dict.fromkeys(self._names, batch))
-        values = list(output.values()) if isinstance(output, dict) else output
-        if not isinstance(values, list | tuple):
-            return values
+            found = self.network(**dict.fromkeys(self._names, batch))
+        if isinstance(found, dict):
+            return dict(sorted(found.items()))  # a SavedModel has them in another order each time
+        values = list(found) if isinstance(found, list | tuple) else [found]
+        names = getattr(self.network, "output_names", None) or []
+        if len(set(names)) != len(values):
+            names = [f"output {number}" for number in range(len(values))]
+        return dict(zip(names, values, strict=True))
+
+    def __call__(self, batch: Any) -> Any:
+        """The one tensor of a classifier. ModelError when it gives more."""
+        values = list(self.outputs(batch).values())
         if len(values) != 1:
             raise ModelError(f"{self.name} gives {len(values)} outputs; a classifier gives one")
         return values[0]
 
 
 def load_function(manifest: Manifest) -> Function:
-    """The model as one function, traced once for every batch size. ModelError when it does not fit the manifest."""
+    """The model as one function, traced once for every batch size. ModelError when it does not fit the manifest.
+
+    One for a classifier gives its scores, one that finds boxes a list of all that its network gives; the attribute
+    `names` has what that calls them.
+    """
     import tensorflow as tf
 
     name, wanted = f"the model {manifest.name!r}", manifest.input
     inner: tuple[int, ...] = (wanted.height, wanted.width, wanted.channels)
     if wanted.layout == "nchw":
         inner = (wanted.channels, wanted.height, wanted.width)
-    classifier = Classifier(name, load_network(manifest))
-    _check_inputs(classifier, inner, wanted.layout)
+    network = KerasNetwork(name, load_network(manifest))
+    _check_inputs(network, inner, wanted.layout)
+    names: list[str] = []
+
+    def give_all(batch: Any) -> Any:
+        found = network.outputs(batch)
+        names[:] = found
+        return [tf.cast(value, tf.float32) for value in found.values()]
+
+    finds_boxes = manifest.output.detection is not None
     function = tf.function(
-        lambda batch: tf.cast(classifier(batch), tf.float32),
+        give_all if finds_boxes else lambda batch: tf.cast(network(batch), tf.float32),
         input_signature=[tf.TensorSpec((None, *inner), tf.float32)],
     )
     concrete = function.get_concrete_function()
-    concrete.owner = classifier  # the function refers to its variables weakly
-    shape = concrete.structured_outputs.shape
-    check_scores(manifest, None if shape.rank is None else tuple(shape))
+    concrete.owner = network  # the function refers to its variables weakly
+    concrete.names = tuple(names)
+    if not finds_boxes:
+        shape = concrete.structured_outputs.shape
+        check_scores(manifest, None if shape.rank is None else tuple(shape))
     return concrete
 
 
@@ -128,7 +150,7 @@ def check_scores(manifest: Manifest, shape: Sequence[int | None] | None) -> None
 
 
 def load_network(manifest: Manifest) -> Any:
-    """For `Classifier`: from a file, or built by model.py and filled from .npz, .weights.h5 or .h5 weights."""
+    """For `KerasNetwork`: from a file, or built by model.py and filled from .npz, .weights.h5 or .h5 weights."""
     weights = manifest.runtime.weights
     assert weights is not None
     try:
@@ -158,7 +180,7 @@ def load_network(manifest: Manifest) -> Any:
 
 
 def open_network(path: Path) -> Any:
-    """For `Classifier`: what a .keras or .h5 file or the folder of a SavedModel holds; nothing in it runs.
+    """For `KerasNetwork`: what a .keras or .h5 file or the folder of a SavedModel holds; nothing in it runs.
 
     Raises:
         one of LOAD_ERRORS, whose gist `first_line` tells.
@@ -185,16 +207,14 @@ def open_network(path: Path) -> Any:
     return signature
 
 
-def _check_inputs(classifier: Classifier, inner: tuple[int, ...], layout: str) -> None:
+def _check_inputs(network: KerasNetwork, inner: tuple[int, ...], layout: str) -> None:
     """ModelError unless it takes batches of `inner`, as far as it says."""
-    if len(classifier.inputs) > 1:
-        raise ModelError(f"{classifier.name} takes {len(classifier.inputs)} inputs; one picture is what there is")
-    for spec in classifier.inputs:
+    if len(network.inputs) > 1:
+        raise ModelError(f"{network.name} takes {len(network.inputs)} inputs; one picture is what there is")
+    for spec in network.inputs:
         shape = tuple(spec.shape)[1:]
         if len(shape) != 3 or any(have not in (None, want) for have, want in zip(shape, inner, strict=True)):
-            raise ModelError(
-                f"{classifier.name} takes {shape}, but its manifest says {inner} (input.layout {layout!r})"
-            )
+            raise ModelError(f"{network.name} takes {shape}, but its manifest says {inner} (input.layout {layout!r})")
 
 
 def first_line(error: BaseException) -> str:

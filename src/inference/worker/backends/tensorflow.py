@@ -21,16 +21,17 @@ class TensorFlow:
 
         self._function = load_function(manifest)
         self.text = "tensorflow"
-        self.outputs: tuple[str, ...] = ("",)
+        self.outputs: tuple[str, ...] = self._function.names or ("",)
         self.single = False
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        import tensorflow as tf
-
-        return np.asarray(self._function(tf.constant(batch)))
+        return self.run_all(batch)[0]
 
     def run_all(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
-        return [self.run(batch)]
+        import tensorflow as tf
+
+        found = self._function(tf.constant(batch))
+        return [np.asarray(output) for output in (found if self._function.names else [found])]
 
 
 def _configure(threads: int) -> None:
