@@ -122,7 +122,7 @@ class Page:
         self._target = self._tools.ask("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
         attached = self._tools.ask("Target.attachToTarget", targetId=self._target, flatten=True)
         self.session: str = attached["sessionId"]
-        self.watched = Watched()
+        self.watched = Watched(self._target)  # whose identity its main frame has
         self._tools.listen(self.session, self.watched.event)
         for domain in ("Page", "Runtime", "Network", "Log", "Profiler"):
             self.ask(f"{domain}.enable")
@@ -141,7 +141,7 @@ class Page:
         answer = self.ask("Page.navigate", url=url)
         assert "errorText" not in answer, f"{url}: {answer['errorText']}"
         if "loaderId" in answer:  # else it is the same page, at another place of it
-            until(lambda: answer["loaderId"] in self.watched.loaded, f"the page {url}: {self.watched.problems}")
+            until(lambda: self.watched.is_loaded(answer["loaderId"]), f"the page {url}: {self.watched.problems}")
 
     def before(self, script: str) -> None:
         """Have JavaScript run before any script of the pages that are opened from now on."""
@@ -192,13 +192,16 @@ class Page:
         self.ask("Input.insertText", text=text)
 
     def choose(self, selector: str, value: str) -> None:
-        """Choose in a list, or put a slider, as by hand."""
-        self.run(
+        """Choose in a list once it is there, or put a slider, as by hand."""
+        self.until(
             """(selector, value) => {
               const field = document.querySelector(selector);
+              if (field.options && ![...field.options].some((each) => each.value === value)) return false;
               field.value = value;
               for (const kind of ["input", "change"]) field.dispatchEvent(new Event(kind, {bubbles: true}));
+              return true;
             }""",
+            PATIENCE,
             selector,
             value,
         )
@@ -246,7 +249,7 @@ class Page:
         return path
 
     def offline(self, yes: bool) -> None:
-        """Take its network away, or give it back; connections that are open stay."""
+        """Take its network away, or give it back, in a moment; connections that are open stay."""
         self.ask("Network.emulateNetworkConditions", offline=yes, latency=0, downloadThroughput=-1, uploadThroughput=-1)
 
     def hide(self, yes: bool) -> None:

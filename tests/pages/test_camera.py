@@ -98,10 +98,13 @@ def test_the_right_answer_is_over_the_picture(server: Server, page: Page) -> Non
 
 
 def test_what_is_chosen_is_asked_for(server: Server, page: Page) -> None:
-    begun(page, server.url, size="320x240", rate="30", model="slow", device="environment")
+    begun(page, server.url, size="320x240", rate="30", model="echo", device="environment")
     page.until("Number(document.querySelector('#counts dd').textContent) >= 20", PATIENCE)
     (row,) = streams(server)
-    assert (row["model"], row["size"]) == ("slow", [320, 240])
+    assert (row["model"], row["size"]) == ("echo", [320, 240])
+    steered = requests.post(f"{server.url}/streams/{row['id']}", json={"model": "slow"}, timeout=PATIENCE)
+    assert steered.ok, steered.text
+    page.until("Number(document.querySelectorAll('#curves .now')[2].textContent) < 30", PATIENCE)  # as ages grow
     devices = page.run("[...document.getElementById('device').options].map((each) => each.textContent)")
     assert devices[:3] == ["Any camera", "Front camera", "Back camera"] and len(devices) > 3
     stopped(page)

@@ -107,9 +107,16 @@ def test_pages_have_nothing_in_common_and_one_may_be_behind(browser: Browser, si
         one.hide(False)
         one.offline(True)
         one.watched.expect("ERR_INTERNET_DISCONNECTED")
-        assert one.run("fetch('pages/some.js?again').then(() => 'there', () => 'away')") == "away"
+        reached = "fetch('pages/some.js?again').then(() => 'there', () => 'away')"
+        one.until(f"{reached}.then((found) => found === 'away')")
         one.offline(False)
-        assert one.run("fetch('pages/some.js?again').then(() => 'there', () => 'away')") == "there"
+        one.until(f"{reached}.then((found) => found === 'there')")
+
+
+def test_a_page_that_leads_on_before_it_has_loaded_is_loaded_with_the_next(page: Page, site: str) -> None:
+    page.before("if (location.search === '?on') location.replace('/');")
+    page.open(site + "/?on")
+    page.until("location.search === '' && document.readyState === 'complete'")
 
 
 KEEP = """async () => {

@@ -15,21 +15,24 @@ AWAY = ("WebSocket connection to", "ERR_CONNECTION", r"\b426\b")
 class Watched:
     """One page's requests, bytes and problems.
 
+    Args:
+        frame: The identity of its main frame.
+
     Attributes:
         problems: errors on the console, exceptions that nobody caught, requests that failed, requests elsewhere.
         bytes: received over the wire for each address, headers included; what came from the cache is none.
-        loaded: the loads (by `loaderId`) of which the page said so.
         origins: that it asked for something.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, frame: str) -> None:
+        self._frame = frame
         self.problems: list[str] = []
         self.bytes: dict[str, int] = {}
-        self.loaded: set[str] = set()
         self.origins: set[str] = set()
         self.origin = ""
         self._addresses: dict[str, str] = {}
         self._expected: list[str] = []
+        self._loads: list[tuple[str, str]] = []  # "init" or "load", and the loader's identity
         self._lock = threading.Lock()
         self._events: dict[str, Callable[[dict[str, Any]], None]] = {
             "Network.requestWillBeSent": lambda event: self._asked(event["requestId"], event["request"]["url"]),
@@ -58,6 +61,12 @@ class Watched:
         with self._lock:
             return [each for each in self.problems if not any(re.search(one, each) for one in self._expected)]
 
+    def is_loaded(self, loader: str) -> bool:
+        """Whether a document has loaded, or one that it led to, which may take its place before it has."""
+        with self._lock:
+            begun = ("init", loader) in self._loads
+            return begun and any(name == "load" for name, _ in self._loads[self._loads.index(("init", loader)) :])
+
     def _asked(self, identity: str, url: str) -> None:
         self._addresses[identity] = url
         parts = urlsplit(url)
@@ -81,8 +90,8 @@ class Watched:
             self.problems.append(f"{event['errorText']} for {self._addresses.get(event['requestId'])}")
 
     def _lives(self, event: dict[str, Any]) -> None:
-        if event["name"] == "load":
-            self.loaded.add(event["loaderId"])
+        if event["name"] in ("init", "load") and event["frameId"] == self._frame:
+            self._loads.append((event["name"], event["loaderId"]))
 
     def _said(self, event: dict[str, Any]) -> None:
         if event["type"] in ("error", "assert", "warning"):

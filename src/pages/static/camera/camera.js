@@ -86,8 +86,9 @@ function isRunning() {
 /** List the cameras; their names are known once one was opened. */
 async function listCameras() {
   const field = byId("device");
-  const before = field.value || kept().camera || "";
-  field.replaceChildren(...(await listed()).map(([value, label]) => element("option", { value }, label)));
+  const options = (await listed()).map(([value, label]) => element("option", { value }, label));
+  const before = field.value || kept().camera || ""; // of now: something may have been chosen meanwhile
+  field.replaceChildren(...options);
   put(field, before);
 }
 
