@@ -91,16 +91,13 @@ def operations(routes: Iterable[Route]) -> list[Operation]:
     return list(dict.fromkeys(each for each in found if each is not None))
 
 
-def document(
-    operations: Sequence[Operation], *, models: Mapping[Models, Sequence[str]], most: int, server: str
-) -> dict[str, Any]:
-    """The OpenAPI document of `operations`.
+def document(operations: Sequence[Operation], *, models: Mapping[Models, Sequence[str]], most: int) -> dict[str, Any]:
+    """The OpenAPI document of `operations`, without the `servers` at which they are.
 
     Args:
         operations: What can be asked.
         models: Names of models by what they can do.
         most: Bytes of a body.
-        server: Its URL without a final slash.
     """
     paths: dict[str, dict[str, Any]] = {}
     for each in operations:
@@ -118,7 +115,6 @@ def document(
             "demand, and all that streams. "
             f"A request body has at most {most:,} bytes. Every error is a JSON object with a sentence as its error.",
         },
-        "servers": [{"url": server}],
         "tags": [{"name": tag} for tag in dict.fromkeys(each.tag for each in operations)],
         "paths": paths,
         "components": {

@@ -59,7 +59,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
 _NEVER = re.compile(r"(?:^|;)\s*q\s*=\s*0(?:\.0*)?\s*(?:;|$)")
 """The weight of what is not wanted (RFC 9110, section 12.4.2)."""
 
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
 class Request(werkzeug.Request):
@@ -115,7 +115,17 @@ def refusal(error: Exception) -> Refused:
 
 def answer(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """`data` as JSON."""
-    response = Response(_encode(data), status, headers, mimetype="application/json")
+    return json_answer(encoded(data), status, headers)
+
+
+def encoded(data: Any) -> bytes:
+    """`data` as JSON in UTF-8."""
+    return _encoder.encode(data).encode()
+
+
+def json_answer(text: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """What is JSON already."""
+    response = Response(text, status, headers, mimetype="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response
 

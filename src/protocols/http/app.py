@@ -21,7 +21,7 @@ from imageserver.web.access import Access
 from imageserver.web.application import Application, Route
 from imageserver.web.followers import Followers
 from imageserver.web.openapi import operation
-from imageserver.web.requests import Request, Response, answer
+from imageserver.web.requests import Request, Response, encoded, json_answer
 
 
 class ModelName(BaseConverter):
@@ -47,23 +47,37 @@ class Document:
 
     def __init__(self, models: RequestedModels) -> None:
         self._models = models
+        self._models_told: dict[openapi.Models, list[str]] = {}
+        self._document: dict[str, Any] = {}
+        self._text = b""
         self.operations: list[openapi.Operation] = []
 
     @operation("GET", "/openapi.json", tag="About this service", answers={200: "AnyObject"})
     def document(self, request: Request) -> Response:
         """This interface as an OpenAPI 3.1 document."""
-        return answer(self.described(request))
+        self._refresh()
+        return json_answer(self._text[:-1] + b',"servers":' + encoded(_servers(request)) + b"}")
 
     def described(self, request: Request) -> dict[str, Any]:
         """The document for who asks."""
+        self._refresh()
+        return self._document | {"servers": _servers(request)}
+
+    def _refresh(self) -> None:
+        """Make the document anew where other models can be asked: it takes milliseconds, too many for each request."""
         names = [manifest.name for manifest in self._models.listed()]
-        models: dict[openapi.Models, list[str]] = {
+        told: dict[openapi.Models, list[str]] = {
             "all": names,
             "pictures": [name for name in names if self._models.answering(name)],
             "trainable": [name for name in names if self._models.trainings.trainable(name)],
         }
-        server = request.host_url.rstrip("/")
-        return openapi.document(self.operations, models=models, most=self._models.max_body, server=server)
+        if told != self._models_told or not self._text:
+            self._document = openapi.document(self.operations, models=told, most=self._models.max_body)
+            self._models_told, self._text = told, encoded(self._document)
+
+
+def _servers(request: Request) -> list[dict[str, str]]:
+    return [{"url": request.host_url.rstrip("/")}]
 
 
 def application(
