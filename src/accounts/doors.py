@@ -46,6 +46,7 @@ class Door:
         rate: the setting (a field of Limits) that says how often in a minute one user or address may; "": any number.
         body: the setting that bounds what is sent in; "": nothing is read.
         foreign: whether pages of `--cors-origin` may use it too.
+        lasts: whether it begins what goes on for long, a connection or a training: a server that leaves begins none.
         note: what else holds, for docs/users.md.
         event: what the audit notes when somebody has passed; "": nothing, or more than is known here.
     """
@@ -59,6 +60,7 @@ class Door:
     rate: str = ""
     body: str = ""
     foreign: bool = True
+    lasts: bool = False
     note: str = ""
     event: str = ""
 
@@ -122,9 +124,10 @@ DOORS: tuple[Door, ...] = (
         rate="picture_rate", body="max_frame_bytes",
     ),
     # Training.
-    *_http("GET", (f"{_MODEL}/train/status", f"{_MODEL}/train/events"), Login.USERS, rate="look_rate"),
+    *_http("GET", f"{_MODEL}/train/status", Login.USERS, rate="look_rate"),
+    *_http("GET", f"{_MODEL}/train/events", Login.USERS, rate="look_rate", lasts=True),
     *_http(
-        "POST", f"{_MODEL}/train", Login.USERS, ADMIN, changes=True, rate="training_rate",
+        "POST", f"{_MODEL}/train", Login.USERS, ADMIN, changes=True, rate="training_rate", lasts=True,
         event=AuditEvent.TRAINING_STARTED,
     ),
     *_http(
@@ -133,7 +136,7 @@ DOORS: tuple[Door, ...] = (
     ),
     *_http(
         "GET", f"{_MODEL}/train", Login.USERS, ADMIN, changes=True, rate="training_rate", note="programs only",
-        event=AuditEvent.TRAINING_STARTED,
+        lasts=True, event=AuditEvent.TRAINING_STARTED,
     ),
     *_http(
         "POST", f"{_MODEL}/reload", Login.USERS, ADMIN, changes=True, rate="training_rate",
@@ -151,14 +154,14 @@ DOORS: tuple[Door, ...] = (
     ),
     *_http("DELETE", _NUMBER, Login.USERS, ADMIN, changes=True, rate="change_rate", event=AuditEvent.DELETION),
     *_http(
-        "GET", _ROOMS, Login.AUTH, rate="look_rate", changes=True,
+        "GET", _ROOMS, Login.AUTH, rate="look_rate", changes=True, lasts=True,
         note="texts of `camera` are relayed, but for `snap`; news of pictures go to `viewer` and to who put them",
     ),
     # Streams.
     *_http("GET", ("/streams/", f"{_STREAM}.json", f"{_STREAM}.jpg"), Login.AUTH, VIEWER, rate="look_rate"),
-    *_http("GET", (f"{_STREAM}.mjpeg", "/streams/events"), Login.AUTH, VIEWER, rate="look_rate"),
+    *_http("GET", (f"{_STREAM}.mjpeg", "/streams/events"), Login.AUTH, VIEWER, rate="look_rate", lasts=True),
     *_http(
-        "GET", "/live", Login.AUTH, VIEWER, rate="look_rate",
+        "GET", "/live", Login.AUTH, VIEWER, rate="look_rate", lasts=True,
         note="the live page's connection; of logins and limits of others it tells `admin` alone",
     ),
     *_http("POST", _STREAM, Login.USERS, ADMIN, changes=True, rate="change_rate", body="max_json_bytes"),

@@ -103,6 +103,7 @@ class Doors:
     trainings: Trainings
     pictures: Keeper
     live: Live
+    access: Access
 
     @property
     def listeners(self) -> list[HttpServer]:
@@ -205,6 +206,7 @@ def doors(
         clients=http.clients,
         login_required=checks.required,
         keep=lambda environ: page_cookie.of_handshake(environ, pages),
+        front_end=settings.front_end or "",
         log=LOG.warning,
     )
     socket_protocols(settings, models, checks, socketio)
@@ -228,7 +230,7 @@ def doors(
     beside = [route for application in applications.values() for route in application.routes]
     site = pages_of(settings, models, checks, https)
     http.route("", networks(settings, models, checks, access, jobs, not_ready, site, beside))
-    return Doors(http, https, certificate, socketio, relay, jobs, kept, live)
+    return Doors(http, https, certificate, socketio, relay, jobs, kept, live, access)
 
 
 def listeners(

@@ -8,7 +8,7 @@ import sys
 import time
 
 from imageserver.accounts.audit import NO_AUDIT
-from imageserver.app import logs, parts, systemd
+from imageserver.app import leaving, logs, parts, systemd
 from imageserver.app.announcements import announce, not_held
 from imageserver.app.checks.models import wrong_names
 from imageserver.app.terminal import Terminal
@@ -97,6 +97,7 @@ class ImageServer:
         garbage.start()
         hub.spawn(garbage.run)
         self._stopping.wait()
+        self._leave(self._settings.leave_time)
         return self._stop()
 
     def _prepare_process(self) -> None:
@@ -175,10 +176,20 @@ class ImageServer:
         LOG.info("%s: stopping", signal.Signals(number).name)
         self._stopping.set()
 
+    def _leave(self, seconds: float) -> None:
+        """Have the clients come back elsewhere, one after the other within so many seconds, where there are any."""
+        self.service.stopping(seconds)
+        if not seconds:
+            return
+        if self.legacy_tcp:
+            self.legacy_tcp.close()
+        found = leaving.departures(self.inference, self.doors)
+        LOG.info("leaving: %d clients are told to come back within %g seconds", len(found), seconds)
+        leaving.spread(found, seconds)
+
     def _stop(self) -> int:
         """Take nobody in, answer what runs, let go of the clients and end every process; all within five seconds."""
         end = time.monotonic() + STOP_WITHIN
-        self.service.stopping()
         for listener in self._listeners:
             listener.close()
         self.inference.streams.stop()
@@ -191,8 +202,8 @@ class ImageServer:
         ]
         for ending in endings:
             ending.wait()
-        self.doors.relay.close_all()
-        self.doors.live.close_all()
+        for end in (*self.doors.relay.departures(), *self.doors.live.departures()):
+            end()
         self.doors.socketio.close_all(max(0.2, min(0.5, end - time.monotonic())))
         endings = [hub.spawn(listener.stop, max(0.2, end - time.monotonic())) for listener in self._listeners]
         for ending in endings:

@@ -2,7 +2,7 @@
 
     service = Service(Notifier.from_environment(os.environ), problem=…, coming=…, alive=…)
     hub.spawn(service.run)
-    service.stopping()
+    service.stopping(0)
 
 Without systemd (no NOTIFY_SOCKET in the environment) all of this does nothing.
 """
@@ -25,6 +25,9 @@ PATIENCE = 120.0
 """Seconds that the default model, once ready, may be out of order before a restart is worth what it costs others."""
 EXTEND = 30.0
 """Seconds that the start may take from now on, told anew while the default model is being loaded."""
+
+STOP = 10.0
+"""Seconds that the server may take to stop once its clients have left."""
 
 
 class Notifier:
@@ -123,7 +126,8 @@ class Service:
             if self._ready and not self._stopping:
                 self._notifier.send("READY=1")
 
-    def stopping(self) -> None:
-        """Say that the server is on its way out."""
+    def stopping(self, seconds: float) -> None:
+        """Say that the server is on its way out, and takes so many seconds more than it does without clients."""
         self._stopping = True
-        self._notifier.send("STOPPING=1", "STATUS=stopping")
+        more = [f"EXTEND_TIMEOUT_USEC={int((seconds + STOP) * 1e6)}"] if seconds else []
+        self._notifier.send("STOPPING=1", "STATUS=stopping", *more)

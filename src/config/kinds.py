@@ -154,6 +154,7 @@ def _text(text: str, _folder: Path) -> str:
 
 SECRET = Kind("KEY", "a text that is not empty", _text, secret=True)
 MODEL = Kind("NAME", "the name of a model", _text)
+WORD = Kind("NAME", "a word of 1 to 16 small letters and digits", lambda text, _folder: _word(text))
 ADDRESS = Kind("ADDRESS", "an IP address, a host name, or localaddr", lambda text, _folder: _address(text))
 PORT = whole("PORT", 0, 65535)
 
@@ -181,6 +182,12 @@ def _address(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", bare) or len(bare) > 253:
         raise ValueError(text)
     return bare
+
+
+def _word(text: str) -> str:
+    if not re.fullmatch("[a-z0-9]{1,16}", text):
+        raise ValueError(text)
+    return text
 
 
 def _path(text: str, folder: Path) -> Path:

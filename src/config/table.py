@@ -25,6 +25,7 @@ from imageserver.limits import GIB, Limits
 INTRO = "Receives camera frames over the network, runs a model on them, and sends each prediction back."
 
 _LISTENING = "Where it listens"
+_SEVERAL = "Several front ends"
 _USERS = "Who may come in"
 _MODELS = "Models and streams"
 _SNAP = "Snap: pictures on demand"
@@ -80,6 +81,17 @@ class Settings(Limits):
     trusted_proxy: tuple[Network, ...] = setting(
         _LISTENING, "--trusted-proxy", default=(), kind=kinds.NETWORKS,
         help="reverse proxies whose X-Forwarded-For tells the client's address; repeatable",
+    )
+
+    front_end: str | None = setting(
+        _SEVERAL, "--front-end", default=None, kind=kinds.WORD, shown="none",
+        help="name of this front end among several: ids of Socket.IO sessions begin with it and a dot, so that a proxy "
+        "finds the front end again",
+    )
+    leave_time: float = setting(
+        _SEVERAL, "--leave-time", default=0.0, kind=kinds.duration(0, 3600),
+        help="time over which connected clients are told to come back when the server is to stop, while newcomers are "
+        "refused",
     )
 
     auth: bool = setting(

@@ -143,6 +143,10 @@ class Listener:
             self._gauge.value += 1
             hub.spawn(self._run, connection)
 
+    def leave(self) -> None:
+        """Go on, but end each connection behind its next answer: a proxy that keeps some shall find others."""
+        self.stopping = True
+
     def close(self) -> None:
         """Accept no more: who comes is refused at once, and another server may have the port. The others are served."""
         self._closed = True

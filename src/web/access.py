@@ -41,6 +41,8 @@ class Access:
         self, logins: Logins, limits: Limits, table: DoorTable = doors.TABLE, origins: Origins | None = None
     ) -> None:
         self.table, self.origins = table, origins or Origins()
+        self.leaving = False
+        """Whether the server is about to stop, and begins nothing that lasts."""
         self._logins, self._rates = logins, Rates(limits)
         self._largest = {
             "max_frame_bytes": min(MAX_BODY, limits.max_frame_bytes),
@@ -51,8 +53,11 @@ class Access:
         """Let a request pass: its `user` is then who is asking, and `most` what it may bring.
 
         Raises:
-            Refused: not logged in (401), without the role or from another site's page (403), too often (429).
+            Refused: not logged in (401), without the role or from another site's page (403), too often (429), or the
+                server is leaving (503).
         """
+        if self.leaving and door.lasts:
+            raise Refused(503, "the server is stopping", Retry_After="1")
         self._check_page(request, door)
         user = request.user = self._user(request, door)
         if sentence := door.refuses(user):

@@ -70,8 +70,14 @@ def test_readiness_comes_with_the_model_and_once(systemd: tuple[str, Systemd]) -
     assert manager.take() == ["READY=1", "STATUS=ready", "WATCHDOG=1"]
     server.service.look()
     assert manager.take() == ["WATCHDOG=1"]
-    server.service.stopping()
+    server.service.stopping(0)
     assert manager.take() == ["STOPPING=1", "STATUS=stopping"]
+
+
+def test_clients_that_leave_first_take_more_time_than_a_stop(systemd: tuple[str, Systemd]) -> None:
+    address, manager = systemd
+    Imagined(address).service.stopping(20)
+    assert manager.take() == ["STOPPING=1", "STATUS=stopping", "EXTEND_TIMEOUT_USEC=30000000"]
 
 
 def test_a_reload_is_told_once_it_is_ready(systemd: tuple[str, Systemd]) -> None:
@@ -88,7 +94,7 @@ def test_a_reload_is_told_once_it_is_ready(systemd: tuple[str, Systemd]) -> None
         assert word == "RELOADING=1" and 0 < int(since.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
     assert manager.take() == ["READY=1"]
     with server.service.reloading():
-        server.service.stopping()
+        server.service.stopping(0)
         manager.take()
     with server.service.reloading():
         pass

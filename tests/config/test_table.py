@@ -214,6 +214,7 @@ def test_config_may_be_named_anywhere_but_in_itself(read):
             )
             for name in ("https://cams.example.org", "cams.example.org:8080", "*", "a..b", "a.*.b", "x" * 64, "[::1]")
         ),
+        ("--front-end A", "--front-end is 'A', but it takes a word of 1 to 16 small letters and digits."),
         ("--preload ,", "--preload is ',', but it takes names of models with commas between."),
     ],
 )

@@ -46,6 +46,8 @@ class Figures:
     """Cameras that are connected now."""
     lost: int = 0
     """Connections that ended."""
+    most_lost: int = 0
+    """The same of that camera of which the most ended."""
     refused: int = 0
     """Attempts to connect that failed."""
     sent: int = 0
@@ -68,6 +70,7 @@ class Figures:
         self.errors = dict(Counter(self.errors) + Counter(other.errors))
         self.ages = sorted([*self.ages, *other.ages])
         self.silence = max(self.silence, other.silence)
+        self.most_lost = max(self.most_lost, other.most_lost)
 
     def __str__(self) -> str:
         return (
@@ -158,6 +161,7 @@ class _Camera:
     def __init__(self, wishes: Wishes, pictures: list[bytes], figures: Figures) -> None:
         self._wishes, self._pictures, self.figures = wishes, pictures, figures
         self.heard = time.monotonic()
+        self.lost = 0
         self._sent: dict[int, float] = {}
         self._seq = 0
 
@@ -181,6 +185,7 @@ class _Camera:
             if connected:
                 self.figures.connected -= 1
                 self.figures.lost += 1
+                self.lost += 1
             else:
                 self.figures.refused += 1
             if not self._wishes.reconnect:
@@ -331,6 +336,7 @@ async def _serve(wishes: Wishes) -> None:
         now = time.monotonic()
         figures.seconds = now - begun
         figures.silence = max([figures.silence, *(now - camera.heard for camera in cameras)])
+        figures.most_lost = max(camera.lost for camera in cameras)
         figures.ages.sort()
         print(json.dumps(asdict(figures)), flush=True)
         if json.loads(line) == "figures":
@@ -338,7 +344,7 @@ async def _serve(wishes: Wishes) -> None:
             begun = now
             for camera in cameras:
                 camera.figures = figures
-                camera.heard = now
+                camera.heard, camera.lost = now, 0
     for task in living:
         task.cancel()
     await asyncio.gather(*living, return_exceptions=True)

@@ -74,10 +74,10 @@ class Live:
         """Send pages what they are to have, for ever; spawn it."""
         self._rounds.run()
 
-    def close_all(self) -> None:
-        """End every page's connection, for the server is going down: they come back to the next one."""
-        for page in self._rounds.pages:
-            page.ws.close(CloseCode.GOING_AWAY, "the server is stopping")
+    def departures(self) -> list[Callable[[], None]]:
+        """What ends each page's connection, for the server is going down: they come back to the next one."""
+        code, reason = CloseCode.SERVICE_RESTART, "the server is stopping"
+        return [functools.partial(page.ws.close, code, reason) for page in self._rounds.pages]
 
     def _check_room(self, address: str) -> None:
         """Refuse a page too many (503), in all or of an address, which may have a quarter of them."""

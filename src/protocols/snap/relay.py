@@ -91,14 +91,12 @@ class Relay:
         if found is not None:
             self._tell(found, text, lambda member: rights.hears(member.user, owner, camera))
 
-    def close_all(self) -> None:
-        """Drop every connection, so that clients try to come back: for a shutdown.
+    def departures(self) -> list[Callable[[], None]]:
+        """What drops each connection, so that its client tries to come back: for a shutdown.
 
         There is no close frame: at one, websocket-client up to 1.8 does not connect again however it was asked to.
         """
-        for room in list(self._rooms.values()):
-            for ws in list(room.members):
-                ws.drop()
+        return [ws.drop for room in self._rooms.values() for ws in room.members]
 
     def _relay(self, room: RelayRoom, text: str, sender: Member) -> None:
         """Send a client's text to the others in its room.

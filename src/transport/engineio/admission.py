@@ -29,13 +29,18 @@ class Admission:
 
     def __init__(self, limits: Limits, clients: ClientAddresses, log: Callable[[str], None]) -> None:
         self._limits, self._clients, self._log = limits, clients, log
+        self.leaving = False
+        """Whether the server is about to stop: those who are here go on, and nobody else begins."""
         self._deadlines: dict[str, hub.Timer | None] = {}
         """Those who have not logged in; None: the time is over, but a login is being checked."""
         self._checking: set[str] = set()
         self._polling: set[str] = set()
 
     def check(self, address: str, count: int) -> None:
-        """Raises EngineRefusal when there are as many sessions as there may be, with `count` of them open now."""
+        """Raises EngineRefusal: the server is leaving, or there are as many sessions as may be, `count` now."""
+        if self.leaving:
+            again = [("Retry-After", "1")]
+            raise EngineRefusal(BAD_REQUEST, "503 Service Unavailable", again, "the server is stopping")
         if count >= self._limits.max_connections:
             sentence = f"{count} sessions are open; one more, of {address}, was refused"
             self._log(note(sentence, "max_connections", owner_of(address)))

@@ -40,8 +40,9 @@ class EngineServer:
 
     `origins`: which web pages may use it, by default its own alone. `clients`: counts connections by address, if it is
     not to be a count of its own. `login_required`: whether a session has to log in. `keep`: what a session keeps of the
-    request that it begins with, a short text. The handlers `connect`, `message`, `disconnect` and `offer_text` are
-    called in the green thread that reads for the session, and must not raise. `log` takes one line at a time.
+    request that it begins with, a short text. `front_end`: with what ids begin, and a dot; "": with neither.
+    The handlers `connect`, `message`, `disconnect` and `offer_text` are called in the green thread that reads for the
+    session, and must not raise. `log` takes one line at a time.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class EngineServer:
         clients: ClientAddresses | None = None,
         login_required: bool = False,
         keep: Callable[[WSGIEnvironment], str] = lambda _environ: "",
+        front_end: str = "",
         log: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -68,6 +70,7 @@ class EngineServer:
         self.last_answers: dict[str, EngineSession] = {}
         """Sessions that are closed, but for the poll that fetches their last packets."""
         self._origins, self._keep = origins or Origins(log=log), keep
+        self._mark = f"{front_end}." if front_end else ""
         most = limits.max_message_bytes
         self._max_text = limits.max_text_bytes + BESIDE_BYTES
         self._ws_limits = replace(limits, max_message_bytes=most + BESIDE_BYTES)
@@ -77,6 +80,10 @@ class EngineServer:
         """Send packets that belong together; whether the session is open. Never blocks."""
         session = self.sessions.get(sid)
         return session is not None and session.send(group)
+
+    def new_id(self) -> str:
+        """An id that nobody can guess, and that no other front end gives."""
+        return self._mark + secrets.token_urlsafe(15)
 
     def close(self, sid: str) -> None:
         """Close a session; never blocks. Harmless when it has gone."""
@@ -190,7 +197,7 @@ class EngineServer:
         return []
 
     def _new(self, request: EngineRequest, account: Account) -> EngineSession:
-        sid, query = secrets.token_urlsafe(15), request.environ["QUERY_STRING"]
+        sid, query = self.new_id(), request.environ["QUERY_STRING"]
         session = EngineSession(self, sid, request.codec, request.base64, request.address, query, account)
         session.kept = request.kept
         self.sessions[sid] = session

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -76,7 +75,7 @@ class Members:
             if refusal:
                 self._refuse(session, namespace, refusal)
             return
-        sid = secrets.token_urlsafe(15)
+        sid = self._engine.new_id()
         if session.generation == 3:
             sid = session.sid if namespace == "/" else f"{namespace}#{session.sid}"  # what the client calls itself
             pairs = parse_qsl(session.query) + parse_qsl(query)

@@ -41,6 +41,7 @@ class SocketIOServer:
         clients: counts connections by address, where others are counted with these.
         login_required: whether a client is `logged_in` within `login_time`, or else is disconnected.
         keep: what is kept of the request that a connection begins with, a short text, until a connect handler has it.
+        front_end: with what the ids of connections begin, and a dot, where this is one of several servers.
         log: takes one line at a time.
     """
 
@@ -52,11 +53,18 @@ class SocketIOServer:
         clients: ClientAddresses | None = None,
         login_required: bool = False,
         keep: Callable[[WSGIEnvironment], str] = lambda _environ: "",
+        front_end: str = "",
         log: Callable[[str], None],
     ) -> None:
         self._handlers: Handlers = {}
         self._engine = engine = EngineServer(
-            limits or Limits(), origins=origins, clients=clients, login_required=login_required, keep=keep, log=log
+            limits or Limits(),
+            origins=origins,
+            clients=clients,
+            login_required=login_required,
+            keep=keep,
+            front_end=front_end,
+            log=log,
         )
         self._members = Members(engine, self._handlers)
         self._reader = EventReader(engine, self._handlers, self._members)
@@ -141,6 +149,16 @@ class SocketIOServer:
     def generation(self, sid: str) -> int:
         """3 or 4, the client's version of Engine.IO: for logs. KeyError when it has gone."""
         return self._members.where[sid].session.generation
+
+    def leave(self) -> list[str]:
+        """Let nobody in any more, for the server is about to stop; returns the ids of those who are here."""
+        self._engine.admission.leaving = True
+        return list(self._members.where)
+
+    def waiting(self, sid: str) -> bool:
+        """Whether something waits for the client to be sent or, on polling, fetched."""
+        membership = self._members.where.get(sid)
+        return membership is not None and bool(membership.session.queue)
 
     def close_all(self, grace: float) -> None:
         """Drop every connection, so that clients try to come back: for a shutdown.

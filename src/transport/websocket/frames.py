@@ -67,6 +67,7 @@ class CloseCode(enum.IntEnum):
     INVALID_FRAME_PAYLOAD_DATA = 1007
     POLICY_VIOLATION = 1008
     MESSAGE_TOO_BIG = 1009
+    SERVICE_RESTART = 1012
     TRY_AGAIN_LATER = 1013
     """Of the registry that the RFC began."""
 

@@ -1,0 +1,92 @@
+"""One of several front ends is killed, or all are restarted: cameras come back through nginx and HAProxy themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.deploy.front_ends import PROXIES, behind
+from tests.faults import clients
+from tests.faults.load import Cameras
+from tests.running import PATIENCE, Server, alive, children, picture, until
+
+pytestmark = [pytest.mark.long, pytest.mark.skipif(not PROXIES, reason="needs nginx or HAProxy")]
+WITHIN = 5.0
+"""Seconds after which a camera whose front end was killed is answered by another one."""
+Tell = Callable[[str], None]
+
+
+@pytest.fixture(params=PROXIES)
+def kind(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
+@pytest.mark.fault("kill -9 of a front end behind a proxy", "its cameras are answered by the others within 5 s")
+def test_a_killed_front_ends_cameras_are_answered_by_the_others(kind: str, tmp_path: Path, tell: Tell) -> None:
+    with contextlib.ExitStack() as closing:
+        ends, proxy = closing.enter_context(behind(kind, tmp_path))
+        file = tmp_path / "picture.jpg"
+        file.write_bytes(picture())
+        polling = [
+            clients.Program(name, *line)
+            for name, line in clients.commands(proxy.port, file)
+            if "polling" in name and clients.is_here(line)
+        ]
+        for program in polling:
+            closing.callback(program.end)
+            until(lambda program=program: program.up_after(0.0) is not None, f"{program.name}: {program.lines}")
+        cameras = closing.enter_context(Cameras(proxy.port, count=12, hz=5, reconnect=True)).settle()
+        victim = ends.servers["b"]
+        workers = children(victim.process.pid)
+        victim.process.kill()
+        killed = time.monotonic()
+        victim.process.wait(PATIENCE)
+        until(lambda: cameras.look().lost > 0, "cameras to have lost it")
+        until(lambda: cameras.look().connected == 12, "all cameras to be connected again")
+        answered = cameras.look().answered
+        until(lambda: cameras.look().answered > answered + 24, "answers to all")
+        figures = cameras.figures()
+        lost = [program for program in polling if any("down" in line and at > killed for at, line in program.lines)]
+        for program in lost:
+            until(lambda program=program: program.up_after(killed), f"{program.name} to come back")
+        until(lambda: not any(map(alive, workers)), "the end of its workers")
+    tell(f"{kind}: {figures.lost} of 12 cameras lost theirs; longest silence {figures.silence:.1f} s")
+    assert figures.silence < WITHIN
+    assert figures.most_lost == 1
+
+
+@pytest.mark.fault("restart of all front ends behind a proxy", "95 % goodput; no camera reconnects twice")
+@pytest.mark.parametrize("generation", [3, 4])
+def test_all_are_restarted_one_after_the_other(kind: str, generation: int, tmp_path: Path, tell: Tell) -> None:
+    """With one that is empty at first: who leaves goes there, where nobody has to leave any more."""
+    with contextlib.ExitStack() as closing:
+        ends, proxy = closing.enter_context(behind(kind, tmp_path, "--leave-time", "4", first="ab"))
+        cameras = Cameras(proxy.port, count=60, hz=2, reconnect=True, generation=generation)
+        closing.enter_context(cameras).settle()
+        begun = time.monotonic()
+        for spare, name in ("ca", "ab"):
+            ends.start(spare).ready()
+            time.sleep(2.5)  # a proxy that asks every second has to have seen it
+            leave(ends.servers[name])
+        took = time.monotonic() - begun
+        until(lambda: cameras.look().connected == 60, "all cameras")
+        figures = cameras.figures()
+        quiet = cameras.during(took)
+    goodput = figures.answered / figures.seconds / (quiet.answered / quiet.seconds)
+    tell(
+        f"{kind}, generation {generation}: {goodput:.1%} goodput over {took:.0f} s, {figures}, most {figures.most_lost}"
+    )
+    assert figures.most_lost == 1
+    assert figures.lost == 60
+    assert goodput >= 0.95
+
+
+def leave(server: Server) -> None:
+    """Stop it, as a service manager does."""
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(PATIENCE) == 0
