@@ -35,6 +35,7 @@ NAVIGATION = {
     },
     "Operations": {
         "docs/operations": "Service, container, nginx",
+        "docs/several-front-ends": "Several front ends",
         "docs/arm64": "Raspberry Pi, Jetson",
         "docs/users": "Users, roles, tokens",
         "docs/audit": "Audit",

@@ -125,6 +125,7 @@ def placed(path: Path, ends: FrontEnds, listening: str, port: str) -> str:
         text = text.replace(f"front-end-{name}:8080", f"127.0.0.1:{ends.ports[name]}")
         legacy = f"127.0.0.1:{ends.tcp_ports[name]} check port {ends.ports[name]}"
         text = text.replace(f"front-end-{name}:50022 check port 8080", legacy)
+        text = text.replace(f"front-end-{name}:50022", f"127.0.0.1:{ends.tcp_ports[name]}")
     assert not re.findall(r"server .*front-end-", text)
     return text
 

@@ -13,11 +13,12 @@ import pytest
 import requests
 from tests.deploy.front_ends import HAPROXY, HERE, NAMES, PROXIES, FrontEnds, Proxy, behind, placed
 from tests.faults import clients
-from tests.nginx import command, free_ports
+from tests.nginx import NGINX, command, free_ports
 from tests.protocols.legacy_tcp.old_client import OldClient
 from tests.running import PATIENCE, Camera, Server, picture, until
 from websocket import create_connection
 
+STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 pytestmark = pytest.mark.skipif(not PROXIES, reason="needs nginx or HAProxy (scripts/apt-packages.sh)")
 
 
@@ -40,6 +41,20 @@ def test_the_programs_say_nothing_against_their_files(kind: str, tmp_path: Path)
     done = subprocess.run(run, capture_output=True, text=True, timeout=PATIENCE, check=False)
     said = done.stdout + done.stderr
     assert done.returncode == 0 and "[w" not in said.lower(), said
+
+
+@pytest.mark.skipif(NGINX is None or not STREAM.exists(), reason="needs nginx with its module stream")
+def test_nginx_says_nothing_against_the_file_for_legacy_tcp(tmp_path: Path) -> None:
+    ends = FrontEnds(tmp_path)
+    text = placed(HERE / "nginx-tcp.conf", ends, r"listen 50022 ", f"listen 127.0.0.1:{free_ports(1)[0]} ")
+    (tmp_path / "imageserver.conf").touch()
+    run = [*command(tmp_path, level="warn", connections=64), "-t", "-q"]
+    with (tmp_path / "nginx.conf").open("r+") as file:
+        whole = f"load_module {STREAM};\n{file.read()}{text}"
+        file.seek(0)
+        file.write(whole)
+    done = subprocess.run(run, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 @pytest.mark.long
