@@ -202,8 +202,8 @@ class ImageServer:
         ]
         for ending in endings:
             ending.wait()
-        for end in (*self.doors.relay.departures(), *self.doors.live.departures()):
-            end()
+        for leave in (*self.doors.relay.departures(), *self.doors.live.departures()):
+            leave()
         self.doors.socketio.close_all(max(0.2, min(0.5, end - time.monotonic())))
         endings = [hub.spawn(listener.stop, max(0.2, end - time.monotonic())) for listener in self._listeners]
         for ending in endings:
