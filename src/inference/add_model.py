@@ -8,9 +8,11 @@ file first, by the index in getting/, which `--list` prints.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +35,8 @@ from imageserver.errors import ImageServerError, ModelError
 from imageserver.inference import adding
 from imageserver.inference.adding import Say
 from imageserver.inference.convert import process
-from imageserver.inference.getting import fetching, index, listing, origins
+from imageserver.inference.getting import fetching, index, origins
+from imageserver.inference.getting import options as getting
 from imageserver.inference.getting.index import IndexedModel
 from imageserver.inference.shared import conversion_cache, manifest, progress, weights
 from imageserver.inference.shared.formats import kinds
@@ -51,14 +54,11 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code 0: the model is there and works; 1: a sentence on standard error says why not."""
     known = parser()
     options = known.parse_args(argv)
-    if sum((options.model is not None, options.get is not None, options.list)) != 1:
-        known.error("give a file, or the name of a model of the index with --get, or --list")
-    if options.origin is not None and options.model is not None:
-        known.error("--from says where --get and --list look: leave it out with a file")
+    getting.check(known, options)
     process.set_environment()
     try:
         if options.list:
-            _list(options)
+            getting.print_list(options)
         else:
             add(options)
     except (ImageServerError, OSError) as error:
@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
         help="an .onnx, .tflite or .keras file, the .xml file of an OpenVINO IR, the folder of a SavedModel, "
         "or an .h5 file with --allow-h5",
     )
-    _add_index(parser)
+    getting.add(parser)
     _add_readings(parser)
     parser.add_argument(
         "--max-batch", type=int, default=8, help="pictures that run together at most (default: %(default)s)"
@@ -106,22 +106,6 @@ def parser() -> argparse.ArgumentParser:
         help="for converted models (default: %(default)s)",
     )
     return parser
-
-
-def _add_index(parser: argparse.ArgumentParser) -> None:
-    """The options that bring a model from elsewhere."""
-    parser.add_argument("--list", action="store_true", help="list the models that --get brings")
-    parser.add_argument(
-        "--get", choices=list(index.read()), metavar="NAME", help="instead of a file: bring a model of the list"
-    )
-    parser.add_argument(
-        "--from",
-        dest="origin",
-        metavar="PLACE",
-        help="where --get and --list look instead: a folder, or a mirror's address",
-    )
-    # Of a model of the list; a file says nothing of them.
-    parser.set_defaults(license="", source="", output={})
 
 
 def _add_readings(parser: argparse.ArgumentParser) -> None:
@@ -186,47 +170,51 @@ def _size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _list(options: argparse.Namespace) -> None:
-    """ImageServerError."""
-    origin = origins.origin(options.origin) if options.origin is not None else None
-    for line in listing.lines(index.read().values(), origin):
-        print(printable(line))
-
-
 def add(options: argparse.Namespace) -> None:
     """Do all of it. ImageServerError or OSError with a sentence when it cannot be done; nothing is left behind then."""
     if options.get is None:
         _add_file(options, _target(options, options.name or options.model.stem))
-        return
-    model = index.read()[options.get]
-    _take_readings(options, model)
-    target = _target(options, options.name or model.name)
+    else:
+        _get(options, index.read()[options.get])
+
+
+def _get(options: argparse.Namespace, model: IndexedModel) -> None:
+    """Bring a model of the index, and add it."""
+    getting.take(options, model)
+    target = _shipped_target(options, model) if model.shipped else _target(options, options.name or model.name)
     origin = origins.origin(options.origin)
-    size = f"{fetching.megabytes(model.size)} MB"
     print(f"{model.title} is licensed under {model.license}: {model.page}")
-    print(f"Its file is {model.file} ({size}), from {origin.name(model)}.", flush=True)
-    with fetching.fetched(model, origin, options.models_cache) as file:
-        options.model = file
-        _add_file(options, target)
+    for file in model.files:
+        size = fetching.megabytes(file.size)
+        print(f"{file.name} ({size} MB) comes from {origin.name(file)}.", flush=True)
+    with contextlib.ExitStack() as stack:
+        found = [stack.enter_context(fetching.fetched(file, origin, options.models_cache)) for file in model.files]
+        if model.shipped:
+            _complete(options, target, found)
+        else:
+            options.model = found[0]
+            _add_file(options, target)
 
 
-def _take_readings(options: argparse.Namespace, model: IndexedModel) -> None:
-    """What the index knows of a model, where it was not asked for otherwise."""
-    for option, value in {**model.reading, "title": model.title}.items():
-        if getattr(options, option) is None:
-            setattr(options, option, value)
-    options.license, options.source, options.output = model.license, model.page, model.output
+def _shipped_target(options: argparse.Namespace, model: IndexedModel) -> Path:
+    """The folder of a shipped model that lacks its files. ModelError: what was asked for cannot be."""
+    target: Path = options.models / model.name
+    if not (target / manifest.FILE).is_file():
+        raise ModelError(
+            f"there is no {target / manifest.FILE}, which comes with the server and is what these files are for"
+        )
+    there = [file.name for file in model.files if (target / file.name).exists()]
+    if there and not options.replace:
+        raise ModelError(f"{there[0]} is in {target} already: say --replace")
+    _check_given(options)
+    return target
 
 
 def _target(options: argparse.Namespace, name: str) -> Path:
     """The new model's folder. ModelError: what was asked for cannot be."""
     if options.model is not None:
         _check_file(options)
-    for file, option in ((options.picture, "--try"), (options.labels, "--labels")):
-        if file is not None and not file.is_file():
-            raise ModelError(f"there is no file {file}, which {option} names")
-    if not options.models.is_dir():
-        raise ModelError(f"there is no models folder {options.models}")
+    _check_given(options)
     if options.name is None:
         name = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")
     target: Path = options.models / name
@@ -234,6 +222,14 @@ def _target(options: argparse.Namespace, name: str) -> Path:
     if target.exists() and not options.replace:
         raise ModelError(f"there is a model {name!r} already: choose another --name, or say --replace")
     return target
+
+
+def _check_given(options: argparse.Namespace) -> None:
+    for file, option in ((options.picture, "--try"), (options.labels, "--labels")):
+        if file is not None and not file.is_file():
+            raise ModelError(f"there is no file {file}, which {option} names")
+    if not options.models.is_dir():
+        raise ModelError(f"there is no models folder {options.models}")
 
 
 def _check_file(options: argparse.Namespace) -> None:
@@ -263,6 +259,18 @@ def _add_file(options: argparse.Namespace, target: Path) -> None:
     print(f"The model {name!r} is in {target}. A running server finds it within two seconds.")
     if any(text.startswith(adding.WARNING) for text in said):
         print("Check model.toml there: what could only be guessed is what the warnings above are about.")
+
+
+def _complete(options: argparse.Namespace, target: Path, found: list[Path]) -> None:
+    """Put files into the folder of a shipped model, if it works with them."""
+    with files.making(options.models, ADDING) as parent, progress.shown(f"Adding {target.name}") as step:
+        folder = parent / target.name
+        shutil.copytree(target, folder, symlinks=True)
+        for file in found:
+            shutil.copyfile(file, folder / file.name)
+        adding.run(options, folder, options.models_cache, lambda text: step(None, text), print)
+        files.publish(folder, target)
+    print(f"The model {target.name!r} in {target} has its files. A running server finds them within two seconds.")
 
 
 def _add_in_jail(options: argparse.Namespace, folder: Path, step: Step, say: Say) -> None:

@@ -87,6 +87,11 @@ def add(options: argparse.Namespace, folder: Path, cache: Path, step: Say, say: 
     """Fill the empty `folder`, whose name is the model's, and the cache. ImageServerError, OSError: a sentence."""
     step("looking into the model")
     build(options, folder, say)
+    run(options, folder, cache, step, say)
+
+
+def run(options: argparse.Namespace, folder: Path, cache: Path, step: Say, say: Say) -> None:
+    """Convert the model in `folder`, load it, and ask it about the picture. ImageServerError, OSError: a sentence."""
     step("converting it")
     found = _load(folder, cache, say)
     say(f"It runs in {found.runtime}.")

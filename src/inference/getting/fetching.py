@@ -19,7 +19,7 @@ from typing import IO
 from imageserver import files
 from imageserver.errors import ModelError
 from imageserver.inference.getting import origins
-from imageserver.inference.getting.index import IndexedModel
+from imageserver.inference.getting.index import IndexedFile
 from imageserver.inference.getting.origins import Opened, Origin
 from imageserver.inference.shared import conversion_cache, progress, weights
 from imageserver.inference.shared.progress import Step
@@ -39,7 +39,7 @@ ELSEWHERE = "bring it in a folder, or name a mirror: --from FOLDER or --from ADD
 
 @contextlib.contextmanager
 def fetched(
-    model: IndexedModel,
+    wanted: IndexedFile,
     origin: Origin,
     cache: Path,
     shown: Callable[[str], contextlib.AbstractContextManager[Step]] = progress.shown,
@@ -51,34 +51,34 @@ def fetched(
         ModelError: it could not be fetched, or is another file; with the remedy.
     """
     conversion_cache.check_owner(cache)
-    folder = cache / FOLDER / model.sha256
+    folder = cache / FOLDER / wanted.sha256
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            stack.enter_context(_alone(folder, model))
-            file = folder / model.file
-            if not (file.is_file() and weights.sha256(file) == model.sha256):
-                with shown(f"Getting {model.name}") as step:
-                    _Download(model, origin, folder / "part", step, clock).finish()
+            stack.enter_context(_alone(folder, wanted))
+            file = folder / wanted.name
+            if not (file.is_file() and weights.sha256(file) == wanted.sha256):
+                with shown(f"Getting {wanted.name}") as step:
+                    _Download(wanted, origin, folder / "part", step, clock).finish()
                 (folder / "part").replace(file)
                 files.sync_all(folder)
         except OSError as error:
             raise ModelError(
-                f"{model.file} cannot be kept in {cache}: {error.strerror}; --models-cache names another folder"
+                f"{wanted.name} cannot be kept in {cache}: {error.strerror}; --models-cache names another folder"
             ) from error
         yield file
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _alone(folder: Path, model: IndexedModel) -> Iterator[None]:
+def _alone(folder: Path, wanted: IndexedFile) -> Iterator[None]:
     """ModelError: another process has this file under way."""
     held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ModelError(f"another command is getting {model.file}: wait until it ends") from error
+            raise ModelError(f"another command is getting {wanted.name}: wait until it ends") from error
         except OSError:
             pass  # not every network's file system has locks
         yield
@@ -89,8 +89,8 @@ def _alone(folder: Path, model: IndexedModel) -> Iterator[None]:
 class _Download:
     """Of one file into `part`, in as many attempts as it takes."""
 
-    def __init__(self, model: IndexedModel, origin: Origin, part: Path, step: Step, clock: Callable[[], float]) -> None:
-        self._model, self._origin, self._part = model, origin, part
+    def __init__(self, wanted: IndexedFile, origin: Origin, part: Path, step: Step, clock: Callable[[], float]) -> None:
+        self._wanted, self._origin, self._part = wanted, origin, part
         self._tag = part.with_name("tag")
         self._step, self._clock = step, clock
 
@@ -98,32 +98,32 @@ class _Download:
         """Have all of the file in `part`. ModelError, OSError: what came stays, unless it is wrong."""
         gone_on = self._attempt()
         digest = weights.sha256(self._part)
-        if digest != self._model.sha256 and gone_on:
+        if digest != self._wanted.sha256 and gone_on:
             # Perhaps only what was there before is of another file.
             self._part.unlink()
             self._attempt()
             digest = weights.sha256(self._part)
-        if digest != self._model.sha256:
+        if digest != self._wanted.sha256:
             self._part.unlink()
             raise ModelError(
-                f"what came from {self._where()} is not {self._model.file}: its SHA-256 is {digest}, and the index has "
-                f"{self._model.sha256}; nothing has opened it; {ELSEWHERE}"
+                f"what came from {self._where()} is not {self._wanted.name}: its SHA-256 is {digest}, and the index "
+                f"has {self._wanted.sha256}; nothing has opened it; {ELSEWHERE}"
             )
 
     def _where(self) -> str:
-        return self._origin.name(self._model)
+        return self._origin.name(self._wanted)
 
     def _attempt(self) -> bool:
         """Read what is missing; whether something was there already. ModelError, OSError."""
         with self._part.open("ab") as target:
             have = os.fstat(target.fileno()).st_size
-            if have > self._model.size:
+            if have > self._wanted.size:
                 target.truncate(0)
                 have = 0
-            if have == self._model.size:
+            if have == self._wanted.size:
                 return True
             try:
-                with self._origin.open(self._model, have, self._known_tag()) as opened:
+                with self._origin.open(self._wanted, have, self._known_tag()) as opened:
                     target.truncate(opened.start)
                     self._tag.write_text(f"{self._where()}\n{opened.tag}\n", "utf-8")
                     self._copy(opened, target)
@@ -142,7 +142,7 @@ class _Download:
 
     def _copy(self, opened: Opened, target: IO[bytes]) -> None:
         """ModelError: it stopped, or is larger than the index says."""
-        have, size = opened.start, self._model.size
+        have, size = opened.start, self._wanted.size
         told, since, then = 0, self._clock(), have
         while have < size:
             chunk = self._read(opened, min(CHUNK, size - have))
@@ -171,9 +171,9 @@ class _Download:
     def _failure(self, error: ModelError, have: int) -> ModelError:
         remedy = ELSEWHERE
         if have:
-            there = f"{megabytes(have)} of {megabytes(self._model.size)} MB are here"
+            there = f"{megabytes(have)} of {megabytes(self._wanted.size)} MB are here"
             remedy = f"{there}, and the same command goes on from there; or {ELSEWHERE}"
-        return ModelError(f"{self._model.file} could not be fetched from {self._where()}: {error}; {remedy}")
+        return ModelError(f"{self._wanted.name} could not be fetched from {self._where()}: {error}; {remedy}")
 
 
 def megabytes(count: int) -> str:

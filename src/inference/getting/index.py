@@ -25,6 +25,23 @@ _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,100}")
 
 
 @dataclass(frozen=True)
+class IndexedFile:
+    """A file of a model.
+
+    Attributes:
+        name: in a folder or at a mirror, and in the model's folder where that comes with the server.
+        address: where its source has it.
+        size: bytes.
+        sha256: hexadecimal.
+    """
+
+    name: str
+    address: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class IndexedModel:
     """A row of the index.
 
@@ -34,10 +51,8 @@ class IndexedModel:
         license: SPDX name.
         page: the address of what its source says about it, the licence and the figures included.
         figures: what its source says of its quality; nobody here has measured it.
-        file: its name in a folder or at a mirror.
-        address: where its source has it.
-        size: bytes.
-        sha256: hexadecimal.
+        files: the network first.
+        shipped: whether the model's folder comes with the server, and lacks these files alone.
         reading: what the file does not say of itself, by the names of add_model's options.
         output: keys of the manifest's [output].
     """
@@ -48,12 +63,15 @@ class IndexedModel:
     license: str
     page: str
     figures: str
-    file: str
-    address: str
-    size: int
-    sha256: str
+    files: tuple[IndexedFile, ...]
+    shipped: bool
     reading: dict[str, Any]
     output: dict[str, float]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
 
 
 def read(file: Path | None = None) -> dict[str, IndexedModel]:
@@ -78,7 +96,9 @@ def read(file: Path | None = None) -> dict[str, IndexedModel]:
 
 def _model(table: CheckedTable, name: str, folder: Path) -> IndexedModel:
     manifest.check_name(folder / name, name)
-    output = table.table("output")
+    output, shipped = table.table("output"), table.boolean("shipped", False)
+    if table.has("labels") and not shipped:
+        table.wrong("labels", "are a file of a shipped model; others say reading.labels")
     limits = {"confidence": output.number("confidence", 0.001, 1.0, None), "iou": output.number("iou", 0.0, 1.0, None)}
     return IndexedModel(
         name=name,
@@ -87,12 +107,19 @@ def _model(table: CheckedTable, name: str, folder: Path) -> IndexedModel:
         license=table.choice("license", LICENSES),
         page=_address(table, "page"),
         figures=table.text("figures", "", 200),
-        file=_matching(table, "file", _FILE, "a name of letters, digits, '.', '-' and '_'"),
+        files=(_file(table), *([_file(table.table("labels"))] if table.has("labels") else [])),
+        shipped=shipped,
+        reading=_reading(table.table("reading"), folder),
+        output={key: value for key, value in limits.items() if value is not None},
+    )
+
+
+def _file(table: CheckedTable) -> IndexedFile:
+    return IndexedFile(
+        name=_matching(table, "file", _FILE, "a name of letters, digits, '.', '-' and '_'"),
         address=_address(table, "address"),
         size=table.integer("bytes", 1, MOST_BYTES),
         sha256=_matching(table, "sha256", _SHA256, "64 hexadecimal digits in lower case"),
-        reading=_reading(table.table("reading"), folder),
-        output={key: value for key, value in limits.items() if value is not None},
     )
 
 

@@ -13,7 +13,7 @@ HEAD = ("name", "task", "size", "licence", "from")
 
 
 def lines(models: Iterable[IndexedModel], origin: Origin | None) -> Iterator[str]:
-    """A row for each model, with what it is and the name of its file below.
+    """A row for each model, with what it is and the names of its files below.
 
     Args:
         origin: a mirror or a folder, of which the last column says whether the file is there; None: the column says
@@ -32,16 +32,22 @@ def lines(models: Iterable[IndexedModel], origin: Origin | None) -> Iterator[str
         )
         if model is not None:
             yield f"  {model.title}: {model.figures}"
-            yield f"  {model.file}"
+            for file in model.files:
+                yield f"  {file.name}"
 
 
 def _row(model: IndexedModel, origin: Origin | None) -> tuple[str, ...]:
-    where = urllib.parse.urlsplit(model.address).hostname or "" if origin is None else _found(model, origin)
+    host = urllib.parse.urlsplit(model.files[0].address).hostname or ""
+    where = host if origin is None else _found(model, origin)
     return model.name, model.task, f"{megabytes(model.size)} MB", model.license, where
 
 
 def _found(model: IndexedModel, origin: Origin) -> str:
-    size = origin.size(model)
-    if size is None:
-        return "not there"
-    return "there" if size in (-1, model.size) else f"another file, {megabytes(size)} MB"
+    """Of the first file that is not as it ought to be."""
+    for file in model.files:
+        size = origin.size(file)
+        if size is None:
+            return "not there" if file is model.files[0] else f"lacks {file.name}"
+        if size not in (-1, file.size):
+            return f"another file, {megabytes(size)} MB"
+    return "there"

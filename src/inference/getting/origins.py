@@ -24,7 +24,7 @@ from typing import IO, Any, Protocol
 
 from imageserver import files
 from imageserver.errors import ModelError
-from imageserver.inference.getting.index import IndexedModel
+from imageserver.inference.getting.index import IndexedFile
 from imageserver.lines import printable
 
 TIMEOUT = 30.0
@@ -56,13 +56,13 @@ class Opened:
 class Origin(Protocol):
     """A place that may hold files of the index."""
 
-    def name(self, model: IndexedModel) -> str:
+    def name(self, wanted: IndexedFile) -> str:
         """As people know it: a host or a folder."""
 
-    def size(self, model: IndexedModel) -> int | None:
+    def size(self, wanted: IndexedFile) -> int | None:
         """Bytes of the file there, -1 where it does not say; None: there is none. ModelError: it does not answer."""
 
-    def open(self, model: IndexedModel, start: int, tag: str) -> contextlib.AbstractContextManager[Opened]:
+    def open(self, wanted: IndexedFile, start: int, tag: str) -> contextlib.AbstractContextManager[Opened]:
         """Read the file from byte `start` on, or, where that cannot be, from its first.
 
         Args:
@@ -98,22 +98,22 @@ class FolderOrigin:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def name(self, model: IndexedModel) -> str:
+    def name(self, wanted: IndexedFile) -> str:
         return str(self._folder)
 
-    def size(self, model: IndexedModel) -> int | None:
-        path = self._folder / model.file
+    def size(self, wanted: IndexedFile) -> int | None:
+        path = self._folder / wanted.name
         return path.stat().st_size if path.is_file() else None
 
     @contextlib.contextmanager
-    def open(self, model: IndexedModel, start: int, tag: str) -> Iterator[Opened]:
-        path = self._folder / model.file
-        found = self.size(model)
+    def open(self, wanted: IndexedFile, start: int, tag: str) -> Iterator[Opened]:
+        path = self._folder / wanted.name
+        found = self.size(wanted)
         if found is None:
-            raise ModelError(f"there is none, and {model.address} has it")
-        if found != model.size and files.start(path, _POINTER_BYTES).startswith(_POINTER):
+            raise ModelError(f"there is none, and {wanted.address} has it")
+        if found != wanted.size and files.start(path, _POINTER_BYTES).startswith(_POINTER):
             raise ModelError("there is only a pointer of Git LFS in its place; `git lfs pull` there brings the file")
-        check_size(found, model)
+        check_size(found, wanted)
         try:
             stream = path.open("rb")
         except OSError as error:
@@ -143,23 +143,23 @@ class WebOrigin:
         ):
             self._opener.add_handler(handler)
 
-    def name(self, model: IndexedModel) -> str:
-        return urllib.parse.urlsplit(self._address(model)).netloc
+    def name(self, wanted: IndexedFile) -> str:
+        return urllib.parse.urlsplit(self._address(wanted)).netloc
 
-    def _address(self, model: IndexedModel) -> str:
-        return f"{self._mirror}/{model.file}" if self._mirror else model.address
+    def _address(self, wanted: IndexedFile) -> str:
+        return f"{self._mirror}/{wanted.name}" if self._mirror else wanted.address
 
-    def size(self, model: IndexedModel) -> int | None:
+    def size(self, wanted: IndexedFile) -> int | None:
         try:
-            with self._ask(urllib.request.Request(self._address(model), method="HEAD")) as answer:
+            with self._ask(urllib.request.Request(self._address(wanted), method="HEAD")) as answer:
                 return _number(answer.headers.get("Content-Length"))
         except urllib.error.HTTPError as error:
             error.close()
             return None
 
     @contextlib.contextmanager
-    def open(self, model: IndexedModel, start: int, tag: str) -> Iterator[Opened]:
-        request = urllib.request.Request(self._address(model))
+    def open(self, wanted: IndexedFile, start: int, tag: str) -> Iterator[Opened]:
+        request = urllib.request.Request(self._address(wanted))
         if start:
             request.add_header("Range", f"bytes={start}-")
             if tag:
@@ -169,12 +169,12 @@ class WebOrigin:
         except urllib.error.HTTPError as error:
             error.close()
             if start and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                with self.open(model, 0, "") as opened:
+                with self.open(wanted, 0, "") as opened:
                     yield opened
                 return
             raise ModelError(f"it answers {error.code} {http.client.responses.get(error.code, '')}".rstrip()) from None
         with answer:
-            yield Opened(answer, start_of(answer.status, answer.headers, start, model), tag_of(answer.headers))
+            yield Opened(answer, start_of(answer.status, answer.headers, start, wanted), tag_of(answer.headers))
 
     def _ask(self, request: urllib.request.Request) -> Any:
         """HTTPError: it refuses; ModelError: it does not answer."""
@@ -200,22 +200,22 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def start_of(status: int, headers: Message, wanted: int, model: IndexedModel) -> int:
-    """Which byte an answer begins with, 0 or what was wanted. ModelError: it is of another file, or another part."""
+def start_of(status: int, headers: Message, begin: int, wanted: IndexedFile) -> int:
+    """Which byte an answer begins with, 0 or `begin`. ModelError: it is of another file, or another part."""
     if status != http.HTTPStatus.PARTIAL_CONTENT:
-        check_size(_number(headers.get("Content-Length")), model)
+        check_size(_number(headers.get("Content-Length")), wanted)
         return 0
     part = _PART.fullmatch(headers.get("Content-Range", ""))
-    if part is None or int(part[1]) != wanted or int(part[2]) != model.size - 1:
+    if part is None or int(part[1]) != begin or int(part[2]) != wanted.size - 1:
         raise ModelError("it answers with another part than was asked for")
-    check_size(int(part[3]), model)
-    return wanted
+    check_size(int(part[3]), wanted)
+    return begin
 
 
-def check_size(found: int, model: IndexedModel) -> None:
+def check_size(found: int, wanted: IndexedFile) -> None:
     """ModelError: it is another file's; -1 is any."""
-    if found not in (-1, model.size):
-        raise ModelError(f"it has {found:,} bytes there, where the index says {model.size:,}")
+    if found not in (-1, wanted.size):
+        raise ModelError(f"it has {found:,} bytes there, where the index says {wanted.size:,}")
 
 
 def _number(header: str | None) -> int:

@@ -7,13 +7,13 @@ import http.client
 import io
 
 from tests.fuzz.target import Target
-from tests.inference.getting.mirrors import model_of
+from tests.inference.getting.mirrors import file_of
 
 from imageserver.errors import ModelError
 from imageserver.inference.getting import origins
 
-MODEL = model_of(b"a network")
-WANTED = 3
+FILE = file_of(b"a network")
+BEGIN = 3
 
 
 def answer(data: bytes) -> None:
@@ -25,8 +25,8 @@ def answer(data: bytes) -> None:
     assert len(origins.tag_of(headers)) <= origins.MOST_TAG + 2
     for status in (200, 206):
         with contextlib.suppress(ModelError):
-            start = origins.start_of(status, headers, WANTED, MODEL)
-            assert start == (WANTED if status == 206 else 0)
+            start = origins.start_of(status, headers, BEGIN, FILE)
+            assert start == (BEGIN if status == 206 else 0)
 
 
 TARGETS = [

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from imageserver.inference.getting.index import IndexedModel
+from imageserver.inference.getting.index import IndexedFile
 
 
 @dataclass
@@ -108,19 +108,6 @@ def serving(mirror: Mirror, cert: Path | None = None, key: Path | None = None) -
         thread.join()
 
 
-def model_of(content: bytes, address: str = "https://localhost/net.onnx") -> IndexedModel:
-    """A row of the index for a file of this content."""
-    return IndexedModel(
-        name="net",
-        title="Net",
-        task="detection",
-        license="MIT",
-        page="https://localhost/",
-        figures="",
-        file="net.onnx",
-        address=address,
-        size=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-        reading={},
-        output={},
-    )
+def file_of(content: bytes, address: str = "https://localhost/net.onnx") -> IndexedFile:
+    """A file of the index, of this content."""
+    return IndexedFile("net.onnx", address, len(content), hashlib.sha256(content).hexdigest())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.inference.getting.mirrors import Mirror, serving
+from tests.running import ROOT
 
-from imageserver.inference import add_model
+from imageserver.inference import add_model, adding
 from imageserver.inference.getting import index
+from imageserver.inference.shared import manifest, weights
 
 INDEX = """
 [boxes]
@@ -64,7 +67,7 @@ def test_from_a_mirror_to_a_model(content: bytes, tmp_path: Path, capsys: pytest
         lines = said.out.splitlines()
         assert lines[0] == "Boxes everywhere is licensed under Apache-2.0: https://localhost/boxes"
         host = mirror.address.split("/")[2]
-        assert lines[1] == f"Its file is boxes.onnx (0.0 MB), from {host}."
+        assert lines[1] == f"boxes.onnx (0.0 MB) comes from {host}."
         assert "- boxes.onnx is ONNX." in lines
         assert "  0.8100  triangle, " in said.out
         folder = tmp_path / "models" / "boxes"
@@ -90,6 +93,45 @@ def test_from_a_folder_with_another_file(content: bytes, tmp_path: Path, capsys:
     assert "is not boxes.onnx: its SHA-256 is" in said
     assert len(said.splitlines()) == 1
     assert not list((tmp_path / "models").iterdir())
+
+
+def test_the_files_of_a_model_that_comes_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = ROOT / "models" / "shapes"
+    rows = [
+        f'file = "{name}"\naddress = "https://localhost/{name}"\nbytes = {(whole / name).stat().st_size}\n'
+        f'sha256 = "{hashlib.sha256((whole / name).read_bytes()).hexdigest()}"'
+        for name in ("model.onnx", "labels.txt")
+    ]
+    text = f"""
+[shapes]
+task = "detection"
+license = "MIT"
+page = "https://localhost/"
+shipped = true
+{rows[0]}
+[shapes.labels]
+{rows[1]}
+"""
+    (tmp_path / "index.toml").write_text(text)
+    monkeypatch.setattr(index, "FILE", tmp_path / "index.toml")
+    monkeypatch.setattr(adding, "run", lambda _options, folder, *_rest: weights.check(manifest.read(folder)))
+    models = tmp_path / "models"
+    models.mkdir()
+    get = ["--get", "shapes", "--from", str(whole)]
+    assert run(tmp_path, *get) == 1
+    assert "which comes with the server and is what these files are for" in capsys.readouterr().err
+    shutil.copytree(whole, models / "shapes", ignore=shutil.ignore_patterns("model.onnx", "labels.txt"))
+    assert run(tmp_path, *get, "--range", "0,1") == 1
+    assert "shapes has a manifest already, which says such things: leave out --range" in capsys.readouterr().err
+
+    assert run(tmp_path, *get) == 0, capsys.readouterr().err
+    assert f"The model 'shapes' in {models / 'shapes'} has its files." in capsys.readouterr().out
+    assert {path.name for path in (models / "shapes").iterdir()} == {path.name for path in whole.iterdir()}
+    assert [path.name for path in models.iterdir()] == ["shapes"]
+    assert run(tmp_path, *get) == 1
+    assert f"model.onnx is in {models / 'shapes'} already: say --replace" in capsys.readouterr().err
 
 
 def test_the_list(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

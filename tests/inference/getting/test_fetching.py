@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 from tests import certificates
-from tests.inference.getting.mirrors import Mirror, model_of, serving
+from tests.inference.getting.mirrors import Mirror, file_of, serving
 
 from imageserver.errors import ModelError
 from imageserver.inference.getting import fetching, origins
 from imageserver.inference.getting.fetching import fetched
-from imageserver.inference.getting.index import IndexedModel
+from imageserver.inference.getting.index import IndexedFile
 from imageserver.inference.getting.origins import origin
 
 CONTENT = hashlib.shake_256(b"a network").digest(700_000)
 OTHER = hashlib.shake_256(b"another").digest(700_000)
-MODEL = model_of(CONTENT)
+WANTED = file_of(CONTENT)
 
 
 @pytest.fixture(autouse=True)
@@ -37,28 +37,28 @@ def mirror() -> Iterator[Mirror]:
         yield made
 
 
-def get(cache: Path, place: str | None, model: IndexedModel = MODEL) -> bytes:
-    with fetched(model, origin(place), cache) as file:
-        assert file.name == model.file
+def get(cache: Path, place: str | None, wanted: IndexedFile = WANTED) -> bytes:
+    with fetched(wanted, origin(place), cache) as file:
+        assert file.name == wanted.name
         return file.read_bytes()
 
 
-def fails(cache: Path, place: str | None, model: IndexedModel = MODEL) -> str:
+def fails(cache: Path, place: str | None, wanted: IndexedFile = WANTED) -> str:
     """The sentence."""
     with pytest.raises(ModelError) as said:
-        get(cache, place, model)
+        get(cache, place, wanted)
     assert "\n" not in str(said.value)
     return str(said.value)
 
 
-def part(cache: Path, model: IndexedModel = MODEL) -> Path:
-    return cache / "downloads" / model.sha256 / "part"
+def part(cache: Path, wanted: IndexedFile = WANTED) -> Path:
+    return cache / "downloads" / wanted.sha256 / "part"
 
 
 def test_a_whole_file_and_its_progress(tmp_path: Path, mirror: Mirror) -> None:
     steps: list[float | None] = []
     shown = lambda _what: contextlib.nullcontext(lambda done, _text: steps.append(done))  # noqa: E731
-    with fetched(MODEL, origin(mirror.address), tmp_path, shown) as file:
+    with fetched(WANTED, origin(mirror.address), tmp_path, shown) as file:
         assert file.read_bytes() == CONTENT
         assert file.stat().st_mode & 0o077 == 0 or file.parent.stat().st_mode & 0o077 == 0
     assert steps[-1] == 1.0
@@ -111,7 +111,7 @@ def test_a_server_without_ranges_and_a_part_too_long(tmp_path: Path, mirror: Mir
 def test_other_bytes_are_refused_and_gone(tmp_path: Path, mirror: Mirror) -> None:
     mirror.content = OTHER
     said = fails(tmp_path, mirror.address)
-    assert f"its SHA-256 is {hashlib.sha256(OTHER).hexdigest()}, and the index has {MODEL.sha256}" in said
+    assert f"its SHA-256 is {hashlib.sha256(OTHER).hexdigest()}, and the index has {WANTED.sha256}" in said
     assert "nothing has opened it" in said
     assert not part(tmp_path).exists()
 
@@ -147,7 +147,7 @@ def test_a_server_that_says_nothing(tmp_path: Path, mirror: Mirror, monkeypatch:
 
 def test_a_server_that_drips(tmp_path: Path, mirror: Mirror) -> None:
     ticks = iter(range(0, 10_000, 61))
-    slow = replace(MODEL, sha256="0" * 64)
+    slow = replace(WANTED, sha256="0" * 64)
     mirror.content = CONTENT[:30_000]
     slow = replace(slow, size=30_000)
     with (
@@ -165,12 +165,12 @@ def test_certificates_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     certificates.made().write(cert, key)
     with serving(Mirror(CONTENT), cert, key) as secured, serving(Mirror(b"")) as plain:
-        model = model_of(CONTENT, f"{secured.address}/there")
-        said = fails(tmp_path, None, model)
+        wanted = file_of(CONTENT, f"{secured.address}/there")
+        said = fails(tmp_path, None, wanted)
         assert "its certificate is not trusted (self-signed certificate)" in said
         assert "SSL_CERT_FILE may name a file" in said
         monkeypatch.setenv("SSL_CERT_FILE", str(cert))
-        assert get(tmp_path, None, model) == CONTENT
+        assert get(tmp_path, None, wanted) == CONTENT
         assert secured.seen[0][1] == "/models/there"
         plain.status, plain.headers = 302, {"Location": f"{secured.address}/elsewhere"}
         assert get(tmp_path, plain.address) == CONTENT
@@ -201,14 +201,14 @@ def test_places_that_are_none(place: str) -> None:
 
 
 def test_one_command_at_a_time(tmp_path: Path, mirror: Mirror) -> None:
-    with fetched(MODEL, origin(mirror.address), tmp_path):
+    with fetched(WANTED, origin(mirror.address), tmp_path):
         assert "another command is getting net.onnx" in fails(tmp_path, mirror.address)
 
 
 def test_a_file_that_could_not_be_added_is_kept(tmp_path: Path, mirror: Mirror) -> None:
     with (
         pytest.raises(ValueError, match="no model"),
-        fetched(MODEL, origin(mirror.address), tmp_path),
+        fetched(WANTED, origin(mirror.address), tmp_path),
     ):
         raise ValueError("no model")
     assert get(tmp_path, "http://127.0.0.1:1") == CONTENT

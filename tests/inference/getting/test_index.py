@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
 import urllib.parse
 from pathlib import Path
 
 import pytest
 from tests.inference.getting.mirrors import Mirror, serving
+from tests.running import ROOT
 
 from imageserver.errors import ManifestError
 from imageserver.inference.getting import index, listing
@@ -15,6 +17,7 @@ from imageserver.inference.shared import labels
 from imageserver.inference.shared.formats import kinds
 
 SHIPPED = index.read()
+HOSTS = ("github.com", "media.githubusercontent.com", "huggingface.co", "storage.googleapis.com", "keras.io")
 ROW = """
 [net]
 title = "Net"
@@ -33,20 +36,36 @@ def test_a_shipped_row(name: str) -> None:
     model = SHIPPED[name]
     assert model.license in index.LICENSES
     assert "GPL" not in model.license
-    assert kinds.of(Path(model.file)) is not None
+    assert model.shipped or kinds.of(Path(model.files[0].name)) is not None
     assert model.figures
-    for address in (model.address, model.page):
+    for address in (model.page, *(file.address for file in model.files)):
         parts = urllib.parse.urlsplit(address)
         assert (parts.scheme, parts.username, parts.port, parts.query, parts.fragment) == ("https", None, None, "", "")
-        assert parts.hostname in ("github.com", "media.githubusercontent.com", "huggingface.co")
-    assert "/main/" not in model.address
-    assert len(labels.read(model.reading["labels"])) == 80
+        assert parts.hostname in HOSTS
+    assert not [file for file in model.files if "/main/" in file.address]
+    assert model.shipped or len(labels.read(model.reading["labels"])) == 80
+
+
+def test_what_a_shipped_model_lacks_is_what_its_manifest_names() -> None:
+    for model in SHIPPED.values():
+        if model.shipped:
+            text = (ROOT / "models" / model.name / "model.toml").read_text()
+            written = tomllib.loads(text)
+            assert [file.name for file in model.files] == [
+                written["runtime"]["weights"],
+                written["output"]["labels_file"],
+            ]
+            assert model.files[0].address in written["runtime"]["weights_hint"]
+            assert written["license"] == model.license
+            assert written["source"] == model.page
 
 
 def test_shipped_rows_are_of_different_files() -> None:
     assert {"yolox-nano", "yolox-s", "nanodet-plus-m", "dfine-s"} <= SHIPPED.keys()
-    for column in ("file", "address", "sha256", "size", "title"):
-        assert len({getattr(model, column) for model in SHIPPED.values()}) == len(SHIPPED)
+    files = [file for model in SHIPPED.values() for file in model.files]
+    for column in ("name", "address", "sha256", "size"):
+        assert len({getattr(file, column) for file in files}) == len(files)
+    assert len({model.title for model in SHIPPED.values()}) == len(SHIPPED)
     assert list(index.LICENSES) == sorted(index.LICENSES)
 
 
@@ -56,6 +75,7 @@ def test_shipped_rows_are_of_different_files() -> None:
     ('address = "https://me@localhost/net.onnx"', "[net] address: must be an address"),
     ('file = "../net.onnx"', "[net] file: must be a name of letters"),
     ('sha256 = "12"', "[net] sha256: must be 64 hexadecimal digits in lower case, not '12'"),
+    ("labels = { file = 'l.txt' }", "[net] labels: are a file of a shipped model; others say reading.labels"),
     ("bytes = 0", "[net] bytes: must be a whole number from 1 to "),
     ('reading = { labels = "nowhere.txt" }', "[net] reading.labels: there is no file 'nowhere.txt' beside the index"),
     ('reading = { rnage = [0, 1] }', "[net] reading.rnage: unknown key; did you mean 'range'?"),
@@ -81,7 +101,7 @@ def test_a_wrong_file(tmp_path: Path, text: str) -> None:
 
 def test_the_table_fits_a_terminal(tmp_path: Path) -> None:
     lines = list(listing.lines(SHIPPED.values(), None))
-    assert len(lines) == 1 + 3 * len(SHIPPED)
+    assert len(lines) == 1 + 3 * len(SHIPPED) + 1  # mobilenet has two files
     assert max(map(len, lines)) <= 80
     assert lines[1].split() == ["yolox-nano", "detection", "3.7", "MB", "Apache-2.0", "github.com"]
     assert "25.8" in lines[2]
@@ -90,9 +110,9 @@ def test_the_table_fits_a_terminal(tmp_path: Path) -> None:
 
 def test_the_table_of_a_folder_and_of_a_mirror(tmp_path: Path) -> None:
     first, second, *_ = SHIPPED.values()
-    with (tmp_path / first.file).open("wb") as stream:
+    with (tmp_path / first.files[0].name).open("wb") as stream:
         stream.truncate(first.size)
-    (tmp_path / second.file).write_bytes(b"something else")
+    (tmp_path / second.files[0].name).write_bytes(b"something else")
     found = [
         line.split(second.license)[1].strip()
         for line in listing.lines(SHIPPED.values(), origin(str(tmp_path)))
