@@ -45,6 +45,7 @@ COMMANDS = (
     Command(("capture",), "capture", "take a picture whenever somebody says snap", client=True),
     Command(("snap",), "snap", "say snap, and show what comes back", client=True),
     Command(("xray",), "xray", "ask about chest X-rays over legacy TCP", client=True),
+    Command(("plan",), "commands.plan.main", "how many machines so many cameras need, and why"),
     Command(("check",), "commands.check", "list everything that is wrong with the settings"),
     Command(("completion",), "commands.completion", "what bash, zsh or fish completes with Tab"),
 )

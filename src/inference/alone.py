@@ -45,22 +45,31 @@ def manifest(model: str) -> Manifest:
     return manifests.read(folders.MODELS / model)
 
 
-def load(manifest: Manifest) -> Model:
-    """The model, ready for its first frame. ModelError with a sentence."""
-    return Stateless(manifest) if manifest.state is None else Stateful(manifest, manifest.state.frame == "pil")
+def load(manifest: Manifest, threads: int = 0) -> Model:
+    """The model, ready for its first frame. ModelError with a sentence.
+
+    Args:
+        threads: processors that a model without state may keep busy; 0 is all.
+    """
+    if manifest.state is not None:
+        return Stateful(manifest, manifest.state.frame == "pil")
+    return Stateless(manifest, threads or os.cpu_count() or 1)
 
 
 class Stateless:
     """A model that answers each picture by itself, as a worker serves it."""
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, threads: int) -> None:
+        import cv2
+
         from imageserver.inference.worker import loader
         from imageserver.inference.worker.context import LoadContext
 
+        cv2.setNumThreads(threads)
         note = lambda text: print(text, file=sys.stderr)  # noqa: E731
         cache = conversion_cache.cache_folder()
         convert = lambda found: prepare.prepare(found, cache)  # noqa: E731
-        context = LoadContext(note, os.cpu_count() or 1, cache, convert=convert)
+        context = LoadContext(note, threads, cache, convert=convert)
         self.serving = loader.load(manifest.folder, context)
 
     def run(self, timestamp: int, frame: Pixels) -> dict[str, Any] | None:

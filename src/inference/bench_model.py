@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import itertools
 import json
+import os
 import resource
 import sys
 import time
@@ -54,8 +55,19 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("model", help=alone.HELP)
     parser.add_argument("--picture", type=Path, metavar="FILE", help="what it is given (default: a photograph)")
     parser.add_argument("--seconds", type=_seconds, default=2.0, help="for each size of batches (default: 2)")
+    parser.add_argument(
+        "--threads", type=_threads, default=os.cpu_count() or 1, metavar="N",
+        help="processors that it may keep busy (default: all)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="a line of JSON for each size")
     return parser
+
+
+def _threads(text: str) -> int:
+    threads = int(text)
+    if not 1 <= threads <= 1024:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 1024")
+    return threads
 
 
 def _seconds(text: str) -> float:
@@ -70,6 +82,7 @@ class Measured:
     """What was measured at one size: milliseconds, and pictures a second.
 
     `batch`: pictures at a time. `median` and `slow` (one in a hundred takes longer): ms of a batch of decoded pictures.
+    `processor`: ms of processor time that one picture takes, with its decoding.
     """
 
     model: str
@@ -78,6 +91,15 @@ class Measured:
     median: float
     slow: float
     pictures: float
+    processor: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Took:
+    """Of each run its seconds; of all together the seconds of processor time of one."""
+
+    runs: list[float]
+    processor: float
 
 
 def bench(options: argparse.Namespace) -> list[str]:
@@ -88,13 +110,14 @@ def bench(options: argparse.Namespace) -> list[str]:
         raise PictureError(f"there is no picture {str(picture)!r}: name one with --picture")
     began = time.perf_counter()
     with progress.shown(f"Loading {manifest.name}"):
-        model = alone.load(manifest)
+        model = alone.load(manifest, options.threads)
     loading = time.perf_counter() - began
     measured = _stateful if isinstance(model, alone.Stateful) else _stateless
     decoding, rows = measured(manifest.name, model, picture.read_bytes(), options.seconds)
-    if options.json:
-        return [json.dumps(dataclasses.asdict(row) | {"decoding": decoding}) for row in rows]
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if options.json:
+        about = {"decoding": decoding, "memory": round(memory, 1)}
+        return [json.dumps(dataclasses.asdict(row) | about) for row in rows]
     return [
         f"{manifest.name}: loaded in {loading:.1f} s; {memory:.0f} MB in all; "
         f"decoding {picture.name}: {decoding:.1f} ms",
@@ -114,7 +137,7 @@ def _stateless(name: str, model: Any, data: bytes, seconds: float) -> tuple[floa
             raise PictureError(f"the picture cannot be used: {job.error}")
         return job
 
-    decoding = float(np.median(_timed(decoded, min(seconds, 0.5)))) * 1000
+    decoding = _timed(decoded, min(seconds, 0.5))
     job = decoded()
     failed = serving.run([job])[0].get("error")
     if failed:
@@ -123,8 +146,8 @@ def _stateless(name: str, model: Any, data: bytes, seconds: float) -> tuple[floa
     rows = []
     for size in [*itertools.takewhile(lambda size: size < most, (2**power for power in range(9))), most]:
         took = _timed(lambda: serving.run([job] * size), seconds)  # noqa: B023 - it is called before `size` changes
-        rows.append(_row(name, size, took))
-    return decoding, rows
+        rows.append(_row(name, size, took, decoding))
+    return float(np.median(decoding.runs)) * 1000, rows
 
 
 def _stateful(name: str, model: Any, data: bytes, seconds: float) -> tuple[float, list[Measured]]:
@@ -134,26 +157,30 @@ def _stateful(name: str, model: Any, data: bytes, seconds: float) -> tuple[float
     def decoded() -> Pixels:
         return decode.decode(data, channels=3, least=2**31, limits=decode.PictureLimits()).pixels
 
-    decoding = float(np.median(_timed(decoded, min(seconds, 0.5)))) * 1000
+    decoding = _timed(decoded, min(seconds, 0.5))
     frame = decoded()
     numbers = itertools.count()
     took = _timed(lambda: model.run(round(next(numbers) * 1000 / 30), frame), seconds)
     model.end(round(next(numbers) * 1000 / 30))
-    return decoding, [_row(name, 1, took)]
+    return float(np.median(decoding.runs)) * 1000, [_row(name, 1, took, decoding)]
 
 
-def _timed(work: Callable[[], object], seconds: float) -> list[float]:
-    """Seconds that each run took, for about as long; the first is not counted."""
+def _timed(work: Callable[[], object], seconds: float) -> _Took:
+    """Run it for about as long; the first time is not counted."""
     work()
     took: list[float] = []
-    end = time.perf_counter() + seconds
+    end, processor = time.perf_counter() + seconds, time.process_time()
     while len(took) < LEAST_RUNS or time.perf_counter() < end:
         began = time.perf_counter()
         work()
         took.append(time.perf_counter() - began)
-    return took
+    return _Took(took, (time.process_time() - processor) / len(took))
 
 
-def _row(name: str, size: int, took: list[float]) -> Measured:
-    median, slow = (float(value) * 1000 for value in np.percentile(took, (50, 99)))
-    return Measured(name, size, len(took), round(median, 3), round(slow, 3), round(size / float(np.mean(took)), 1))
+def _row(name: str, size: int, took: _Took, decoding: _Took) -> Measured:
+    median, slow = (float(value) * 1000 for value in np.percentile(took.runs, (50, 99)))
+    pictures = size / float(np.mean(took.runs))
+    processor = (took.processor / size + decoding.processor) * 1000
+    return Measured(
+        name, size, len(took.runs), round(median, 3), round(slow, 3), round(pictures, 1), round(processor, 4)
+    )

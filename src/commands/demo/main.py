@@ -19,15 +19,13 @@ import tempfile
 import threading
 import time
 import webbrowser
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from imageserver import bootstrap
+from imageserver.commands.arguments import of
 from imageserver.commands.demo import samples
 from imageserver.config import kinds
-from imageserver.config.kinds import Kind
-from imageserver.errors import InvalidValue
 from imageserver.lines import printable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -48,11 +46,11 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--no-browser", action="store_true", help="only print the page's address")
     made.add_argument(
-        "-i", "--ip", type=_of(kinds.ADDRESS), metavar="ADDRESS",
+        "-i", "--ip", type=of(kinds.ADDRESS), metavar="ADDRESS",
         help="address to listen on (default 127.0.0.1: this machine alone); 0.0.0.0 is every one",
     )  # fmt: skip
     made.add_argument(
-        "-p", "--port", type=_of(kinds.PORT), default=8080, metavar="PORT",
+        "-p", "--port", type=of(kinds.PORT), default=8080, metavar="PORT",
         help="port to listen on (default %(default)s); 0 is any free one",
     )  # fmt: skip
     made.add_argument(
@@ -60,20 +58,6 @@ def parser() -> argparse.ArgumentParser:
         help="let phones of this network be cameras, too: means -i 0.0.0.0, and HTTPS as well; anybody there can look",
     )  # fmt: skip
     return made
-
-
-def _of(kind: Kind) -> Callable[[str], Any]:
-    """How argparse reads a value of a kind of the settings."""
-
-    def read(text: str) -> Any:
-        try:
-            return kind.parse(text, Path())
-        except InvalidValue as reason:
-            raise argparse.ArgumentTypeError(f"{text!r}: {reason}") from None
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {kind.expects}") from None
-
-    return read
 
 
 def main() -> int:
@@ -152,7 +136,7 @@ class Demo:
     def run(self) -> int:
         """Start both and tell what they say, until one ends; returns the exit code for that. OSError."""
         _say("A server and its sample cameras start. Ctrl-C ends them.")
-        self._server = self._start("server", json.dumps(settings(self._given, self._data)))
+        self._server = self._start("server", json.dumps(settings(self._given, self._data)), "imageserver demo")
         while True:
             process, text = self._lines.get()
             if text is None:
@@ -175,9 +159,9 @@ class Demo:
                 process.kill()
                 process.wait()
 
-    def _start(self, module: str, argument: str) -> subprocess.Popen[str]:
+    def _start(self, module: str, *arguments: str) -> subprocess.Popen[str]:
         started = subprocess.Popen(
-            bootstrap.command(f"commands.demo.{module}", argument),
+            bootstrap.command(f"commands.{module}", *arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             encoding="utf-8",
@@ -198,7 +182,7 @@ class Demo:
                 _say(f"{level}: {message}")
         elif found := re.search(r"wsgi starting up on (http://\S+)", message):
             address = found[1].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-            self._cameras = self._start("cameras", address)
+            self._cameras = self._start("demo.cameras", address)
             self._open(address)
         elif message.startswith("cameras on this network reach it"):
             _say(message)

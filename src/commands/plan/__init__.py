@@ -1,0 +1,1 @@
+"""`imageserver plan`: how many machines so many cameras need, and why."""
