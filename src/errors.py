@@ -4,7 +4,7 @@
     ├── ImageServerError        something that a person can mend
     │   ├── SettingError            a wrong option, variable or configuration value; exit code 2
     │   │   ├── InvalidValue            a text that a setting does not take, for a reason worth saying
-    │   │   └── UsersUnavailable        the database of users is damaged, empty, locked, or of a newer version (75)
+    │   │   └── UsersUnavailable        the database of users is damaged, locked, gone, or of a newer version (75)
     │   ├── DataInUse               another server has the data folder (75)
     │   ├── LimitExceeded           something larger, longer or more than its setting allows
     │   │   ├── TooLarge                so large that it can never be taken
@@ -19,6 +19,7 @@
     │   │   ├── ManifestError           a model.toml that is wrong: file, key and reason
     │   │   ├── ModelUnavailable        known, but loading, failed, or disabled after repeated crashes
     │   │   └── WorkerLost              the process died under this request, twice
+    │   ├── SidecarLost             a process beside the server gives no answer: it has ended, or takes too long
     │   ├── TrainingError           training data or a training run that cannot give a model
     │   │   └── TrainingCancelled       asked to stop before it was finished
     │   └── Stopping                the server is going down and takes nothing new
@@ -126,6 +127,10 @@ class ModelUnavailable(ModelError):
 
 class WorkerLost(ModelError):
     """The worker process died under this request, and again on the second try."""
+
+
+class SidecarLost(ImageServerError):
+    """A process beside the server gives no answer."""
 
 
 class TrainingError(ImageServerError):

@@ -173,6 +173,14 @@ SNAPS_REFUSED = _counter(
 LOG_LINES_DROPPED = _counter(
     "imageserver_log_lines_dropped_total", (), "Lines of the log that were dropped: nobody read them, or the disk was full."
 )
+DATABASE_UP = _gauge(
+    "imageserver_database_up",
+    ("what",),
+    "Of what several front ends share in a database (users): 1 while it answers, else 0.",
+)
+LOGINS_REMEMBERED = _counter(
+    "imageserver_logins_remembered_total", (), "Logins that held by memory, since the users' database did not answer."
+)
 LOGINS = _counter(
     "imageserver_logins_total",
     ("result",),

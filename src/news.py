@@ -36,6 +36,7 @@ class NewsKind(enum.StrEnum):
     MODEL_REPLACED = "model replaced"
     MODEL_FAILED = "model failed"
     TRAINING_ENDED = "training ended"
+    USERS_DATABASE = "users' database"
 
 
 OF_CLIENTS = frozenset({NewsKind.LOGIN_REFUSED, NewsKind.LIMIT_HIT})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import getpass
 import json
@@ -11,7 +12,7 @@ import pwd
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -19,9 +20,12 @@ from typing import TypeVar
 from imageserver import folders
 from imageserver.accounts import shown
 from imageserver.accounts.database import ROLES, ROTATIONS, PageSession, Token, User, UserDB
+from imageserver.accounts.postgresql.rights import LACKING
 from imageserver.accounts.store.users import checked, in_order, missing, taken
-from imageserver.config import reading
+from imageserver.config import database, reading
+from imageserver.config.database import DatabaseAddress
 from imageserver.errors import ImageServerError, SettingError
+from imageserver.limits import Limits
 
 _Row = TypeVar("_Row")
 
@@ -43,10 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             word for name in ("users", "data") if getattr(given, name) for word in (f"--{name}", getattr(given, name))
         ]
         found = reading.read(options, os.environ)
-        users = UserDB(found.users, limits=found, patience=_PATIENCE)
-        _COMMANDS[given.command](given, users)
-        if users.copy:
-            _say(f"The users were taken over from an older server; {users.copy} is what they were.")
+        if given.users and getattr(found.users, "has_password", False):
+            _say(f"{database.SEEN}.")
+        with _opened(found.users, found) as users:
+            _COMMANDS[given.command](given, users)
+            if users.copy:
+                _say(f"The users were taken over from an older server; {users.copy} is what they were.")
         _warn_of_model(getattr(given, "model", None), found.models)
     except ImageServerError as error:
         print(f"{known.prog}: {error}", file=sys.stderr)
@@ -55,6 +61,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{known.prog}: stopped, nothing was changed", file=sys.stderr)
         return 130
     return 0
+
+
+@contextlib.contextmanager
+def _opened(place: Path | DatabaseAddress, limits: Limits) -> Iterator[UserDB]:
+    """The users in a file or in PostgreSQL. SettingError."""
+    if isinstance(place, Path):
+        yield UserDB(place, limits=limits, patience=_PATIENCE)
+        return
+    try:
+        from imageserver.accounts.postgresql.database import PostgreSQL
+    except ImportError as error:
+        raise SettingError(LACKING.format(error)) from None
+    opened = PostgreSQL(place)
+    opened.begin()
+    try:
+        opened.wait(_PATIENCE)
+        yield UserDB(opened, limits=limits)
+    finally:
+        opened.close()
 
 
 def _warn_of_model(name: str | None, models: Path) -> None:
@@ -96,6 +121,17 @@ def _set(given: argparse.Namespace, users: UserDB) -> None:
     print(_line(changed))
     if (changed.roles, changed.only) != (user.roles, user.only):
         _say(f"What {user.name} may has changed: {_ENDS}.")
+
+
+def _copy(given: argparse.Namespace, users: UserDB) -> None:
+    place = reading.read(["--users", given.source], {}).users
+    if place == users.path:
+        raise SettingError(f"--from is {place}, which is where they are: name the other database with --users")
+    if isinstance(place, Path) and not place.is_file():
+        raise SettingError(f"--from is {place}, and there is no such file")
+    with _opened(place, Limits()) as source:
+        copied = users.copy_from(source, by=_operator())
+    print(f"Copied to {users.path}: {copied.users} users with their passwords, {copied.tokens} tokens.")
 
 
 def _list(given: argparse.Namespace, users: UserDB) -> None:
@@ -145,6 +181,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, UserDB], None]] = {
     "tokens": _tokens,
     "revoke": _revoke,
     "sessions": _sessions,
+    "copy": _copy,
 }
 
 
@@ -290,6 +327,8 @@ def parser() -> argparse.ArgumentParser:
     command("tokens", "show tokens, without what is secret", whose, listing)
     command("revoke", "end a token, or a login on a page", _id_of_either())
     command("sessions", "show who is logged in on pages", whose, listing)
+    copy = command("copy", "add all users and tokens of another database, with their passwords")
+    copy.add_argument("--from", dest="source", metavar="PATH", required=True, help="a file, or postgresql://…")
     return parser
 
 
@@ -301,7 +340,9 @@ def _id_of_either() -> argparse.ArgumentParser:
 
 def _options_of_place() -> argparse.ArgumentParser:
     part = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    part.add_argument("--users", metavar="PATH", help="database of users (default: the server's, users.db in --data)")
+    part.add_argument(
+        "--users", metavar="PATH", help="file or postgresql://… of users (default: the server's, users.db in --data)"
+    )
     part.add_argument("--data", metavar="DIR", help="the server's folder of state (default: the server's)")
     return part
 

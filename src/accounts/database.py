@@ -17,7 +17,6 @@ import hashlib
 import hmac
 import json
 import secrets
-import sqlite3
 import threading
 import time
 from collections import OrderedDict
@@ -28,10 +27,12 @@ from pathlib import Path
 import argon2
 
 from imageserver import folders
+from imageserver.accounts.postgresql.copying import CopyStore
 from imageserver.accounts.store import changes
 from imageserver.accounts.store.changes import Change, ChangeKind
 from imageserver.accounts.store.pages import LIVE_PAGE, PageSession, PageStore
 from imageserver.accounts.store.rows import USER_COLUMNS, columns, difference, find, in_words, user_of
+from imageserver.accounts.store.sql import Connection, Database
 from imageserver.accounts.store.tokens import Token, TokenStore, is_token
 from imageserver.accounts.store.users import (
     MAX_NAME,
@@ -66,7 +67,7 @@ _PATIENCE = 1.0
 """Seconds to wait for who writes to the file; clients wait meanwhile."""
 
 
-class UserDB(TokenStore, PageStore):
+class UserDB(TokenStore, PageStore, CopyStore):
     """The users in the SQLite file `path`, or in memory when it is None, with their tokens and page sessions.
 
     A file that does not exist holds no user; the first `add` makes it, readable by its owner alone. Every method may
@@ -74,7 +75,8 @@ class UserDB(TokenStore, PageStore):
     changes something takes `by`, the name of who does it, for `changes`.
 
     Args:
-        path: The file; one of an older server is taken over at the first use, and a copy of it kept.
+        path: The file; one of an older server is taken over at the first use, and a copy of it kept. Or a database of
+            several front ends.
         hasher: Of passwords.
         limits: `max_tokens`, `max_pages`, `page_idle` and `page_time`; None: their defaults.
         clock: Seconds since 1970.
@@ -83,7 +85,7 @@ class UserDB(TokenStore, PageStore):
 
     def __init__(
         self,
-        path: Path | None,
+        path: Path | Database | None,
         hasher: argon2.PasswordHasher | None = None,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.time,
@@ -96,7 +98,7 @@ class UserDB(TokenStore, PageStore):
     def check(self, name: str, password: str) -> User | None:
         """The user of that name when the password is right, else None, which takes as long. Hashes: see above."""
         name, password = normal(name), normal(password)
-        found = self._find(name)
+        found = self.find(name)
         stored = found[1] if found else self._nobody
         # A password too long is cut, so that it costs no more, and never matches.
         fits = encodable(password) and len(password.encode()) <= MAX_PASSWORD
@@ -117,7 +119,7 @@ class UserDB(TokenStore, PageStore):
 
     def get(self, name: str) -> User | None:
         """The user of that name."""
-        found = self._find(normal(name))
+        found = self.find(name)
         return found[0] if found else None
 
     def list(self) -> Sequence[User]:
@@ -146,14 +148,13 @@ class UserDB(TokenStore, PageStore):
         user = checked(User(normal(name), frozenset(roles), model, hz, rotate, tuple(only), camera))
         stored = self._hasher.hash(_new_password(password))
         with self._transaction(create=True) as connection:
-            try:
-                connection.execute(
-                    "INSERT INTO accounts (name, password, roles, model, hz, rotate, cameras, camera) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (user.name, stored, *columns(user)),
-                )
-            except sqlite3.IntegrityError:
-                raise taken(user.name) from None
+            added = connection.execute(
+                "INSERT INTO accounts (name, password, roles, model, hz, rotate, cameras, camera) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (user.name, stored, *columns(user)),
+            )
+            if not added.rowcount:
+                raise taken(user.name)
             self._record(connection, ChangeKind.USER_ADDED, user.name, by, in_words(user))
         return self.get(user.name) or user
 
@@ -193,7 +194,7 @@ class UserDB(TokenStore, PageStore):
         kinds = {"tokens": ChangeKind.TOKEN_REVOKED, "pages": ChangeKind.PAGE_REVOKED}
         with self._transaction() as connection:
             for table, kind in kinds.items():
-                deletion = f"DELETE FROM {table} WHERE id = ? RETURNING user"  # noqa: S608 - constants
+                deletion = f"DELETE FROM {table} WHERE id = ? RETURNING \"user\""  # noqa: S608 - constants
                 rows = connection.execute(deletion, (identity if encodable(identity) else "",)).fetchall()
                 if rows:
                     self._record(connection, kind, rows[0][0], by, identity)
@@ -210,7 +211,7 @@ class UserDB(TokenStore, PageStore):
         shown = [user.credential.partition(" ")[2] for user in logins]
         ids = json.dumps(sorted({identity for identity in shown if identity}))
         names = json.dumps(sorted({user.name for user in logins if user.stamp}))
-        among = "IN (SELECT value FROM json_each(?))"
+        among = self._database.among
         with self._connection() as connection:
             accounts = f"SELECT name, stamp FROM accounts WHERE name {among}"  # noqa: S608 - constants, as below
             stamps = dict(connection.execute(accounts, (names,)).fetchall())
@@ -230,11 +231,12 @@ class UserDB(TokenStore, PageStore):
         with contextlib.suppress(UsersUnavailable), self._transaction() as connection:
             connection.execute(statement, (renewed, user.name, stored))
 
-    def _record(self, connection: sqlite3.Connection, kind: ChangeKind, user: str, by: str, detail: str = "") -> None:
+    def _record(self, connection: Connection, kind: ChangeKind, user: str, by: str, detail: str = "") -> None:
         changes.record(connection, self._clock(), kind, user, by, detail)
 
-    def _find(self, name: str) -> tuple[User, str] | None:
-        """The user of that normal name and the stored hash."""
+    def find(self, name: str) -> tuple[User, str] | None:
+        """The user of that name and the stored hash, for who checks passwords."""
+        name = normal(name)
         found = self._select("WHERE name = ?", name) if encodable(name) else []
         return found[0] if found else None
 
@@ -267,7 +269,7 @@ class Verifier:
 
     def recall(self, name: str, password: str) -> User | None:
         """The user when this very pair was right lately. Never hashes, so it needs no turn; None says nothing."""
-        found = self._users._find(normal(name))
+        found = self._users.find(name)
         digest = self._digest(found or _NOBODY, password)  # also of nobody, or its time would tell
         with self._lock:
             if found is None or self._until.get(digest, 0.0) <= self._clock():
@@ -283,7 +285,7 @@ class Verifier:
         """`UserDB.check`, and remember what was right. What is wrong costs the same whether there is such a user."""
         user = self._users.check(name, password)
         # Looked up again, since `check` may have renewed the hash.
-        found = self._users._find(user.name) if user else None
+        found = self._users.find(user.name) if user else None
         if user and found:
             digest = self._digest(found, password)
             with self._lock:

@@ -15,12 +15,17 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 
 from imageserver.accounts.audit import Audit, AuditEvent
-from imageserver.accounts.database import User, UserDB
+from imageserver.accounts.database import User
+from imageserver.accounts.postgresql.asking import Users, ask
+from imageserver.accounts.postgresql.remembered import Remembered
+from imageserver.accounts.postgresql.remote import RemoteUsers
 from imageserver.errors import SettingError, describe
 from imageserver.transport import fairness, hub
 
 LOOK_EVERY = 1.0
 """Seconds."""
+NOT_BEFORE = 0.1
+"""Seconds between two looks, however much changes."""
 AT_ONCE = 500
 """Logins that are looked up in one go, a few milliseconds in a thread."""
 ENDED_AT_ONCE = 16
@@ -70,10 +75,14 @@ class LiveLogins:
         users: Says which of them hold.
         log: Takes a line.
         audit: Where the end of connections is noted.
+        remembered: Logins that hold while the database is gone: what holds no longer is forgotten there, too.
     """
 
-    def __init__(self, users: UserDB, log: Callable[[str], None], audit: Audit) -> None:
+    def __init__(
+        self, users: Users, log: Callable[[str], None], audit: Audit, remembered: Remembered | None = None
+    ) -> None:
         self._users, self._log, self._audit = users, log, audit
+        self._remembered = remembered or Remembered(0.0)
         self._groups: dict[_Key, _Group] = {}
         self._new: set[_Key] = set()  # not looked up yet: they may have been revoked as they came
         self._revision: object = None
@@ -93,18 +102,30 @@ class LiveLogins:
     def run(self) -> None:
         """Look again and again, for ever."""
         while True:
-            hub.sleep(LOOK_EVERY)
+            self._wait()
             self.look()
+
+    def _wait(self) -> None:
+        """Until it is time to look again: at once, where a database says that something has changed."""
+        if isinstance(self._users, RemoteUsers):
+            self._users.changed.wait(LOOK_EVERY)
+            self._users.changed.clear()
+            hub.sleep(NOT_BEFORE)
+        else:
+            hub.sleep(LOOK_EVERY)
 
     def look(self) -> None:
         """End what holds no longer, if anything has changed; waits green."""
-        if not self._groups:
+        if not self._groups and not self._remembered:
             return
         try:
-            revision = hub.in_thread(self._users.revision)
+            revision = ask(self._users, self._users.revision)
             if revision != self._revision:
                 self._new.update(self._groups)
+                self._remembered.doubt()
                 self._revision = revision
+            while some := self._remembered.doubtful(AT_ONCE):
+                self._remembered.looked_up(some, ask(self._users, self._users.current, [user for _key, user in some]))
             while self._new:
                 self._look_up(list(itertools.islice(self._new, AT_ONCE)))
             if not self._reading:
@@ -117,7 +138,7 @@ class LiveLogins:
 
     def _look_up(self, keys: Sequence[_Key]) -> None:
         groups = [self._groups[key] for key in keys if key in self._groups]
-        holds = hub.in_thread(self._users.current, [group.user for group in groups])
+        holds = ask(self._users, self._users.current, [group.user for group in groups])
         self._new.difference_update(keys)
         for group, held in zip(groups, holds, strict=True):
             if not held:

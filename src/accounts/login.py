@@ -16,11 +16,14 @@ from typing import TypeVar
 from imageserver import metrics, news
 from imageserver.accounts.audit import NO_AUDIT, Audit, AuditEvent
 from imageserver.accounts.credentials import CredentialKind, Credentials
-from imageserver.accounts.database import MAX_NAME, User, UserDB, Verifier, is_token
+from imageserver.accounts.database import MAX_NAME, User, Verifier, is_token
 from imageserver.accounts.doors import Login
 from imageserver.accounts.guard.guard import Claim, Guard
 from imageserver.accounts.guard.turns import Turns
 from imageserver.accounts.live import LiveLogins
+from imageserver.accounts.postgresql.asking import Users, ask
+from imageserver.accounts.postgresql.remembered import Remembered
+from imageserver.accounts.postgresql.remote import RemoteUsers
 from imageserver.errors import LimitExceeded, LoginPaused, SettingError, UsersUnavailable
 from imageserver.limits import Limits, hit
 from imageserver.news import NewsKind
@@ -136,7 +139,7 @@ class Logins:
 
     def __init__(
         self,
-        users: UserDB,
+        users: Users,
         limits: Limits,
         *,
         required: bool,
@@ -145,7 +148,9 @@ class Logins:
         audit: Audit = NO_AUDIT,
     ) -> None:
         self.users, self.required, self.audit = users, required, audit
-        self.live = LiveLogins(users, log, audit)
+        shared = isinstance(users, RemoteUsers)
+        self._remembered = Remembered(limits.login_memory if shared else 0.0, clock)
+        self.live = LiveLogins(users, log, audit, self._remembered)
         self._log, self._clock = log, clock
         self._verifier = Verifier(users, clock=clock)
         self._guard = Guard(limits, clock)
@@ -190,10 +195,10 @@ class Logins:
         if shown.kind is CredentialKind.PAGE:
             # Nobody guesses its random bits, and a page goes on asking when its session has ended.
             with self._looking.turn(owner_of(address), lambda: True, lambda: False):
-                return self._in_thread(self.users.check_page, shown.secret)
+                return self._remember(shown, lambda: self._in_thread(self.users.check_page, shown.secret))
         attempt = Attempt(self._guard, _claim(shown, address), address, door, self._log, self.audit)
         try:
-            user = self._verify(attempt, shown)
+            user = self._remember(shown, lambda: self._verify(attempt, shown))
             if user is None:
                 attempt.failed(_refused(shown, address), shown.name[:MAX_NAME])
             else:
@@ -249,9 +254,21 @@ class Logins:
             LimitExceeded: Too many passwords wait to be hashed.
         """
         with self._hashing.turn(owner_of(address), lambda: True, lambda: False):
-            return hub.in_thread(function, *args)
+            return ask(self.users, function, *args)
 
     # ---- within -------------------------------------------------------------------------------------------------
+
+    def _remember(self, shown: Credentials, look_up: Callable[[], User | None]) -> User | None:
+        """Whose credentials these are; while the database of several front ends is gone, whose they were lately."""
+        try:
+            user = look_up()
+        except UsersUnavailable:
+            if (user := self._remembered.recall(shown)) is None:
+                raise
+            metrics.LOGINS_REMEMBERED.inc()
+            return user
+        self._remembered.note(shown, user)
+        return user
 
     def _verify(self, attempt: Attempt, shown: Credentials) -> User | None:
         """Whose credentials these are."""
@@ -276,7 +293,7 @@ class Logins:
     def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         """Ask the users. UsersUnavailable, whose text is for clients; the log is told why."""
         try:
-            found = hub.in_thread(function, *args)
+            found = ask(self.users, function, *args)
         except SettingError as error:
             if str(error) != self._told and self._clock() - self._logged >= _LOG_SECONDS:
                 self._logged, self._told = self._clock(), str(error)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TextIO
 
 from imageserver import folders
-from imageserver.accounts.database import UserDB
+from imageserver.accounts.postgresql.asking import Users, ask
 from imageserver.app import logs, parts
 from imageserver.app.parts import Doors
 from imageserver.config import addresses
@@ -26,7 +27,7 @@ LOG = logs.LOGGER
 
 
 def announce(
-    settings: Settings, doors: Doors, legacy_tcp: LegacyTcp | None, users: UserDB, warnings: Iterable[str]
+    settings: Settings, doors: Doors, legacy_tcp: LegacyTcp | None, users: Users, warnings: Iterable[str]
 ) -> None:
     """Log the start line, the addresses, and `warnings` with those that settings and users give."""
     host, port = doors.http.address
@@ -79,18 +80,18 @@ def not_held(settings: Settings, jail: Jail) -> list[str]:
         return ["the code of models can do what the server can: --no-jail"]
     found = system.lacking()
     secrets = (settings.users, settings.data / "snippets", settings.key, settings.config)
-    if exposed := system.exposed(jail, [secret for secret in secrets if secret is not None]):
+    if exposed := system.exposed(jail, [secret for secret in secrets if isinstance(secret, Path)]):
         readable = ", ".join(map(str, exposed))
         found.append(f"it can read {readable}, which a folder of code or models holds: keep it elsewhere")
     return [f"the code of models is not held in everything: {'; '.join(found)}"] if found else []
 
 
-def _announce_who_may_come_in(settings: Settings, users: UserDB, *, open_to_network: bool) -> None:
+def _announce_who_may_come_in(settings: Settings, users: Users, *, open_to_network: bool) -> None:
     if open_to_network and not settings.auth:
         LOG.warning("anybody who reaches this address may send frames; -a asks for a user and password")
     command = f"{folders.USERS_COMMAND} add NAME --users {settings.users}"
     try:
-        if users.any():
+        if ask(users, users.any):
             if not settings.auth:
                 LOG.info(
                     "there are users, so REST, and whatever deletes or is an admin's, asks for one; "
@@ -98,7 +99,7 @@ def _announce_who_may_come_in(settings: Settings, users: UserDB, *, open_to_netw
                 )
         elif settings.auth:
             LOG.warning("nobody can log in yet: add a user with  %s", command)
-        elif users.closed():
+        elif ask(users, users.closed):
             LOG.warning(
                 "there were users and now is none, so REST lets nobody in: add one with  %s, or remove %s",
                 command,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from imageserver import files
 from imageserver.accounts.audit import AuditEvent, AuditFile
-from imageserver.accounts.database import UserDB
+from imageserver.accounts.postgresql.asking import Users, ask
 from imageserver.accounts.store.changes import Change, ChangeKind
 from imageserver.errors import UsersUnavailable
 from imageserver.transport import hub
@@ -46,7 +46,7 @@ class UserChanges:
         log: takes a line for the log.
     """
 
-    def __init__(self, users: UserDB, audit: AuditFile, kept: Path | None, log: Callable[[str], None]) -> None:
+    def __init__(self, users: Users, audit: AuditFile, kept: Path | None, log: Callable[[str], None]) -> None:
         self._users, self._audit, self._kept, self._log = users, audit, kept, log
         self._number, self._time = _read(kept) if kept else (0, 0.0)
         self._revision: object = None
@@ -55,19 +55,19 @@ class UserChanges:
     def run(self) -> None:
         """Look once a second, until the server ends."""
         while True:
-            hub.in_thread(self.follow)
+            self.follow()
             hub.sleep(EVERY)
 
     def follow(self) -> None:
-        """Write what is new. Blocks."""
+        """Write what is new; waits green."""
         try:
-            revision = self._users.revision()
+            revision = ask(self._users, self._users.revision)
             if revision == self._revision:
                 return
             if self._number and not self._is_the_same():
                 self._number = 0
-            while new := self._users.changes(self._number):
-                if not self._write(new):
+            while new := ask(self._users, self._users.changes, self._number):
+                if not hub.in_thread(self._write, new):
                     return
             self._revision, self._told = revision, False
         except UsersUnavailable as error:
@@ -81,7 +81,7 @@ class UserChanges:
 
     def _is_the_same(self) -> bool:
         """Whether this is the database of which the last change was noted: its list has that, or only later ones."""
-        found = self._users.changes(self._number - 1, 1)
+        found = ask(self._users, self._users.changes, self._number - 1, 1)
         return bool(found) and (found[0].number > self._number or found[0].time == self._time)
 
     def _write(self, changes: Sequence[Change]) -> bool:

@@ -8,12 +8,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imageserver import limits, metrics
 from imageserver.accounts import cameras
 from imageserver.accounts.audit import NO_AUDIT, Audit, AuditFile
 from imageserver.accounts.database import ROLES, UserDB
+from imageserver.accounts.postgresql import rights
+from imageserver.accounts.postgresql.asking import Users
+from imageserver.accounts.postgresql.remote import RemoteUsers
 from imageserver.accounts.login import Logins
 from imageserver.accounts.rates import Rates
 from imageserver.app import logs, tls
@@ -22,6 +27,7 @@ from imageserver.app.checks import ports
 from imageserver.app.data_lock import DataLock
 from imageserver.clock import SteadyClock
 from imageserver.config import addresses
+from imageserver.config.database import DatabaseAddress
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
 from imageserver.inference.server.costly.drawing import DrawingProcess
@@ -166,7 +172,7 @@ def inference(settings: Settings) -> Inference:
     return Inference(jails, engine, streams, stateful, sessions, drawings, Overview(streams, sessions), results)
 
 
-def audit(settings: Settings, users: UserDB) -> AuditFile | None:
+def audit(settings: Settings, users: Users) -> AuditFile | None:
     """The file of events, where one is asked for; what becomes of users is followed into it. SettingError."""
     if settings.audit is None:
         return None
@@ -177,7 +183,7 @@ def audit(settings: Settings, users: UserDB) -> AuditFile | None:
     return found
 
 
-def logins(settings: Settings, users: UserDB, audit: Audit = NO_AUDIT) -> Logins:
+def logins(settings: Settings, users: Users, audit: Audit = NO_AUDIT) -> Logins:
     """The check of names and passwords that every door shares."""
     return Logins(users, settings, required=settings.auth, log=LOG.warning, audit=audit)
 
@@ -219,7 +225,7 @@ def doors(
     http.route("/socket.io/", socketio)
     live = live_page(settings, models, checks, memory, jobs, kept)
     applications = {
-        "/health/": health.application(not_ready, access, log=LOG.warning),
+        "/health/": health.application(not_ready, access, lacking=partial(lacking, checks.users), log=LOG.warning),
         snap_relay.PREFIX: snap_relay.application(relay, access, log=LOG.warning),
         live_door.PATH: live_door.application(live, access, log=LOG.warning),
         "/snippets": snap.application(access),
@@ -231,6 +237,11 @@ def doors(
     site = pages_of(settings, models, checks, https)
     http.route("", networks(settings, models, checks, access, jobs, not_ready, site, beside))
     return Doors(http, https, certificate, socketio, relay, jobs, kept, live, access)
+
+
+def lacking(users: Users) -> str:
+    """A sentence on what is gone without which cameras stream on, "" where nothing is."""
+    return users.problem if isinstance(users, RemoteUsers) else ""
 
 
 def listeners(
@@ -365,9 +376,14 @@ def listen(settings: Settings, port: int) -> hub.Socket:
         raise SettingError(ports.fault(ip, port, error)) from error
 
 
-def users(settings: Settings) -> UserDB:
+def users(settings: Settings) -> Users:
     """The user database, or one in memory when users are given for a trial. SettingError."""
+    if not settings.user and isinstance(settings.users, DatabaseAddress):
+        remote = RemoteUsers(settings.users, settings, rights.jail(settings, enforced=settings.jail), LOG.warning)
+        remote.start()
+        return remote
     if not settings.user:
+        assert isinstance(settings.users, Path)
         found = UserDB(settings.users, limits=settings, clock=SteadyClock(LOG.warning))
         if settings.auth:
             found.any()  # a file that cannot be used is told before anybody can connect

@@ -8,6 +8,7 @@ import sys
 import time
 
 from imageserver.accounts.audit import NO_AUDIT
+from imageserver.accounts.postgresql.remote import RemoteUsers
 from imageserver.app import leaving, logs, parts, systemd
 from imageserver.app.announcements import announce, not_held
 from imageserver.app.checks.models import wrong_names
@@ -197,6 +198,7 @@ class ImageServer:
             hub.spawn(self.doors.trainings.stop),
             hub.spawn(self.inference.sessions.stop, 1.0),
             hub.spawn(self.inference.drawings.stop),
+            *([hub.spawn(self.users.stop)] if isinstance(self.users, RemoteUsers) else []),
             hub.spawn(self.inference.engine.stop, STOP_WITHIN - 1.0),
             *([hub.spawn(self.windows.stop)] if self.windows else []),
         ]

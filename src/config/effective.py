@@ -38,7 +38,7 @@ def as_toml(table: Sequence[Setting], values: object, places: Mapping[str, str])
 
 def _line(row: Setting, value: Any, place: str) -> str:
     origin = f"  # {printable(place)}"
-    if row.kind.secret:
+    if row.kind.secret or getattr(value, "has_password", False):
         return f"# {row.key} is {'set, and not shown' if value else 'not set'}{origin}"
     if value is None or value == ():
         return f"# {row.key} is not set: {row.default_shown}{origin}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from imageserver.config import addresses
+from imageserver.config import addresses, database
 from imageserver.errors import InvalidValue
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -200,6 +200,11 @@ def _path(text: str, folder: Path) -> Path:
 
 
 PATH = Kind("PATH", "the path of a file", _path)
+USERS = Kind(
+    "PATH",
+    "the path of a file, or the address of a PostgreSQL database such as postgresql://imageserver@db.example.org/users",
+    lambda text, folder: database.parsed(text) if database.is_address(text) else _path(text, folder),
+)
 FOLDER = Kind("DIR", "the path of a folder", _path)
 OUTPUT = Kind(
     "FILE",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imageserver import __version__, folders
-from imageserver.config import command_line, effective, shown, sources, together
+from imageserver.config import command_line, database, effective, shown, sources, together
 from imageserver.config.table import INTRO, TABLE, Settings
 from imageserver.errors import PrintAsked, SettingError
 
@@ -106,6 +106,8 @@ def gather(
             unknown = frozenset(row.name for row in TABLE)
     merged = sources.merge(layers, faults)
     settings = Settings(**{"data": folders.data(environment)} | merged.values)
+    if merged.places.get("users", "").startswith("-") and getattr(settings.users, "has_password", False):
+        remarks.append(database.SEEN)
     doubtful = merged.doubtful | (unknown - merged.values.keys())
     return Gathered(settings, merged.places, faults, remarks, doubtful)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from imageserver import limits
-from imageserver.config import kinds
+from imageserver.config import database, kinds
 from imageserver.config.kinds import Kind
 from imageserver.errors import InvalidValue, SettingError
 from imageserver.limits.row import Limit
@@ -262,7 +262,8 @@ def merge(layers: Iterable[Iterable[Given]], faults: Faults) -> Merged:
 
 def _value(given: Given) -> Any:
     kind = given.setting.kind
-    written = "not as it should be" if kind.secret else repr(given.text)
+    secret = kind.secret or database.is_address(given.text)  # which may hold a password
+    written = "not as it should be" if secret else repr(given.text)
     try:
         return kind.parse(given.text, given.folder)
     except InvalidValue as reason:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from imageserver import folders
 from imageserver.config import kinds, shown, sources
+from imageserver.config.database import DatabaseAddress
 from imageserver.config.kinds import Credential, Network
 from imageserver.config.sources import Setting, setting
 from imageserver.limits import GIB, Limits
@@ -99,9 +100,9 @@ class Settings(Limits):
         brief="let in only users with a password or token",
         help="let in only clients with a user's name and password",
     )
-    users: Path = setting(
-        _USERS, "--users", default=_IN_DATA, kind=kinds.PATH, shown="users.db in --data",
-        help="database of users, as src/userdb.py edits it",
+    users: Path | DatabaseAddress = setting(
+        _USERS, "--users", default=_IN_DATA, kind=kinds.USERS, shown="users.db in --data",
+        help="database of users, as src/userdb.py edits it: a file, or postgresql://… for several front ends",
     )
     user: tuple[Credential, ...] = setting(
         _USERS, "--user", default=(), kind=kinds.CREDENTIALS, secret=True,

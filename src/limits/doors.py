@@ -61,6 +61,14 @@ class DoorLimits:
         _LOGINS, 100, "count", 1, 100_000,
         help="tokens of one user",
     )
+    users_queue: int = limit(
+        _LOGINS, 512, "count", 8, MANY,
+        help="with --users postgresql://…: questions that may wait for the database's answer; further ones are refused",
+    )
+    login_memory: float = limit(
+        _LOGINS, 600.0, "seconds", 0, DAY,
+        help="with --users postgresql://…: time for which a login that was right holds while the database is gone",
+    )
 
     look_rate: int = limit(
         _DOORS, 60_000, "count", 0, MANY,

@@ -195,10 +195,9 @@ def hit(name: str, who: str = "") -> None:
             that is not known.
     """
     metrics.LIMITS_HIT.inc(TABLE[name].label or option(name)[2:])
-    if who:
-        _heard(name, who)
-        if not who.endswith(" "):  # of an account that is nobody's
-            news.tell(NewsKind.LIMIT_HIT, f"{who} ran into {option(name)}")
+    _heard(name, who)
+    if who and not who.endswith(" "):  # of an account that is nobody's
+        news.tell(NewsKind.LIMIT_HIT, f"{who} ran into {option(name)}")
 
 
 def note(sentence: str, name: str, who: str = "") -> str:
@@ -217,6 +216,6 @@ _heard: Callable[[str, str], None] = _unheard
 
 
 def on_hit(function: Callable[[str, str], None]) -> None:
-    """Have `function(name, who)` told of each hit of which is known whose doing it was; at once, in any thread."""
+    """Have `function(name, who)` told of each hit; `who` is "" where that is not known. At once, in any thread."""
     global _heard
     _heard = function

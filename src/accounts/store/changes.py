@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-import sqlite3
 from typing import NamedTuple
+
+from imageserver.accounts.store.sql import Connection
 
 MOST = 10_000
 """Changes that are kept; the oldest give way."""
@@ -42,18 +43,17 @@ class Change(NamedTuple):
     """In words, without any secret."""
 
 
-def record(connection: sqlite3.Connection, when: float, kind: ChangeKind, user: str, by: str, detail: str = "") -> None:
-    """Write a change, in the transaction of the caller. sqlite3.Error."""
-    written = connection.execute(
-        "INSERT INTO changes (time, kind, user, by, detail) VALUES (?, ?, ?, ?, ?)",
-        (when, kind, user, by, detail[:_LONGEST]),
-    )
-    assert written.lastrowid is not None
-    connection.execute("DELETE FROM changes WHERE number <= ?", (written.lastrowid - MOST,))
+def record(connection: Connection, when: float, kind: ChangeKind, user: str, by: str, detail: str = "") -> None:
+    """Write a change, in the transaction of the caller."""
+    (number,) = connection.execute(
+        'INSERT INTO changes (time, kind, "user", by, detail) VALUES (?, ?, ?, ?, ?) RETURNING number',
+        (when, str(kind), user, by, detail[:_LONGEST]),
+    ).fetchone()
+    connection.execute("DELETE FROM changes WHERE number <= ?", (number - MOST,))
 
 
-def after(connection: sqlite3.Connection, number: int, most: int) -> list[Change]:
-    """The changes that follow `number`, oldest first; what somebody wrote there by hand is left out. sqlite3.Error."""
-    query = "SELECT number, time, kind, user, by, detail FROM changes WHERE number > ? ORDER BY number LIMIT ?"
+def after(connection: Connection, number: int, most: int) -> list[Change]:
+    """The changes that follow `number`, oldest first; what somebody wrote there by hand is left out."""
+    query = 'SELECT number, time, kind, "user", by, detail FROM changes WHERE number > ? ORDER BY number LIMIT ?'
     rows = connection.execute(query, (number, most))
     return [Change(row[0], row[1], ChangeKind(row[2]), *row[3:]) for row in rows if row[2] in _KINDS]

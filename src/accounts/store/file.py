@@ -8,21 +8,13 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from imageserver import clock, metrics
-from imageserver.accounts.store import changes, schema
-from imageserver.accounts.store.changes import Change
+from imageserver import metrics
+from imageserver.accounts.store import schema
 from imageserver.accounts.store.connections import Connections
-from imageserver.accounts.store.marks import Mark, Marks
 from imageserver.errors import UsersUnavailable
-from imageserver.limits import Limits
-
-_WRITE_MARK = {
-    "tokens": "UPDATE tokens SET used = ? WHERE id = ?",
-    "pages": "UPDATE pages SET seen = max(seen, ?) WHERE id = ?",
-}
 
 _READ, _WRITTEN = "read", "written"
 """What the disk may not let be done with the users: a full or read-only one lets them be read."""
@@ -34,19 +26,18 @@ _QUEUED = 10.0
 """Seconds that writers of this process may wait for each other."""
 
 
-class Store:
-    """What users, tokens and page sessions share.
+class UsersFile:
+    """The SQLite file `path`, or memory when it is None; a `Database`.
 
     Args:
-        path: The file; None: in memory.
-        limits: Of tokens and page sessions.
-        clock: Seconds since 1970.
-        patience: Seconds to wait for others who write to the file.
+        path: The file.
+        patience: Seconds to wait for others who write to it.
     """
 
-    def __init__(self, path: Path | None, limits: Limits | None, clock: Callable[[], float], patience: float) -> None:
-        self.path = path
-        self._limits, self._clock = limits or Limits(), clock
+    among = "IN (SELECT value FROM json_each(?))"
+
+    def __init__(self, path: Path | None, patience: float) -> None:
+        self.place = path
         # Also what is looked into while there is no file: it holds nobody.
         self._memory = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         weakref.finalize(self, self._memory.close)
@@ -56,16 +47,13 @@ class Store:
         if self._connections is not None:
             weakref.finalize(self, self._connections.close)
         self._found = False
-        self.committed = 0
-        """Changes, and marks of use, that were written since the start."""
-        self._marks = Marks(self._write_marks)
         self._failing: set[str] = set()
         """What the disk does not let be done: `_READ`, `_WRITTEN`."""
 
     def closed(self) -> bool:
         """Whether there are users or ever were: a file that is there, whatever state it is in."""
-        if self.path is None:
-            with self._connection() as connection:
+        if self.place is None:
+            with self.connection() as connection:
                 return connection.execute("SELECT 1 FROM changes LIMIT 1").fetchone() is not None
         try:
             return self._is_there()
@@ -77,34 +65,14 @@ class Store:
         """Where the users are kept as they were, when those of an older server were taken over since the start."""
         return None if self._connections is None else self._connections.copy
 
-    def revision(self) -> object:
-        """Equal as long as no user, token or page session was changed, came to be, ended or expired; a look-up.
-
-        What is changed by hand counts, and so does another file in the place of this one.
-        """
-        now = self._clock()
-        with self._connection() as connection:
-            return connection.execute(
-                "SELECT value, (SELECT max(expires) FROM tokens WHERE expires <= ?), "
-                "(SELECT max(seen) FROM pages WHERE seen <= ?), (SELECT max(begun) FROM pages WHERE begun <= ?), "
-                "(SELECT max(seen) FROM pages WHERE seen > ?) FROM revision",
-                (now, now - self._limits.page_idle, now - self._limits.page_time, now + clock.LARGEST),
-            ).fetchone()
-
-    def changes(self, after: int, most: int = 1000) -> Sequence[Change]:
-        """At most `most` of the changes that follow the number `after`, oldest first; 10,000 are kept."""
-        with self._connection() as connection:
-            return changes.after(connection, after, most)
-
     @contextlib.contextmanager
-    def _transaction(self, create: bool = False) -> Iterator[sqlite3.Connection]:
+    def transaction(self, create: bool = False) -> Iterator[sqlite3.Connection]:
         """A connection within a transaction, which is undone when anything is raised."""
-        with self._turn(), self._connection(create, _WRITTEN) as connection:
+        with self._turn(), self.connection(create, _WRITTEN) as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
                 connection.execute("COMMIT")
-                self.committed += 1
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -114,14 +82,14 @@ class Store:
     def _turn(self) -> Iterator[None]:
         """The turn to write: in this process they queue, where SQLite lets chance decide who waits too long."""
         if not self._writing.acquire(timeout=_QUEUED):
-            raise UsersUnavailable(f"the user database {self.path} takes too long to write: see to its disk")
+            raise UsersUnavailable(f"the user database {self.place} takes too long to write: see to its disk")
         try:
             yield
         finally:
             self._writing.release()
 
     @contextlib.contextmanager
-    def _connection(self, create: bool = False, what: str = _READ) -> Iterator[sqlite3.Connection]:
+    def connection(self, create: bool = False, what: str = _READ) -> Iterator[sqlite3.Connection]:
         """A connection to use from this thread, which sees what others changed.
 
         `create`: make the file when there is none. `what` is done with it, for the figure. UsersUnavailable.
@@ -157,27 +125,22 @@ class Store:
 
     def _is_there(self) -> bool:
         """Whether there is a file with something in it. UsersUnavailable."""
-        assert self.path is not None
+        assert self.place is not None
         try:
-            size = self.path.stat().st_size
+            size = self.place.stat().st_size
         except FileNotFoundError as error:
             # Moved away under a running server, or a link to a disk that is not there: nobody meant to open all doors.
-            if self._found or self.path.is_symlink():
+            if self._found or self.place.is_symlink():
                 raise UsersUnavailable(
-                    f"the user database {self.path} is gone: put it back, or start the server anew without users"
+                    f"the user database {self.place} is gone: put it back, or start the server anew without users"
                 ) from error
             return False
         except OSError as error:
-            raise _unusable(self.path, error) from error
+            raise _unusable(self.place, error) from error
         self._found = True
         if size == 0:
-            raise _empty(self.path)
+            raise _empty(self.place)
         return True
-
-    def _write_marks(self, marks: Mapping[Mark, float]) -> None:
-        with self._transaction() as connection:
-            for (table, identity), when in marks.items():
-                connection.execute(_WRITE_MARK[table], (when, identity))
 
 
 def users_in(path: Path) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from imageserver import clock
 from imageserver.accounts.store import bearer
-from imageserver.accounts.store.file import Store
+from imageserver.accounts.store.base import Store
 from imageserver.accounts.store.rows import USER_COLUMNS, stored_name, user_of
+from imageserver.accounts.store.sql import Connection
 from imageserver.accounts.store.users import User
 from imageserver.errors import NotAllowed
 from imageserver.limits import hit
@@ -17,6 +17,8 @@ from imageserver.limits import hit
 _MARKED_EVERY = 60.0
 """Seconds between two writes of when a page session was last used, unless it ends earlier than that."""
 
+_ALL = 2**62
+"""Rows: as many as there are."""
 LIVE_PAGE = "begun > ? AND seen > ? AND seen <= ?"
 """Which pages have not ended; the values are those of `_live`."""
 
@@ -58,8 +60,9 @@ class PageStore(Store):
         with self._transaction() as connection:
             self._forget_ended(connection, now)
             begun = connection.execute(
-                "INSERT INTO pages SELECT ?1, ?2, name, ?3, ?4, ?4 FROM accounts WHERE name = ?5 AND stamp = ?6",
-                (secret.identity, secret.digest, address[:64], now, user.name, user.stamp),
+                'INSERT INTO pages (id, digest, "user", address, begun, seen) '
+                "SELECT ?, ?, name, ?, ?, ? FROM accounts WHERE name = ? AND stamp = ?",
+                (secret.identity, secret.digest, address[:64], now, now, user.name, user.stamp),
             ).rowcount
             if not begun:
                 raise NotAllowed("the password was changed at this moment; log in again")
@@ -74,7 +77,7 @@ class PageStore(Store):
         now = self._clock()
         with self._connection() as connection:
             row = connection.execute(
-                f"SELECT digest, seen, {USER_COLUMNS} FROM pages JOIN accounts ON accounts.name = user "  # noqa: S608
+                f'SELECT digest, seen, {USER_COLUMNS} FROM pages JOIN accounts ON accounts.name = "user" '  # noqa: S608
                 f"WHERE id = ? AND {LIVE_PAGE}",
                 (shown.identity, *self._live(now)),
             ).fetchone()
@@ -87,8 +90,8 @@ class PageStore(Store):
     def pages(self, user: str | None = None) -> Sequence[PageSession]:
         """The page sessions of a user, or all of them, that have not ended; by user and age."""
         query = (
-            f"SELECT id, user, address, begun, seen FROM pages WHERE {LIVE_PAGE} AND (? OR user = ?) "  # noqa: S608
-            "ORDER BY user, begun, id"
+            f'SELECT id, "user", address, begun, seen FROM pages WHERE {LIVE_PAGE} AND (? OR "user" = ?) '  # noqa: S608
+            'ORDER BY "user", begun, id'
         )
         values = (*self._live(self._clock()), user is None, stored_name(user or ""))
         with self._connection() as connection:
@@ -98,7 +101,7 @@ class PageStore(Store):
         # What was used far in the future, while the clock was wrong by as much, would not end for as long.
         return now - self._limits.page_time, now - self._limits.page_idle, now + clock.LARGEST
 
-    def _forget_ended(self, connection: sqlite3.Connection, now: float) -> None:
+    def _forget_ended(self, connection: Connection, now: float) -> None:
         """Remove what has ended by itself, so that it takes no room."""
         total, idle, future = self._live(now)
         connection.execute("DELETE FROM pages WHERE seen > ?", (future,))
@@ -107,12 +110,12 @@ class PageStore(Store):
         for _ended in range(connection.execute("DELETE FROM pages WHERE seen <= ?", (idle,)).rowcount):
             hit("page_idle")
 
-    def _bound(self, connection: sqlite3.Connection, user: str) -> None:
+    def _bound(self, connection: Connection, user: str) -> None:
         """End those of a user that are too many."""
         too_many = connection.execute(
             "DELETE FROM pages WHERE id IN "
-            "(SELECT id FROM pages WHERE user = ? ORDER BY seen DESC, rowid DESC LIMIT -1 OFFSET ?)",
-            (user, self._limits.max_pages),
+            '(SELECT id FROM pages WHERE "user" = ? ORDER BY seen DESC, rowid DESC LIMIT ? OFFSET ?)',
+            (user, _ALL, self._limits.max_pages),
         ).rowcount
         for _ended in range(too_many):
             hit("max_pages", f"user {user}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from imageserver.accounts.store.sql import Connection
 from imageserver.accounts.store.users import User, encodable, in_order, missing, normal
 from imageserver.errors import UsersUnavailable
 
@@ -45,8 +45,8 @@ def stored_name(text: str) -> str:
     return name if encodable(name) else ""
 
 
-def find(connection: sqlite3.Connection, name: str) -> User:
-    """The user of that name. SettingError: there is none; sqlite3.Error."""
+def find(connection: Connection, name: str) -> User:
+    """The user of that name. SettingError: there is none."""
     query = f"SELECT {USER_COLUMNS} FROM accounts WHERE name = ?"  # noqa: S608 - constants
     row = connection.execute(query, (stored_name(name),)).fetchone()
     if row is None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from imageserver.accounts.store import bearer, changes
 from imageserver.accounts.store.changes import ChangeKind
-from imageserver.accounts.store.file import Store
+from imageserver.accounts.store.base import Store
 from imageserver.accounts.store.rows import USER_COLUMNS, find, stored_name, user_of
+from imageserver.accounts.store.sql import Connection
 from imageserver.accounts.store.users import User, checked_roles, encodable, in_order, normal
 from imageserver.errors import LimitExceeded, SettingError
 
@@ -20,6 +20,9 @@ MAX_DAYS = 3650
 _DAY = 86_400.0
 _EARLIEST = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 """It is later than that: a clock that says otherwise has not been set since the machine started."""
+_INSERT = (
+    'INSERT INTO tokens (id, digest, "user", name, roles, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?)'
+)
 _MARKED_EVERY = 3600.0
 """Seconds between two writes of when a token was last used."""
 
@@ -78,7 +81,7 @@ class TokenStore(Store):
             self._make_room(connection, owner.name, now)
             words = in_order(token.roles)
             values = (token.identity, secret.digest, token.user, token.name, " ".join(words), now, expires)
-            connection.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", values)
+            connection.execute(_INSERT, values)
             detail = f"{token.identity} {token.name!r}, roles {','.join(words)}, {_end(expires)}"
             changes.record(connection, now, ChangeKind.TOKEN_ADDED, token.user, by, detail)
         return token, text
@@ -97,7 +100,7 @@ class TokenStore(Store):
         with self._connection() as connection:
             row = connection.execute(
                 f"SELECT digest, tokens.roles, expires, used, {USER_COLUMNS} "  # noqa: S608 - no text of a client's
-                "FROM tokens JOIN accounts ON accounts.name = user WHERE id = ?",
+                "FROM tokens JOIN accounts ON accounts.name = \"user\" WHERE id = ?",
                 (shown.identity,),
             ).fetchone()
         if row is None or not shown.is_of(row[0]) or (row[2] is not None and row[2] <= now):
@@ -111,10 +114,10 @@ class TokenStore(Store):
 
     def tokens(self, user: str | None = None) -> Sequence[Token]:
         """The tokens of a user, or all of them, by user and age; those that have expired as well."""
-        whose, values = ("", ()) if user is None else ("WHERE user = ?", (stored_name(user),))
+        whose, values = ("", ()) if user is None else ('WHERE "user" = ?', (stored_name(user),))
         query = (
-            f"SELECT id, user, name, roles, created, expires, used FROM tokens {whose} "  # noqa: S608 - constants
-            "ORDER BY user, created, id"
+            f'SELECT id, "user", name, roles, created, expires, used FROM tokens {whose} '  # noqa: S608 - constants
+            'ORDER BY "user", created, id'
         )
         with self._connection() as connection:
             rows = connection.execute(query, values).fetchall()
@@ -123,13 +126,13 @@ class TokenStore(Store):
             for identity, owner, name, roles, created, expires, used in rows
         ]
 
-    def _make_room(self, connection: sqlite3.Connection, user: str, now: float) -> None:
+    def _make_room(self, connection: Connection, user: str, now: float) -> None:
         """Forget expired tokens of a user who has as many as may be. LimitExceeded."""
         most = self._limits.max_tokens
-        count = "SELECT count(*) FROM tokens WHERE user = ?"
+        count = 'SELECT count(*) FROM tokens WHERE "user" = ?'
         if connection.execute(count, (user,)).fetchone()[0] < most:
             return
-        connection.execute("DELETE FROM tokens WHERE user = ? AND expires <= ?", (user, now))
+        connection.execute('DELETE FROM tokens WHERE "user" = ? AND expires <= ?', (user, now))
         if connection.execute(count, (user,)).fetchone()[0] >= most:
             raise LimitExceeded(f"{user!r} has {most} tokens, and more are not allowed: revoke one", "max_tokens")
 

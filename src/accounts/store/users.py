@@ -115,7 +115,7 @@ def checked_roles(roles: frozenset[str], whose: str) -> None:
 def checked_password(password: str) -> str:
     """`password` as it is hashed, when it is allowed, else SettingError."""
     password = normal(password)
-    if not password or not encodable(password) or len(password.encode()) > MAX_PASSWORD or "\0" in password:
+    if not password or not encodable(password) or len(password.encode()) > MAX_PASSWORD:
         raise SettingError(f"a password takes 1 to {MAX_PASSWORD} bytes of text")
     return password
 
@@ -144,5 +144,5 @@ def normal(text: str) -> str:
 
 
 def encodable(text: str) -> bool:
-    """Whether it holds no half of a surrogate pair, which JSON can bring and UTF-8 cannot hold."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    """Whether a database can hold it: no half of a surrogate pair, which JSON can bring, and no NUL."""
+    return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)

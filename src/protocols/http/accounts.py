@@ -12,6 +12,7 @@ from imageserver import limits
 from imageserver.accounts import cameras, shown
 from imageserver.accounts.database import ROLES, ROTATIONS, Token, User
 from imageserver.accounts.login import Logins
+from imageserver.accounts.postgresql.asking import ask
 from imageserver.accounts.store.users import MAX_CAMERAS, checked, checked_password
 from imageserver.errors import LimitExceeded, NotAllowed, Refused, SettingError, UsersUnavailable
 from imageserver.transport import fairness, hub
@@ -51,7 +52,7 @@ class Accounts:
         Raises:
             Refused: it does not take these values (400), or cannot be used now (503).
         """
-        return self._told(lambda: hub.in_thread(function, *args))
+        return self._told(lambda: ask(self.users, function, *args))
 
     def hash(self, request: Request, function: Callable[..., T], *args: object) -> T:
         """`ask` for one that hashes a password: when it is this client's turn. LimitExceeded."""

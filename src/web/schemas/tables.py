@@ -93,7 +93,7 @@ SCHEMAS: dict[str, Any] = {
         required=["accuracy", "datetime"],
     ),
     "Server": record({"name": TEXT, "version": TEXT, "extensions": array(TEXT)}),
-    "Status": record({"status": TEXT}),
+    "Status": record({"status": TEXT, "lacking": TEXT}, ["status"]),
     "Live": record({"live": {"type": "boolean"}}),
     "Ready": record({"ready": {"type": "boolean"}}, required=["ready"]),
     "ModelReady": record({"name": TEXT, "ready": {"type": "boolean"}, "error": TEXT}, required=[]),
