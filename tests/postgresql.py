@@ -65,7 +65,9 @@ class Cluster:
             os.chown(self.folder, owner.pw_uid, owner.pw_gid)
             self._as = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
         self.data = self.folder / "data"
-        self._run("initdb", "--no-sync", "-A", "trust", "-U", "tests", "--no-locale", "-E", "UTF8", "-D", str(self.data))
+        self._run(
+            "initdb", "--no-sync", "-A", "trust", "-U", "tests", "--no-locale", "-E", "UTF8", "-D", str(self.data)
+        )
         with open(self.data / "postgresql.conf", "a") as file:
             file.write(SETTINGS)
         with socket.socket() as free:

@@ -232,14 +232,14 @@ def test_the_locks_agree():
     slim, full = ({pin[:2] for pin in pins(name)} for name in ("slim", "run"))  # what TensorFlow needs has no marker
     assert slim < full
     assert not {"tensorflow", "tensorflow-cpu", "keras"} & {name for name, _version in slim}
-    assert pins("run") <= pins("dev")
+    assert pins("run") <= pins("dev") and pins("slim") < pins("postgresql")
     assert {name for name, *_rest in pins("run") ^ pins("gpu") if not name.startswith("nvidia")} == {
         "tensorflow",
         "tensorflow-cpu",
     }
 
 
-@pytest.mark.parametrize("name", ["run", "slim", "dev", "gpu", "display", "docs"])
+@pytest.mark.parametrize("name", ["run", "slim", "dev", "gpu", "display", "docs", "postgresql"])
 def test_every_pin_has_hashes_and_no_index(name):
     text = (ROOT / f"requirements/{name}.lock").read_text()
     assert not re.search(r"(?m)^--|https?://|file:", text)
@@ -254,7 +254,8 @@ def test_every_requirement_is_locked():
     wanted = {
         "slim": server,
         "run": [*server, *extras["tensorflow"]],
-        "dev": [*server, *extras["tensorflow"], *groups["dev"]],
+        "dev": [*server, *extras["tensorflow"], *extras["postgresql"], *groups["dev"]],
+        "postgresql": [*server, *extras["postgresql"]],
         "gpu": [*server, *extras["gpu"]],
         "display": groups["display"],
         "docs": groups["docs"],

@@ -23,6 +23,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import argon2
 
@@ -194,7 +195,7 @@ class UserDB(TokenStore, PageStore, CopyStore):
         kinds = {"tokens": ChangeKind.TOKEN_REVOKED, "pages": ChangeKind.PAGE_REVOKED}
         with self._transaction() as connection:
             for table, kind in kinds.items():
-                deletion = f"DELETE FROM {table} WHERE id = ? RETURNING \"user\""  # noqa: S608 - constants
+                deletion = f'DELETE FROM {table} WHERE id = ? RETURNING "user"'  # noqa: S608 - constants
                 rows = connection.execute(deletion, (identity if encodable(identity) else "",)).fetchall()
                 if rows:
                     self._record(connection, kind, rows[0][0], by, identity)
@@ -251,6 +252,16 @@ _NOBODY = User(""), "$argon2id$v=19$m=65536,t=3,p=4$" + "." * 66
 """In place of a user and the stored hash."""
 
 
+class Finder(Protocol):
+    """Knows users by their names, and checks their passwords: a `UserDB`, or who asks one elsewhere."""
+
+    def find(self, name: str) -> tuple[User, str] | None:
+        """The user of that name and the stored hash."""
+
+    def check(self, name: str, password: str) -> User | None:
+        """The user of that name when the password is right."""
+
+
 class Verifier:
     """`check` for clients that show their password with every request: remembers what was right for a while.
 
@@ -260,7 +271,7 @@ class Verifier:
     """
 
     def __init__(
-        self, users: UserDB, seconds: float = 60.0, most: int = 1024, clock: Callable[[], float] = time.monotonic
+        self, users: Finder, seconds: float = 60.0, most: int = 1024, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._users, self._seconds, self._most, self._clock = users, seconds, most, clock
         self._key = secrets.token_bytes(32)

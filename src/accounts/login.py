@@ -27,7 +27,6 @@ from imageserver.accounts.postgresql.remote import RemoteUsers
 from imageserver.errors import LimitExceeded, LoginPaused, SettingError, UsersUnavailable
 from imageserver.limits import Limits, hit
 from imageserver.news import NewsKind
-from imageserver.transport import hub
 from imageserver.transport.budget import owner_of
 
 T = TypeVar("T")

@@ -16,10 +16,10 @@ from imageserver import limits, metrics
 from imageserver.accounts import cameras
 from imageserver.accounts.audit import NO_AUDIT, Audit, AuditFile
 from imageserver.accounts.database import ROLES, UserDB
+from imageserver.accounts.login import Logins
 from imageserver.accounts.postgresql import rights
 from imageserver.accounts.postgresql.asking import Users
 from imageserver.accounts.postgresql.remote import RemoteUsers
-from imageserver.accounts.login import Logins
 from imageserver.accounts.rates import Rates
 from imageserver.app import logs, tls
 from imageserver.app.changes import KEPT, UserChanges

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 SCHEMES = ("postgresql://", "postgres://")
 HIDDEN = "…"
@@ -52,6 +52,6 @@ def parsed(text: str) -> DatabaseAddress:
     secret = [name for name, _value in fields if _SECRET.search(name)]
     if not colon and not secret:
         return DatabaseAddress(text, text)
-    query = urlencode([(name, HIDDEN if name in secret else value) for name, value in fields], safe="/…", quote_via=quote)
+    query = "&".join(f"{name}={HIDDEN if name in secret else quote(value, safe='/')}" for name, value in fields)
     netloc = f"{user}:{HIDDEN}@{place}" if colon else f"{user}{at}{place}"
     return DatabaseAddress(text, urlunsplit((parts.scheme, netloc, parts.path, query, "")), True)

@@ -106,7 +106,7 @@ def gather(
             unknown = frozenset(row.name for row in TABLE)
     merged = sources.merge(layers, faults)
     settings = Settings(**{"data": folders.data(environment)} | merged.values)
-    if merged.places.get("users", "").startswith("-") and getattr(settings.users, "has_password", False):
+    if merged.places.get("users") == "command line" and getattr(settings.users, "has_password", False):
         remarks.append(database.SEEN)
     doubtful = merged.doubtful | (unknown - merged.values.keys())
     return Gathered(settings, merged.places, faults, remarks, doubtful)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from imageserver import errors
 from imageserver.errors import LimitExceeded, SidecarLost
 from imageserver.inference.server.child_process import ChildProcess, Starts
 from imageserver.inference.shared import wire
@@ -44,7 +45,8 @@ class _Question:
     __slots__ = ("error", "event", "value")
 
     def __init__(self) -> None:
-        self.event, self.value = hub.Event(), None
+        self.event = hub.Event()
+        self.value: Any = None
         self.error: dict[str, Any] | None = None
 
     def answered(self, message: wire.Message) -> bool:
@@ -114,7 +116,7 @@ class Sidecar:
         Raises:
             SidecarLost: There is no answer: it is not there, has ended, or takes too long.
             LimitExceeded: Too many wait.
-            AnswerError: The answer is an error, of a kind that the program knows.
+            ImageServerError: What the program raised (errors.py).
         """
         if self.state is not SidecarState.RUNNING or self._process is None:
             raise SidecarLost(self.failure or f"{self.name} is not there at this moment")
@@ -170,7 +172,7 @@ class Sidecar:
         self._pause = PAUSES[0] if time.monotonic() - self._started > SETTLED else min(self._pause * 2, PAUSES[1])
         how = process.exit_text if process else "before it was there"
         self._warn(f"{self.name} ended by {how}; it is started again in {self._pause:.0f} s")
-        hub.spawn_later(self._pause * random.uniform(0.8, 1.2), self._again)  # noqa: S311 - no secret
+        hub.spawn_later(self._pause * random.uniform(0.8, 1.2), self._again)
 
     def _again(self) -> None:
         if self.state is SidecarState.PAUSING:
@@ -184,17 +186,12 @@ class Sidecar:
 
 
 def _error_of(said: dict[str, Any]) -> Exception:
-    """The exception that the program raised, where it is one of those that may cross the wall."""
-    from imageserver import errors
-
-    sentence = str(said["sentence"])
-    match said["kind"]:
-        case "LoginPaused":
-            return errors.LoginPaused(float(said["seconds"]))
-        case "LimitExceeded":
-            return LimitExceeded(sentence, str(said["limit"]))
-        case "UsersUnavailable" | "SettingError" | "NotAllowed" as kind:
-            found: Exception = getattr(errors, kind)(sentence)
-            return found
-        case _:
-            return SidecarLost(sentence)
+    """The exception that the program raised; one that errors.py does not know is SidecarLost."""
+    kind, sentence = getattr(errors, str(said["kind"]), None), str(said["sentence"])
+    if kind is errors.LoginPaused:
+        return errors.LoginPaused(float(said["seconds"]))
+    if kind is LimitExceeded:
+        return LimitExceeded(sentence, str(said["limit"]))
+    if isinstance(kind, type) and issubclass(kind, errors.ImageServerError):
+        return kind(sentence)
+    return SidecarLost(sentence)

@@ -186,7 +186,7 @@ class PostgreSQL:
                 self._lost(error)
             except (psycopg.Error, OSError) as error:
                 self._lost(self._unusable(error))
-            self._stopping.wait(random.uniform(*_PAUSES))  # noqa: S311 - no secret
+            self._stopping.wait(random.uniform(*_PAUSES))
 
     def _listen(self, connection: psycopg.Connection) -> None:
         while not self._stopping.is_set():
@@ -223,7 +223,9 @@ class PostgreSQL:
         """A sentence for the operator: what is wrong, and what to do."""
         reason = " ".join((str(error) or describe(error)).split())
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
-            remedy = f"give its user the right to make a schema there (GRANT CREATE ON DATABASE), or own {schema.SCHEMA}"
+            remedy = (
+                f"give its user the right to make a schema there (GRANT CREATE ON DATABASE), or own {schema.SCHEMA}"
+            )
         elif isinstance(error, psycopg.OperationalError | OSError):
             remedy = "see that it runs, and that this machine may log in there"
         else:

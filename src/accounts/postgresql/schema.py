@@ -73,7 +73,7 @@ _FIRST = (
         DELETE FROM tokens WHERE "user" = gone;
         DELETE FROM pages WHERE "user" = gone;
         RETURN NULL;
-    END $$""",
+    END $$""",  # noqa: S608 - constants
     """CREATE TRIGGER account_is_another AFTER INSERT OR DELETE ON accounts FOR EACH ROW
     EXECUTE FUNCTION account_is_another()""",
     """CREATE TRIGGER account_renamed AFTER UPDATE OF name ON accounts FOR EACH ROW WHEN (OLD.name <> NEW.name)

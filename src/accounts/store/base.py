@@ -33,9 +33,7 @@ class Store:
     def __init__(
         self, place: Path | Database | None, limits: Limits | None, clock: Callable[[], float], patience: float
     ) -> None:
-        self._database: Database = (
-            UsersFile(place, patience) if place is None or isinstance(place, Path) else place
-        )
+        self._database: Database = UsersFile(place, patience) if place is None or isinstance(place, Path) else place
         self._limits, self._clock = limits or Limits(), clock
         self.committed = 0
         """Changes, and marks of use, that were written since the start."""

@@ -62,4 +62,3 @@ class Database(Protocol):
 
         `create`: make the database when there is none.
         """
-

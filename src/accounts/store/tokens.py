@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from imageserver.accounts.store import bearer, changes
-from imageserver.accounts.store.changes import ChangeKind
 from imageserver.accounts.store.base import Store
+from imageserver.accounts.store.changes import ChangeKind
 from imageserver.accounts.store.rows import USER_COLUMNS, find, stored_name, user_of
 from imageserver.accounts.store.sql import Connection
 from imageserver.accounts.store.users import User, checked_roles, encodable, in_order, normal
@@ -20,9 +20,7 @@ MAX_DAYS = 3650
 _DAY = 86_400.0
 _EARLIEST = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 """It is later than that: a clock that says otherwise has not been set since the machine started."""
-_INSERT = (
-    'INSERT INTO tokens (id, digest, "user", name, roles, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?)'
-)
+_INSERT = 'INSERT INTO tokens (id, digest, "user", name, roles, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?)'
 _MARKED_EVERY = 3600.0
 """Seconds between two writes of when a token was last used."""
 
@@ -100,7 +98,7 @@ class TokenStore(Store):
         with self._connection() as connection:
             row = connection.execute(
                 f"SELECT digest, tokens.roles, expires, used, {USER_COLUMNS} "  # noqa: S608 - no text of a client's
-                "FROM tokens JOIN accounts ON accounts.name = \"user\" WHERE id = ?",
+                'FROM tokens JOIN accounts ON accounts.name = "user" WHERE id = ?',
                 (shown.identity,),
             ).fetchone()
         if row is None or not shown.is_of(row[0]) or (row[2] is not None and row[2] <= now):

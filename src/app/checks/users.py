@@ -42,7 +42,13 @@ def _users_at(address: DatabaseAddress) -> int:
     environment = {**os.environ, "IMAGESERVER_USERS": address.full}
     try:
         done = subprocess.run(
-            program, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_ANSWER_WITHIN
+            program,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_ANSWER_WITHIN,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         raise UsersUnavailable(f"the users' database {address} does not answer: see that it runs") from None

@@ -41,7 +41,7 @@ def of_any_place(tests: Any) -> dict[str, Any]:
 
 def classes_of(module: ModuleType) -> dict[str, Any]:
     return {
-        name: type(name, (), {key: value for key, value in vars(tests).items() if not key.startswith("test_")} | found)
+        name: type(name, (), found | {key: value for key, value in vars(tests).items() if key.isupper()})
         for name, tests in vars(module).items()
         if name.startswith("Test") and inspect.isclass(tests) and (found := of_any_place(tests))
     }

@@ -1,0 +1,53 @@
+"""Addresses of databases: what they show, and that no password is among it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imageserver.config import database, reading
+from imageserver.errors import SettingError
+
+
+@pytest.mark.parametrize(
+    ("given", "shown", "secret"),
+    [
+        ("postgresql://db/users", "postgresql://db/users", False),
+        (
+            "postgres://anna@db:5433/u?sslmode=verify-full",
+            "postgres://anna@db:5433/u?sslmode=verify-full",
+            False,
+        ),
+        ("postgresql:///?service=users", "postgresql:///?service=users", False),
+        ("postgresql://anna:hunter22@db/users", "postgresql://anna:…@db/users", True),
+        ("postgresql://anna:p%40ss:hunter22@[::1]:5432/users", "postgresql://anna:…@[::1]:5432/users", True),
+        ("postgresql://db/u?password=hunter22&user=anna", "postgresql://db/u?password=…&user=anna", True),
+        ("postgresql://db/u?sslPassword=hunter22", "postgresql://db/u?sslPassword=…", True),
+        (" postgresql://a,b/users?host=/run/x ", "postgresql://a,b/users?host=/run/x", False),
+    ],
+)
+def test_what_an_address_shows(given: str, shown: str, secret: bool) -> None:
+    address = database.parsed(given)
+    assert (str(address), address.has_password, address.full) == (shown, secret, given.strip())
+    assert "hunter22" not in f"{address} {address!r}"
+
+
+def test_a_file_is_a_file_and_an_address_an_address() -> None:
+    assert reading.read(["--users", "people.db"], {}, Path("/srv")).users == Path("/srv/people.db")
+    assert str(reading.read(["--users", "PostgreSQL://db/users"], {}).users) == "PostgreSQL://db/users"
+
+
+def test_a_wrong_address_is_not_repeated() -> None:
+    with pytest.raises(SettingError) as raised:
+        reading.read(["--users", "postgresql://anna:hunter22@db/use rs"], {})
+    assert "hunter22" not in str(raised.value) and "postgresql://imageserver@db.example.org/users" in str(raised.value)
+
+
+def test_a_password_that_was_typed_is_warned_of_and_one_in_the_environment_is_not() -> None:
+    said: list[str] = []
+    address = "postgresql://anna:hunter22@db/users"
+    reading.read([], {"IMAGESERVER_USERS": address}, warn=said.append)
+    assert not said
+    reading.read(["--users", address], {}, warn=said.append)
+    assert said == [database.SEEN]
