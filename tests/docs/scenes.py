@@ -114,6 +114,7 @@ SCENES = {
 }
 
 _SERVICE = "needs systemd as the first process, and root: tests/deploy/test_service.py does it below a folder"
+_POSTGRESQL = "needs a PostgreSQL: tests/accounts/postgresql has one of its own"
 _TRAINING = "a training takes hours, or pictures that are not here"
 _PROGRAMS = "tests/clients/test_pages.py runs it"
 _INTERNET = "needs the internet: tests/inference/getting/test_command.py has a mirror"
@@ -133,6 +134,10 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("docs/clients/kotlin-java.md", "import java.nio.file.Files;"): _PROGRAMS,
     ("docs/models.md", "python3 src/inference/add_model.py --get yolox-nano --try cat.jpg"): _INTERNET,
     ("docs/models.md", "python3 src/inference/add_model.py --get yolox-s --from /media/stick"): _INTERNET,
+    ("docs/front-ends.md", "sudo -u postgres createuser imageserver --pwprompt"): _POSTGRESQL,
+    ("docs/front-ends.md", "python3 src/ImageServer.py -a --users 'postgresql://imageserver@db.lan/users'"): _POSTGRESQL,
+    ("docs/front-ends.md", "python3 src/userdb.py copy --from data/users.db --users postgresql://imageserver@db.lan/users"):
+        _POSTGRESQL,
     ("docs/operations.md", "sudo make install-service"): _SERVICE,
     ("docs/operations.md", "#!/bin/sh"): "needs a certificate of certbot, root, and the service's user",
     ("docs/operations.md", "docker build -f deploy/Dockerfile --target slim -t imageserver:slim ."):
