@@ -33,7 +33,7 @@ from imageserver.accounts.store import changes
 from imageserver.accounts.store.changes import Change, ChangeKind
 from imageserver.accounts.store.pages import LIVE_PAGE, PageSession, PageStore
 from imageserver.accounts.store.rows import USER_COLUMNS, columns, difference, find, in_words, user_of
-from imageserver.accounts.store.sql import Connection, Database
+from imageserver.accounts.store.sql import Database, SqlConnection
 from imageserver.accounts.store.tokens import Token, TokenStore, is_token
 from imageserver.accounts.store.users import (
     MAX_NAME,
@@ -232,7 +232,7 @@ class UserDB(TokenStore, PageStore, CopyStore):
         with contextlib.suppress(UsersUnavailable), self._transaction() as connection:
             connection.execute(statement, (renewed, user.name, stored))
 
-    def _record(self, connection: Connection, kind: ChangeKind, user: str, by: str, detail: str = "") -> None:
+    def _record(self, connection: SqlConnection, kind: ChangeKind, user: str, by: str, detail: str = "") -> None:
         changes.record(connection, self._clock(), kind, user, by, detail)
 
     def find(self, name: str) -> tuple[User, str] | None:

@@ -49,10 +49,18 @@ class Attempt:
         door: Where.
         log: Takes a line.
         audit: Where what comes out is noted.
+        shared: Knows what failed at other front ends; None: there are none.
     """
 
     def __init__(
-        self, guard: Guard, claim: Claim, address: str, door: str, log: Callable[[str], None], audit: Audit
+        self,
+        guard: Guard,
+        claim: Claim,
+        address: str,
+        door: str,
+        log: Callable[[str], None],
+        audit: Audit,
+        shared: RemoteUsers | None = None,
     ) -> None:
         self._guard, self._claim, self._log = guard, claim, log
         self._note = functools.partial(audit.note, address=address, door=door)
@@ -60,6 +68,7 @@ class Attempt:
         # With trust, a party of its own: it need not wait for what others try at the same address.
         self._party = claim if self.trusted else claim.owner
         self._reserved = False
+        self._shared, self._reserved_by_all = shared, False
         self._turn = contextlib.ExitStack()
 
     def take(self, turns: Turns) -> None:
@@ -74,6 +83,7 @@ class Attempt:
             if not self._reserved:
                 self._guard.may(self._claim)  # who has to pause need not wait for a turn to be told
             self._turn.enter_context(turns.turn(self._party, self._reserve, self._doubtful))
+            self._reserve_by_all()
         except LoginPaused:
             hit("login_attempts", self._claim.owner)
             metrics.LOGINS.inc("paused")
@@ -90,6 +100,7 @@ class Attempt:
         if self._reserved:
             self._reserved = False
             self._guard.right(self._claim)
+            self._settle_by_all("right")
             metrics.LOGINS.inc("accepted")
             if note:
                 self._note(AuditEvent.LOGIN_TAKEN, user=user, credential=credential)
@@ -105,6 +116,7 @@ class Attempt:
             for line in self._guard.wrong(self._claim):
                 self._log(line)
                 self._note(AuditEvent.LOGIN_PAUSED, user=user, detail=line)
+            self._settle_by_all("wrong")
 
     def close(self) -> None:
         """Whatever came out, it is over: what is not known to be right or wrong counts for nothing."""
@@ -112,6 +124,7 @@ class Attempt:
             self._reserved = False
             self._guard.release(self._claim)
         self._turn.close()
+        self._settle_by_all("released")
 
     def _doubtful(self) -> bool:
         return self._guard.doubts(self._claim)
@@ -119,6 +132,21 @@ class Attempt:
     def _reserve(self) -> bool:
         self._reserved = self._reserved or self._guard.reserve(self._claim)
         return self._reserved
+
+    def _reserve_by_all(self) -> None:
+        """Ask the guard that front ends share; who was right here lately need not. LoginPaused."""
+        if self._shared is None or self.trusted or self._reserved_by_all:
+            return
+        seconds = self._shared.reserve(*self._claim)
+        if seconds:
+            raise LoginPaused(seconds)
+        self._reserved_by_all = seconds is not None
+
+    def _settle_by_all(self, outcome: str) -> None:
+        """Tell that guard what came out. What was wrong counts there whoever it was."""
+        if self._shared is not None and (self._reserved_by_all or (outcome == "wrong" and self.trusted)):
+            self._reserved_by_all = False
+            self._shared.settle(*self._claim, outcome)
 
 
 class Logins:
@@ -147,8 +175,8 @@ class Logins:
         audit: Audit = NO_AUDIT,
     ) -> None:
         self.users, self.required, self.audit = users, required, audit
-        shared = isinstance(users, RemoteUsers)
-        self._remembered = Remembered(limits.login_memory if shared else 0.0, clock)
+        self._shared = users if isinstance(users, RemoteUsers) else None
+        self._remembered = Remembered(limits.login_memory if self._shared else 0.0, clock)
         self.live = LiveLogins(users, log, audit, self._remembered)
         self._log, self._clock = log, clock
         self._verifier = Verifier(users, clock=clock)
@@ -195,7 +223,7 @@ class Logins:
             # Nobody guesses its random bits, and a page goes on asking when its session has ended.
             with self._looking.turn(owner_of(address), lambda: True, lambda: False):
                 return self._remember(shown, lambda: self._in_thread(self.users.check_page, shown.secret))
-        attempt = Attempt(self._guard, _claim(shown, address), address, door, self._log, self.audit)
+        attempt = Attempt(self._guard, _claim(shown, address), address, door, self._log, self.audit, self._shared)
         try:
             user = self._remember(shown, lambda: self._verify(attempt, shown))
             if user is None:
@@ -227,7 +255,7 @@ class Logins:
             LimitExceeded: Too many wait.
         """
         claim = Claim(owner_of(address), f"key at {door}")
-        attempt = Attempt(self._guard, claim, address, door, self._log, self.audit)
+        attempt = Attempt(self._guard, claim, address, door, self._log, self.audit, self._shared)
         try:
             attempt.take(self._looking)
             yield attempt

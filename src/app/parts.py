@@ -9,25 +9,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imageserver import limits, metrics
+from imageserver import metrics
 from imageserver.accounts import cameras
-from imageserver.accounts.audit import NO_AUDIT, Audit, AuditFile
-from imageserver.accounts.database import ROLES, UserDB
 from imageserver.accounts.login import Logins
-from imageserver.accounts.postgresql import rights
-from imageserver.accounts.postgresql.asking import Users
-from imageserver.accounts.postgresql.remote import RemoteUsers
 from imageserver.accounts.rates import Rates
-from imageserver.app import logs, tls
-from imageserver.app.changes import KEPT, UserChanges
+from imageserver.app import logs, people, tls
 from imageserver.app.checks import ports
 from imageserver.app.data_lock import DataLock
-from imageserver.clock import SteadyClock
 from imageserver.config import addresses
-from imageserver.config.database import DatabaseAddress
 from imageserver.config.table import Settings
 from imageserver.errors import SettingError
 from imageserver.inference.server.costly.drawing import DrawingProcess
@@ -172,22 +163,6 @@ def inference(settings: Settings) -> Inference:
     return Inference(jails, engine, streams, stateful, sessions, drawings, Overview(streams, sessions), results)
 
 
-def audit(settings: Settings, users: Users) -> AuditFile | None:
-    """The file of events, where one is asked for; what becomes of users is followed into it. SettingError."""
-    if settings.audit is None:
-        return None
-    found = AuditFile(str(settings.audit), settings, LOG.warning)
-    limits.on_hit(found.limit_hit)
-    hub.spawn(found.run)
-    hub.spawn(UserChanges(users, found, settings.data / KEPT if users.path else None, LOG.warning).run)
-    return found
-
-
-def logins(settings: Settings, users: Users, audit: Audit = NO_AUDIT) -> Logins:
-    """The check of names and passwords that every door shares."""
-    return Logins(users, settings, required=settings.auth, log=LOG.warning, audit=audit)
-
-
 def budget(settings: Settings) -> Budget:
     """The bytes that may wait in the server, whoever sent them."""
     return Budget(settings, login_required=settings.auth, log=LOG.warning)
@@ -225,7 +200,9 @@ def doors(
     http.route("/socket.io/", socketio)
     live = live_page(settings, models, checks, memory, jobs, kept)
     applications = {
-        "/health/": health.application(not_ready, access, lacking=partial(lacking, checks.users), log=LOG.warning),
+        "/health/": health.application(
+            not_ready, access, lacking=partial(people.lacking, checks.users), log=LOG.warning
+        ),
         snap_relay.PREFIX: snap_relay.application(relay, access, log=LOG.warning),
         live_door.PATH: live_door.application(live, access, log=LOG.warning),
         "/snippets": snap.application(access),
@@ -237,11 +214,6 @@ def doors(
     site = pages_of(settings, models, checks, https)
     http.route("", networks(settings, models, checks, access, jobs, not_ready, site, beside))
     return Doors(http, https, certificate, socketio, relay, jobs, kept, live, access)
-
-
-def lacking(users: Users) -> str:
-    """A sentence on what is gone without which cameras stream on, "" where nothing is."""
-    return users.problem if isinstance(users, RemoteUsers) else ""
 
 
 def listeners(
@@ -374,24 +346,6 @@ def listen(settings: Settings, port: int) -> hub.Socket:
         return hub.listen(ip, port, dead_peer_time=settings.dead_peer_time)
     except OSError as error:
         raise SettingError(ports.fault(ip, port, error)) from error
-
-
-def users(settings: Settings) -> Users:
-    """The user database, or one in memory when users are given for a trial. SettingError."""
-    if not settings.user and isinstance(settings.users, DatabaseAddress):
-        remote = RemoteUsers(settings.users, settings, rights.jail(settings, enforced=settings.jail), LOG.warning)
-        remote.start()
-        return remote
-    if not settings.user:
-        assert isinstance(settings.users, Path)
-        found = UserDB(settings.users, limits=settings, clock=SteadyClock(LOG.warning))
-        if settings.auth:
-            found.any()  # a file that cannot be used is told before anybody can connect
-        return found
-    trial = UserDB(None, limits=settings, clock=SteadyClock(LOG.warning))
-    for credential in settings.user:
-        trial.add(credential.name, credential.password, ROLES)
-    return trial
 
 
 def worker_arguments(settings: Settings) -> list[str]:

@@ -9,7 +9,7 @@ import time
 
 from imageserver.accounts.audit import NO_AUDIT
 from imageserver.accounts.postgresql.remote import RemoteUsers
-from imageserver.app import leaving, logs, parts, systemd
+from imageserver.app import leaving, logs, parts, people, systemd
 from imageserver.app.announcements import announce, not_held
 from imageserver.app.checks.models import wrong_names
 from imageserver.app.terminal import Terminal
@@ -54,11 +54,11 @@ class ImageServer:
         self._signalled = 0.0
         self._serving: list[hub.Task] = []
         data_lock = parts.data_lock(settings)  # before anything looks into the folder
-        self.users = parts.users(settings)
-        self.audit = parts.audit(settings, self.users)
+        self.users = people.users(settings)
+        self.audit = people.audit(settings, self.users)
         self.inference = parts.inference(settings)
         budget = parts.budget(settings)
-        self.logins = parts.logins(settings, self.users, self.audit or NO_AUDIT)
+        self.logins = people.logins(settings, self.users, self.audit or NO_AUDIT)
         self.doors = parts.doors(settings, self.inference, self.logins, budget, self._not_ready)
         data_lock.listens(parts.address(settings, *self.doors.http.address))
         self.legacy_tcp = legacy_tcp.build(

@@ -4,7 +4,8 @@ The server starts one (process.py) and asks it by wire messages (inference/share
 threads (program.py). Messages, from the server:
 
     {"op": "open", …}                           the first: what it is to work with; secrets stand on no command line
-    {"op": "ask", "id": int, "what": str, "with": […]}
+    {"op": "ask", "id": int, "what": str, "with": str}      the last: JSON of a list, in ASCII, since a client's text
+                                                            may hold half of a surrogate pair, which UTF-8 cannot
     {"op": "stop"}
 and from the program:
     {"op": "answer", "id": int, "value": …}     and "more": true, where "value" is a list that goes on

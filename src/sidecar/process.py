@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import itertools
+import json
 import random
 import time
 from collections.abc import Callable
@@ -128,7 +129,7 @@ class Sidecar:
             self._heard = time.monotonic()
         self._questions[number] = question
         try:
-            self._process.send({"op": "ask", "id": number, "what": what, "with": values})
+            self._process.send({"op": "ask", "id": number, "what": what, "with": json.dumps(values)})
             if not question.event.wait(seconds):
                 self._look()
                 raise SidecarLost(f"{self.name} takes longer than {seconds:g} s")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import socket
 import sys
 import threading
@@ -90,7 +91,7 @@ def run(description: str, open_up: Callable[[Server, wire.Message], Answerer], t
 def _answer(server: Server, answerer: Answerer, message: wire.Message) -> None:
     reply: wire.Message = {"op": "answer", "id": message["id"]}
     try:
-        value = answerer(message["what"], message["with"])
+        value = answerer(message["what"], json.loads(message["with"]))
         if isinstance(value, Iterator):
             piece: list[Any] = []
             for row in value:
@@ -108,4 +109,8 @@ def _answer(server: Server, answerer: Answerer, message: wire.Message) -> None:
             reply["error"]["limit"] = error.limit
     except Exception as error:  # noqa: BLE001 - whoever asked is told, and the process goes on
         reply["error"] = {"kind": "SidecarLost", "sentence": f"unexpected: {describe(error)}"}
-    server.send(reply)
+    try:
+        server.send(reply)
+    except ValueError as error:  # larger than a message may be, or no text
+        said = {"kind": "SidecarLost", "sentence": f"an answer that cannot be sent: {error}"}
+        server.send({"op": "answer", "id": message["id"], "error": said})

@@ -15,7 +15,7 @@ import pytest
 from imageserver.accounts import doors, reference
 from imageserver.accounts.database import ROLES, User
 from imageserver.accounts.doors import COMMAND, EVENT, HTTP, TABLE, Door, DoorTable, Login
-from imageserver.app import parts
+from imageserver.app import parts, people
 from imageserver.config import reading, table
 from imageserver.protocols.legacy_tcp import codes
 from imageserver.web import openapi
@@ -76,8 +76,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[parts.Doors]:
     """The doors of a server as it builds them, and serves nobody."""
     data = tmp_path_factory.mktemp("data")
     settings = reading.load(["-i", "127.0.0.1", "-p", "0", "--data", str(data)], warn=print)
-    models, users = parts.inference(settings), parts.users(settings)
-    found = parts.doors(settings, models, parts.logins(settings, users), parts.budget(settings), lambda: None)
+    models, users = parts.inference(settings), people.users(settings)
+    found = parts.doors(settings, models, people.logins(settings, users), parts.budget(settings), lambda: None)
     yield found
     for listener in found.listeners:
         listener.stop(0.0)

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import types
 import typing
 from pathlib import Path
 
@@ -393,7 +394,8 @@ def test_the_table_is_sound():
         assert row.variable == "IMAGESERVER_" + row.name.upper()
         assert row.help and row.help[-1] not in ".;" and len(row.help) < 140, row.name
         hint = hints[row.name]
-        allowed = typing.get_args(hint) if type(None) in typing.get_args(hint) else (typing.get_origin(hint) or hint,)
+        either = isinstance(hint, types.UnionType)
+        allowed = typing.get_args(hint) if either else (typing.get_origin(hint) or hint,)
         assert isinstance(row.default, allowed), row.name
         assert (typing.get_origin(hint) is tuple) or not row.kind.many, row.name
         if not row.shown and row.default not in (None, ()):

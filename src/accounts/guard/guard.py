@@ -21,7 +21,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
-from imageserver.accounts.guard.records import FIRST_PAUSE, FailureRecords
+from imageserver.accounts.guard.records import FIRST_PAUSE, FailureRecord, FailureRecords
 from imageserver.errors import LoginPaused
 from imageserver.limits import Limits, hit, option
 
@@ -35,6 +35,20 @@ class Claim(NamedTuple):
     """Address or network, as `transport.budget.owner_of` has it."""
     name: str
     """Of a user, whether there is one or not, or of a key; "" is nobody's."""
+
+
+class ClaimState(NamedTuple):
+    """All that counts for a claim, for whoever keeps it elsewhere. Times are those of the guard's clock."""
+
+    address: FailureRecord | None = None
+    name: FailureRecord | None = None
+    pair: FailureRecord | None = None
+    flying_from_address: int = 0
+    """Attempts that are being checked now."""
+    flying: int = 0
+    """Those of this claim among them."""
+    right_until: float = 0.0
+    """How long it is trusted."""
 
 
 class Guard:
@@ -75,7 +89,7 @@ class Guard:
         """
         if not self.may(claim):
             return False
-        self._flying.update((claim.owner, claim))
+        self.add_flying(claim)
         return True
 
     def may(self, claim: Claim) -> bool:
@@ -126,6 +140,32 @@ class Guard:
             self._flying[key] -= 1
             if not self._flying[key]:
                 del self._flying[key]
+
+    def add_flying(self, claim: Claim) -> None:
+        """Count an attempt that was reserved elsewhere; it has to be settled."""
+        self._flying.update((claim.owner, claim))
+
+    def restore(self, claim: Claim, state: ClaimState) -> None:
+        """Go on with what `state` gave; for a guard that knows nothing of the claim."""
+        kept = ((self._addresses, claim.owner, state.address), (self._names, claim.name, state.name))
+        for records, key, record in kept:
+            if record is not None:
+                records.put(key, record)
+        if state.pair is not None:
+            self._pairs.put(claim, state.pair)
+        self._flying[claim.owner], self._flying[claim] = state.flying_from_address, state.flying
+        self._right[claim] = state.right_until
+
+    def state(self, claim: Claim) -> ClaimState:
+        """What counts for a claim."""
+        return ClaimState(
+            self._addresses.get(claim.owner),
+            self._names.get(claim.name) if claim.name else None,
+            self._pairs.get(claim),
+            self._flying[claim.owner],
+            self._flying[claim],
+            self._right.get(claim, 0.0),
+        )
 
     def _own(self, claim: Claim) -> int:
         """How many attempts it may have whatever others did: of those who were right lately a quarter."""

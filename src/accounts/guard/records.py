@@ -70,6 +70,10 @@ class FailureRecords(Generic[Key]):
         record = self._paused.get(key) or self._calm.get(key)
         return None if record is None or self._over(record) else record
 
+    def put(self, key: Key, record: FailureRecord) -> None:
+        """Take a record that was kept elsewhere."""
+        (self._paused if record.pauses else self._calm)[key] = record
+
     def fail(self, key: Key, *, pause: bool = False) -> tuple[FailureRecord, bool]:
         """Count a failure; a pause begins with it where there were too many, or where it shall, if there is none now.
 

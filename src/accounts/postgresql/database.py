@@ -144,6 +144,14 @@ class PostgreSQL:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (schema.WRITING,))
             yield Statements(connection)
 
+    @contextlib.contextmanager
+    def exclusively(self, locks: Sequence[int]) -> Iterator[psycopg.Connection]:
+        """A transaction that nobody else has meanwhile who asks for one of these locks, in their order."""
+        with self._lent() as connection, connection.transaction():
+            for lock in locks:
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
+            yield connection
+
     # ---- within -------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from imageserver import limits as all_limits
 from imageserver import metrics, news
 from imageserver.config.database import DatabaseAddress
-from imageserver.errors import SettingError, SidecarLost, UsersUnavailable
+from imageserver.errors import LimitExceeded, SettingError, SidecarLost, UsersUnavailable
 from imageserver.jail.rules import Jail
 from imageserver.limits import Limits
 from imageserver.news import NewsKind
@@ -89,6 +90,22 @@ class UsersLink:
         found = self.ask(what, *values)
         self.committed += 1
         return found
+
+    def reserve(self, owner: str, name: str) -> float | None:
+        """Ask the guard of all front ends for an attempt to log in; one that is reserved has to be settled.
+
+        Returns:
+            0.0: it is reserved; else the seconds to wait. None: the database is gone, and each guards for itself.
+        """
+        try:
+            return float(self.ask("reserve", owner, name))
+        except (UsersUnavailable, LimitExceeded):
+            return None
+
+    def settle(self, owner: str, name: str, outcome: str) -> None:
+        """Tell that guard what came out: "right", "wrong" or "released"; where it is gone, nobody needs to know."""
+        with contextlib.suppress(UsersUnavailable, LimitExceeded):
+            self.ask("settle", owner, name, outcome)
 
     def _told(self, what: str, value: Any) -> None:
         """What the process says unasked."""

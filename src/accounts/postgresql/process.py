@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import os
+from typing import Any
 
 from imageserver import limits as all_limits
 from imageserver.accounts.database import UserDB
@@ -40,6 +41,7 @@ def open_up(server: Server, opening: wire.Message) -> Answerer:
     os.environ["HOME"] = opening["home"]
     try:
         from imageserver.accounts.postgresql.database import PostgreSQL
+        from imageserver.accounts.postgresql.guard import SharedGuard
     except ImportError as error:
         raise SettingError(LACKING.format(error)) from None
     all_limits.on_hit(lambda name, who: server.tell("hit", [name, who]))
@@ -50,5 +52,16 @@ def open_up(server: Server, opening: wire.Message) -> Answerer:
         lambda why: server.tell("gone" if why else "up", why),
     )
     users = UserDB(place, limits=limits, clock=SteadyClock(functools.partial(server.tell, "log")))
+    guard = SharedGuard(place, limits)
     place.begin()
-    return functools.partial(operations.answer, users)
+
+    def answer(what: str, values: list[Any]) -> Any:
+        match what:
+            case "reserve":
+                return guard.reserve(*values)
+            case "settle":
+                return guard.settle(*values)
+            case _:
+                return operations.answer(users, what, values)
+
+    return answer

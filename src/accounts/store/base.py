@@ -11,7 +11,7 @@ from imageserver.accounts.store import changes
 from imageserver.accounts.store.changes import Change
 from imageserver.accounts.store.file import UsersFile
 from imageserver.accounts.store.marks import Mark, Marks
-from imageserver.accounts.store.sql import Connection, Database, Place
+from imageserver.accounts.store.sql import Database, Place, SqlConnection
 from imageserver.limits import Limits
 
 _WRITE_MARK = {
@@ -73,13 +73,13 @@ class Store:
             return changes.after(connection, after, most)
 
     @contextlib.contextmanager
-    def _transaction(self, create: bool = False) -> Iterator[Connection]:
+    def _transaction(self, create: bool = False) -> Iterator[SqlConnection]:
         """A connection within a transaction, which is undone when anything is raised."""
         with self._database.transaction(create) as connection:
             yield connection
         self.committed += 1
 
-    def _connection(self) -> contextlib.AbstractContextManager[Connection]:
+    def _connection(self) -> contextlib.AbstractContextManager[SqlConnection]:
         """A connection to use from this thread, which sees what others changed. UsersUnavailable."""
         return self._database.connection()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-from imageserver.accounts.store.sql import Connection
+from imageserver.accounts.store.sql import SqlConnection
 
 MOST = 10_000
 """Changes that are kept; the oldest give way."""
@@ -43,7 +43,7 @@ class Change(NamedTuple):
     """In words, without any secret."""
 
 
-def record(connection: Connection, when: float, kind: ChangeKind, user: str, by: str, detail: str = "") -> None:
+def record(connection: SqlConnection, when: float, kind: ChangeKind, user: str, by: str, detail: str = "") -> None:
     """Write a change, in the transaction of the caller."""
     (number,) = connection.execute(
         'INSERT INTO changes (time, kind, "user", by, detail) VALUES (?, ?, ?, ?, ?) RETURNING number',
@@ -52,7 +52,7 @@ def record(connection: Connection, when: float, kind: ChangeKind, user: str, by:
     connection.execute("DELETE FROM changes WHERE number <= ?", (number - MOST,))
 
 
-def after(connection: Connection, number: int, most: int) -> list[Change]:
+def after(connection: SqlConnection, number: int, most: int) -> list[Change]:
     """The changes that follow `number`, oldest first; what somebody wrote there by hand is left out."""
     query = 'SELECT number, time, kind, "user", by, detail FROM changes WHERE number > ? ORDER BY number LIMIT ?'
     rows = connection.execute(query, (number, most))

@@ -9,7 +9,7 @@ from imageserver import clock
 from imageserver.accounts.store import bearer
 from imageserver.accounts.store.base import Store
 from imageserver.accounts.store.rows import USER_COLUMNS, stored_name, user_of
-from imageserver.accounts.store.sql import Connection
+from imageserver.accounts.store.sql import SqlConnection
 from imageserver.accounts.store.users import User
 from imageserver.errors import NotAllowed
 from imageserver.limits import hit
@@ -101,7 +101,7 @@ class PageStore(Store):
         # What was used far in the future, while the clock was wrong by as much, would not end for as long.
         return now - self._limits.page_time, now - self._limits.page_idle, now + clock.LARGEST
 
-    def _forget_ended(self, connection: Connection, now: float) -> None:
+    def _forget_ended(self, connection: SqlConnection, now: float) -> None:
         """Remove what has ended by itself, so that it takes no room."""
         total, idle, future = self._live(now)
         connection.execute("DELETE FROM pages WHERE seen > ?", (future,))
@@ -110,7 +110,7 @@ class PageStore(Store):
         for _ended in range(connection.execute("DELETE FROM pages WHERE seen <= ?", (idle,)).rowcount):
             hit("page_idle")
 
-    def _bound(self, connection: Connection, user: str) -> None:
+    def _bound(self, connection: SqlConnection, user: str) -> None:
         """End those of a user that are too many."""
         too_many = connection.execute(
             "DELETE FROM pages WHERE id IN "

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from imageserver.accounts.store.sql import Connection
+from imageserver.accounts.store.sql import SqlConnection
 from imageserver.accounts.store.users import User, encodable, in_order, missing, normal
 from imageserver.errors import UsersUnavailable
 
@@ -45,7 +45,7 @@ def stored_name(text: str) -> str:
     return name if encodable(name) else ""
 
 
-def find(connection: Connection, name: str) -> User:
+def find(connection: SqlConnection, name: str) -> User:
     """The user of that name. SettingError: there is none."""
     query = f"SELECT {USER_COLUMNS} FROM accounts WHERE name = ?"  # noqa: S608 - constants
     row = connection.execute(query, (stored_name(name),)).fetchone()

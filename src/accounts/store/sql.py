@@ -30,7 +30,7 @@ class Cursor(Protocol):
     def __iter__(self) -> Iterator[Any]: ...
 
 
-class Connection(Protocol):
+class SqlConnection(Protocol):
     """For one thread at a time."""
 
     def execute(self, statement: str, values: Sequence[Any] = (), /) -> Cursor: ...
@@ -54,10 +54,10 @@ class Database(Protocol):
     def closed(self) -> bool:
         """Whether there are users or ever were."""
 
-    def connection(self) -> AbstractContextManager[Connection]:
+    def connection(self) -> AbstractContextManager[SqlConnection]:
         """A connection that sees what others have changed."""
 
-    def transaction(self, create: bool = False) -> AbstractContextManager[Connection]:
+    def transaction(self, create: bool = False) -> AbstractContextManager[SqlConnection]:
         """A connection within a transaction, undone when anything is raised; no other one writes meanwhile.
 
         `create`: make the database when there is none.

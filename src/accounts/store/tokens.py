@@ -10,7 +10,7 @@ from imageserver.accounts.store import bearer, changes
 from imageserver.accounts.store.base import Store
 from imageserver.accounts.store.changes import ChangeKind
 from imageserver.accounts.store.rows import USER_COLUMNS, find, stored_name, user_of
-from imageserver.accounts.store.sql import Connection
+from imageserver.accounts.store.sql import SqlConnection
 from imageserver.accounts.store.users import User, checked_roles, encodable, in_order, normal
 from imageserver.errors import LimitExceeded, SettingError
 
@@ -124,7 +124,7 @@ class TokenStore(Store):
             for identity, owner, name, roles, created, expires, used in rows
         ]
 
-    def _make_room(self, connection: Connection, user: str, now: float) -> None:
+    def _make_room(self, connection: SqlConnection, user: str, now: float) -> None:
         """Forget expired tokens of a user who has as many as may be. LimitExceeded."""
         most = self._limits.max_tokens
         count = 'SELECT count(*) FROM tokens WHERE "user" = ?'

@@ -136,6 +136,20 @@ def test_all_is_back_by_itself_and_nobody_has_to_pause(servers: tuple[Server, Se
         assert ask(server, "/users/", "carol:y")[0] == 403, "what was acknowledged is there"
 
 
+def test_texts_that_are_none_are_wrong_logins_like_others(servers: tuple[Server, Server]) -> None:
+    for shown in ({"user": "a\ud800", "password": "b"}, {"user": "alice", "password": "\0"}):
+        assert ask(servers[0], "/login", method="POST", body=shown)[0] == 401
+    for body in ({"password": "b\ud800"}, {"password": "a\0"}):
+        assert ask(servers[0], "/users/eve", "alice:secret", "PUT", body)[0] == 400
+
+
+def test_guesses_count_at_both_together(servers: tuple[Server, Server]) -> None:
+    """Eight may fail in a minute; some did above."""
+    statuses = [ask(servers[number % 2], "/list_nn", f"guessed{number}:x")[0] for number in range(12)]
+    assert statuses.count(401) <= 8 and statuses[-2:] == [429, 429]
+    assert ask(servers[0], "/list_nn", "alice:secret")[0] == 200, "who was right lately is let in"
+
+
 @pytest.mark.long
 def test_a_database_that_is_silent_counts_as_gone(servers: tuple[Server, Server], cluster: postgresql.Cluster) -> None:
     """As one that is stopped, or behind a wire that was cut: nothing is refused, and nothing is answered."""
