@@ -38,7 +38,7 @@ NAVIGATION = {
         "docs/several-front-ends": "Several front ends",
         "docs/arm64": "Raspberry Pi, Jetson",
         "docs/users": "Users, roles, tokens",
-        "docs/front-ends": "Several front ends",
+        "docs/shared-users": "Users in PostgreSQL",
         "docs/audit": "Audit",
         "docs/reliability": "Reliability",
         "docs/performance": "Performance",
