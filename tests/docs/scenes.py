@@ -39,7 +39,7 @@ chmod +x ../programs/*
 """The folders of a service that is installed, on this machine alone; who asks systemd for something gets no answer."""
 
 ENDLESS = {
-    r"python3 src/ImageServer\.py(?! check| plan| --print-config| -h| --help)|make run|imageserver( demo| -|$)":
+    r"python3 src/ImageServer\.py(?! check| plan| model| --print-config| -h| --help)|make run|imageserver( demo| -|$)":
         r"wsgi starting up on|The first prediction came",
     r"curl .*-N ": r"event: ",
     r"python3 clients/camera\.py .*--loop": r"\.jpg: ",

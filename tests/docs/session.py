@@ -272,6 +272,7 @@ def environment(folder: Path) -> Iterator[tuple[str, str]]:
     yield "XDG_CACHE_HOME", cache  # models converted once are so for all
     yield "IMAGESERVER_WORKERS", "1"
     yield "TERM", "xterm"
+    yield "COLUMNS", "160"  # a wide terminal: what a program breaks into lines is not compared
     yield "LANG", "C.UTF-8"
 
 
