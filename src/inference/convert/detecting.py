@@ -68,6 +68,10 @@ def _look_at_grid(findings: Findings, outputs: list[Array]) -> None:
     findings.output_keys["decoded"] = bool(outputs[0][..., :2].max() > min(findings.width, findings.height) / 2)
     how = "adds its grid itself" if findings.output_keys["decoded"] else "leaves its grid to be added"
     findings.took.append(f"by the numbers it gives, it {how}: decoded = {findings.output_keys['decoded']}".lower())
+    if findings.output_keys["decoded"] and findings.values.get("order") == "bgr":
+        findings.warnings.append(
+            "YOLOv6 gives the same: if it is one, say --range 0,1 --order rgb --preprocessing letterbox"
+        )
 
 
 def _look_at_places(findings: Findings, outputs: list[Array]) -> None:

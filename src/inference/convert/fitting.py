@@ -58,7 +58,11 @@ def picture_port(network: ForeignNetwork, name: str, constants: Container[str] =
     if name:
         raise ModelError(f"{network.name} has no input {name!r}; it takes {there}")
     if not found:
-        raise ModelError(f"{network.name} takes {there}; needed is a picture: four sides, one of them 1 or 3 colours")
+        open_ = any(len(port.shape or ()) == 4 and None in (port.shape or ())[1:] for port in network.inputs)
+        more = "; export it with its channels fixed" if open_ else ""
+        raise ModelError(
+            f"{network.name} takes {there}; needed is a picture: four sides, one of them 1 or 3 colours{more}"
+        )
     raise ModelError(
         f"{network.name} takes several pictures: {there}; say which is the camera's with input.name, "
         "or what the others are given with --constant"

@@ -28,10 +28,12 @@ def grid(decoded: bool) -> np.ndarray:
 @pytest.mark.parametrize("decoded", [False, True])
 def test_a_grid_that_is_added_or_not(decoded: bool) -> None:
     found = findings(format="yolox", decoded=not decoded)
+    found.values = {"order": "bgr"}
     look_at_outputs(found, [[grid(decoded)]])
     assert found.output_keys["decoded"] is decoded
     assert found.activation == "none"
     assert any("grid" in sentence for sentence in found.took)
+    assert any("YOLOv6" in sentence for sentence in found.warnings) is decoded
 
 
 @pytest.mark.parametrize(("scale", "coordinates"), [(1.0, "pixels"), (1 / 64, "fractions")])

@@ -119,6 +119,13 @@ def test_layouts_are_recognised(
     assert next(iter(outputs)) in " ".join(found.why)
 
 
+@pytest.mark.parametrize("scores", [(1, 8400, 80), (1, 80, 8400), (-1, 80, -1)])
+def test_boxes_and_scores_apart_are_no_transformers(scores: Shape) -> None:
+    """PP-YOLOE's and YOLO-NAS' candidates: read as DETR's they would be somewhere, and wrong."""
+    with pytest.raises(ModelError, match=r"boxes and scores of every candidate apart; export it with the step"):
+        recognise(tensors(BIG), tensors({"boxes": (1, 8400, 4), "scores": scores}))
+
+
 def test_how_pictures_are_prepared_is_the_formats_own() -> None:
     yolox = recognise(tensors(BIG), tensors({"output": (1, 8400, 85)})).input
     assert yolox == {

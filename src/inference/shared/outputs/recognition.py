@@ -236,6 +236,12 @@ def _logits(found: Recognised, outputs: Sequence[Tensor], classes: int) -> bool:
         return False
     index = next((index for index in boxes if _role(outputs[index]) == "boxes"), boxes[0])
     logits = outputs[1 - index]
+    counts = {outputs[index].shape[1], logits.shape[1]} - {ANY}
+    if len(counts) > 1 or max(counts, default=0) > MOST_LISTED:
+        raise ModelError(
+            f"it gives {_listed(outputs)}, boxes and scores of every candidate apart; "
+            "export it with the step that leaves out those that overlap (NMS), or write a model.py"
+        )
     found.kind, found.classes = "detection", max(logits.shape[2], 0)
     found.output |= {
         "format": "detr",
