@@ -230,6 +230,8 @@ def _check_given(options: argparse.Namespace) -> None:
             raise ModelError(f"there is no file {file}, which {option} names")
     if not options.models.is_dir():
         raise ModelError(f"there is no models folder {options.models}")
+    if not os.access(options.models, os.W_OK | os.X_OK):
+        raise ModelError(f"you may not write into {options.models}: name another by --models, here and to the server")
 
 
 def _check_file(options: argparse.Namespace) -> None:

@@ -35,6 +35,7 @@ MOST_TAG = 200
 
 _POINTER = b"version https://git-lfs"
 _POINTER_BYTES = 1024
+_MIRROR = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[!-\"$->A-~]*)?")
 _PART = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 
@@ -84,8 +85,7 @@ def origin(given: str | None) -> Origin:
         if not os.path.isdir(given):
             raise ModelError(f"there is no folder {given}, which --from names")
         return FolderOrigin(Path(given))
-    parts = urllib.parse.urlsplit(given)
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
+    if not _MIRROR.fullmatch(given):
         raise ModelError(
             f"--from takes a folder, or an address such as https://mirror.example/models, not {given[:200]!r}"
         )

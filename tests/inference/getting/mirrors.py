@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -72,6 +73,14 @@ class Mirror:
         return [sent.get(header) for _method, _path, sent in self.seen]
 
 
+def pump(source: socket.socket, target: socket.socket) -> None:
+    """Hand on what comes, until it ends."""
+    with contextlib.suppress(OSError):
+        while chunk := source.recv(2**16):
+            target.sendall(chunk)
+        target.shutdown(socket.SHUT_WR)
+
+
 @contextlib.contextmanager
 def serving(mirror: Mirror, cert: Path | None = None, key: Path | None = None) -> Iterator[Mirror]:
     """Serve on 127.0.0.1 at `mirror.address`; with TLS where there is a certificate, as localhost."""
@@ -82,6 +91,16 @@ def serving(mirror: Mirror, cert: Path | None = None, key: Path | None = None) -
 
         def do_HEAD(self) -> None:
             mirror.answer(self)
+
+        def do_CONNECT(self) -> None:
+            """As a proxy does for TLS, whatever the host: it leads to this machine."""
+            mirror.seen.append((self.command, self.path, {}))
+            with socket.create_connection(("127.0.0.1", int(self.path.partition(":")[2]))) as there:
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+                back = threading.Thread(target=pump, args=(there, self.connection))
+                back.start()
+                pump(self.connection, there)
+                back.join()
 
         def log_message(self, *_arguments: Any) -> None: ...
 

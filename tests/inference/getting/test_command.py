@@ -95,6 +95,14 @@ def test_from_a_folder_with_another_file(content: bytes, tmp_path: Path, capsys:
     assert not list((tmp_path / "models").iterdir())
 
 
+def test_a_folder_that_one_may_not_write_into(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(add_model.os, "access", lambda path, _mode: path != tmp_path / "models")
+    assert run(tmp_path, "--get", "boxes", "--from", str(tmp_path)) == 1
+    assert f"you may not write into {tmp_path / 'models'}: name another by --models" in capsys.readouterr().err
+
+
 def test_the_files_of_a_model_that_comes_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

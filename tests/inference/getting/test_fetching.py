@@ -182,6 +182,17 @@ def test_the_proxy_of_the_environment(tmp_path: Path, mirror: Mirror, monkeypatc
     assert mirror.seen[0][1] == "http://mirror.invalid/models/net.onnx"
 
 
+def test_a_proxy_for_tls(tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    certificates.made().write(cert, key)
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    monkeypatch.setenv("https_proxy", mirror.address.removesuffix("/models"))
+    with serving(Mirror(CONTENT), cert, key) as secured:
+        assert get(tmp_path, None, file_of(CONTENT, f"{secured.address}/there")) == CONTENT
+        assert mirror.seen[0][:2] == ("CONNECT", secured.address.split("/")[2])
+        assert secured.seen[0][1] == "/models/there"
+
+
 def test_a_folder(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(CONTENT)
     assert get(tmp_path / "cache", str(tmp_path)) == CONTENT
@@ -194,10 +205,18 @@ def test_a_folder(tmp_path: Path) -> None:
     assert f"could not be fetched from {tmp_path}: there is none, and https://localhost/net.onnx has it" in said
 
 
-@pytest.mark.parametrize("place", ["nowhere", "ftp://a/b", "http://", "https://me:secret@a/b", "http://a/b?c=d"])
+@pytest.mark.parametrize("place", [
+    "nowhere", "ftp://a/b", "http://", "https://me:secret@a/b", "http://a/b?c=d", "http://a/b#c", "http://a:b/", "http://[",
+    "http://a/my models", "http://ä/",
+])  # fmt: skip
 def test_places_that_are_none(place: str) -> None:
     with pytest.raises(ModelError, match="--from"):
         origin(place)
+
+
+@pytest.mark.parametrize("place", ["http://a", "https://a.example:8443/x/y/", "http://[::1]:80/m", "http://a/~me/%20"])
+def test_places_that_are_mirrors(place: str) -> None:
+    assert origin(place).name(WANTED) == place.split("/")[2]
 
 
 def test_one_command_at_a_time(tmp_path: Path, mirror: Mirror) -> None:
