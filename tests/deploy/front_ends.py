@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -43,6 +44,8 @@ class FrontEnds:
         return self
 
     def __exit__(self, *_exception: object) -> None:
+        for server in self.servers.values():
+            server.process.kill()  # each would take its time to leave
         self._closing.close()
 
     def start(self, name: str) -> Server:
@@ -135,3 +138,9 @@ def behind(kind: str, folder: Path, *options: str, first: str = NAMES) -> Iterat
     """Front ends, as many as `first` names, behind a proxy of that kind for three."""
     with FrontEnds(folder, *options, first=first) as ends, Proxy(kind, folder, ends) as proxy:
         yield ends, proxy
+
+
+def leave(server: Server) -> None:
+    """Stop it, as a service manager does."""
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(PATIENCE) == 0

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-import signal
 import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 import requests
-from tests.deploy.front_ends import HAPROXY, HERE, NAMES, PROXIES, FrontEnds, Proxy, behind, placed
+from tests.deploy.front_ends import HAPROXY, HERE, NAMES, PROXIES, FrontEnds, Proxy, behind, leave, placed
 from tests.faults import clients
 from tests.nginx import NGINX, command, free_ports
 from tests.protocols.legacy_tcp.old_client import OldClient
@@ -105,8 +104,7 @@ def test_legacy_tcp_goes_to_those_that_are_there(tmp_path: Path) -> None:
                 return client.command(b"PRED") + client.read(1)
 
         assert [asked() for _ in range(6)] == [b"0P"] * 6
-        ends.servers["a"].process.send_signal(signal.SIGTERM)
-        assert ends.servers["a"].process.wait(PATIENCE) == 0
+        leave(ends.servers["a"])
         assert [asked() for _ in range(6)] == [b"0P"] * 6
 
 

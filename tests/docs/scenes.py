@@ -144,6 +144,8 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("docs/operations.md", "docker build -f deploy/Dockerfile --target slim -t imageserver:slim ."):
         "needs a container engine: tests/deploy/test_images.py builds it and runs it where there is podman",
     ("docs/operations.md", "git pull"): _SERVICE,
+    ("docs/several-front-ends.md", "printf '%s=%s\\n' POSTGRESQL_PASSWORD \"$(openssl rand -hex 16)\" GRAFANA_PASSWORD "
+     "\"$(openssl rand -hex 16)\" > deploy/.env"): "needs Docker: tests/deploy/test_compose.py reads the file",
     ("docs/rest.md", '<img src="http://192.168.1.20:8080/streams/front%20door.mjpeg?fps=5" alt="front door">'):
         "tests/protocols/http/watching/test_motion.py",
     ("docs/rest.md", "vlc 'http://ann:ist_…@192.168.1.20:8080/streams/front%20door.mjpeg'"):

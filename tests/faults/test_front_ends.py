@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import requests
-from tests.deploy.front_ends import PROXIES, Proxy, behind
+from tests.deploy.front_ends import PROXIES, Proxy, behind, leave
 from tests.faults import clients
 from tests.faults.load import Cameras
-from tests.running import PATIENCE, Server, alive, children, picture, until
+from tests.running import PATIENCE, alive, children, picture, until
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(not PROXIES, reason="needs nginx or HAProxy")]
 WITHIN = 5.0
@@ -90,9 +89,3 @@ def serves(proxy: Proxy, name: str) -> bool:
     sid = json.loads(opened[1:])["sid"]
     requests.post(f"{proxy.url}/socket.io/?EIO=4&transport=polling&sid={sid}", "1", timeout=PATIENCE)
     return str(sid).startswith(name)
-
-
-def leave(server: Server) -> None:
-    """Stop it, as a service manager does."""
-    server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(PATIENCE) == 0
