@@ -225,6 +225,10 @@ def test_a_worker_starts_without_tensorflow():
     assert not import_in_a_fresh_process("inference.worker.main") & {"tensorflow", "keras", *LOOP}
 
 
+def test_a_process_of_a_database_has_no_loop():
+    assert not import_in_a_fresh_process("accounts.postgresql.process", "sidecar.program") & LOOP
+
+
 TEXTS = [path for path in sorted(SRC.rglob("*")) if path.suffix in (".py", ".js", ".css", ".html")]
 
 

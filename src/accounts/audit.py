@@ -117,6 +117,7 @@ class AuditFile(Audit):
         log: takes a line about what the operator can mend; called in any thread.
         clock: seconds since 1970.
         monotonic: seconds.
+        beside: takes each line but those of `write`, in any thread, and must not block.
 
     Raises:
         SettingError: it cannot be opened for appending.
@@ -129,6 +130,7 @@ class AuditFile(Audit):
         log: Callable[[str], None],
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        beside: Callable[[str], None] = lambda _line: None,
     ) -> None:
         kind = LinesKind(
             option="--audit",
@@ -142,7 +144,7 @@ class AuditFile(Audit):
             sync_every=1.0,
         )
         self.lines = LinesWriter(path, kind, log, self._regained)
-        self._clock = clock
+        self._clock, self._beside = clock, beside
         self._lock = threading.Lock()  # guards the groups
         self._groups: dict[str, _Groups] = {event: _Groups(at_once, monotonic) for event, at_once in AT_ONCE.items()}
 
@@ -164,7 +166,7 @@ class AuditFile(Audit):
             with self._lock:
                 if not groups.passes(_who(event, fields), fields, now):
                     return
-        self.lines.add(line_of(event, now, fields))
+        self._add(line_of(event, now, fields))
 
     def write(self, entries: list[tuple[AuditEvent, float, dict[str, str]]]) -> bool:
         """Whether the disk holds these, each an event, its time in seconds since 1970, and fields. Blocks."""
@@ -190,15 +192,19 @@ class AuditFile(Audit):
         with self._lock:
             sums = [(event, group) for event, groups in self._groups.items() for group in groups.sums(all_of_them)]
         for event, group in sums:
-            self.lines.add(line_of(event, now, group.common, group.count, group.since))
+            self._add(line_of(event, now, group.common, group.count, group.since))
 
     def close(self, timeout: float) -> None:
         """Write what waits, for at most `timeout` seconds. Blocks: call it in a thread."""
         self.sum_up(all_of_them=True)
         self.lines.close(timeout)
 
+    def _add(self, line: str) -> None:
+        self.lines.add(line)
+        self._beside(line)
+
     def _regained(self, lost: int) -> None:
-        self.lines.add(line_of(AuditEvent.LINES_LOST, self._clock(), {}, lost))
+        self._add(line_of(AuditEvent.LINES_LOST, self._clock(), {}, lost))
 
 
 @dataclass(slots=True)

@@ -20,7 +20,8 @@ from typing import TypeVar
 from imageserver import folders
 from imageserver.accounts import shown
 from imageserver.accounts.database import ROLES, ROTATIONS, PageSession, Token, User, UserDB
-from imageserver.accounts.postgresql.rights import LACKING
+from imageserver.accounts.postgresql import audit, copying
+from imageserver.accounts.remote.rights import LACKING
 from imageserver.accounts.store.users import checked, in_order, missing, taken
 from imageserver.config import database, reading
 from imageserver.config.database import DatabaseAddress
@@ -130,8 +131,15 @@ def _copy(given: argparse.Namespace, users: UserDB) -> None:
     if isinstance(place, Path) and not place.is_file():
         raise SettingError(f"--from is {place}, and there is no such file")
     with _opened(place, Limits()) as source:
-        copied = users.copy_from(source, by=_operator())
+        copied = copying.copy(source, users, by=_operator())
     print(f"Copied to {users.path}: {copied.users} users with their passwords, {copied.tokens} tokens.")
+
+
+def _audit(given: argparse.Namespace, users: UserDB) -> None:
+    if isinstance(users.path, Path | None):
+        raise SettingError(f"{users.path} holds users alone: the audit of one server is in the file of its --audit")
+    for line in audit.read(users, given.last):
+        print(json.dumps(line, ensure_ascii=False))
 
 
 def _list(given: argparse.Namespace, users: UserDB) -> None:
@@ -182,6 +190,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, UserDB], None]] = {
     "revoke": _revoke,
     "sessions": _sessions,
     "copy": _copy,
+    "audit": _audit,
 }
 
 
@@ -328,6 +337,8 @@ def parser() -> argparse.ArgumentParser:
     command("revoke", "end a token, or a login on a page", _id_of_either())
     command("sessions", "show who is logged in on pages", whose, listing)
     copy = command("copy", "add all users and tokens of another database, with their passwords")
+    noted = command("audit", "what several front ends have noted, a line of JSON each, with --users postgresql://…")
+    noted.add_argument("--last", metavar="N", type=int, default=1000, help="so many lines (default: 1000)")
     copy.add_argument("--from", dest="source", metavar="PATH", required=True, help="a file, or postgresql://…")
     return parser
 

@@ -28,7 +28,6 @@ from typing import Protocol
 import argon2
 
 from imageserver import folders
-from imageserver.accounts.postgresql.copying import CopyStore
 from imageserver.accounts.store import changes
 from imageserver.accounts.store.changes import Change, ChangeKind
 from imageserver.accounts.store.pages import LIVE_PAGE, PageSession, PageStore
@@ -68,7 +67,7 @@ _PATIENCE = 1.0
 """Seconds to wait for who writes to the file; clients wait meanwhile."""
 
 
-class UserDB(TokenStore, PageStore, CopyStore):
+class UserDB(TokenStore, PageStore):
     """The users in the SQLite file `path`, or in memory when it is None, with their tokens and page sessions.
 
     A file that does not exist holds no user; the first `add` makes it, readable by its owner alone. Every method may

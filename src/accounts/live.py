@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from imageserver.accounts.audit import Audit, AuditEvent
 from imageserver.accounts.database import User
-from imageserver.accounts.postgresql.asking import Users, ask
-from imageserver.accounts.postgresql.remembered import Remembered
-from imageserver.accounts.postgresql.remote import RemoteUsers
+from imageserver.accounts.remote.asking import Users, ask
+from imageserver.accounts.remote.remembered import Remembered
+from imageserver.accounts.remote.users import RemoteUsers
 from imageserver.errors import SettingError, describe
 from imageserver.transport import fairness, hub
 

@@ -21,9 +21,9 @@ from imageserver.accounts.doors import Login
 from imageserver.accounts.guard.guard import Claim, Guard
 from imageserver.accounts.guard.turns import Turns
 from imageserver.accounts.live import LiveLogins
-from imageserver.accounts.postgresql.asking import Users, ask
-from imageserver.accounts.postgresql.remembered import Remembered
-from imageserver.accounts.postgresql.remote import RemoteUsers
+from imageserver.accounts.remote.asking import Users, ask
+from imageserver.accounts.remote.remembered import Remembered
+from imageserver.accounts.remote.users import RemoteUsers
 from imageserver.errors import LimitExceeded, LoginPaused, SettingError, UsersUnavailable
 from imageserver.limits import Limits, hit
 from imageserver.news import NewsKind

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from imageserver import folders
-from imageserver.accounts.postgresql.asking import Users, ask
+from imageserver.accounts.remote.asking import Users, ask
 from imageserver.app import logs, parts
 from imageserver.app.parts import Doors
 from imageserver.config import addresses

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from imageserver import files
 from imageserver.accounts.audit import AuditEvent, AuditFile
-from imageserver.accounts.postgresql.asking import Users, ask
+from imageserver.accounts.remote.asking import Users, ask
 from imageserver.accounts.store.changes import Change, ChangeKind
 from imageserver.errors import UsersUnavailable
 from imageserver.transport import hub

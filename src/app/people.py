@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from imageserver import limits
 from imageserver.accounts.audit import NO_AUDIT, Audit, AuditFile
 from imageserver.accounts.database import ROLES, UserDB
 from imageserver.accounts.login import Logins
-from imageserver.accounts.postgresql import rights
-from imageserver.accounts.postgresql.asking import Users
-from imageserver.accounts.postgresql.remote import RemoteUsers
+from imageserver.accounts.remote import rights
+from imageserver.accounts.remote.asking import Users
+from imageserver.accounts.remote.audit import SharedAudit
+from imageserver.accounts.remote.users import RemoteUsers
 from imageserver.app import logs
 from imageserver.app.changes import KEPT, UserChanges
 from imageserver.clock import SteadyClock
@@ -43,11 +46,20 @@ def audit(settings: Settings, users: Users) -> AuditFile | None:
     """The file of events, where one is asked for; what becomes of users is followed into it. SettingError."""
     if settings.audit is None:
         return None
-    found = AuditFile(str(settings.audit), settings, LOG.warning)
+    beside: Callable[[str], None] = _nowhere
+    if isinstance(users, RemoteUsers):
+        table = SharedAudit(users, settings.front_end or socket.gethostname(), settings)
+        hub.spawn(table.run)
+        beside = table.add
+    found = AuditFile(str(settings.audit), settings, LOG.warning, beside=beside)
     limits.on_hit(found.limit_hit)
     hub.spawn(found.run)
     hub.spawn(UserChanges(users, found, settings.data / KEPT if users.path else None, LOG.warning).run)
     return found
+
+
+def _nowhere(_line: str) -> None:
+    """One server alone has its audit in a file."""
 
 
 def logins(settings: Settings, users: Users, audit: Audit = NO_AUDIT) -> Logins:

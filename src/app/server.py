@@ -8,7 +8,7 @@ import sys
 import time
 
 from imageserver.accounts.audit import NO_AUDIT
-from imageserver.accounts.postgresql.remote import RemoteUsers
+from imageserver.accounts.remote.users import RemoteUsers
 from imageserver.app import leaving, logs, parts, people, systemd
 from imageserver.app.announcements import announce, not_held
 from imageserver.app.checks.models import wrong_names

@@ -158,6 +158,14 @@ class Limits(ClientLimits):
         _FILES, 10, "count", 1, 1000,
         help="renamed files of --audit that are kept: .1 is the latest",
     )
+    audit_queue: int = limit(
+        _FILES, 10_000, "count", 100, MANY,
+        help="with --users postgresql://…: lines of --audit that wait to be put there, too; the oldest give way",
+    )
+    audit_rows: int = limit(
+        _FILES, 1_000_000, "count", 1000, MANY,
+        help="with --users postgresql://…: lines of --audit that are kept there; the oldest give way",
+    )
 
     tcp_max_per_host: int = limit(
         _TCP, 16, "count", 0, MANY,

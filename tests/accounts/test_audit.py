@@ -226,7 +226,7 @@ def test_hits_of_limits_are_told_to_whom_it_concerns(monkeypatch: pytest.MonkeyP
     limits.hit("max_requests")
     limits.hit("max_requests", "user anna")
     assert limits.note("too many", "max_connections", "address 10.0.0.7") == "too many (--max-connections)"
-    assert heard == [("max_requests", "user anna"), ("max_connections", "address 10.0.0.7")]
+    assert heard == [("max_requests", ""), ("max_requests", "user anna"), ("max_connections", "address 10.0.0.7")]
 
 
 KILLED = """

@@ -134,6 +134,8 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("docs/clients/kotlin-java.md", "import java.nio.file.Files;"): _PROGRAMS,
     ("docs/models.md", "python3 src/inference/add_model.py --get yolox-nano --try cat.jpg"): _INTERNET,
     ("docs/models.md", "python3 src/inference/add_model.py --get yolox-s --from /media/stick"): _INTERNET,
+    ("docs/shared-users.md", "python3 src/userdb.py audit --last 500 --users postgresql://imageserver@db.lan/users"):
+        _POSTGRESQL,
     ("docs/shared-users.md", "sudo -u postgres createuser imageserver --pwprompt"): _POSTGRESQL,
     ("docs/shared-users.md", "python3 src/ImageServer.py -a --users postgresql://imageserver@db.lan/users"):
         _POSTGRESQL,

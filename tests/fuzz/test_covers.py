@@ -20,6 +20,8 @@ ROOMS = ("transport", "protocols", "pages.live", "web", "accounts", "streams", "
 """Where what comes from outside is read, above the wall and on it."""
 
 NOT_OF_CLIENTS = {
+    "accounts.postgresql.audit": "reads what a front end's audit has written",
+    "accounts.postgresql.guard": "makes a lock's number of a digest",
     "accounts.login": "takes the id out of a token for the log, after `accounts.credentials`",
     "accounts.reference": "reads the pages of docs/",
     "inference.shared.conversion_cache": "reads what the server itself has written",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
 from imageserver.accounts.store import changes
@@ -20,29 +21,30 @@ class Copied(NamedTuple):
     tokens: int
 
 
-class CopyStore(Store):
-    """Takes over what is in another database."""
+def copy(source: Store, target: Store, by: str = "") -> Copied:
+    """Add all users and tokens of one database to another, or none; page sessions stay where they are.
 
-    def copy_from(self, other: Store, by: str = "") -> Copied:
-        """Add all users and tokens of another database, or none; page sessions stay where they are.
+    Args:
+        source: Where they are.
+        target: Where they are to be, too.
+        by: Who does it, for `changes`.
 
-        Raises:
-            SettingError: A user of one of the names is here already.
-            UsersUnavailable: One of the two cannot be used.
-        """
-        with other._connection() as source:
-            accounts = source.execute(f"SELECT {_ACCOUNT} FROM accounts ORDER BY name").fetchall()  # noqa: S608
-            tokens = source.execute(f"SELECT {_TOKEN} FROM tokens").fetchall()  # noqa: S608 - constants, as above
-        now, detail = self._clock(), f"copied from {other.path}"
-        with self._transaction(create=True) as connection:
-            for row in accounts:
-                added = connection.execute(_insertion("accounts", _ACCOUNT), row)
-                if not added.rowcount:
-                    raise taken(row[0])
-                changes.record(connection, now, ChangeKind.USER_ADDED, row[0], by, detail)
-            for row in tokens:
-                connection.execute(_insertion("tokens", _TOKEN), row)
-        return Copied(len(accounts), len(tokens))
+    Raises:
+        SettingError: A user of one of the names is there already.
+        UsersUnavailable: One of the two cannot be used.
+    """
+    with source._connection() as connection:
+        accounts = connection.execute(f"SELECT {_ACCOUNT} FROM accounts ORDER BY name").fetchall()  # noqa: S608
+        tokens = connection.execute(f"SELECT {_TOKEN} FROM tokens").fetchall()  # noqa: S608 - constants, as above
+    now, detail = time.time(), f"copied from {source.path}"
+    with target._transaction(create=True) as connection:
+        for row in accounts:
+            if not connection.execute(_insertion("accounts", _ACCOUNT), row).rowcount:
+                raise taken(row[0])
+            changes.record(connection, now, ChangeKind.USER_ADDED, row[0], by, detail)
+        for row in tokens:
+            connection.execute(_insertion("tokens", _TOKEN), row)
+    return Copied(len(accounts), len(tokens))
 
 
 def _insertion(table: str, columns: str) -> str:

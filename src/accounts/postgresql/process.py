@@ -17,8 +17,8 @@ from typing import Any
 
 from imageserver import limits as all_limits
 from imageserver.accounts.database import UserDB
-from imageserver.accounts.postgresql import operations
-from imageserver.accounts.postgresql.rights import LACKING
+from imageserver.accounts.postgresql import audit, operations
+from imageserver.accounts.remote.rights import LACKING
 from imageserver.clock import SteadyClock
 from imageserver.config import database
 from imageserver.errors import SettingError
@@ -61,6 +61,9 @@ def open_up(server: Server, opening: wire.Message) -> Answerer:
                 return guard.reserve(*values)
             case "settle":
                 return guard.settle(*values)
+            case "note":
+                front_end, lines = values
+                return audit.note(users, front_end, lines, limits.audit_rows)
             case _:
                 return operations.answer(users, what, values)
 

@@ -93,7 +93,15 @@ _FIRST = (
     FOR EACH STATEMENT EXECUTE FUNCTION another_revision()""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+_AUDIT = (
+    """CREATE TABLE audit (
+        number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, time timestamptz NOT NULL, front_end text NOT NULL,
+        line jsonb NOT NULL
+    )""",
+    "CREATE INDEX audit_by_time ON audit (time)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _AUDIT)
 """The first brings an empty schema to version 1, and so on."""
 
 VERSION = len(MIGRATIONS)
@@ -126,6 +134,8 @@ def bring_up_to_date(connection: psycopg.Connection, place: str) -> None:
             return
         if not found:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        connection.execute("SELECT set_config('search_path', %s, true)", (SCHEMA,))
+        if not found:
             connection.execute("CREATE TABLE version (number integer NOT NULL)")
             connection.execute("INSERT INTO version VALUES (0)")
         for statements in MIGRATIONS[found:]:
@@ -136,8 +146,9 @@ def bring_up_to_date(connection: psycopg.Connection, place: str) -> None:
 
 def version(connection: psycopg.Connection, place: str) -> int:
     """That of the tables, 0 where there are none. UsersUnavailable: it is newer than this server; psycopg.Error."""
-    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{SCHEMA}.version",)).fetchone()
-    if row is None or not row[0]:
+    # Not to_regclass: within a transaction it knows nothing of what others have made since that began.
+    found_in = "SELECT 1 FROM pg_tables WHERE schemaname = %s AND tablename = 'version'"
+    if connection.execute(found_in, (SCHEMA,)).fetchone() is None:
         return 0
     row = connection.execute(f"SELECT number FROM {SCHEMA}.version").fetchone()  # noqa: S608 - a constant
     found = int(row[0]) if row else 0

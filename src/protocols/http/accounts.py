@@ -12,7 +12,7 @@ from imageserver import limits
 from imageserver.accounts import cameras, shown
 from imageserver.accounts.database import ROLES, ROTATIONS, Token, User
 from imageserver.accounts.login import Logins
-from imageserver.accounts.postgresql.asking import ask
+from imageserver.accounts.remote.asking import ask
 from imageserver.accounts.store.users import MAX_CAMERAS, checked, checked_password
 from imageserver.errors import LimitExceeded, NotAllowed, Refused, SettingError, UsersUnavailable
 from imageserver.transport import fairness, hub

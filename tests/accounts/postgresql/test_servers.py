@@ -20,6 +20,7 @@ import pytest
 from tests import postgresql
 from tests.running import Server, until
 
+from imageserver.accounts import cli
 from imageserver.accounts.database import UserDB
 from imageserver.config import database
 
@@ -65,9 +66,10 @@ def address(cluster: postgresql.Cluster) -> str:
 @pytest.fixture(scope="module")
 def servers(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
     folders = [tmp_path_factory.mktemp(name) for name in ("first", "second")]
+    limits = ["--login-attempts", "8", "--audit", "audit.jsonl"]
     with (
-        Server("-a", "--users", address, "--login-attempts", "8", data=folders[0]) as first,
-        Server("-a", "--users", address, "--login-attempts", "8", data=folders[1]) as second,
+        Server("-a", "--users", address, *limits, "--front-end", "a", data=folders[0]) as first,
+        Server("-a", "--users", address, *limits, "--front-end", "b", data=folders[1]) as second,
     ):
         yield first, second
 
@@ -181,3 +183,39 @@ def test_a_server_starts_without_its_database_and_finds_it_later(tmp_path: Path)
         assert ask(server, "/list_nn", "alice:secret")[0] == 503
         assert "postgresql://anna:…@127.0.0.1:1/users cannot be reached" in server.text
         assert "hunter22" not in server.text.replace("--users has a password", "")
+
+
+def test_the_audits_of_both_are_in_one_table(
+    servers: tuple[Server, Server], address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def noted() -> set[str]:
+        capsys.readouterr()
+        assert cli.main(["audit", "--users", address]) == 0
+        lines = map(json.loads, capsys.readouterr().out.splitlines())
+        return {line["front_end"] for line in lines if line["event"] == "login refused"}
+
+    for server in servers:
+        assert ask(server, "/list_nn", "mallory:x")[0] in (401, 429)
+    until(lambda: noted() == {"a", "b"}, "the lines of both")
+
+
+def test_a_password_of_pgpass_is_found_in_the_jail(
+    cluster: postgresql.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg
+
+    address = cluster.database().replace("tests@", "secretive@")
+    with psycopg.connect(cluster.address("postgres"), autocommit=True) as connection:
+        connection.execute("CREATE ROLE secretive LOGIN PASSWORD 'hunter22'")
+        connection.execute(f"GRANT CREATE ON DATABASE {address.rpartition('/')[2]} TO secretive")
+    rights = cluster.data / "pg_hba.conf"
+    rights.write_text("host all secretive all scram-sha-256\n" + rights.read_text())
+    cluster.kill(signal.SIGHUP)
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        until(lambda: psycopg.connect(address, passfile="/dev/null").close(), "the new rights")
+    (tmp_path / ".pgpass").write_text(f"127.0.0.1:{cluster.port}:*:secretive:hunter22\n")
+    (tmp_path / ".pgpass").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with Server("-a", "--users", address, data=tmp_path) as server:
+        assert ask(server, "/list_nn", "alice:secret")[0] == 401, server.text
+        assert "nobody can log in yet" in server.text and "hunter22" not in server.text

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from imageserver.accounts.database import UserDB
-from imageserver.accounts.postgresql.remote import RemoteUsers
+from imageserver.accounts.remote.users import RemoteUsers
 from imageserver.transport import hub
 
 T = TypeVar("T")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from imageserver.accounts.postgresql.link import UsersLink
 from imageserver.accounts.postgresql.operations import (
     change_of_row,
     page_of_row,
@@ -17,6 +16,7 @@ from imageserver.accounts.postgresql.operations import (
     token_of_row,
     user_of_row,
 )
+from imageserver.accounts.remote.link import UsersLink
 from imageserver.accounts.store.changes import Change
 from imageserver.accounts.store.pages import PageSession
 from imageserver.accounts.store.tokens import Token

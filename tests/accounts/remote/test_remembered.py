@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from imageserver.accounts import credentials
-from imageserver.accounts.postgresql import remembered
-from imageserver.accounts.postgresql.remembered import Remembered
+from imageserver.accounts.remote import remembered
+from imageserver.accounts.remote.remembered import Remembered
 from imageserver.accounts.store.users import User
 
 
