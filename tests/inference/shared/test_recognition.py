@@ -48,7 +48,7 @@ KNOWN: list[tuple[str, dict[str, Shape], dict[str, Shape], str, int, dict[str, A
     ),
     (
         "nanodet-plus in levels, whose names tell nothing", {"i": (1, 3, 416, 416)},
-        {f"{s}{n}": (1, -(-416 // s) ** 2, n) for n in (80, 32) for s in (8, 16, 32, 64)},
+        {f"{s}{n}": (1, (-(-416 // s)) ** 2, n) for n in (80, 32) for s in (8, 16, 32, 64)},
         "detection", 80, {"format": "nanodet", "tensors": ["scores"] * 4 + ["distances"] * 4},
     ),
     (

@@ -126,7 +126,10 @@ def _prepare(found: Recognised, names: set[str]) -> None:
     if style == "detr" and "dets" in names:
         values = IMAGENET  # RF-DETR
     elif style in ("detr", "boxes") and "constants" not in found.input:
-        found.unsure.append("how its pictures are prepared does not show; 0 to 1 is assumed, see input.mean and std")
+        found.unsure.append(
+            "how its pictures are prepared does not show, so 0 to 1 is assumed; if it was trained otherwise, say so "
+            "with --range, --mean and --std"
+        )
     if style == "ssd" and found.picture.dtype != "uint8":
         values = {"range": [-1.0, 1.0]}
     if found.input["channels"] == 1:
