@@ -23,6 +23,7 @@ Shape = tuple[int | None, ...]
 """Sides of a tensor; None: any."""
 
 REASONS = (
+    (postprocess.DAMAGED, f"its operation {postprocess.OPERATION} is damaged, or of a kind that nobody has seen"),
     ("Model can't be parsed", "it is damaged or cut short"),
     ("nullptr for InputModel", "it is damaged or cut short"),
     ("Incorrect weights in bin file", "its .bin file is cut short or another one's"),

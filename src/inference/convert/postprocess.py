@@ -14,20 +14,35 @@ from typing import Any
 
 import numpy as np
 
+from imageserver.inference.worker.backends.openvino import errors
+
 OPERATION = "TFLite_Detection_PostProcess"
 ROLES = ("boxes", "labels", "scores", "count")
 """Of its outputs, in its order."""
 _OURS = f"{OPERATION} "
 """What the names of the nodes begin with that give them."""
 
+DAMAGED = f"a damaged {OPERATION}"
+"""What is raised, and stands in what the front end raises then, where its settings or inputs are none."""
+
 PER_CLASS = 100
 """Boxes of a class at most, where the file does not say."""
+MOST = 10_000
+"""Boxes of a picture."""
 
 
 def extend(front_end: Any) -> None:
     """Have the front end of TFLite read files with that operation."""
     extension = importlib.import_module("openvino.frontend").ConversionExtension
-    front_end.add_extension(extension(OPERATION, _translate))
+    failures: tuple[type[Exception], ...] = (*errors(), ValueError, TypeError, IndexError, OverflowError, MemoryError)
+
+    def translate(node: Any) -> list[Any]:
+        try:
+            return _translate(node)
+        except failures:
+            raise ValueError(DAMAGED) from None  # what is raised is told, with its lines of code
+
+    front_end.add_extension(extension(OPERATION, translate))
 
 
 def name_outputs(model: Any) -> None:
@@ -41,12 +56,14 @@ def name_outputs(model: Any) -> None:
 
 
 def _translate(node: Any) -> list[Any]:
-    """The outputs of the operation, as OpenVINO computes them."""
+    """The outputs of the operation, as OpenVINO computes them. ValueError, and whatever OpenVINO raises."""
     ops = importlib.import_module("openvino.opset13")
     encoded, scores, anchors = (_floats(ops, node.get_input(index)) for index in range(3))
     boxes = _decoded(ops, node, encoded, anchors)
     most, classes = int(node.get_attribute("max_detections")), int(node.get_attribute("num_classes"))
     background = scores.get_partial_shape()[2].get_length() - classes
+    if not 0 < most <= MOST or classes < 1 or background not in (0, 1):
+        raise ValueError
     scores = ops.slice(scores, np.array([background]), np.array([background + classes]), np.array([1]), np.array([2]))
     each = ops.transpose(scores, np.array([0, 2, 1]))  # (1, classes, anchors)
     regular = bool(node.get_attribute("use_regular_nms", False))

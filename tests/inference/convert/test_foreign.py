@@ -163,6 +163,18 @@ def test_tflites_own_post_processing(root, make, name):
         assert array[rows] == pytest.approx(wanted[role][rows], abs=1e-6), role
 
 
+def test_post_processing_without_its_settings_gets_its_sentence(root, tmp_path):
+    (tmp_path / "net.tflite").write_bytes(
+        (root / "foreign/ssd.tflite").read_bytes().replace(b"num_classes", b"num_clothes")
+    )
+    with pytest.raises(ModelError) as said:
+        network.open_network(tmp_path / "net.tflite")
+    assert str(said.value).startswith(
+        "net.tflite cannot be read: its operation TFLite_Detection_PostProcess is damaged"
+    )
+    assert ".py" not in str(said.value)
+
+
 def test_the_same_network_in_every_format(root, make, run, tmp_path):
     arrays = list(np.load(root / "foreign/arrays.npz").values())
     foreign.save(foreign.classifier(arrays), tmp_path / "tiny.onnx")
