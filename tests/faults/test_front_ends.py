@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import requests
 from tests.deploy.front_ends import PROXIES, Proxy, behind, leave
 from tests.faults import clients
 from tests.faults.load import Cameras
-from tests.running import PATIENCE, alive, children, picture, until
+from tests.running import PATIENCE, Server, alive, children, picture, until
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(not PROXIES, reason="needs nginx or HAProxy")]
 WITHIN = 5.0
@@ -59,6 +60,45 @@ def test_a_killed_front_ends_cameras_are_answered_by_the_others(kind: str, tmp_p
     tell(f"{kind}: {figures.lost} of 12 cameras lost theirs; longest silence {figures.silence:.1f} s")
     assert figures.silence < WITHIN
     assert figures.most_lost == 1
+
+
+@pytest.mark.fault("restart of all front ends behind a proxy", "every real client comes back; who looks is not refused")
+def test_every_real_client_comes_back_from_one_that_leaves(kind: str, tmp_path: Path, tell: Tell) -> None:
+    with contextlib.ExitStack() as closing:
+        ends, proxy = closing.enter_context(behind(kind, tmp_path, "--leave-time", "4"))
+        file = tmp_path / "picture.jpg"
+        file.write_bytes(picture())
+        programs = [
+            clients.Program(name, *line) for name, line in clients.commands(proxy.port, file) if clients.is_here(line)
+        ]
+        for program in programs:
+            closing.callback(program.end)
+        for program in programs:
+            until(lambda program=program: program.up_after(0.0) is not None, f"{program.name}: {program.lines}")
+        for name in "bca":
+            looks = looked_while_it_leaves(ends.servers[name], proxy)
+            assert set(looks) == {200}
+            assert len(looks) > 3
+            ends.start(name).ready()
+        back = time.monotonic()
+        for program in programs:
+            until(lambda program=program: program.lines[-1][1] != "down", f"{program.name} to come back")
+        lost = [program.name for program in programs if any(line == "down" for _at, line in program.lines)]
+    tell(f"{kind}: {len(programs)} real clients, all back {time.monotonic() - back:.1f} s after the last one is up")
+    assert len(lost) > 5, "all but those that say nothing of it"
+
+
+def looked_while_it_leaves(server: Server, proxy: Proxy) -> list[int]:
+    """Statuses of those who come to look meanwhile: an EventSource that is told 503 never asks again."""
+    server.process.send_signal(signal.SIGTERM)
+    found = []
+    while server.process.poll() is None:
+        for user in ("anna", "bert", "carla", "dora"):
+            asked = requests.get(proxy.url + "/streams/events", auth=(user, "secret"), stream=True, timeout=PATIENCE)
+            found.append(asked.status_code)
+            asked.close()
+        time.sleep(0.2)
+    return found
 
 
 @pytest.mark.fault("restart of all front ends behind a proxy", "95 % goodput; no camera reconnects twice")
