@@ -202,7 +202,7 @@ WORKER_RESTARTS = _counter("imageserver_worker_restarts_total", (), "Worker proc
 MODEL_WARNINGS = _gauge(
     "imageserver_model_warnings",
     ("model",),
-    "What a model serves without, by its last load: a faster runtime, members of an ensemble.",
+    "What a model serves without, by its last load: a faster runtime, members of an ensemble, the check of its input.",
 )
 CERTIFICATE_EXPIRY = _gauge(
     "imageserver_certificate_expiration_timestamp_seconds",

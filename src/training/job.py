@@ -170,7 +170,7 @@ def accuracy(folder: Path, data: Data, context: LoadContext) -> float:
     step, right = serving.manifest.batch.max_batch, 0
     for at in range(0, len(data.y_test), step):
         pictures = [Picture(pixels, (pixels.shape[1], pixels.shape[0])) for pixels in data.x_test[at : at + step]]
-        right += int((serving.scores(pictures).argmax(axis=1) == data.y_test[at : at + step]).sum())
+        right += int((serving.scores(pictures).values.argmax(axis=1) == data.y_test[at : at + step]).sum())
     return right / len(data.y_test)
 
 

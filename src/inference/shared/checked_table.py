@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import re
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 Default = TypeVar("Default")
@@ -20,9 +22,10 @@ REQUIRED: Any = object()
 MOST_FAULTS = 10
 """Told of one file: whoever mends that many looks again anyway, and the search for similar keys takes time."""
 
-
 SHOWN = 100
 """Characters of a wrong value or key that are told."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class CheckedTable:
@@ -151,3 +154,23 @@ def _listed(value: Any) -> list[Any]:
 
 def _is_list(value: object, good: Callable[[Any], bool]) -> bool:
     return isinstance(value, list) and all(good(entry) for entry in value)
+
+
+def inside(table: CheckedTable, key: str, folder: Path, name: str) -> Path | None:
+    """`folder/name`, the text of `key`; None for "".
+
+    A manifest may come from elsewhere, so it may not point outside its own folder.
+    """
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name:
+        table.wrong(key, f"must name something in the model's own folder, not {name!r}")
+        return None
+    return folder / path if name else None
+
+
+def sha256(table: CheckedTable) -> str | None:
+    """The key `sha256`: of a file that the manifest names; None where it is left out."""
+    found = table.text("sha256", "", 64)
+    if found and not _SHA256.fullmatch(found):
+        table.wrong("sha256", "must be 64 hexadecimal digits in lower case, as sha256sum prints them")
+    return found or None

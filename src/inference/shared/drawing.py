@@ -53,6 +53,7 @@ def mark(cv2: Any, pixels: Any, prediction: dict[str, Any], across: int) -> None
         write(cv2, pixels, _scored(box), (left, max(12, top - 6)))
     if prediction.get("label") is not None:
         text = f"{prediction.get('model', '')}: {_scored(prediction)}"
+        text += ", unlike its training pictures" if prediction.get("input") == "unlike" else ""
         write(cv2, pixels, text, (6, pixels.shape[0] - 8))
 
 

@@ -14,11 +14,13 @@ from pathlib import Path
 
 from imageserver import files
 from imageserver.errors import ManifestError
+from imageserver.inference.shared import checked_table
 from imageserver.inference.shared import labels as label_files
 from imageserver.inference.shared.checked_table import CheckedTable
 from imageserver.inference.shared.formats import kinds
-from imageserver.inference.shared.outputs import detection
+from imageserver.inference.shared.outputs import detection, input_check
 from imageserver.inference.shared.outputs.detection import Detection
+from imageserver.inference.shared.outputs.input_check import InputCheck
 
 FILE = "model.toml"
 CODE = "model.py"
@@ -53,7 +55,6 @@ _DEEP = re.compile(rf"(?<![A-Za-z0-9_-])(?:{_KEY}[ \t]*\.[ \t]*){{{MAX_DEPTH}}}"
 """Dotted keys as in TOML 1.0: tomllib takes time and memory with the square of their parts, 20 s for 64 KiB of them."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _TCP_CODE = re.compile(r"[A-Z!]{4}")
 
 
@@ -145,6 +146,7 @@ class Manifest:
     permissions: Permissions | None  # None: no [jail]; with one, empty or not, it has a worker of its own
     license: str = ""  # of its weights, as SPDX names it; "": not said
     source: str = ""  # where they come from, for people
+    input_check: InputCheck | None = None  # None: it answers whatever it is shown
 
     @property
     def code(self) -> Path:
@@ -176,7 +178,7 @@ def read(folder: Path) -> Manifest:
         raise ManifestError(f"{file}: not valid TOML: {error}") from error
     check_name(file, folder.name)
     root = CheckedTable("", data)
-    state, jail = root.table("state"), root.table("jail")
+    state, jail, check = root.table("state"), root.table("jail"), root.table("input_check")
     kind = root.choice("kind", KINDS)
     manifest = Manifest(
         folder=folder,
@@ -195,9 +197,11 @@ def read(folder: Path) -> Manifest:
         permissions=_permissions(jail) if "jail" in data else None,
         license=root.text("license", "", 100),
         source=root.text("source", "", 500),
+        input_check=input_check.read(check, folder) if "input_check" in data else None,
     )
     if not root.faults():
         _check_together(root, manifest)
+        _check_for_features(root, manifest)
     if faults := root.faults():
         raise ManifestError(f"{file}: {'; also '.join(faults)}")
     return manifest
@@ -251,6 +255,13 @@ def _check_together(root: CheckedTable, manifest: Manifest) -> None:
         root.wrong("runtime.weights", reason)
 
 
+def _check_for_features(root: CheckedTable, manifest: Manifest) -> None:
+    """Whether there are any for an [input_check]."""
+    network = not manifest.members and manifest.runtime.runtime in ("auto", "openvino")
+    if manifest.input_check is not None and not (network and manifest.kind == "classification"):
+        root.wrong("input_check", "is for a classifier that OpenVINO runs; of an ensemble the members have it")
+
+
 def _input(table: CheckedTable) -> Input:
     channels = table.integer("channels", 1, 3, 3)
     if channels == 2:
@@ -296,7 +307,7 @@ def _labels(table: CheckedTable, folder: Path) -> tuple[str, ...]:
         table.wrong("labels", fault)
     name = table.text("labels_file", "", 255)
     classes = table.integer("classes", 0, label_files.MOST, 0)
-    path = _inside(table, "labels_file", folder, name)
+    path = checked_table.inside(table, "labels_file", folder, name)
     if labels and name:
         table.wrong("labels_file", "give labels or labels_file, not both")
     elif path is not None and path.is_file():
@@ -318,14 +329,11 @@ def _batch(table: CheckedTable) -> Batch:
 
 
 def _runtime(table: CheckedTable, folder: Path) -> Runtime:
-    sha256 = table.text("sha256", "", 64)
-    if sha256 and not _SHA256.fullmatch(sha256):
-        table.wrong("sha256", "must be 64 hexadecimal digits in lower case, as sha256sum prints them")
     return Runtime(
         runtime=table.choice("runtime", RUNTIMES, "auto"),
         precision=table.choice("precision", ("float32", "bfloat16"), "float32"),
-        weights=_inside(table, "weights", folder, table.text("weights", "", 255)),
-        sha256=sha256 or None,
+        weights=checked_table.inside(table, "weights", folder, table.text("weights", "", 255)),
+        sha256=checked_table.sha256(table),
         weights_hint=table.text("weights_hint", "", 1000),
     )
 
@@ -366,12 +374,3 @@ def _tcp_code(root: CheckedTable) -> str | None:
     if code and not _TCP_CODE.fullmatch(code):
         root.wrong("tcp_code", f"must be four letters (or !), not {code!r}")
     return code or None
-
-
-def _inside(table: CheckedTable, key: str, folder: Path, name: str) -> Path | None:
-    """`folder/name`; None for "". A manifest may come from elsewhere, so it may not point outside its own folder."""
-    path = Path(name)
-    if path.is_absolute() or ".." in path.parts or "\0" in name:
-        table.wrong(key, f"must name something in the model's own folder, not {name!r}")
-        return None
-    return folder / path if name else None

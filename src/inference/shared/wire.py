@@ -51,7 +51,7 @@ Result: {"error": str, "reason": "picture" | "body" | "model"}   or what the mod
         {"size": [width, height], "label": str, "score": float, "labels": [{"label": str, "score": float}, …],
          "boxes": [{"x", "y", "width", "height": int, "label": str, "score": float,
            "keypoints": [[x, y, score], …]}, …],
-         "embedding": [float, …], "values": {label: float}}   (keys as the kind has them)
+         "embedding": [float, …], "values": {label: float}, "input": "unlike"}   (keys as the kind has them)
         `size` and boxes in pixels of the picture when upright.
         For CONTENT_INFERENCE: {"answer": {"at": int, "size": int, "head": int}}, where a finished answer lies in the
         slot, and how many of its bytes are JSON before binary tensors follow (0: all). The server puts it into `body`.
@@ -154,6 +154,8 @@ class Result(TypedDict):
     boxes: NotRequired[list[Box]]
     embedding: NotRequired[list[float]]
     values: NotRequired[dict[str, float]]
+    input: NotRequired[str]
+    """"unlike" where the picture is unlike those that the model was trained on; else it is not there."""
     camera: NotRequired[str]
     """The name that the request said, where it said one: not of the worker's."""
     answer: NotRequired[AnswerLocation]

@@ -9,9 +9,11 @@ from imageserver.errors import ManifestError, ModelError
 from imageserver.inference.shared import manifest as manifests
 from imageserver.inference.shared import weights
 from imageserver.inference.shared.manifest import Manifest
+from imageserver.inference.shared.outputs.input_check import InputCheck
 from imageserver.inference.worker.backends.ensemble import Ensemble
 from imageserver.inference.worker.context import LoadContext
 from imageserver.inference.worker.model_api import StatefulModel, load_code
+from imageserver.inference.worker.outputs import input_check
 from imageserver.inference.worker.predictor import Backend, Batches, Code, Network, Serving
 
 
@@ -111,7 +113,25 @@ def _network(manifest: Manifest, context: LoadContext) -> Batches:
         backend = openvino.load(manifest, digest, context, warnings)
     serving = _reader(manifest)(manifest, backend, context)
     serving.warnings = warnings
+    if isinstance(serving, Network) and manifest.input_check is not None:
+        _watch_input(serving, manifest.input_check)
     return serving
+
+
+def _watch_input(network: Network, check: InputCheck) -> None:
+    """Have it say which pictures are unlike those of its training; a warning where it cannot. ModelError."""
+    wanted, count = network.manifest.input, network.backend.features
+    if not count:
+        names = ", ".join(check.features)
+        network.warnings.append(f"its input is not checked: {network.runtime} gives no features {names} of it")
+        return
+    distance = input_check.read(network.manifest, count)
+    probe = input_check.probe(wanted.height, wanted.width, wanted.channels)
+    if distance.fits(network.features([probe])[0]):
+        network.distance = distance
+    else:
+        name = check.file.name
+        network.warnings.append(f"its input is not checked: {name} was fitted to other weights, or to another network")
 
 
 def _reader(manifest: Manifest) -> type[Batches]:

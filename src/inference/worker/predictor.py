@@ -16,7 +16,10 @@ from imageserver.inference.worker import results
 from imageserver.inference.worker.context import LoadContext
 from imageserver.inference.worker.decode import DecodingBudget, Picture
 from imageserver.inference.worker.model_api import StatelessModel
+from imageserver.inference.worker.outputs import input_check
+from imageserver.inference.worker.outputs.input_check import FeatureDistance
 from imageserver.inference.worker.preprocessing import base
+from imageserver.inference.worker.results import Scores
 
 Array = NDArray[Any]
 
@@ -32,6 +35,9 @@ class Backend(Protocol):
 
     single: bool
     """Whether the network takes one picture at a time; a batch is then run picture by picture, at no gain."""
+
+    features: int
+    """Numbers of a picture in its last output, by which the input is checked (backends/features.py); 0: it has none."""
 
     def run(self, batch: Array) -> Array:
         """The first output, and of a classifier the only one, which is (n, classes).
@@ -182,23 +188,44 @@ class Batches(Serving):
 class Network(Batches):
     """One that gives scores."""
 
-    def scores(self, decoded: list[Picture]) -> Array:
-        """The scores of at most `max_batch` pictures: float32 (n, columns), after the manifest's activation."""
+    distance: FeatureDistance | None = None
+    """Tells pictures that are unlike those of the training; None: nobody looks at that."""
+
+    def scores(self, decoded: list[Picture]) -> Scores:
+        """What it says of at most `max_batch` pictures."""
         return self._scores([self._preprocessing.function(picture.pixels, self.manifest.input) for picture in decoded])
 
-    def scores_of_tensor(self, tensor: Array) -> Array:
+    def scores_of_tensor(self, tensor: Array) -> Scores:
         """The same for float32 (n, …), n at most `max_batch`, in the shape and range that the network itself takes."""
         count = len(tensor)
         padded = np.zeros((self._sizes[count - 1], *tensor.shape[1:]), np.float32)
         padded[:count] = tensor
-        return results.activate(self.backend.run(padded)[:count], self.manifest.output.activation)
+        return self._run(padded, count)
+
+    def features(self, arrays: list[Array]) -> Array:
+        """The features of at most `max_batch` preprocessed pictures, where the backend has some: float32 (n, d)."""
+        batch = self._batch(arrays)
+        return self._features(self.backend.run_all(batch), len(batch))[: len(arrays)].copy()
 
     def _infer(self, arrays: list[Array]) -> list[wire.Result]:
         return results.classify(self._scores(arrays), self.manifest.output)
 
-    def _scores(self, arrays: list[Array]) -> Array:
-        scores = self.backend.run(self._batch(arrays))[: len(arrays)]
-        return results.activate(scores, self.manifest.output.activation)
+    def _scores(self, arrays: list[Array]) -> Scores:
+        return self._run(self._batch(arrays), len(arrays))
+
+    def _run(self, batch: Array, count: int) -> Scores:
+        """What it says of the first `count` pictures of a batch of a warmed size."""
+        if self.distance is None:
+            return Scores(self._activated(self.backend.run(batch), count), None)
+        outputs = self.backend.run_all(batch)
+        unlike = self.distance.unlike(self._features(outputs, len(batch))[:count])
+        return Scores(self._activated(outputs[0], count), unlike)
+
+    def _activated(self, scores: Array, count: int) -> Array:
+        return results.activate(scores[:count], self.manifest.output.activation)
+
+    def _features(self, outputs: list[Array], count: int) -> Array:
+        return input_check.first_view(outputs[-1], count, self.backend.single)
 
 
 class Code(Serving):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Output
+from imageserver.inference.shared.outputs.input_check import UNLIKE
 
 TOP = 5
 """Labels in an answer."""
@@ -23,6 +25,16 @@ NONE = "none"
 NOT_A_NUMBER: wire.Result = {"error": "the model answered with something that is no number", "reason": "model"}
 
 
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a classifier says of n pictures."""
+
+    values: NDArray[Any]
+    """float32 (n, columns), after the manifest's activation."""
+    unlike: NDArray[Any] | None
+    """bool (n,): whose picture is unlike those that it was trained on; None where it does not look at that."""
+
+
 def activate(scores: NDArray[Any], activation: str) -> NDArray[Any]:
     """Logits (n, classes) to scores 0..1 where the manifest says that the model itself does not."""
     if activation == "softmax":
@@ -33,13 +45,21 @@ def activate(scores: NDArray[Any], activation: str) -> NDArray[Any]:
     return scores
 
 
-def classify(scores: NDArray[Any], output: Output) -> list[wire.Result]:
-    """Scores (n, classes) after activation to n results with the best five labels.
+def classify(found: Scores, output: Output) -> list[wire.Result]:
+    """Scores of n pictures to n results with the best five labels.
 
     One column and two labels: the column is the score of the second. ValueError when labels and columns do not fit.
     """
+    results = _labelled(columns(found.values, output), output)
+    if found.unlike is not None:
+        for result, unlike in zip(results, found.unlike.tolist(), strict=True):
+            if unlike and "error" not in result:
+                result["input"] = UNLIKE
+    return results
+
+
+def _labelled(scores: NDArray[Any], output: Output) -> list[wire.Result]:
     labels = output.labels
-    scores = columns(scores, output)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
     values = np.take_along_axis(scores, best, axis=1).tolist()
     threshold = output.threshold

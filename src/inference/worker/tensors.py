@@ -11,7 +11,8 @@ data before their number is known to be the shape's, and the shape to be one tha
     FP32  [n, …]                         what the network itself takes; nothing is done to it
 
 Outputs of a classifier: `scores` FP32 [n, labels] in the manifest's order, `label` BYTES [n]. Of a network of another
-kind, and of a model that is code: `result` BYTES [n], a JSON object for each picture.
+kind, and of a model that is code: `result` BYTES [n], a JSON object for each picture. Where one is unlike those of the
+training, the answer's `parameters` have `input`, a word for each picture: "like,unlike".
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import itertools
 import json
 import math
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +31,14 @@ from numpy.typing import NDArray
 
 from imageserver.errors import BodyError, PictureError, describe
 from imageserver.inference.shared import wire
+from imageserver.inference.shared.manifest import Manifest
+from imageserver.inference.shared.outputs.input_check import LIKE, UNLIKE
 from imageserver.inference.shared.request_bodies import Bytes, from_base64, parse_json
 from imageserver.inference.worker import results
 from imageserver.inference.worker.backends.ensemble import Ensemble
 from imageserver.inference.worker.decode import Picture
 from imageserver.inference.worker.predictor import Network, PictureJob, Serving
+from imageserver.inference.worker.results import Scores
 
 Array = NDArray[Any]
 
@@ -64,6 +69,14 @@ class TensorInput:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """The outputs by name; and of the input, where a picture is unlike those of the training, a word for each."""
+
+    outputs: dict[str, Array]
+    input: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """One output that the client asks for. `classes`: how many of the best, as text; 0: the tensor itself."""
 
@@ -86,14 +99,8 @@ def infer(serving: Serving, data: memoryview, head: int) -> tuple[bytes, int] | 
     try:
         request = parse_json(data[: head or len(data)])
         given, identity = read_input(request, data[head:] if head else None)
-        outputs = _run(serving, given)
-        return write(
-            serving.manifest.name,
-            identity,
-            outputs,
-            read_wanted(request, tuple(outputs)),
-            serving.manifest.output.labels,
-        )
+        found = _run(serving, given)
+        return write(serving.manifest, identity, found, read_wanted(request, tuple(found.outputs)))
     except (BodyError, PictureError) as error:
         return {"error": str(error), "reason": "body"}
     except _Failed as failed:
@@ -257,8 +264,8 @@ def _binary_elements(data: memoryview, count: int) -> list[Bytes]:
 # ---- the model --------------------------------------------------------------------------------------------------
 
 
-def _run(serving: Serving, given: TensorInput) -> dict[str, Array]:
-    """The outputs by name. BodyError, _Failed."""
+def _run(serving: Serving, given: TensorInput) -> Found:
+    """What the model answers. BodyError, _Failed."""
     most = serving.manifest.batch.max_batch
     if given.shape[0] > most:
         raise BodyError(f"the request holds {given.shape[0]} pictures; this model takes at most {most} at once")
@@ -279,7 +286,7 @@ def _run(serving: Serving, given: TensorInput) -> dict[str, Array]:
         for result in found:
             if "error" in result:
                 raise _Failed(result)
-        return {"result": _texts([encode(result) for result in found])}
+        return Found({"result": _texts([encode(result) for result in found])})
     serving.decode(jobs)
     for job in jobs:
         if job.cost:
@@ -295,10 +302,11 @@ def _run(serving: Serving, given: TensorInput) -> dict[str, Array]:
     return _of_scores(serving, lambda: serving.scores([job.picture for job in jobs if job.picture is not None]))
 
 
-def _of_scores(serving: Serving, run: Any) -> dict[str, Array]:
+def _of_scores(serving: Serving, run: Callable[[], Scores]) -> Found:
     output = serving.manifest.output
     try:
-        scores = results.columns(run(), output)
+        found = run()
+        scores = results.columns(found.values, output)
     except Exception as error:
         serving.context.note(f"{serving.manifest.name}: {describe(error)}")
         raise _Failed(
@@ -306,10 +314,9 @@ def _of_scores(serving: Serving, run: Any) -> dict[str, Array]:
         ) from error
     if not np.isfinite(scores).all():
         raise _Failed({"error": "the model answered with something that is no number", "reason": "model"})
-    return {
-        "scores": scores.astype("<f4"),
-        "label": _texts([_label(output.labels, index) for index in scores.argmax(axis=1).tolist()]),
-    }
+    said = [UNLIKE if each else LIKE for each in found.unlike] if found.unlike is not None else []
+    label = _texts([_label(output.labels, index) for index in scores.argmax(axis=1).tolist()])
+    return Found({"scores": scores.astype("<f4"), "label": label}, ",".join(said) if UNLIKE in said else "")
 
 
 def _network_input(given: TensorInput, serving: Network) -> Array:
@@ -326,11 +333,9 @@ def _network_input(given: TensorInput, serving: Network) -> Array:
 
 def pixels(given: TensorInput, channels: int) -> list[Picture]:
     """Upright pictures from uint8 (n, height, width, 1 or 3), made grey or RGB as the model takes. BodyError."""
-    if len(given.shape) != 4 or given.shape[3] not in (1, 3):
-        raise BodyError(
-            f"a UINT8 tensor has the shape [n, height, width, channels] with 1 or 3 channels, not {given.shape}"
-        )
-    found = []
+    shape, found = given.shape, []
+    if len(shape) != 4 or shape[3] not in (1, 3):
+        raise BodyError(f"a UINT8 tensor has the shape [n, height, width, channels] with 1 or 3 channels, not {shape}")
     for each in array(given):
         each = np.ascontiguousarray(each)
         if each.shape[2] != channels:
@@ -351,16 +356,14 @@ def _texts(texts: list[str]) -> Array:
 # ---- the answer -------------------------------------------------------------------------------------------------
 
 
-def write(
-    name: str, identity: str | None, outputs: dict[str, Array], wanted: list[Wanted], labels: tuple[str, ...]
-) -> tuple[bytes, int]:
+def write(manifest: Manifest, identity: str | None, found: Found, wanted: list[Wanted]) -> tuple[bytes, int]:
     """The answer's bytes, and how many of them are JSON when binary tensors follow (else 0)."""
     described: list[dict[str, Any]] = []
     parts: list[bytes] = []
     for want in wanted:
-        tensor = outputs[want.name]
+        tensor = found.outputs[want.name]
         if want.classes:
-            tensor = _classes(tensor, min(want.classes, tensor.shape[1]), labels)
+            tensor = _classes(tensor, min(want.classes, tensor.shape[1]), manifest.output.labels)
         text = tensor.dtype == object
         about: dict[str, Any] = {
             "name": want.name,
@@ -376,9 +379,10 @@ def write(
             parts.append(part)
         described.append(about)
     head = {
-        "model_name": name,
+        "model_name": manifest.name,
         "model_version": VERSION,
         **({"id": identity} if identity is not None else {}),
+        **({"parameters": {"input": found.input}} if found.input else {}),
         "outputs": described,
     }
     encoded = encode(head).encode()

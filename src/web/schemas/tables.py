@@ -63,6 +63,12 @@ SCHEMAS: dict[str, Any] = {
                 "additionalProperties": {"type": "number"},
                 "description": "of models that estimate some: by their labels",
             },
+            "input": {
+                "type": "string",
+                "enum": ["unlike"],
+                "description": "there where the picture is unlike those that the model was trained on: then its label "
+                "and scores say nothing",
+            },
             "size": array(
                 WHOLE, minItems=2, maxItems=2, description="width and height of the upright picture in pixels"
             ),

@@ -13,6 +13,7 @@ from imageserver.inference.worker import loader
 from imageserver.inference.worker.backends.ensemble import Ensemble
 from imageserver.inference.worker.context import LoadContext
 from imageserver.inference.worker.predictor import Network, PictureJob
+from imageserver.inference.worker.results import Scores
 
 
 class Backend:
@@ -82,6 +83,21 @@ def test_the_scores_are_averaged(tmp_path, threads):
     assert serving.runtime == "3 of 3 members, made up"
     if pool is not None:
         pool.shutdown()
+
+
+@pytest.mark.parametrize(("votes", "unlike"), [("yn", True), ("ynn", False), ("y-", True), ("--", False)])
+def test_half_of_the_members_that_look_at_it_say_whether_a_picture_is_unlike(tmp_path, monkeypatch, votes, unlike):
+    members = [member(tmp_path, f"m{number}", lambda x: x) for number in range(len(votes))]
+    given = {each.manifest.name: vote for each, vote in zip(members, votes, strict=True)}
+
+    def scores(self, decoded):
+        vote = given[self.manifest.name]
+        values = np.full((len(decoded), 2), 0.5, np.float32)
+        return Scores(values, None if vote == "-" else np.full(len(decoded), vote == "y"))
+
+    monkeypatch.setattr(Network, "scores", scores)
+    serving = Ensemble(ensemble(tmp_path, members), members, LoadContext(print))
+    assert [result.get("input") for result in serving.run([job(51), job(90)])] == ["unlike" if unlike else None] * 2
 
 
 def test_members_with_smaller_batches_take_them_in_parts(tmp_path):

@@ -16,8 +16,9 @@ from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.worker import results
 from imageserver.inference.worker.context import LoadContext
 from imageserver.inference.worker.decode import Picture
-from imageserver.inference.worker.predictor import Array, Network, Serving
+from imageserver.inference.worker.predictor import Network, Serving
 from imageserver.inference.worker.preprocessing import base
+from imageserver.inference.worker.results import Scores
 
 
 class Ensemble(Serving):
@@ -36,23 +37,35 @@ class Ensemble(Serving):
     def warm(self) -> None:
         """Nothing: the members are warm."""
 
-    def scores(self, decoded: list[Picture]) -> Array:
-        """The mean of the members' scores: float32 (n, labels), in the order of the ensemble's labels."""
+    def scores(self, decoded: list[Picture]) -> Scores:
+        """The mean of the members' scores, in the order of the ensemble's labels.
+
+        A picture is unlike those of the training where half of the members say so, of those that look at that.
+        """
         side_by_side = self.context.pool.map if self.context.pool is not None else map
-        mean: Array = np.mean(list(side_by_side(lambda member: self._scores(member, decoded), self.members)), axis=0)
-        return mean
+        found = list(side_by_side(lambda member: self._scores(member, decoded), self.members))
+        votes = [each.unlike for each in found if each.unlike is not None]
+        unlike = np.mean(votes, axis=0) >= 0.5 if votes else None
+        return Scores(np.mean([each.values for each in found], axis=0), unlike)
 
     def _predict(self, decoded: list[Picture]) -> list[wire.Result]:
         return results.classify(self.scores(decoded), self.manifest.output)
 
-    def _scores(self, member: Network, decoded: list[Picture]) -> Array:
-        """float32 (n, labels) in the order of the ensemble's labels."""
+    def _scores(self, member: Network, decoded: list[Picture]) -> Scores:
+        """What a member says, in the order of the ensemble's labels."""
         most = member.manifest.batch.max_batch
         decoded = [_in_channels(picture, member.manifest.input.channels) for picture in decoded]
-        parts = [np.array(member.scores(decoded[first : first + most])) for first in range(0, len(decoded), most)]
-        scores = results.columns(np.concatenate(parts), member.manifest.output)
+        values, votes = [], []
+        for first in range(0, len(decoded), most):
+            part = member.scores(decoded[first : first + most])
+            values.append(np.array(part.values))  # valid until the next batch
+            votes += [part.unlike] if part.unlike is not None else []
+        scores = results.columns(np.concatenate(values), member.manifest.output)
         theirs = member.manifest.output.labels
-        return scores[:, [theirs.index(label) for label in self.manifest.output.labels]]
+        return Scores(
+            scores[:, [theirs.index(label) for label in self.manifest.output.labels]],
+            np.concatenate(votes) if votes else None,
+        )
 
 
 def _in_channels(picture: Picture, channels: int) -> Picture:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from imageserver.inference.shared.conversion_cache import Entry
 from imageserver.inference.shared.formats import kinds
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.shared.slim import tensorflow
-from imageserver.inference.worker.backends import graph
+from imageserver.inference.worker.backends import features, graph
 
 if TYPE_CHECKING:
     from imageserver.inference.worker.context import LoadContext
@@ -47,9 +48,10 @@ class OpenVINO:
 
     Args:
         model: a model.xml, or an openvino.Model, with a free batch size or for a single picture at a time.
+        watched: tensors inside it whose means become its last output (features.add).
     """
 
-    def __init__(self, model: Path | Any, precision: str, threads: int) -> None:
+    def __init__(self, model: Path | Any, precision: str, threads: int, watched: Sequence[str] = ()) -> None:
         core = library().Core()
         # Without the hint a processor that has bfloat16 uses it, whatever the model was trained in.
         settings = {
@@ -62,6 +64,7 @@ class OpenVINO:
         }
         if isinstance(model, Path):
             model = core.read_model(model)
+        self.features = features.add(model, watched)
         compiled = core.compile_model(model, "CPU", settings)
         self._request = compiled.create_infer_request()
         self.outputs: tuple[str, ...] = tuple(
@@ -89,12 +92,13 @@ def load(manifest: Manifest, weights_digest: str, context: LoadContext, warnings
     ModelError when neither does, or the manifest insists on OpenVINO.
     """
     note = lambda text: context.note(f"{manifest.name}: {text}")  # noqa: E731
+    precision, watched = manifest.runtime.precision, manifest.input_check.features if manifest.input_check else ()
     if (model := graph.load(manifest, note)) is not None:
-        return OpenVINO(model, manifest.runtime.precision, context.threads)
+        return OpenVINO(model, precision, context.threads, watched)
     try:
         entry = _entry(manifest, weights_digest, context)
         if entry.report.good:
-            return OpenVINO(entry.model, manifest.runtime.precision, context.threads)
+            return OpenVINO(entry.model, precision, context.threads, watched)
         reason = entry.report.reason
     except (RuntimeError, OSError, ModelError) as error:  # OpenVINO's own errors are RuntimeErrors
         context.note(f"{manifest.name}: {type(error).__name__}: {error}")

@@ -23,6 +23,7 @@ class TensorFlow:
         self.text = "tensorflow"
         self.outputs: tuple[str, ...] = self._function.names or ("",)
         self.single = False
+        self.features = 0
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
         return self.run_all(batch)[0]
