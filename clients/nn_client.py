@@ -84,7 +84,9 @@ def show(answer: dict[str, Any]) -> None:
             print(answer["note"])
     elif "label" in answer:
         score = answer.get("score")
-        print(f"{answer.get('number', answer['label'])}" + (f"  ({score:.1%})" if isinstance(score, float) else ""))
+        sure = f"  ({score:.1%})" if isinstance(score, float) else ""
+        unlike = "  unlike its training pictures: this says nothing" if answer.get("input") == "unlike" else ""
+        print(f"{answer.get('number', answer['label'])}{sure}{unlike}")
     else:
         print(json.dumps(answer, ensure_ascii=False))
 

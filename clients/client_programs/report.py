@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # so that `describe` needs nothing but Python
     from client_programs.sources import Frame
     from imageserver_client.camera import Result
 
-CAMERA_KEYS = {"model", "timestamp", "age_ms", "seq", "dropped", "size", "labels", "label", "score", "camera"}
+CAMERA_KEYS = {"model", "timestamp", "age_ms", "seq", "dropped", "size", "labels", "label", "score", "input", "camera"}
 SESSION_KEYS = {"success", "timestamp", "recv_ts", "seq", "frame", "age_ms", "errors", "camera"}
 """What the server adds to what a model says."""
 
@@ -188,6 +188,7 @@ def describe(prediction: dict[str, Any]) -> str:
         what = ", ".join(f"{name} {value}" for name, value in prediction["values"].items())
     elif prediction.get("label") is not None:
         what = f"{prediction['label']} {percent(prediction['score'])}"
+        what += ", unlike its training pictures" if prediction.get("input") == "unlike" else ""
     else:
         what = in_words(prediction, CAMERA_KEYS)
     return f"{what or 'nothing found'} ({prediction['model']}, {prediction['age_ms']:.0f} ms)"

@@ -227,6 +227,10 @@ def test_percentiles(values, expected):
     ("prediction", "text"),
     [
         ({"label": "7", "score": 0.996}, "7 99.6% (m, 12 ms)"),
+        (
+            {"label": "pneumonia", "score": 0.72, "input": "unlike"},
+            "pneumonia 72.0%, unlike its training pictures (m, 12 ms)",
+        ),
         ({"boxes": []}, "nothing found (m, 12 ms)"),
         ({"embedding": [0.6, 0.8]}, "a vector of 2 numbers (m, 12 ms)"),
         ({"values": {"age": 31.5}}, "age 31.5 (m, 12 ms)"),

@@ -205,10 +205,12 @@ def test_answers_in_words(alone: Page) -> None:
         inMilliseconds(12.4), inWords({ label: '7', score: 0.981 }), inWords({ label: 'x' }), inWords({}),
         inWords({ boxes: [face, face, { x: 0 }] }), inWords({ boxes: [] }), shown,
         inWords({ embedding: [0.6, 0.8] }), inWords({ values: { age: 31.5, '<b>': 2 } }),
+        inWords({ label: 'pneumonia', score: 0.72, input: 'unlike' }),
       ];
     })()""")
     assert words[:6] == ["12 ms", "7, 98 %", "x", "No label", "2 × face, 1 × something", "Nothing found"]
-    assert words[7:] == ["a vector of 2 numbers", "age 31.5, <b> 2"]
+    assert words[7:9] == ["a vector of 2 numbers", "age 31.5, <b> 2"]
+    assert words[9] == "unlike its training pictures: pneumonia, 72 %"
     first, without_face, figures, failed = words[6]
     assert "after about ten seconds" in first[1]
     assert without_face[1] == "no face is there" and "–" in without_face[0]

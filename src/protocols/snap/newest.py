@@ -15,7 +15,7 @@ LONGEST = 8192
 """Characters of a prediction that is looked into."""
 LONGEST_TEXT = 200
 """Characters of a label that are told."""
-SHOWN = ("model", "label", "score", "error")
+SHOWN = ("model", "label", "score", "input", "error")
 """What of a prediction is told."""
 MOST_SIGHTS = 64
 """Users bound to other cameras each, whose lists are kept."""

@@ -3,7 +3,7 @@
 import { Curve } from "../shared/curve.js";
 import { byId, element, say } from "../shared/dom.js";
 import { draw } from "../shared/overlay.js";
-import { numbersInWords } from "../shared/words.js";
+import { numbersInWords, withInput } from "../shared/words.js";
 
 const COUNTS = {
   sent: "Sent",
@@ -129,7 +129,7 @@ export function inMilliseconds(age) {
 }
 
 /** What a prediction says in one line: `7, 98 %`; `2 faces` where it has boxes. */
-export function inWords({ label, score, boxes, embedding, values }) {
+export function inWords({ label, score, boxes, embedding, values, input }) {
   if (embedding || values) {
     return numbersInWords({ embedding, values });
   }
@@ -138,5 +138,6 @@ export function inWords({ label, score, boxes, embedding, values }) {
     const counted = [...new Set(labels)].map((each) => [labels.filter((other) => other === each).length, each]);
     return counted.map(([count, each]) => `${count} × ${each}`).join(", ") || "Nothing found";
   }
-  return [label ?? "No label", Number.isFinite(score) ? `${Math.round(score * 100)} %` : ""].filter(Boolean).join(", ");
+  const sure = Number.isFinite(score) ? `${Math.round(score * 100)} %` : "";
+  return withInput([label ?? "No label", sure].filter(Boolean).join(", "), input);
 }

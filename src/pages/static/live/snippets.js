@@ -2,6 +2,7 @@
 
 import { byId, element, say } from "../shared/dom.js";
 import { draw } from "../shared/overlay.js";
+import { withInput } from "../shared/words.js";
 import { time } from "./format.js";
 
 export class Snippets {
@@ -29,10 +30,10 @@ export class Snippets {
       return;
     }
     one.received = row.received;
-    const { label, error } = row.prediction ?? {};
+    const { label, error, input } = row.prediction ?? {};
     const name = row.camera ? `${row.camera} (${row.id})` : `Number ${row.id}`;
     say(one.name, name);
-    say(one.text, [error ?? label, time(row.received)].filter(Boolean).join(" · "));
+    say(one.text, [error ?? withInput(label, input), time(row.received)].filter(Boolean).join(" · "));
     one.image.alt = `${name}${label ? `: ${label}` : ""}`;
     one.image.src = `snippets/${row.id}/image?of=${encodeURIComponent(row.received)}`;
     one.image.onload = () => draw(one.overlay, row.prediction);

@@ -3,7 +3,7 @@
 import { Curve } from "../shared/curve.js";
 import { element, say } from "../shared/dom.js";
 import { draw } from "../shared/overlay.js";
-import { numbersInWords } from "../shared/words.js";
+import { numbersInWords, withInput } from "../shared/words.js";
 import { age, number, seconds } from "./format.js";
 import { Values } from "./values.js";
 
@@ -175,7 +175,7 @@ export class Tile {
 }
 
 /** The best answer in words: `7, 98 %`, `2 faces`. */
-function foundIn({ label, score, boxes, embedding, values }) {
+function foundIn({ label, score, boxes, embedding, values, input }) {
   if (embedding || values) {
     return numbersInWords({ embedding, values });
   }
@@ -185,5 +185,6 @@ function foundIn({ label, score, boxes, embedding, values }) {
   if (label === undefined || label === null) {
     return "";
   }
-  return Number.isFinite(score) && label !== "none" ? `${label}, ${Math.round(score * 100)} %` : String(label);
+  const sure = Number.isFinite(score) && label !== "none" ? `, ${Math.round(score * 100)} %` : "";
+  return withInput(`${label}${sure}`, input);
 }

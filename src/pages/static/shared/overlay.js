@@ -1,5 +1,7 @@
 // What a model found, drawn over the picture that it found it in: boxes, labels, tracks, key points.
 
+import { withInput } from "./words.js";
+
 const COLOURS = ["#4ade80", "#38bdf8", "#facc15", "#fb7185", "#c084fc", "#fb923c", "#2dd4bf", "#a3e635"];
 const INK = "#0b0f14";
 const FONT = "600 12px system-ui, sans-serif";
@@ -29,7 +31,7 @@ export function draw(canvas, prediction) {
   }
   drawPoints(context, view, prediction.keypoints, COLOURS[0]);
   if (!listOf(prediction.boxes).length && prediction.label && prediction.label !== "none") {
-    drawTag(context, tagOf(prediction), COLOURS[0], view.left + 6, view.top + 6);
+    drawTag(context, withInput(tagOf(prediction), prediction.input), COLOURS[0], view.left + 6, view.top + 6);
   }
 }
 
