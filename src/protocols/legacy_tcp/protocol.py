@@ -7,6 +7,7 @@ models and the keys. `port` builds it by the settings.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import time
@@ -17,6 +18,7 @@ from imageserver import metrics
 from imageserver.accounts.database import UserDB
 from imageserver.accounts.login import Logins
 from imageserver.errors import ImageServerError, LimitExceeded, NotAllowed, TimedOut
+from imageserver.inference.shared.outputs.input_check import UNLIKE
 from imageserver.limits import Limits, hit
 from imageserver.protocols.legacy_tcp import codes
 from imageserver.protocols.legacy_tcp.connection import LegacyConnection
@@ -42,6 +44,8 @@ ASK_AGAIN = 0.25
 """Seconds until the next try when the engine has no room."""
 GO_ON_AT_ONCE = 16
 """Connections that go on in one turn of the loop, for a millisecond in all, or for one read of 64 KiB each."""
+UNLIKE_EVERY = 60.0
+"""Seconds between lines of the log on pictures that are unlike those of the training."""
 SEND_BUFFER, RECEIVE_BUFFER = 16 * 2**10, 256 * 2**10
 """Bytes a connection may keep in the kernel. Left to itself that grows to megabytes for a client that floods."""
 
@@ -52,6 +56,27 @@ class _Own:
     def __init__(self) -> None:
         self.turn = hub.Semaphore(OF_ONE_OWNER)
         self.count = 0
+
+
+class UnlikeLog:
+    """Tells the log of letters that say nothing, since the picture was none of the kind that the model knows.
+
+    Clients in the field can be told in no other way: to them whatever is not P is normal.
+    """
+
+    def __init__(self, log: Callable[[str], None], clock: Callable[[], float]) -> None:
+        self._log, self._clock = log, clock
+        self._next, self._untold = -math.inf, 0
+
+    def tell(self, owner: str, model: str, reply: bytes) -> None:
+        """`reply` went out for such a picture; a line now and then, with the number of those not told."""
+        if self._clock() < self._next:
+            self._untold += 1
+            return
+        more = f", as did {self._untold} more in the minutes before" if self._untold else ""
+        answer = reply[1:].decode() or "nothing"
+        self._log(f"legacy TCP: {owner} got {answer} from {model} for a picture unlike its training pictures{more}")
+        self._next, self._untold = self._clock() + UNLIKE_EVERY, 0
 
 
 class _Engine(Protocol):
@@ -121,6 +146,7 @@ class LegacyTcp(Listener):
         for option, count in ((socket.SO_SNDBUF, SEND_BUFFER), (socket.SO_RCVBUF, RECEIVE_BUFFER)):
             listener.setsockopt(socket.SOL_SOCKET, option, count)  # inherited by what it accepts
         self._by_host: dict[str, int] = {}
+        self._unlike = UnlikeLog(log, clock)
         self._asking: dict[str, hub.Semaphore] = {}
         self._asking_of: dict[tuple[str, str], _Own] = {}
         self._logins = logins or Logins(UserDB(None), limits, required=False, log=log)
@@ -226,7 +252,10 @@ class LegacyTcp(Listener):
             else:
                 if "error" in result:
                     return codes.NO_PICTURE if result.get("reason") == "picture" else codes.NO_MODEL
-                return codes.reply_for(str(result.get("label", "")))
+                reply = codes.reply_for(str(result.get("label", "")))
+                if result.get("input") == UNLIKE:
+                    self._unlike.tell(account.owner, question.model, reply)
+                return reply
 
     def check(self, question: CheckSignature, host: str) -> bool:
         """Whether a listed key made the signature. Waits green."""

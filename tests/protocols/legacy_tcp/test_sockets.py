@@ -21,7 +21,7 @@ from imageserver import metrics
 from imageserver.errors import LimitExceeded, ModelUnavailable, NotAllowed, Stopping, UnknownModel
 from imageserver.limits import Limits
 from imageserver.protocols.legacy_tcp.intake import ProtocolTimes
-from imageserver.protocols.legacy_tcp.protocol import OF_ONE_OWNER, LegacyTcp
+from imageserver.protocols.legacy_tcp.protocol import OF_ONE_OWNER, LegacyTcp, UnlikeLog
 from imageserver.transport import hub
 from imageserver.transport.budget import Account
 
@@ -106,6 +106,31 @@ def running() -> Iterator[Running]:
 
 def count_of(metric: metrics.Metric, *labels: str) -> float:
     return metric.child(*labels).value
+
+
+def test_the_log_has_what_the_letter_cannot_say(running: Running) -> None:
+    unlike = {"label": "pneumonia", "score": 0.9, "labels": [], "input": "unlike"}
+    with running.connect() as client:
+        assert client.command(b"MODE", b"INCE") == b"00"
+        assert client.file(b"coffee") == b"00"
+        for _ in range(3):
+            running.streams.answers.append(lambda: unlike)
+            assert client.predict() == b"0P"
+    [line] = [line for line in running.lines if "unlike" in line]
+    assert line == "legacy TCP: address 127.0.0.1 got P from inception for a picture unlike its training pictures"
+
+
+def test_however_many_ask_the_log_has_a_line_a_minute() -> None:
+    lines: list[str] = []
+    now = [0.0]
+    log = UnlikeLog(lines.append, lambda: now[0])
+    for seconds in (0.0, 1.0, 59.0, 61.0, 130.0):
+        now[0] = seconds
+        log.tell("address 10.0.0.7", "vgg", b"0N")
+    assert lines == [
+        "legacy TCP: address 10.0.0.7 got N from vgg for a picture unlike its training pictures" + more
+        for more in ("", ", as did 2 more in the minutes before", "")
+    ]
 
 
 @pytest.mark.parametrize("piece", [0, 1, 3, 1000])
