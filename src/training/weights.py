@@ -30,7 +30,8 @@ def save(folder: Path, arrays: Sequence[Any]) -> str:
     files.replace(folder / WEIGHTS, data)
     manifest = folder / MANIFEST
     if manifest.is_file():
-        text = re.sub(r'(?m)^sha256 = ".*"$', f'sha256 = "{digest}"', manifest.read_text("utf-8"))
+        of_weights = r'(?ms)(^\[runtime\]$(?:(?!^\[).)*?^sha256 = )"[^"\n]*"$'  # there are others: of [input_check]
+        text = re.sub(of_weights, rf'\1"{digest}"', manifest.read_text("utf-8"))
         files.replace(manifest, text.encode())
     return digest
 

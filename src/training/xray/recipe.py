@@ -10,6 +10,20 @@ FOLDS = 5
 SEED = 20
 """Of the folds and of all that is drawn. The network of fold k of member m is trained with SEED + 100 m + k."""
 
+FEATURES = {
+    "xray-inception": ("Relu_809", "Concat_1174"),
+    "xray-densenet": ("Relu_617",),
+    "xray-mycn": ("Relu_217", "Relu_251", "Relu_293"),
+    "xray-vgg": ("Relu_234", "Relu_269", "Relu_304"),
+    "xray-xception": ("Relu_452", "Relu_515"),
+    "xray-resnet": ("Relu_294", "Relu_351", "Relu_390"),
+}
+"""By what a member tells chest X-rays from other pictures: layers of its first network, by their names in graph.zip.
+
+An early one for textures and a late one for what they make up; of DenseNet the last, which holds the earlier ones.
+Elsewhere the last alone does not do: it has learned what tells the two classes apart, and little else.
+"""
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -4,7 +4,8 @@ One model with `--model xray-densenet`, all six without. Train and validation ar
 each model is a committee of networks of which network k was trained without fold k: that gives out-of-fold
 predictions. On these, and on the same pictures as another machine would have given them, the logits are
 calibrated, for as many normals as pneumonias. What is done is kept in `--work`, so a run that was stopped goes
-on where it was. `python3 src/bootstrap.py training.xray.figures` then says how good they are.
+on where it was. `python3 src/bootstrap.py training.xray.input_check` then fits anew what tells other pictures, and
+`training.xray.figures` says how good they are.
 """
 
 from __future__ import annotations
