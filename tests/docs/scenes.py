@@ -155,6 +155,8 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("docs/rest.md", "import numpy, tritonclient.http as triton"): "tests/protocols/http/test_v2.py",
     ("models/README.md", "python3 src/bootstrap.py training.xray.training --data pneumoniamnist.npz"): _TRAINING,
     ("models/README.md", "python3 src/bootstrap.py training.xray.figures --data pneumoniamnist.npz"): _TRAINING,
+    ("models/README.md",
+     "python3 src/bootstrap.py training.xray.input_check --data pneumoniamnist.npz --photographs FOLDER"): _TRAINING,
     ("models/lenet/README.md",
      "python3 src/bootstrap.py training.lenet.training --data mnist_8k.npz --out models/lenet"): _TRAINING,
     ("models/shapes/README.md", "python3 src/bootstrap.py training.shapes.training --out shapes.onnx"): _TRAINING,

@@ -69,7 +69,7 @@ class TensorInput:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TensorOutputs:
     """The outputs by name; and of the input, where a picture is unlike those of the training, a word for each."""
 
     outputs: dict[str, Array]
@@ -264,7 +264,7 @@ def _binary_elements(data: memoryview, count: int) -> list[Bytes]:
 # ---- the model --------------------------------------------------------------------------------------------------
 
 
-def _run(serving: Serving, given: TensorInput) -> Found:
+def _run(serving: Serving, given: TensorInput) -> TensorOutputs:
     """What the model answers. BodyError, _Failed."""
     most = serving.manifest.batch.max_batch
     if given.shape[0] > most:
@@ -286,7 +286,7 @@ def _run(serving: Serving, given: TensorInput) -> Found:
         for result in found:
             if "error" in result:
                 raise _Failed(result)
-        return Found({"result": _texts([encode(result) for result in found])})
+        return TensorOutputs({"result": _texts([encode(result) for result in found])})
     serving.decode(jobs)
     for job in jobs:
         if job.cost:
@@ -302,7 +302,7 @@ def _run(serving: Serving, given: TensorInput) -> Found:
     return _of_scores(serving, lambda: serving.scores([job.picture for job in jobs if job.picture is not None]))
 
 
-def _of_scores(serving: Serving, run: Callable[[], Scores]) -> Found:
+def _of_scores(serving: Serving, run: Callable[[], Scores]) -> TensorOutputs:
     output = serving.manifest.output
     try:
         found = run()
@@ -316,7 +316,7 @@ def _of_scores(serving: Serving, run: Callable[[], Scores]) -> Found:
         raise _Failed({"error": "the model answered with something that is no number", "reason": "model"})
     said = [UNLIKE if each else LIKE for each in found.unlike] if found.unlike is not None else []
     label = _texts([_label(output.labels, index) for index in scores.argmax(axis=1).tolist()])
-    return Found({"scores": scores.astype("<f4"), "label": label}, ",".join(said) if UNLIKE in said else "")
+    return TensorOutputs({"scores": scores.astype("<f4"), "label": label}, ",".join(said) if UNLIKE in said else "")
 
 
 def _network_input(given: TensorInput, serving: Network) -> Array:
@@ -356,7 +356,7 @@ def _texts(texts: list[str]) -> Array:
 # ---- the answer -------------------------------------------------------------------------------------------------
 
 
-def write(manifest: Manifest, identity: str | None, found: Found, wanted: list[Wanted]) -> tuple[bytes, int]:
+def write(manifest: Manifest, identity: str | None, found: TensorOutputs, wanted: list[Wanted]) -> tuple[bytes, int]:
     """The answer's bytes, and how many of them are JSON when binary tensors follow (else 0)."""
     described: list[dict[str, Any]] = []
     parts: list[bytes] = []

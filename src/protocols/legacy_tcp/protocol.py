@@ -74,7 +74,7 @@ class UnlikeLog:
             self._untold += 1
             return
         more = f", as did {self._untold} more in the minutes before" if self._untold else ""
-        answer = reply[1:].decode() or "nothing"
+        answer = {codes.PNEUMONIA: "P", codes.NORMAL: "N"}.get(reply, "no letter")
         self._log(f"legacy TCP: {owner} got {answer} from {model} for a picture unlike its training pictures{more}")
         self._next, self._untold = self._clock() + UNLIKE_EVERY, 0
 

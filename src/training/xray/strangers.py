@@ -23,8 +23,10 @@ PIECES = 40
 """Of a photograph, beside its middle: squares of 30 to 100 % of its shorter side, from anywhere."""
 SOME = 500
 """Of the training pictures, in each kind that is made of them."""
-PHOTOGRAPHS = ("astronaut", "brick", "camera", "cell", "chelsea", "clock", "coffee", "coins", "grass", "gravel")
-PHOTOGRAPHS += ("hubble_deep_field", "immunohistochemistry", "moon", "retina", "rocket")
+PHOTOGRAPHS = (
+    "astronaut", "brick", "camera", "cell", "chelsea", "clock", "coffee", "coins", "grass", "gravel",
+    "hubble_deep_field", "immunohistochemistry", "moon", "retina", "rocket",
+)  # fmt: skip
 """Names in `skimage.data`, whose pictures come with the package."""
 
 

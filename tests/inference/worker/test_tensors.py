@@ -3,6 +3,8 @@
 import json
 import time
 import tracemalloc
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from imageserver.errors import BodyError
 from imageserver.inference.shared import wire
 from imageserver.inference.worker import costly, tensors
-from imageserver.inference.worker.tensors import TensorInput, Wanted
+from imageserver.inference.worker.tensors import TensorInput, TensorOutputs, Wanted
 
 
 def request(**changes):
@@ -224,9 +226,9 @@ def test_outputs_asked_for():
 
 def test_the_answer_in_json_and_in_binary():
     outputs = {"scores": np.array([[0.25, 0.75]], "<f4"), "label": np.array([b"b"], dtype=object)}
-    data, head = tensors.write(
-        "m", "seven", outputs, [Wanted("scores", False, 0), Wanted("label", False, 0)], ("a", "b")
-    )
+    model: Any = SimpleNamespace(name="m", output=SimpleNamespace(labels=("a", "b")))
+    wanted = [Wanted("scores", False, 0), Wanted("label", False, 0)]
+    data, head = tensors.write(model, "seven", TensorOutputs(outputs), wanted)
     assert head == 0
     assert json.loads(data) == {
         "model_name": "m",
@@ -238,7 +240,7 @@ def test_the_answer_in_json_and_in_binary():
         ],
     }
     wanted = [Wanted("scores", True, 0), Wanted("label", True, 0), Wanted("scores", True, 9)]
-    data, head = tensors.write("m", None, outputs, wanted, ("a", "b"))
+    data, head = tensors.write(model, None, TensorOutputs(outputs), wanted)
     sizes = [output["parameters"]["binary_data_size"] for output in json.loads(data[:head])["outputs"]]
     assert sizes == [8, 5, 32]
     assert (

@@ -123,7 +123,8 @@ def test_calibration_goes_into_the_last_layer():
 def test_weights_are_stored_in_order_and_named_in_the_manifest(tmp_path):
     from imageserver.training.xray import members as xray_members
 
-    (tmp_path / "model.toml").write_text('title = "x"\nsha256 = "0"\n')
+    others = '\n[input_check]\nsha256 = "1"\n'
+    (tmp_path / "model.toml").write_text(f'[runtime]\nruntime = "auto"\nsha256 = "0"\n{others}')
     networks = [[np.full((2, k + 1), k), np.array([float(k)])] for k in range(6)]
     xray_members.save(tmp_path, networks)
     loaded = xray_members.load(tmp_path / WEIGHTS, 6)
@@ -131,7 +132,7 @@ def test_weights_are_stored_in_order_and_named_in_the_manifest(tmp_path):
         [array.tolist() for array in network] for network in networks
     ]
     digest = hashlib.sha256((tmp_path / WEIGHTS).read_bytes()).hexdigest()
-    assert (tmp_path / "model.toml").read_text() == f'title = "x"\nsha256 = "{digest}"\n'
+    assert (tmp_path / "model.toml").read_text() == f'[runtime]\nruntime = "auto"\nsha256 = "{digest}"\n{others}'
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.toml", WEIGHTS]
 
 
