@@ -26,7 +26,7 @@ class InputCheck:
     features: tuple[str, ...]
     """Tensors inside the network, of each the means over its rows and columns."""
     file: Path
-    """What was fitted: worker/outputs/features.py has its arrays."""
+    """What was fitted: worker/outputs/input_check.py says what is in it."""
     sha256: str | None
 
 

@@ -26,7 +26,10 @@ def add(model: Any, names: Sequence[str]) -> int:
         return 0
     ops = importlib.import_module("openvino.opset13")
     means = [_means(ops, port) for port in ports]
-    row = ops.concat(means, 1) if len(means) > 1 else means[0]
+    try:
+        row = ops.concat(means, 1) if len(means) > 1 else means[0]
+    except RuntimeError:  # their first sides differ: not all of them have a row for each picture
+        return 0
     sides = row.get_output_partial_shape(0)
     if sides.rank.get_length() != 2 or sides[1].is_dynamic or sides[1].get_length() > MOST:
         return 0
