@@ -109,6 +109,15 @@ class Cluster:
             connection.execute(f"CREATE DATABASE {name}")
         return self.address(name)
 
+    def durable(self) -> None:
+        """Have what is committed on the disk, as in truth; the tests else save the time."""
+        import psycopg
+
+        with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
+            for name in ("fsync", "full_page_writes"):
+                connection.execute(f"ALTER SYSTEM SET {name} = on")
+            connection.execute("SELECT pg_reload_conf()")
+
     def kill(self, number: int = signal.SIGKILL) -> None:
         """kill -9 of all of its processes; or another signal."""
         assert self._process is not None

@@ -68,7 +68,8 @@ class Sidecar:
         module: The program, a module of the package.
         jail: What it may do.
         opening: What it is told first.
-        told: Called with what it says unasked, and with ("gone", None) when it has ended. Must not block.
+        told: Called with what it says unasked, and with ("gone", None) when it has ended by itself. Must not
+            block.
         most: Questions that may wait for an answer, a limit; its name is `limit`.
         limit: The name of a field of `Limits`.
         warn: Takes a sentence for the log.
@@ -166,6 +167,8 @@ class Sidecar:
         for question in waiting.values():
             question.error = {"kind": "SidecarLost", "sentence": f"{self.name} has ended"}
             question.event.set()
+        if self.state is SidecarState.STOPPED:
+            return
         self._told("gone", None)
         if self.state is not SidecarState.RUNNING:
             return
