@@ -82,7 +82,7 @@ class LiveLogins:
         self, users: Users, log: Callable[[str], None], audit: Audit, remembered: Remembered | None = None
     ) -> None:
         self._users, self._log, self._audit = users, log, audit
-        self._remembered = remembered or Remembered(0.0)
+        self._remembered = Remembered(0.0) if remembered is None else remembered  # an empty one is false
         self._groups: dict[_Key, _Group] = {}
         self._new: set[_Key] = set()  # not looked up yet: they may have been revoked as they came
         self._revision: object = None

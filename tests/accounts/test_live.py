@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from tests.passwords import CHEAP
 
+from imageserver.accounts import credentials
 from imageserver.accounts.audit import NO_AUDIT
 from imageserver.accounts.database import User, UserDB
 from imageserver.accounts.live import AT_ONCE, ENDED, LiveLogins
+from imageserver.accounts.remote.remembered import Remembered
 from imageserver.errors import UsersUnavailable
 from imageserver.limits import Limits
 from imageserver.transport import hub
@@ -166,6 +168,21 @@ def test_a_crowd_is_looked_up_in_parts_once_for_each_login(house: House, monkeyp
     assert sum(looked_up) == AT_ONCE + 100 + 4
     assert max(looked_up) == AT_ONCE
     assert len(house.ended) == 2 * (AT_ONCE + 100)
+
+
+def test_what_holds_no_longer_is_not_remembered_either(house: House) -> None:
+    """Of several front ends: what was right lately counts while their database is gone."""
+    memory = Remembered(600.0, house.clock)
+    live = LiveLogins(house.users, house.log.append, NO_AUDIT, memory)
+    revoked, kept = credentials.token("a"), credentials.token("b")
+    user = house.token("alice")
+    memory.note(revoked, user)
+    memory.note(kept, house.token("bob"))
+    live.look()
+    assert memory.recall(revoked) and memory.recall(kept)
+    house.users.revoke(user.credential.split()[1])
+    live.look()
+    assert memory.recall(revoked) is None and memory.recall(kept)
 
 
 def test_while_the_users_cannot_be_read_nobody_is_ended(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

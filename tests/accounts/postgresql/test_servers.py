@@ -43,6 +43,21 @@ def ask(server: Server, path: str, login: str = "", method: str = "GET", body: A
             return error.code, json.loads(error.read())
 
 
+@contextlib.contextmanager
+def following(server: Server, token: str) -> Iterator[Callable[[], None]]:
+    """A connection that lives on this token; what is given waits for its end."""
+    request = urllib.request.Request(server.url + "/streams/events", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=60) as events:
+        assert events.status == 200
+
+        def ended() -> None:
+            with contextlib.suppress(http.client.IncompleteRead):
+                while events.read1():
+                    pass
+
+        yield ended
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[postgresql.Cluster]:
     """One of this file's own, since it is killed."""
@@ -94,15 +109,10 @@ def test_what_one_changes_the_other_knows_at_once(servers: tuple[Server, Server]
 def test_a_connection_ends_when_its_token_is_revoked_elsewhere(servers: tuple[Server, Server]) -> None:
     first, second = servers
     token = ask(first, "/tokens/", "alice:secret", "POST", {})[1]
-    headers = {"Authorization": f"Bearer {token['token']}"}
-    request = urllib.request.Request(first.url + "/streams/events", headers=headers)
-    with urllib.request.urlopen(request, timeout=60) as events:
-        assert events.status == 200
+    with following(first, token["token"]) as ended:
         begun = time.monotonic()
         assert ask(second, f"/tokens/{token['id']}", "alice:secret", "DELETE")[0] == 200
-        with contextlib.suppress(http.client.IncompleteRead):
-            while events.read1():
-                pass
+        ended()
         assert time.monotonic() - begun < 10, (
             "at the latest after two seconds, on a machine that has nothing else to do"
         )
@@ -115,9 +125,15 @@ def test_who_logged_in_stays_while_it_is_gone_and_nobody_else_comes_in(
     ask(first, "/users/carol", "alice:secret", "PUT", {"password": "y", "roles": ["viewer"]})
     token = ask(first, "/tokens/", "carol:y", "POST", {})[1]["token"]
     assert ask(first, "/list_nn", token)[0] == 200 == ask(first, "/list_nn", "carol:y")[0]
+    revoked = ask(first, "/tokens/", "carol:y", "POST", {})[1]
+    assert ask(first, "/list_nn", revoked["token"])[0] == 200
+    with following(first, revoked["token"]) as ended:
+        assert ask(second, f"/tokens/{revoked['id']}", "alice:secret", "DELETE")[0] == 200
+        ended()  # so it has looked
     gone()
     until(lambda: "lacking" in ask(first, "/health/ready")[1], "the server to notice")
     assert ask(first, "/list_nn", token)[0] == 200 == ask(first, "/list_nn", "carol:y")[0]
+    assert ask(first, "/list_nn", revoked["token"])[0] == 503, "it was revoked, though it was right lately"
     for _ in range(20):  # more than may fail
         status, said = ask(first, "/list_nn", "alice:wrong")
         assert status == 503 and said["error"] == "the users cannot be read at this moment; the server's log says why"
