@@ -42,6 +42,7 @@ NAVIGATION = {
         "docs/audit": "Audit",
         "docs/reliability": "Reliability",
         "docs/performance": "Performance",
+        "docs/scale": "Scale",
         "SECURITY": "Security",
     },
     "Reference": {

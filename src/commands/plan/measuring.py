@@ -109,8 +109,13 @@ class _Said:
 
     def port(self) -> int:
         """Waits until the models are ready. SettingError."""
-        if not self._ready.wait(START_WITHIN) or self._process.poll() is not None or not self._port:
-            raise SettingError(f"the server that is to be measured does not start: {_last(self._last) or 'it is slow'}")
+        if not self._ready.wait(START_WITHIN):
+            raise SettingError(
+                f"the server that is to be measured was not ready after {START_WITHIN:g} s: this machine is busy; "
+                "measure when it has nothing else to do"
+            )
+        if self._process.poll() is not None or not self._port:
+            raise SettingError(f"the server that is to be measured does not start: {_last(self._last)}")
         return self._port
 
 
