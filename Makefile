@@ -8,6 +8,7 @@ export PYTHON
 
 SLIM ?=
 POSTGRESQL ?=
+REMOTE ?=
 ifneq ($(filter-out 0 no,$(GPU)),)
 VENV := .venv-gpu
 LOCK := requirements/gpu.lock
@@ -29,13 +30,16 @@ DESTDIR ?=
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
-run: environment $(PREPARED)  ## start the server; ARGS="-p 9000 -a" passes options, SLIM=1 has no TensorFlow, GPU=1 has CUDA, POSTGRESQL=1 its driver
+run: environment $(PREPARED)  ## start the server; ARGS="-p 9000 -a" passes options, SLIM=1 has no TensorFlow, GPU=1 has CUDA, POSTGRESQL=1 its driver, REMOTE=1 gRPC
 	@exec $(VENV)/bin/python src/ImageServer.py $(ARGS)
 
 environment:
 	@scripts/environment.sh $(VENV) $(LOCK)
 ifneq ($(filter-out 0 no,$(POSTGRESQL)),)
 	@scripts/environment.sh $(VENV) requirements/postgresql.lock
+endif
+ifneq ($(filter-out 0 no,$(REMOTE)),)
+	@scripts/environment.sh $(VENV) requirements/remote.lock
 endif
 
 # Converting a model takes seconds: once for each state of their folders. The shipped ones need it no more (graphs).
@@ -135,8 +139,9 @@ UPGRADE ?=
 lock:  ## compile pyproject.toml into requirements/*.lock with hashes; UPGRADE=--upgrade takes newer versions
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) pyproject.toml --extra tensorflow -o requirements/run.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml -o requirements/slim.lock
-	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra tensorflow --extra postgresql --group dev -o requirements/dev.lock
+	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra tensorflow --extra postgresql --extra remote --group dev -o requirements/dev.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra postgresql -o requirements/postgresql.lock
+	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra remote -o requirements/remote.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra gpu -o requirements/gpu.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) --group display -o requirements/display.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) --group docs -o requirements/docs.lock

@@ -18,7 +18,10 @@
     │   │   ├── UnknownModel            no folder of that name in models/
     │   │   ├── ManifestError           a model.toml that is wrong: file, key and reason
     │   │   ├── ModelUnavailable        known, but loading, failed, or disabled after repeated crashes
-    │   │   └── WorkerLost              the process died under this request, twice
+    │   │   ├── WorkerLost              the process died under this request, twice
+    │   │   ├── Unreachable             no endpoint of a model elsewhere answered in time
+    │   │   ├── EndpointFailed          one of them did not: another may
+    │   │   └── EndpointRefused         one of them answered that it does not take this input
     │   ├── SidecarLost             a process beside the server gives no answer: it has ended, or takes too long
     │   ├── TrainingError           training data or a training run that cannot give a model
     │   │   └── TrainingCancelled       asked to stop before it was finished
@@ -127,6 +130,22 @@ class ModelUnavailable(ModelError):
 
 class WorkerLost(ModelError):
     """The worker process died under this request, and again on the second try."""
+
+
+class Unreachable(ModelError):
+    """No endpoint of a model that runs elsewhere answered in time."""
+
+
+class EndpointFailed(ModelError):
+    """An endpoint of such a model was not reached, was late, or gave an answer that is none."""
+
+
+class EndpointRefused(ModelError):
+    """An endpoint answered that it does not take this input; `broken`: that its model failed on it."""
+
+    def __init__(self, sentence: str, *, broken: bool) -> None:
+        super().__init__(sentence)
+        self.broken = broken
 
 
 class SidecarLost(ImageServerError):

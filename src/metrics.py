@@ -204,6 +204,19 @@ MODEL_WARNINGS = _gauge(
     ("model",),
     "What a model serves without, by its last load: a faster runtime, members of an ensemble, the check of its input.",
 )
+REMOTE_UP = _gauge(
+    "imageserver_remote_up",
+    ("model", "endpoint"),
+    "1 while this endpoint of a model elsewhere is asked, 0 while it is left alone.",
+)
+REMOTE_BATCHES = _counter(
+    "imageserver_remote_batches_total",
+    ("model", "endpoint", "result"),
+    "Batches sent to an endpoint of a model elsewhere: answered, or failed (not reached, late, no proper answer).",
+)
+REMOTE_RETRIES = _counter(
+    "imageserver_remote_retries_total", ("model",), "Batches that a second endpoint got, as the first one failed."
+)
 CERTIFICATE_EXPIRY = _gauge(
     "imageserver_certificate_expiration_timestamp_seconds",
     (),

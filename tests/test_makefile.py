@@ -239,7 +239,7 @@ def test_the_locks_agree():
     }
 
 
-@pytest.mark.parametrize("name", ["run", "slim", "dev", "gpu", "display", "docs", "postgresql"])
+@pytest.mark.parametrize("name", ["run", "slim", "dev", "gpu", "display", "docs", "postgresql", "remote"])
 def test_every_pin_has_hashes_and_no_index(name):
     text = (ROOT / f"requirements/{name}.lock").read_text()
     assert not re.search(r"(?m)^--|https?://|file:", text)
@@ -254,7 +254,8 @@ def test_every_requirement_is_locked():
     wanted = {
         "slim": server,
         "run": [*server, *extras["tensorflow"]],
-        "dev": [*server, *extras["tensorflow"], *extras["postgresql"], *groups["dev"]],
+        "dev": [*server, *extras["tensorflow"], *extras["postgresql"], *extras["remote"], *groups["dev"]],
+        "remote": [*server, *extras["remote"]],
         "postgresql": [*server, *extras["postgresql"]],
         "gpu": [*server, *extras["gpu"]],
         "display": groups["display"],

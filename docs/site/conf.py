@@ -30,6 +30,7 @@ NAVIGATION = {
     },
     "Models": {
         "docs/models": "Manifests and formats",
+        "docs/remote-models": "Models on other servers",
         "models/README": "The shipped models",
         "clients/samples/README": "The sample pictures",
     },

@@ -80,7 +80,7 @@ def _enter(jail: Jail) -> None:
         return
     _limit(jail)
     if landlock.version():
-        landlock.restrict(paths(jail), tcp=jail.network)
+        landlock.restrict(paths(jail), tcp=jail.network and not jail.connect, connect=jail.connect)
     _drop_capabilities()
     if seccomp.available():
         program = seccomp.program(kernel.MACHINE, jail.network, jail.processes, os.getpid(), os.getppid())

@@ -17,7 +17,7 @@ CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 """Numbers of the system calls, the same on every machine."""
 
 GET_VERSION = 1
-PATH_BENEATH = 1
+PATH_BENEATH, NET_PORT = 1, 2
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 REFER, TRUNCATE, IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
@@ -34,6 +34,7 @@ OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 
 TCP = 0b11
 """bind and connect"""
+CONNECT = 0b10
 SCOPED = 0b11
 """abstract Unix sockets, signals"""
 
@@ -45,6 +46,10 @@ class _RulesetAttribute(ctypes.Structure):
 class _PathBeneath(ctypes.Structure):
     _pack_ = 1
     _fields_ = (("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32))
+
+
+class _NetPort(ctypes.Structure):
+    _fields_ = (("allowed", ctypes.c_uint64), ("port", ctypes.c_uint64))
 
 
 def version() -> int:
@@ -63,7 +68,7 @@ def handled(version: int) -> tuple[int, int, int]:
     return files, TCP if version >= 4 else 0, SCOPED if version >= 6 else 0
 
 
-def restrict(allowed: Iterable[tuple[str | Path, int]], *, tcp: bool) -> None:
+def restrict(allowed: Iterable[tuple[str | Path, int]], *, tcp: bool, connect: Iterable[int] = ()) -> None:
     """Refuse this thread, and all that it begins from now on, every file but those `allowed`.
 
     Needs no_new_privs. Links in `allowed` are followed; what is not there is left out.
@@ -72,6 +77,7 @@ def restrict(allowed: Iterable[tuple[str | Path, int]], *, tcp: bool) -> None:
     Args:
         allowed: paths of files and folders, each with the rights to it and to all that is in it.
         tcp: whether TCP is allowed.
+        connect: ports that TCP may go to where it is not.
 
     Raises:
         OSError: the kernel does not do it.
@@ -83,6 +89,9 @@ def restrict(allowed: Iterable[tuple[str | Path, int]], *, tcp: bool) -> None:
     try:
         for path, rights in allowed:
             _allow(ruleset, path, rights & fs)
+        for port in connect if attribute.net else ():
+            rule = _NetPort(CONNECT, port)
+            kernel.call(ADD_RULE, ruleset, NET_PORT, ctypes.byref(rule), 0)
         kernel.call(RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)

@@ -20,6 +20,7 @@ class Jail:
         read: files and folders that it may read, with all that is in them.
         write: folders in which it may do everything.
         network: whether it may make sockets. A pair of connected ones, which leads nowhere, it always may.
+        connect: with that, the ports that TCP may go to, none may come in by; empty: all. Needs Linux 6.7.
         processes: whether it may start programs.
         memory: bytes of its own memory; 0 is no limit.
         largest_file: bytes that a file may grow to; 0 is no limit.
@@ -32,6 +33,7 @@ class Jail:
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     network: bool = False
+    connect: tuple[int, ...] = ()
     processes: bool = False
     memory: int = 0
     largest_file: int = 256 * MIB

@@ -18,6 +18,7 @@ _TRAINING = "Training over REST"
 _VIEWERS = "Viewers of streams"
 _FILES = "Files and output"
 _MODELS = "Models and streams"
+_ELSEWHERE = "Models elsewhere"
 _SNAP = "Snap: pictures on demand"
 _SESSIONS = "Sessions of several models"
 _TCP = "Legacy TCP commands for chest X-rays"
@@ -94,6 +95,28 @@ class Limits(ClientLimits):
         _MODELS, 0, "bytes", 0, 2**50,
         help="memory of its own that each process which runs models may take; "
         "0 is half of the machine's, at least 2 and at most 4 GiB",
+    )
+
+    remote_seconds: float = limit(
+        _ELSEWHERE, 5.0, "seconds", 0.05, HOUR,
+        help="time that a batch may take where its model runs, a second try included; four fifths of --model-timeout "
+        "where that is shorter",
+    )
+    remote_batches: int = limit(
+        _ELSEWHERE, 8, "count", 1, 32,
+        help="batches of one such model that may be under way at the same time",
+    )
+    remote_answer_bytes: int = limit(
+        _ELSEWHERE, 64 * MIB, "bytes", 64 * KIB, 1024 * MIB,
+        help="largest answer to a batch",
+    )
+    remote_retries: int = limit(
+        _ELSEWHERE, 20, "count", 0, 100,
+        help="of a hundred batches, those that may be sent to a second endpoint where the first one fails",
+    )
+    remote_look_every: float = limit(
+        _ELSEWHERE, 2.0, "seconds", 0.1, 60,
+        help="time between two looks whether an endpoint is well; one may take as long, at least a second",
     )
 
     ws_send_timeout: float = limit(

@@ -128,18 +128,21 @@ class ModelCatalogue:
             self._log(f"model {name} is ready ({runtime}, {seconds:.1f} s){granted(model.manifest)}")
         elif model.replacing:
             news.tell(NewsKind.MODEL_REPLACED, f"model {name} serves in its new version ({runtime}, {seconds:.1f} s)")
+        if model.state is ModelState.UNREACHABLE:
+            model.warned.clear()
         metrics.MODEL_WARNINGS.child(name).value = len(warnings)
         model.runtime = runtime
         self._change(model, ModelState.READY)
 
-    def failed(self, name: str, error: str, served: bool) -> None:
+    def failed(self, name: str, error: str, served: bool, reached: bool = True) -> None:
         model = self._models[name]
         model.replacing = False
+        state, verdict = (ModelState.FAILED, "does not load") if reached else (ModelState.UNREACHABLE, "is unreachable")
         if served:
             self._warn_once(model, f"model {name} does not load anew and its former version goes on serving: {error}")
         else:
-            self._warn_once(model, f"model {name} does not load: {error}")
-            self._change(model, ModelState.FAILED, error)
+            self._warn_once(model, f"model {name} {verdict}: {error}")
+            self._change(model, state, error)
 
     def died(self, name: str, owner: str) -> None:
         model = self._models.get(name)
@@ -181,8 +184,6 @@ class ModelCatalogue:
             self._warn(warning)
             news.tell(NewsKind.MODEL_FAILED, warning)
 
-    # ---- within -----------------------------------------------------------------------------------------------
-
     def _follow(self, changes: Changes) -> None:
         for error in changes.errors:
             self._warn(error)
@@ -206,7 +207,7 @@ class ModelCatalogue:
         model.restart_limit.forget()
         model.trial_pause.forget()
         model.warned.clear()
-        if model.unusable:
+        if model.unusable and model.state is not ModelState.UNREACHABLE:
             self._change(model, ModelState.ABSENT)
         elif model.state is not ModelState.ABSENT:
             model.replacing = True

@@ -1,7 +1,8 @@
 """Hands waiting sources to the shared workers, a batch at a time.
 
-A worker has one batch at a time, and a second one in advance only when that is a full batch and the last one took
-less than `PREFETCH_BELOW` seconds: what is handed over can no longer be replaced by a newer frame.
+A worker has one batch at a time (one whose model runs elsewhere several), and a second one in advance only when that
+is a full batch and the last one took less than `PREFETCH_BELOW` seconds: what is handed over can no longer be replaced
+by a newer frame.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Dispatcher:
         return False
 
     def _idle(self, model: SharedModel) -> list[SharedWorker]:
-        return [worker for worker in self._workers if model.name in worker.loaded and not worker.batches]
+        return [worker for worker in self._workers if model.name in worker.loaded and worker.idle]
 
     def _room(self, model: SharedModel) -> SharedWorker | None:
         able = self._idle(model)
@@ -126,8 +127,8 @@ class Dispatcher:
             yield turn, work
 
 
-def lose(batch: RunningBatch) -> None:
+def lose(batch: RunningBatch, reason: str = "the worker process died") -> None:
     """Tell the sources of a batch that it will not be answered."""
     works, batch.works = batch.works, []
     for source, work in works:
-        source.lost(work, "the worker process died")
+        source.lost(work, reason)

@@ -144,6 +144,13 @@ class Engine:
             raise request.failure or WorkerLost(f"the model {name!r} gave no answer")
         return request.result
 
+    def loss(self, name: str, reason: str) -> ModelError:
+        """What somebody is told whose picture was lost twice."""
+        model = self.models.get(name)
+        if model is not None and model.manifest.runtime.remote is not None:
+            return ModelUnavailable(f"the model {name!r} did not answer: {reason}")
+        return WorkerLost(f"{reason} while {name!r} ran on this picture, twice")
+
     def _crowds(self, owner: str, own: int) -> bool:
         """Whether the requests of one owner leave too little room for others, once half of the room is taken."""
         return bool(owner) and own * 4 >= self._max_requests and self._requests * 2 >= self._max_requests
@@ -177,7 +184,7 @@ class _Request:
         self._tries += 1
         try:
             if self._tries > 1:
-                raise WorkerLost(f"{reason} while {self._name!r} ran on this picture, twice")
+                raise self._engine.loss(self._name, reason)
             self._engine.submit(self, self._name)
         except (ModelError, Stopping) as error:
             self.failure = error

@@ -13,8 +13,9 @@
       │           READY ────── died too often ────────┘             │
       └──────────────────────── its folder changed ─────────────────┘
 
-A READY model whose folder changes stays READY: the former version serves until the new one is loaded. One that no
-worker has any more, because none could load it again, becomes FAILED.
+A model that runs elsewhere is UNREACHABLE, from LOADING or READY, while no server answers that runs it; its worker goes
+on asking, and it is READY when one does. A READY model whose folder changes stays READY: the former version serves
+until the new one is loaded. One that no worker has any more, because none could load it again, becomes FAILED.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class ModelState(enum.StrEnum):
     READY = "ready"
     FAILED = "failed"
     DISABLED = "disabled"
+    UNREACHABLE = "unreachable"
+    """it runs elsewhere, and nobody answers there"""
     TRIAL = "on trial"
     """a worker of its own finds out whether it works again (trial.py)"""
 
@@ -67,7 +70,7 @@ class SharedModel:
     @property
     def unusable(self) -> bool:
         """Whether it failed or was disabled, and has not come back."""
-        return self.state in (ModelState.FAILED, ModelState.DISABLED, ModelState.TRIAL)
+        return self.state in (ModelState.FAILED, ModelState.DISABLED, ModelState.TRIAL, ModelState.UNREACHABLE)
 
     @property
     def trouble(self) -> str:

@@ -20,15 +20,17 @@ from imageserver import metrics, news
 from imageserver.inference.server.child_process import START_AGAIN_AFTER, Starts
 from imageserver.inference.server.costly.isolation import Isolation
 from imageserver.inference.server.dispatcher import Dispatcher, lose
+from imageserver.inference.server.elsewhere.workers import RemoteWorkers
 from imageserver.inference.server.jails.conversions import Conversions
 from imageserver.inference.server.jails.own_workers import OwnWorkers
 from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.model import SharedModel
+from imageserver.inference.server.overdue import Overdue
 from imageserver.inference.server.trial import Trials
-from imageserver.inference.server.worker import SharedWorker
-from imageserver.inference.shared import conversion_cache, wire
+from imageserver.inference.server.worker import LOCAL, SharedWorker
+from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
-from imageserver.limits import Limits, hit, note
+from imageserver.limits import Limits, hit
 from imageserver.news import NewsKind
 from imageserver.transport import hub
 
@@ -44,8 +46,11 @@ class Supervisor(Protocol):
 
     def loaded(self, name: str, runtime: str, seconds: float, warnings: list[str]) -> None: ...
 
-    def failed(self, name: str, error: str, served: bool) -> None:
-        """`served`: an earlier version of it, or another worker, still serves."""
+    def failed(self, name: str, error: str, served: bool, reached: bool = True) -> None:
+        """`served`: an earlier version of it, or another worker, still serves.
+
+        `reached`: False of one that runs elsewhere, where nobody answers; it is `loaded` once somebody does.
+        """
 
     def died(self, name: str, owner: str) -> None:
         """A worker died while it loaded this model (`owner` is ""), or ran it on a single picture of `owner`."""
@@ -79,10 +84,11 @@ class Pool:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._models, self._count, self._arguments = models, workers, arguments
-        self._time_limit, self._load_limit = time_limit, load_limit
         self._warn, self._clock = warn, clock
+        self._overdue = Overdue(time_limit, load_limit, self._give_up, warn, clock)
         self._jails, self._conversions = jails, Conversions(jails, warn)
-        self.trials = Trials(arguments, jails, self._conversions, self._limit_of, clock)
+        self._remote = RemoteWorkers(limits)
+        self.trials = Trials(arguments, jails, self._conversions, self._remote.kind, self._overdue.load_limit, clock)
         self._own, self._starts = OwnWorkers(jails), Starts(warn)
         self._workers: list[SharedWorker] = []
         self._wanted: dict[str, Manifest] = {}
@@ -147,7 +153,9 @@ class Pool:
         """`own`: the model that it is for; "": for all that have none of their own."""
         if not self._stopping and (not own or (own in self._wanted and self._own.alone(own))):
             jail = self._jails.own(self._wanted[own]) if own else self._jails.shared()
-            make = partial(SharedWorker, name, self._arguments, self._on_message, self._on_exit, self._clock, jail, own)
+            kind = self._remote.kind(self._wanted[own]) if own else LOCAL
+            told = (self._on_message, self._on_exit)
+            make = partial(SharedWorker, name, self._arguments, *told, self._clock, jail, own, kind)
             if worker := self._starts.attempt(name, make, lambda: self._start_worker(name, own)):
                 self._workers.append(worker)
 
@@ -155,6 +163,8 @@ class Pool:
         match message["op"]:
             case "done":
                 self._answer(worker, message)
+            case "loaded" | "failed" | "unreachable" if worker.retired:
+                return  # what it has to say of its model holds no longer
             case "hello":
                 worker.reads = True
                 for manifest in self._wanted.values():
@@ -172,19 +182,26 @@ class Pool:
                 worker.end_load()
             case "convert":
                 hub.spawn(self._conversions.answer, worker.process, worker.network(message["folder"]))
-            case "failed":
-                name = message["model"]
+            case "failed" | "unreachable" as how:
+                name, reached = message["model"], how == "failed"
+                if not reached:
+                    worker.loaded.discard(name)
                 if name in self._wanted:
                     served = any(name in other.loaded for other in self._workers)
-                    self._supervisor.failed(name, message["error"], served)
+                    self._supervisor.failed(name, message["error"], served, reached)
                 worker.end_load()
-                if worker.own:
+                if worker.own and reached:
                     worker.retire()  # when it is asked for again it gets another
+            case "endpoints":
+                self._remote.count(worker, message)
         self.wake()
 
     def _answer(self, worker: SharedWorker, message: wire.Message) -> None:
         batch = worker.finish(message["id"])
         worker.last_seconds = self._clock() - batch.sent
+        if "lost" in message:
+            lose(batch, message["lost"])
+            return
         works, results = batch.works, message["results"]
         if "aside" in message:
             works, results = self._isolation.set_aside(batch, dict(message["aside"]), results)
@@ -202,6 +219,7 @@ class Pool:
 
     def _on_exit(self, worker: SharedWorker) -> None:
         self._workers.remove(worker)
+        self._remote.forget(worker)
         if not self._stopping and not worker.retired:
             metrics.WORKER_RESTARTS.inc()
             self._find_culprit(worker)
@@ -213,8 +231,9 @@ class Pool:
 
     def _find_culprit(self, worker: SharedWorker) -> None:
         """Tell what the worker died of, and see to it that it does not happen again and again."""
-        # The batch that ran is the first: one sent in advance is not to blame. Else what was being loaded.
-        running = next(iter(worker.batches.values()), None)
+        # Those that ran are the first: one sent in advance is not to blame. Else what was being loaded.
+        ran = list(worker.batches.values())[: worker.kind.batches]
+        running = ran[0] if ran else None
         loading = worker.loading.name if worker.loading and not running else ""
         lost = sum(len(batch.works) for batch in worker.batches.values())
         what = f" while it ran {running.model}" if running else f" while it loaded {loading}" if loading else ""
@@ -223,38 +242,17 @@ class Pool:
         news.tell(NewsKind.WORKER_RESTARTED, f"{worker.process.name} {end}", f"{worker.process.name}{what}")
         if loading:
             self._supervisor.died(loading, "")
-        elif running and (found := self._isolation.ended(running)):
-            self._supervisor.died(running.model, found.owner)
+        for found in filter(None, map(self._isolation.ended, ran)):
+            self._supervisor.died(worker.own or ran[0].model, found.owner)
 
     def _enforce_limits(self) -> None:
         while not self._stopping:
             hub.sleep(LIMIT_CHECK_EVERY)
             self._isolation.refresh()
             for worker in list(self._workers):
-                if worker.overdue(self._time_limit):
-                    sentence = f"{worker.process.name} is killed: a batch took longer than {self._time_limit:g} s"
-                    self._warn(note(sentence, "model_timeout"))
-                    worker.process.kill()
-                elif worker.loading is not None:
-                    self._enforce_load_limit(worker, worker.loading)
+                self._overdue.look(worker)
 
-    def _limit_of(self, manifest: Manifest) -> float:
-        return self._load_limit + conversion_cache.LIMIT * conversions(manifest)
-
-    def _enforce_load_limit(self, worker: SharedWorker, manifest: Manifest) -> None:
-        limit = self._limit_of(manifest)
-        if self._clock() - worker.loading_since > limit:
-            metrics.LIMITS_HIT.inc("load-limit")
-            worker.loading = None  # what it hangs in is told now and is no death of the model's worker
-            self._warn(f"{worker.process.name} is killed: loading {manifest.name} took longer than {limit:g} s")
-            worker.process.kill()
-            if self._wanted.get(manifest.name) is manifest:
-                self.unload(manifest.name)
-                self._supervisor.failed(manifest.name, f"loading took longer than {limit:g} s", served=False)
-
-
-def conversions(manifest: Manifest) -> int:
-    """How many networks may have to be converted before the model runs."""
-    if manifest.members:
-        return len(manifest.members)
-    return int(manifest.runtime.runtime in ("auto", "openvino"))
+    def _give_up(self, manifest: Manifest, error: str) -> None:
+        if self._wanted.get(manifest.name) is manifest:
+            self.unload(manifest.name)
+            self._supervisor.failed(manifest.name, error, served=False)

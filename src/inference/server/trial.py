@@ -12,7 +12,7 @@ from collections.abc import Callable
 from imageserver.inference.server.batching import Work
 from imageserver.inference.server.jails.conversions import Conversions
 from imageserver.inference.server.jails.rights import Jails
-from imageserver.inference.server.worker import SharedWorker
+from imageserver.inference.server.worker import SharedWorker, WorkerKind
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.transport import hub
@@ -38,6 +38,7 @@ class Trials:
         arguments: for each worker's command line.
         jails: for each worker.
         conversions: where a model may be converted.
+        kind: the program for a model.
         time_limit: seconds for a model to load, and to answer.
         clock: monotonic seconds.
     """
@@ -47,11 +48,12 @@ class Trials:
         arguments: list[str],
         jails: Jails,
         conversions: Conversions,
+        kind: Callable[[Manifest], WorkerKind],
         time_limit: Callable[[Manifest], float],
         clock: Callable[[], float],
     ) -> None:
         self._arguments, self._jails, self._conversions = arguments, jails, conversions
-        self._time_limit, self._clock = time_limit, clock
+        self._kind, self._time_limit, self._clock = kind, time_limit, clock
         self._running: set[_Trial] = set()
 
     def run(self, manifest: Manifest) -> str:
@@ -65,6 +67,7 @@ class Trials:
                 trial.on_exit,
                 self._clock,
                 self._jails.own(manifest),
+                kind=self._kind(manifest),
             )
         except OSError as error:
             return f"no process could be started for it ({error.strerror})"
@@ -106,10 +109,12 @@ class _Trial:
                 worker.load(self._manifest)
             case "convert":
                 hub.spawn(self._conversions.answer, worker.process, worker.network(message["folder"]))
-            case "failed":
+            case "failed" | "unreachable":
                 self.end(message["error"])
             case "loaded":
                 self._ask(worker)
+            case "done" if "lost" in message:
+                self.end(message["lost"])
             case "done":
                 result = message["results"][0]
                 self.end(result["error"] if result.get("reason") == "model" else "")

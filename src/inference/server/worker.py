@@ -18,6 +18,20 @@ from imageserver.inference.shared.manifest import Manifest
 from imageserver.jail.rules import Jail
 from imageserver.transport import hub
 
+
+@dataclass(frozen=True)
+class WorkerKind:
+    """A program that runs models, and how many batches it has under way; each has a slot of its memory."""
+
+    module: str
+    arguments: tuple[str, ...] = ()
+    slots: int = wire.SLOTS
+    batches: int = 1
+
+
+LOCAL = WorkerKind("inference.worker.main")
+"""One batch at a time; the second slot is for one in advance (dispatcher.py)."""
+
 RETIRE_WITHIN = 15.0
 """Seconds that a batch may still run on a worker that is to end."""
 
@@ -37,7 +51,7 @@ class RunningBatch:
 class SharedWorker:
     """Starts on construction; `on_message(worker, message)` and `on_exit(worker)` as ChildProcess calls them.
 
-    `own` is the one model that it is for, "" where it is for all that have no worker of their own.
+    `own` is the one model that it is for, "" where it is for all that have no worker of their own. `kind`: its program.
     """
 
     def __init__(
@@ -49,11 +63,12 @@ class SharedWorker:
         clock: Callable[[], float],
         jail: Jail,
         own: str = "",
+        kind: WorkerKind = LOCAL,
     ) -> None:
-        self.jail, self.own = jail, own
+        self.jail, self.own, self.kind = jail, own, kind
         self.retired = False
         """Its model runs elsewhere now, or not at all: its end is wanted."""
-        self.arena = Arena(wire.SLOTS, wire.SLOT_BYTES)
+        self.arena = Arena(kind.slots, wire.SLOT_BYTES)
         self.loaded: set[str] = set()
         self.batches: dict[int, RunningBatch] = {}
         self.last_seconds = 1.0
@@ -66,13 +81,18 @@ class SharedWorker:
         self._clock = clock
         self.process = ChildProcess(
             name,
-            "inference.worker.main",
-            arguments,
+            kind.module,
+            [*arguments, *kind.arguments],
             lambda message: on_message(self, message),
             lambda: on_exit(self),
             jail=jail,
             arena=self.arena,
         )
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can begin with another batch at once."""
+        return len(self.batches) < self.kind.batches
 
     def load(self, manifest: Manifest) -> None:
         """Load a model, anew where it has it, once what was asked for before has loaded."""

@@ -17,6 +17,8 @@ from imageserver.errors import ManifestError
 from imageserver.inference.shared import checked_table
 from imageserver.inference.shared import labels as label_files
 from imageserver.inference.shared.checked_table import CheckedTable
+from imageserver.inference.shared.elsewhere import open_inference
+from imageserver.inference.shared.elsewhere.open_inference import Remote
 from imageserver.inference.shared.formats import kinds
 from imageserver.inference.shared.outputs import detection, input_check
 from imageserver.inference.shared.outputs.detection import Detection
@@ -44,7 +46,7 @@ MOST_CONSTANTS = 64
 """Inputs beside the picture, and numbers for each."""
 
 KINDS = ("classification", "detection", "keypoints", "embedding", "regression", "custom")
-RUNTIMES = ("auto", "tensorflow", "openvino", "python")
+RUNTIMES = ("auto", "tensorflow", "openvino", "python", open_inference.RUNTIME)
 
 MAX_BYTES = 2**18
 """Of a manifest, since the server process reads it; long lists of labels have a file of their own."""
@@ -103,6 +105,7 @@ class Runtime:
     weights: Path | None  # a file, or the folder of a SavedModel
     sha256: str | None
     weights_hint: str  # for the person who has to fetch them
+    remote: Remote | None = None  # None: it runs on this machine
 
 
 @dataclass(frozen=True)
@@ -224,9 +227,13 @@ def _check_together(root: CheckedTable, manifest: Manifest) -> None:
     runtime, has_code = manifest.runtime, manifest.code.is_file()
     if manifest.members:
         alone = manifest.kind == "classification" and runtime.weights is None and not manifest.stateful
-        if not alone or not manifest.output.labels:
+        if not alone or not manifest.output.labels or runtime.remote is not None:
             reason = "averages the scores of its members: it needs output.labels, no weights, no state"
             root.wrong("ensemble", reason)
+    elif runtime.remote is not None:
+        boxes, weights, jail = manifest.output.detection, runtime.weights, manifest.permissions
+        given = {"state": manifest.state, "runtime.weights": weights, "jail": jail}
+        open_inference.check(root, runtime.remote, manifest.kind, boxes is not None, given)
     elif runtime.runtime == "python":
         if not has_code:
             root.wrong("runtime.runtime", f'"python" needs the file {CODE} beside {FILE}')
@@ -329,12 +336,14 @@ def _batch(table: CheckedTable) -> Batch:
 
 
 def _runtime(table: CheckedTable, folder: Path) -> Runtime:
+    runtime = table.choice("runtime", RUNTIMES, "auto")
     return Runtime(
-        runtime=table.choice("runtime", RUNTIMES, "auto"),
+        runtime=runtime,
         precision=table.choice("precision", ("float32", "bfloat16"), "float32"),
         weights=checked_table.inside(table, "weights", folder, table.text("weights", "", 255)),
         sha256=checked_table.sha256(table),
         weights_hint=table.text("weights_hint", "", 1000),
+        remote=open_inference.read(table, folder, runtime),
     )
 
 

@@ -33,6 +33,12 @@ worker to server
         "aside": [[index, cost], …]   if there: items that were not decoded, since they cost more than a batch may
         "costs": [[index, cost], …]   if there: items whose decoding cost NOTABLE_COST and more
         "limits": [[index, name], …]  if there: settings that items ran into
+        "lost": str                   if there: none was answered, as if the worker had died; "results" is empty
+    {"op": "unreachable", "model": str, "error": str}      it runs elsewhere, and nobody answers there; "loaded" follows
+                                      once somebody does
+    {"op": "endpoints", "model": str, "endpoints": [[str, bool, int, int], …], "retried": int}
+                                      where it runs elsewhere: address, whether it is asked, batches that it answered
+                                      and that failed there; and the batches that were sent a second time
     {"op": "decoded", "id": int, "form": str, "size": int, "cost": int}
                                       the pixels, from the slot's first byte on, and what they cost (of an inference
                                       request the same one, its tensor binary); or

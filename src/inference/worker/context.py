@@ -11,6 +11,7 @@ from pathlib import Path
 from imageserver.inference.shared import conversion_cache
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.worker.decode import PictureLimits
+from imageserver.inference.worker.remote.settings import RemoteSettings
 
 
 def not_here(manifest: Manifest) -> str:
@@ -34,6 +35,7 @@ class LoadContext:
         costly_bytes: what the pictures of a batch may cost together beside the others (decode.DecodingBudget).
         convert: has a network converted that is not in the cache yet; returns a sentence when that failed, else "".
         pool: decodes the pictures of a batch, and runs the members of an ensemble, side by side; None: in turn.
+        remote: bounds of models that another server runs.
     """
 
     note: Note
@@ -43,6 +45,7 @@ class LoadContext:
     costly_bytes: int = sys.maxsize
     convert: Callable[[Manifest], str] = not_here
     pool: ThreadPoolExecutor | None = None
+    remote: RemoteSettings = field(default_factory=RemoteSettings)
 
 
 def note_to_stderr(pid: int) -> Note:

@@ -118,7 +118,7 @@ def decode(
         TooCostly: it costs more than is left in `budget`.
         MemoryError: the process may not take what decoding needs.
     """
-    header, beside = _checked(data, limits)
+    header, beside = checked(data, limits)
     scale = _scale(header, least)
     # A progressive JPEG is taken apart as a whole before it becomes smaller.
     cost = beside + header.decoded_bytes // (1 if header.many_scans else scale * scale)
@@ -150,7 +150,7 @@ def decode(
     return Picture(pixels, (height, width) if rotate % 180 else (width, height), cost, part)
 
 
-def _checked(data: Data, limits: PictureLimits) -> tuple[Header, int]:
+def checked(data: Data, limits: PictureLimits) -> tuple[Header, int]:
     """The header, and what `check_complete` says. PictureError, LimitExceeded."""
     if len(data) > limits.max_bytes:
         raise LimitExceeded(f"the picture has {len(data)} bytes, more than the {limits.max_bytes} allowed")

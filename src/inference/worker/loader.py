@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from imageserver.errors import ManifestError, ModelError
+from imageserver.errors import ManifestError, ModelError, Unreachable
 from imageserver.inference.shared import manifest as manifests
 from imageserver.inference.shared import weights
+from imageserver.inference.shared.elsewhere import open_inference
+from imageserver.inference.shared.elsewhere.open_inference import Address
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.shared.outputs.input_check import InputCheck
 from imageserver.inference.worker.backends.ensemble import Ensemble
@@ -15,6 +17,11 @@ from imageserver.inference.worker.context import LoadContext
 from imageserver.inference.worker.model_api import StatefulModel, load_code
 from imageserver.inference.worker.outputs import input_check
 from imageserver.inference.worker.predictor import Backend, Batches, Code, Network, Serving
+
+if TYPE_CHECKING:
+    from imageserver.inference.worker.remote.endpoints import Endpoints
+    from imageserver.inference.worker.remote.grpc import GrpcTransport
+    from imageserver.inference.worker.remote.http import HttpTransport
 
 
 def load(folder: Path, context: LoadContext) -> Serving:
@@ -29,12 +36,52 @@ def load(folder: Path, context: LoadContext) -> Serving:
     serving: Serving
     if manifest.members:
         serving = _ensemble(manifest, context)
+    elif manifest.runtime.remote is not None:
+        return elsewhere(manifest, context)[0]
     elif manifest.runtime.runtime == "python":
         serving = Code(manifest, _model_object(manifest, ("predict",)), context)
     else:
         serving = _network(manifest, context)
     _warm(serving)
     return serving
+
+
+def elsewhere(manifest: Manifest, context: LoadContext) -> tuple[Serving, Endpoints]:
+    """A model that another server runs, once that has answered, and where it is asked. ModelError, Unreachable."""
+    from imageserver.inference.worker.remote import login
+    from imageserver.inference.worker.remote.endpoints import Endpoints
+    from imageserver.inference.worker.remote.serving import Pictures, RemoteBackend
+
+    remote = manifest.runtime.remote
+    assert remote is not None
+    header, most = login.header(remote), context.remote.answer_bytes
+    asked = [(str(address), _transport(address)(remote, address, header, most)) for address in remote.addresses]
+    endpoints = Endpoints(manifest, asked, context.remote, context.note)
+    serving: Serving
+    try:
+        agreement = endpoints.negotiate()
+        if remote.send == open_inference.PICTURE:
+            serving = Pictures(manifest, endpoints, agreement, context)
+        else:
+            serving = _reader(manifest)(manifest, RemoteBackend(endpoints, agreement), context)
+        _warm(serving, [1])
+    except BaseException:
+        endpoints.close()
+        raise
+    if header and any(login.goes_open(address) for address in remote.addresses):
+        serving.warnings = ["its login goes over the network unencrypted: https:// or grpcs:// would not"]
+    return serving, endpoints
+
+
+def _transport(address: Address) -> type[HttpTransport | GrpcTransport]:
+    """What asks such an endpoint; imported where it is needed."""
+    if address.grpc:
+        from imageserver.inference.worker.remote.grpc import GrpcTransport
+
+        return GrpcTransport
+    from imageserver.inference.worker.remote.http import HttpTransport
+
+    return HttpTransport
 
 
 def stateful(manifest: Manifest) -> StatefulModel:
@@ -58,9 +105,11 @@ def _model_object(manifest: Manifest, methods: tuple[str, ...]) -> Any:
         raise ModelError(f"the model {manifest.name!r} does not start: {type(error).__name__}: {error}") from error
 
 
-def _warm(serving: Serving) -> None:
+def _warm(serving: Serving, sizes: list[int] | None = None) -> None:
     try:
-        serving.warm()
+        serving.warm(sizes)
+    except Unreachable:
+        raise
     except ModelError as error:
         raise ModelError(f"the model {serving.manifest.name!r} does not fit its manifest: {error}") from error
     except Exception as error:
@@ -87,7 +136,7 @@ def _ensemble(manifest: Manifest, context: LoadContext) -> Serving:
 
 
 def _member(ensemble: Manifest, manifest: Manifest, context: LoadContext) -> Network:
-    if manifest.members or manifest.stateful or manifest.runtime.runtime == "python":
+    if manifest.members or manifest.stateful or manifest.runtime.runtime == "python" or manifest.runtime.remote:
         raise ModelError(f"the model {manifest.name!r} is no network of its own")
     if sorted(manifest.output.labels) != sorted(ensemble.output.labels):
         raise ModelError(

@@ -56,7 +56,7 @@ class Worker:
             for message in unpacker.feed(data):
                 match message["op"]:
                     case "run":
-                        self._answer(message, self._run(message))
+                        self._begin(message)
                     case "load":
                         with self._loads:
                             self._to_load[message["model"]] = Path(message["folder"])
@@ -70,13 +70,16 @@ class Worker:
                     case "stop":
                         return
 
+    def _begin(self, message: wire.Message) -> None:
+        self._answer(message, self._run(message))
+
     def _run(self, message: wire.Message) -> wire.Message:
         from imageserver.inference.worker import batch
 
         serving = self._models.get(message["model"])
         wanted: list[wire.Item] = message["items"]
         if serving is None:
-            return _failures(wanted, f"the model {message['model']!r} is not loaded")
+            return failures(wanted, f"the model {message['model']!r} is not loaded")
         start = message["slot"] * wire.SLOT_BYTES
         return batch.run(serving, self._arena[start : start + wire.SLOT_BYTES], wanted)
 
@@ -86,7 +89,7 @@ class Worker:
         except ValueError as error:  # a model's own code can answer with 100 MB, or with half a surrogate pair
             self._context.note(f"an answer that cannot be sent: {error}")
             sentence = "the model's answer is too large or holds text that is none"
-            self._send({"op": "done", "id": message["id"], **_failures(message["items"], sentence)})
+            self._send({"op": "done", "id": message["id"], **failures(message["items"], sentence)})
 
     def _send(self, message: dict[str, Any]) -> None:
         data = wire.pack(message)
@@ -124,12 +127,11 @@ class Worker:
             self._failed(name, f"the model {name!r} does not load: {type(error).__name__}: {error}", error)
             return
         self._models[name] = serving
-        # What a model holds lives long: the collector need not walk through it again between batches.
-        gc.collect()
-        gc.freeze()
-        ctypes.CDLL(None).malloc_trim(0)  # loading and warming up leave tens of MB behind that nobody will use again
-        seconds = round(time.monotonic() - start, 3)
-        about = {"runtime": serving.runtime, "seconds": seconds, "warnings": serving.warnings}
+        settle()
+        self._loaded(name, serving, time.monotonic() - start)
+
+    def _loaded(self, name: str, serving: Serving, seconds: float) -> None:
+        about = {"runtime": serving.runtime, "seconds": round(seconds, 3), "warnings": serving.warnings}
         self._send({"op": "loaded", "model": name, **about, "decoded_as": serving.decoded_as})
 
     def _failed(self, name: str, sentence: str, cause: BaseException | None) -> None:
@@ -138,7 +140,15 @@ class Worker:
         self._send({"op": "failed", "model": name, "error": " ".join(sentence.split())[:1000]})
 
 
-def _failures(items: Sequence[wire.Item], sentence: str) -> wire.Message:
+def settle() -> None:
+    """A model has loaded: what it holds lives long, and the collector need not walk through it between batches."""
+    gc.collect()
+    gc.freeze()
+    ctypes.CDLL(None).malloc_trim(0)  # loading and warming up leave tens of MB behind that nobody will use again
+
+
+def failures(items: Sequence[wire.Item], sentence: str) -> wire.Message:
+    """The rest of the message `done` where nothing could be answered."""
     return {"results": [{"error": sentence, "reason": "model"}] * len(items)}
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from imageserver.errors import LimitExceeded, PictureError, TooCostly, describe
+from imageserver.errors import LimitExceeded, PictureError, TooCostly, Unreachable, describe
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Input, Manifest
 from imageserver.inference.worker import decode as images
@@ -88,16 +88,23 @@ class Serving:
         self._preprocessing = base.find(manifest.input.preprocessing)
         self._least = max(self._preprocessing.least, manifest.input.width, manifest.input.height)
 
-    def warm(self) -> None:
-        """Run once at every size that will be used, so that no request pays for what happens only once."""
+    def warm(self, sizes: list[int] | None = None) -> None:
+        """Run once at every size that will be used, so that no request pays for what happens only once.
+
+        `sizes`: in place of these.
+        """
         wanted = self.manifest.input
         blank = np.zeros((wanted.height, wanted.width, wanted.channels), np.uint8)
         # The largest first: the others fit into its memory.
-        for size in reversed(batch_sizes(self.manifest.batch.max_batch)):
+        for size in reversed(sizes or batch_sizes(self.manifest.batch.max_batch)):
             self._infer([blank] * size)
 
+    def beside(self) -> Serving:
+        """Another one for the same model, to run in another thread at the same time; only where that is elsewhere."""
+        return self
+
     def run(self, jobs: list[PictureJob]) -> list[wire.Result]:
-        """A result for each job, in order. Never raises on account of a picture or a model."""
+        """A result for each job, in order. Never raises on account of a picture or a model, but Unreachable."""
         self.decode(jobs)
         good = [job for job in jobs if job.picture is not None]
         found = iter(self._answer(good) if good else [])
@@ -144,6 +151,8 @@ class Serving:
             for result, picture in zip(found, pictures, strict=True):
                 result["size"] = list(picture.size)
             return found
+        except Unreachable:
+            raise
         # A model's code may raise anything, and must not take the worker with it.
         except Exception as error:  # noqa: BLE001
             if len(jobs) > 1:
@@ -175,6 +184,9 @@ class Batches(Serving):
             for count in range(1, batch.max_batch + 1)
         ]
         self._buffer = np.zeros((batch.max_batch, wanted.height, wanted.width, wanted.channels), np.float32)
+
+    def beside(self) -> Serving:
+        return type(self)(self.manifest, self.backend, self.context)
 
     def _batch(self, arrays: list[Array]) -> Array:
         """Arrays as the network takes them, filled up to a warmed size."""

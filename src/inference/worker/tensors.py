@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imageserver.errors import BodyError, PictureError, describe
+from imageserver.errors import BodyError, PictureError, Unreachable, describe
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.shared.outputs.input_check import LIKE, UNLIKE
@@ -307,6 +307,8 @@ def _of_scores(serving: Serving, run: Callable[[], Scores]) -> TensorOutputs:
     try:
         found = run()
         scores = results.columns(found.values, output)
+    except Unreachable:
+        raise
     except Exception as error:
         serving.context.note(f"{serving.manifest.name}: {describe(error)}")
         raise _Failed(

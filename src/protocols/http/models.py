@@ -11,6 +11,8 @@ from imageserver.web import requests
 from imageserver.web.requests import Request
 
 PROTOCOL = "rest"
+DEADLINE = 30.0
+"""Seconds that a request waits for its answer."""
 
 
 class RequestedModels:
@@ -46,7 +48,15 @@ class RequestedModels:
         return requests.body(request, PROTOCOL)
 
     def ask(
-        self, request: Request, name: str, data: bytearray, content: str, *, protocol: str, picture_status: int
+        self,
+        request: Request,
+        name: str,
+        data: bytearray,
+        content: str,
+        *,
+        protocol: str,
+        picture_status: int,
+        deadline: float = DEADLINE,
     ) -> wire.Result:
         """What the model found in a body; with the name of the camera, where one was said.
 
@@ -57,6 +67,7 @@ class RequestedModels:
             content: What it is (wire.CONTENT_…).
             protocol: Under which name it is counted.
             picture_status: The status code for a picture that cannot be used.
+            deadline: Seconds until nobody waits for the answer any more.
 
         Raises:
             Refused: The body, the picture, the model or the name of the camera is at fault.
@@ -64,7 +75,9 @@ class RequestedModels:
         """
         camera, account = request.camera, request.account
         rotate = request.user.rotate if request.user else 0
-        result = self._streams.ask(name, data, protocol=protocol, content=content, rotate=rotate, account=account)
+        result = self._streams.ask(
+            name, data, protocol=protocol, content=content, rotate=rotate, account=account, deadline=deadline
+        )
         if "error" not in result:
             if camera:
                 result["camera"] = camera

@@ -13,8 +13,9 @@ from typing import Any
 
 from imageserver.errors import ModelError, Refused, TimedOut
 from imageserver.inference.shared import wire
+from imageserver.inference.shared.elsewhere import open_inference
 from imageserver.inference.shared.manifest import Manifest
-from imageserver.protocols.http.models import RequestedModels
+from imageserver.protocols.http.models import DEADLINE, RequestedModels
 from imageserver.transport import hub
 from imageserver.web import openapi, requests
 from imageserver.web.openapi import operation
@@ -28,6 +29,7 @@ LOADING = 20.0
 """Seconds that `/ready` waits for a model that is being loaded."""
 
 HEADER = "Inference-Header-Content-Length"
+WAITS = "X-Envoy-Expected-Rq-Timeout-Ms"
 _TAG = "Open Inference Protocol (v2)"
 _MODEL = ("/v2/models/<model:name>", "/v2/models/<model:name>/versions/<version>")
 
@@ -109,7 +111,9 @@ class OpenInference:
         if head > len(data):
             raise Refused(400, f"{HEADER} is {head}, but the body has {len(data)} bytes")
         content = f"{wire.CONTENT_INFERENCE};{head}"
-        result = self._models.ask(request, name, data, content, protocol=PROTOCOL, picture_status=400)
+        result = self._models.ask(
+            request, name, data, content, protocol=PROTOCOL, picture_status=400, deadline=_deadline(request)
+        )
         size = result["answer"]["head"]
         response = Response(result["body"], mimetype="application/octet-stream" if size else "application/json")
         response.headers["Cache-Control"] = "no-store"
@@ -148,10 +152,18 @@ def _head(request: Request) -> int:
     return int(text)
 
 
+def _deadline(request: Request) -> float:
+    """Seconds for which the client says that it waits, as proxies and other ImageServers do."""
+    text = request.headers.get(WAITS, "")
+    return min(DEADLINE, int(text) / 1000) if re.fullmatch("[0-9]{1,9}", text) else DEADLINE
+
+
 def metadata(manifest: Manifest, runtime: str) -> dict[str, Any]:
     """A model's metadata as the protocol wants it; `runtime` as the worker named it, "" before it is loaded."""
     outputs = [{"name": "result", "datatype": "BYTES", "shape": [-1]}]
-    if manifest.kind == "classification" and (manifest.members or manifest.runtime.runtime != "python"):
+    remote = manifest.runtime.remote
+    gives_scores = manifest.runtime.runtime != "python" and (remote is None or remote.send == open_inference.TENSOR)
+    if manifest.kind == "classification" and (manifest.members or gives_scores):
         outputs = [
             {"name": "scores", "datatype": "FP32", "shape": [-1, len(manifest.output.labels) or -1]},
             {"name": "label", "datatype": "BYTES", "shape": [-1]},

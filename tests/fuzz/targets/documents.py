@@ -188,7 +188,11 @@ TARGETS = [
         name="manifest",
         run=model,
         seeds=(MODEL, STATE, b'[ensemble]\nmembers = ["a", "b"]\n', b"title = 5\nx = 1\n"),
-        covers=("inference.shared.manifest", "inference.shared.checked_table"),
+        covers=(
+            "inference.shared.manifest",
+            "inference.shared.checked_table",
+            "inference.shared.elsewhere.open_inference",
+        ),
         words=_TOML_WORDS,
         longest=2**14,
         seconds=0.03,

@@ -16,7 +16,7 @@ from tests.turning import until
 
 from imageserver import metrics
 from imageserver.errors import LimitExceeded, ModelUnavailable, Stopping, UnknownModel
-from imageserver.inference.server import pool, restart_limit
+from imageserver.inference.server import overdue, restart_limit
 from imageserver.inference.server.batching import Work
 from imageserver.inference.server.engine import Engine
 from imageserver.inference.server.jails.rights import Jails
@@ -269,8 +269,8 @@ def test_a_model_that_hangs_while_it_loads_is_given_up_and_the_others_load(tmp_p
 @pytest.mark.parametrize(("name", "count"), [("python", 0), ("tensorflow", 0), ("openvino", 1), ("auto", 1)])
 def test_a_conversion_has_time_of_its_own(name: str, count: int) -> None:
     runtime = SimpleNamespace(runtime=name)
-    assert pool.conversions(SimpleNamespace(members=(), runtime=runtime)) == count
-    assert pool.conversions(SimpleNamespace(members=("a", "b", "c"), runtime=runtime)) == 3
+    assert overdue.conversions(SimpleNamespace(members=(), runtime=runtime)) == count
+    assert overdue.conversions(SimpleNamespace(members=("a", "b", "c"), runtime=runtime)) == 3
 
 
 def test_large_pictures_cross_the_wall_whole(running: Running) -> None:

@@ -11,6 +11,7 @@ import pytest
 from imageserver.errors import ManifestError
 from imageserver.inference.shared import labels as label_files
 from imageserver.inference.shared import manifest
+from imageserver.inference.shared.elsewhere import open_inference
 from imageserver.inference.worker.preprocessing import base as preprocessing
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -354,6 +355,7 @@ def test_the_guide_names_every_key():
     guide = (ROOT / "docs/models.md").read_text("utf-8")
     tables = (manifest.Input, manifest.Output, manifest.Batch, manifest.Runtime, manifest.State)
     keys = {field.name for table in tables for field in dataclasses.fields(table)}
+    keys = keys - {"remote"} | set(open_inference.KEYS)
     keys |= {"title", "description", "kind", "tcp_code", "listed", "labels_file", "classes", "members"}
     assert [key for key in sorted(keys) if f"`{key}`" not in guide] == []
     assert [name for name in manifest.PREPROCESSINGS if f"| `{name}` |" not in guide] == []
@@ -387,3 +389,69 @@ def test_what_a_jail_may_not_ask_for(tmp_path, line, fault):
     with pytest.raises(ManifestError) as caught:
         manifest.read(make(tmp_path / "digits", f"{GOOD}[jail]\n{line}\n"))
     assert fault in str(caught.value)
+
+
+REMOTE = """
+kind = "classification"
+[input]
+width = 28
+height = 20
+[output]
+labels = ["no", "yes"]
+[runtime]
+runtime = "open_inference"
+endpoint = ["grpc://gpu1:8001", "https://[2001:DB8::1]/shared/", "http://gpu2"]
+model = "digits/v7"
+user = "anna"
+password_file = "/run/secrets/anna"
+ca_file = "ca.pem"
+"""
+
+
+def test_a_model_elsewhere(tmp_path):
+    found = manifest.read(make(tmp_path / "far", REMOTE)).runtime
+    assert (found.runtime, found.remote.model, found.remote.send) == ("open_inference", "digits/v7", "tensor")
+    addresses = ["grpc://gpu1:8001", "https://[2001:db8::1]:443/shared", "http://gpu2:80"]
+    assert [str(address) for address in found.remote.addresses] == addresses
+    assert found.remote.files == (Path("/run/secrets/anna"), tmp_path / "far" / "ca.pem")
+    assert (
+        manifest.read(make(tmp_path / "near", REMOTE.replace('model = "digits/v7"', ""))).runtime.remote.model == "near"
+    )
+
+
+ENDPOINTS = 'endpoint = ["grpc://gpu1:8001", "https://[2001:DB8::1]/shared/", "http://gpu2"]'
+WRONG_ELSEWHERE = [
+    (ENDPOINTS, "", "runtime.endpoint: missing: a list of where the model runs"),
+    (ENDPOINTS, 'endpoint = "http://gpu2"', "runtime.endpoint: must be a list of texts"),
+    (ENDPOINTS, 'endpoint = ["ftp://gpu2"]', "must be \"http://gpu1:8000\", "),
+    (ENDPOINTS, 'endpoint = ["https://gpu2/a b"]', "must be "),
+    (ENDPOINTS, 'endpoint = ["https://gpu2?x=1"]', "must be "),
+    (ENDPOINTS, 'endpoint = ["https://anna:secret@gpu2"]', "runtime.endpoint: holds no name or password"),
+    (ENDPOINTS, 'endpoint = ["https://gpu2/v2"]', "is the address below which /v2 is"),
+    (ENDPOINTS, 'endpoint = ["https://gpu2:0"]', "needs a port"),
+    (ENDPOINTS, 'endpoint = ["grpcs://gpu2"]', "needs a port"),
+    (ENDPOINTS, 'endpoint = ["grpcs://gpu2:1/a"]', "has no path with gRPC"),
+    (ENDPOINTS, 'endpoint = ["https://gpu2", "https://GPU2:443"]', "each once"),
+    (ENDPOINTS, f"endpoint = {json.dumps([f'https://gpu{number}' for number in range(17)])}", "at most 16"),
+    (ENDPOINTS, 'endpoint = ["http://gpu2"]', "runtime.ca_file: is for endpoints with https://"),
+    ('user = "anna"', "", "runtime.user: belongs together with password_file"),
+    ('user = "anna"', 'user = "anna"\ntoken_file = "t"', "runtime.token_file: logs in already"),
+    ('"ca.pem"', '"../ca.pem"', "runtime.ca_file: must be an absolute path, or"),
+    ('"digits/v7"', '"a\\u0000b"', "runtime.model: must be a text without control characters"),
+    ('"open_inference"', '"auto"', 'runtime.endpoint: is for runtime = "open_inference"'),
+    ('user = "anna"', 'user = "anna"\nweights = "a.onnx"', "runtime.weights: are where the model runs"),
+    ('kind = "classification"', 'kind = "custom"', 'kind: "custom" needs runtime.send = "picture"'),
+    ('kind = "classification"', 'kind = "detection"', "output.format: missing"),
+    ("[runtime]", '[jail]\n[runtime]', "jail: is for the model's own code"),
+    ("[runtime]", '[state]\n[runtime]', "state: a model that keeps state runs on this machine"),
+    ("[runtime]", '[ensemble]\nmembers = ["a"]\n[runtime]', "ensemble: averages"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "sentence"), WRONG_ELSEWHERE)
+def test_what_is_wrong_with_a_model_elsewhere_is_said(tmp_path, old, new, sentence):
+    assert old in REMOTE
+    with pytest.raises(ManifestError) as caught:
+        manifest.read(make(tmp_path / "far", REMOTE.replace(old, new)))
+    assert sentence in str(caught.value)
+    assert "secret@" not in str(caught.value)

@@ -57,6 +57,16 @@ def test_a_request_may_come_with_the_content_type_that_curl_gives_it(server):
         assert answer.status_code == 200, answer.text
 
 
+def test_who_says_how_long_it_waits_is_answered_by_then(server):
+    request = tensor(np.zeros((1, 28, 28, 1), np.uint8))
+    headers = {"X-Envoy-Expected-Rq-Timeout-Ms": "1"}
+    answer = server.ask("POST", "/v2/models/slow/infer", json=request, headers=headers)
+    assert (answer.status_code, answer.json()) == (503, {"error": "the model 'slow' did not answer within 0.001 s"})
+    for text in ("60000", "", "soon", "9" * 50):
+        headers = {"X-Envoy-Expected-Rq-Timeout-Ms": text}
+        assert server.ask("POST", "/v2/models/lenet/infer", json=request, headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize(
     "path",
     ["/v2/models/stats", "/v2/models/lenet/stats", "/v2/models/lenet/versions/1/stats", "/v2/models/echoer/stats"],

@@ -1,4 +1,5 @@
-"""Which models have a worker of their own: those with a `[jail]` in their manifest, and those out of the others' reach.
+"""Which models have a worker of their own: those with a `[jail]` in their manifest, those out of the others' reach, and
+those that run elsewhere.
 
 What a model asks for would widen the jail of every model beside it; so none is beside it.
 """
@@ -25,7 +26,7 @@ class OwnWorkers:
         shared = [worker.jail for worker in workers if not worker.own]
         # A folder that was linked to after they had started: a jail cannot be widened.
         reached = all(self._jails.reaches(jail, folder) for jail in shared for folder in folders)
-        alone = manifest.permissions is not None or not reached
+        alone = manifest.permissions is not None or manifest.runtime.remote is not None or not reached
         if alone:
             self._names.add(manifest.name)
         else:

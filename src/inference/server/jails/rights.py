@@ -11,6 +11,9 @@ from pathlib import Path
 from imageserver.inference.shared.manifest import Manifest, Permissions
 from imageserver.jail.rules import GIB, Jail
 
+NAMES = 53
+"""The port that the names of hosts are looked up at, where that is not done by UDP."""
+
 WINDOWS = Jail(
     enforced=False, variables=("DISPLAY", "XAUTHORITY", "WAYLAND_DISPLAY", "XDG_*", "QT_*", "LIBGL_*", "XKB_*")
 )
@@ -50,7 +53,11 @@ class Jails:
         return Jail(enforced=self._enforced, memory=self._memory)
 
     def own(self, manifest: Manifest) -> Jail:
-        """Of a worker for this one model."""
+        """Of a worker for this one model. One that runs elsewhere is reached by the ports of its endpoints alone."""
+        if remote := manifest.runtime.remote:
+            read = (*self._readable(), str(manifest.folder), *map(str, remote.files))
+            ports = {address.port for address in remote.addresses}
+            return replace(self.shared(), read=read, network=True, connect=(*sorted(ports), NAMES))
         wishes = manifest.permissions or Permissions()
         read = (*self._readable(), str(manifest.folder), *wishes.read)
         memory = int(wishes.memory_gib * GIB) if wishes.memory_gib and self._memory else self._memory
@@ -85,7 +92,12 @@ class Jails:
 
 
 def granted(manifest: Manifest) -> str:
-    """What a model's manifest asks for, as a log line goes on: "; its code may read /srv/faces"; "" for nothing."""
+    """What a model's manifest asks for, as a log line goes on: "; its code may read /srv/faces"; "" for nothing.
+
+    Of one that runs elsewhere: where.
+    """
+    if remote := manifest.runtime.remote:
+        return f"; it runs at {', '.join(map(str, remote.addresses))}"
     wishes = manifest.permissions or Permissions()
     parts = []
     if wishes.read:

@@ -34,7 +34,7 @@ class Ensemble(Serving):
         self._channels = max(wanted.channels for wanted in inputs)
         self._least = max(max(base.find(wanted.preprocessing).least, wanted.width, wanted.height) for wanted in inputs)
 
-    def warm(self) -> None:
+    def warm(self, sizes: list[int] | None = None) -> None:
         """Nothing: the members are warm."""
 
     def scores(self, decoded: list[Picture]) -> Scores:
