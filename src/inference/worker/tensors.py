@@ -303,21 +303,19 @@ def _run(serving: Serving, given: TensorInput) -> TensorOutputs:
 
 
 def _of_scores(serving: Serving, run: Callable[[], Scores]) -> TensorOutputs:
-    output = serving.manifest.output
+    manifest = serving.manifest
     try:
         found = run()
-        scores = results.columns(found.values, output)
+        scores = results.columns(found.values, manifest.output)
     except Unreachable:
         raise
     except Exception as error:
-        serving.context.note(f"{serving.manifest.name}: {describe(error)}")
-        raise _Failed(
-            {"error": f"the model {serving.manifest.name!r} failed on this tensor", "reason": "model"}
-        ) from error
+        serving.context.note(f"{manifest.name}: {describe(error)}")
+        raise _Failed({"error": f"the model {manifest.name!r} failed on this tensor", "reason": "model"}) from error
     if not np.isfinite(scores).all():
         raise _Failed({"error": "the model answered with something that is no number", "reason": "model"})
     said = [UNLIKE if each else LIKE for each in found.unlike] if found.unlike is not None else []
-    label = _texts([_label(output.labels, index) for index in scores.argmax(axis=1).tolist()])
+    label = _texts([_label(manifest.output.labels, index) for index in scores.argmax(axis=1).tolist()])
     return TensorOutputs({"scores": scores.astype("<f4"), "label": label}, ",".join(said) if UNLIKE in said else "")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def read(table: CheckedTable, folder: Path, runtime: str) -> Remote | None:
     return remote
 
 
-def check(root: CheckedTable, remote: Remote, kind: str, boxes: bool, given: dict[str, object]) -> None:
+def check(root: CheckedTable, remote: Remote, kind: str, boxes: bool, given: Mapping[str, object]) -> None:
     """What no key can be wrong about alone; the first of it.
 
     Args:
