@@ -162,12 +162,13 @@ def from_env_file(table: Sequence[Setting], path: Path, faults: Faults, warn: Ca
     return from_environment(table, variables, path.parent, faults, path)
 
 
-_ENV_LINE = re.compile(
-    r"""(?P<name>\w+)\s*=\s*
-    (?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>[^']*)'|(?P<bare>[^'"\s#](?:.*?))?)
+_ENV_LINE = re.compile(r"(?P<name>\w+)\s*=(?P<value>.*)")
+_QUOTED = re.compile(
+    r"""\s*(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>[^']*)')
     \s*(?:\s\#.*)?""",
     re.VERBOSE,
 )
+_COMMENT = re.compile(r"\s#")
 
 
 def _env_lines(text: str, path: Path, faults: Faults) -> Iterator[tuple[str, str]]:
@@ -179,12 +180,22 @@ def _env_lines(text: str, path: Path, faults: Faults) -> Iterator[tuple[str, str
             yield line.partition("=")[0].strip()[:64], ""
             continue
         found = _ENV_LINE.fullmatch(line)
-        if found is None:
+        value = None if found is None else _env_value(found["value"])
+        if found is None or value is None:
             faults.append(f'Line {number} of {path} is not of the form NAME=value or NAME="value"; correct it.')
-        elif found["double"] is not None:
-            yield found["name"], re.sub(r"\\(.)", lambda escape: {"n": "\n"}.get(escape[1], escape[1]), found["double"])
         else:
-            yield found["name"], found["single"] if found["single"] is not None else found["bare"] or ""
+            yield found["name"], value
+
+
+def _env_value(text: str) -> str | None:
+    """What follows the equals sign, without quotes and comment; None where a quote is not closed."""
+    quoted = _QUOTED.fullmatch(text)
+    if quoted is None:
+        bare = _COMMENT.split(text, 1)[0].strip()
+        return None if bare.startswith(("'", '"', "#")) else bare
+    if quoted["double"] is None:
+        return quoted["single"]
+    return re.sub(r"\\(.)", lambda escape: {"n": "\n"}.get(escape[1], escape[1]), quoted["double"])
 
 
 def from_toml(table: Sequence[Setting], path: Path, faults: Faults) -> list[Given] | None:

@@ -121,6 +121,8 @@ def one(file: Path, name: str, seconds: float, *, atheris: bool) -> int:
             print("there is no atheris for this Python: Hypothesis takes its place")
     grow(target_in(file, name), seconds * GROWTH_SHARE)
     seconds *= 1 - GROWTH_SHARE
+    if tpool := sys.modules.get("eventlet.tpool"):
+        tpool.killall()  # its threads tell the hub of the modules that go now
     if engine is None:
         return with_hypothesis(target_in(file, name), seconds)
     for module in [module for module in sys.modules if module.partition(".")[0] in {"tests", *FOLLOWED}]:

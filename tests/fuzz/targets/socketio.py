@@ -4,6 +4,7 @@ on whether a header was seen before, what is sent again is the same, and nothing
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Iterator
 from random import Random
@@ -45,7 +46,7 @@ class OneClient:
         )  # fmt: skip
         engine: Any = SimpleNamespace(
             limits=LIMITS, log=lambda _line: None, clock=lambda: 0.0, sessions={CLIENT: session},
-            who=lambda _sid: "a client", owner=lambda _sid: "", close=self._close,
+            new_id=itertools.count().__next__, who=lambda _sid: "a client", owner=lambda _sid: "", close=self._close,
             send=lambda _sid, group: self.happened.append(("sent", group.packets)),
         )  # fmt: skip
         ours = {name: functools.partial(self._event, name) for name in ("*", "receiveImage", "connect", "disconnect")}
