@@ -74,7 +74,7 @@ class RemoteWorker(Worker):
     def _load(self, name: str, folder: Path) -> None:
         from imageserver.inference.worker import loader
 
-        begun, context = time.monotonic(), replace(self._context, note=_unrepeated(self._context.note))
+        begun, context = time.monotonic(), replace(self._context, note=unrepeated(self._context.note))
         while True:
             try:
                 serving, endpoints = loader.elsewhere(manifest.read(folder), context)
@@ -126,7 +126,7 @@ class RemoteWorker(Worker):
                 time.sleep(TELL_EVERY)
 
 
-def _unrepeated(note: Note) -> Note:
+def unrepeated(note: Note) -> Note:
     """The same, but for what was noted just before: what is wrong with an endpoint stays so for hours."""
     last = [""]
 

@@ -23,6 +23,7 @@ from imageserver.inference.shared import manifest as manifests
 from imageserver.inference.worker import loader
 from imageserver.inference.worker.context import LoadContext
 from imageserver.inference.worker.predictor import PictureJob
+from imageserver.inference.worker.remote import main
 from imageserver.inference.worker.remote.breaker import BreakerState
 from imageserver.inference.worker.remote.settings import RemoteSettings
 
@@ -256,3 +257,11 @@ def test_without_the_extra_a_sentence_says_what_to_install(load: Any, monkeypatc
     monkeypatch.setitem(sys.modules, "grpc", None)
     with pytest.raises(ModelError, match=r"needs the package grpc: pip install 'imageserver\[remote\]'"):
         load("grpc://127.0.0.1:9")
+
+
+def test_what_was_noted_just_before_is_not_noted_again() -> None:
+    lines: list[str] = []
+    note = main.unrepeated(lines.append)
+    for text in ("a", "a", "b", "a"):
+        note(text)
+    assert lines == ["a", "b", "a"]
