@@ -286,7 +286,7 @@ def test_pages_are_bounded_in_all_and_for_an_address(tmp_path: Path) -> None:
 def test_the_servers_end_is_told(tmp_path: Path) -> None:
     with Server(data=tmp_path) as server, Viewer(server.ready()) as page:
         server.process.send_signal(signal.SIGTERM)
-        assert page.until("closed") == {"type": "closed", "code": 1001, "text": "the server is stopping"}
+        assert page.until("closed") == {"type": "closed", "code": 1012, "text": "the server is stopping"}
 
 
 def test_a_page_that_reads_nothing_costs_one_round(server: Server, camera: Camera) -> None:
