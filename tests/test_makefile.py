@@ -209,6 +209,7 @@ def test_an_unsuitable_python_is_named(project, script, sentence):
     assert not (project / ".venv").exists()
 
 
+@pytest.mark.long
 def test_a_broken_environment_is_made_anew(project):
     """Its Python went away with an upgrade of the system."""
     (project / ".venv/bin/python").unlink()

@@ -104,7 +104,6 @@ SCENES = {
     ),
     "docs/users.md": Scene(long=False, brings={"password.txt": "of bob\n"}),
     "docs/write-a-model.md": Scene(
-        long=False,
         replaced={
             "models/moves video.mp4": "models/moves clients/samples/digits",
             "models/moves 0": "models/moves clients/samples/photos",

@@ -95,6 +95,7 @@ def test_refusals_need_no_tensorflow_and_leave_nothing_behind(root, files, tmp_p
     assert sorted((files / "models").iterdir()) == before
 
 
+@pytest.mark.long
 def test_every_kind_of_model(root, files):
     models = ["--models", str(files / "models"), "--models-cache", str(files / "cache")]
     labels, two = ["--labels", str(files / "labels.txt")], ["--labels", str(files / "two.txt")]

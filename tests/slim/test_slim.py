@@ -40,6 +40,7 @@ def run(python: Path, *words: str | Path, home: Path) -> subprocess.CompletedPro
     return subprocess.run([python, *words], cwd=home, env=environment, capture_output=True, text=True, timeout=110)
 
 
+@pytest.mark.long
 def test_every_shipped_model_answers(python: Path, tmp_path: Path) -> None:
     members = {"xray-densenet", "xray-inception", "xray-mycn", "xray-resnet", "xray-vgg", "xray-xception"}
     names = {path.parent.name for path in ROOT.glob("models/*/model.toml")} - members  # whom the ensemble asks

@@ -114,7 +114,8 @@ def drop_many(server: Server, count: int) -> int:
 
 
 @pytest.mark.no_loop_probe("asked for what it holds, its server looks at every object, which takes 50 ms")
-@pytest.mark.parametrize("count", [160, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
+@pytest.mark.long
+@pytest.mark.parametrize("count", [160, pytest.param(10_000, marks=[pytest.mark.timeout(1800)])])
 def test_nothing_stays_of_sessions_that_were_started_and_dropped(tmp_path: Path, count: int) -> None:
     models = models_folder(tmp_path)
     write_model(models, "hoarder", HOARDER, f"every_frame = true\nparallel = {LANES}\n")

@@ -164,6 +164,7 @@ def test_what_does_not_fit_the_model_is_said_by_prepare(root):
     )
 
 
+@pytest.mark.long
 def test_damaged_cache_and_fallback(root, tmp_path):
     """One worker with a damaged cache: it converts by itself, and takes TensorFlow where it must."""
     cache = tmp_path / "cache"

@@ -46,6 +46,7 @@ def test_what_is_shipped_is_compact_and_what_the_manifest_names(name):
     assert len(arrays) % NETWORKS == 0
 
 
+@pytest.mark.long
 def test_a_committee_is_the_mean_of_its_networks_and_knows_the_examples():
     from imageserver.training.xray import fit
     from imageserver.training.xray import members as xray_members
@@ -77,6 +78,7 @@ def test_a_network_does_not_see_contrast_or_brightness():
     assert fit.logits(network, images * 0.6 + 40) == pytest.approx(fit.logits(network, images), abs=0.2)
 
 
+@pytest.mark.long
 def test_fitting_learns_and_the_same_seed_gives_the_same_network():
     import keras
 
