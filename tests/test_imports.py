@@ -37,7 +37,7 @@ ABOVE_THE_WALL = (
 BELOW_THE_WALL = (
     {"training_set"},
     {"training", "inference.add_model", "inference.bench_model", "inference.try_model"},
-    {"inference.adding", "inference.alone"},
+    {"inference.adding", "inference.alone", "inference.command"},
     {"inference.prepare"},
     {"inference.convert"},
     {"inference.worker"},

@@ -31,9 +31,10 @@ if not __package__:
 
 from imageserver import bootstrap as programs
 from imageserver import files, folders
-from imageserver.errors import ImageServerError, ModelError
+from imageserver.errors import ModelError
 from imageserver.inference import adding
 from imageserver.inference.adding import Say
+from imageserver.inference.command import ended
 from imageserver.inference.convert import process
 from imageserver.inference.getting import fetching, index, origins
 from imageserver.inference.getting import options as getting
@@ -56,17 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     options = known.parse_args(argv)
     getting.check(known, options)
     process.set_environment()
-    try:
-        if options.list:
-            getting.print_list(options)
-        else:
-            add(options)
-    except (ImageServerError, OSError) as error:
-        print(f"{known.prog}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return ended(known.prog, lambda: getting.print_list(options) if options.list else add(options))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -13,18 +13,18 @@ import itertools
 import json
 import os
 import resource
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from imageserver import folders
-from imageserver.errors import ImageServerError, PictureError
+from imageserver.errors import PictureError
 from imageserver.inference import alone
 from imageserver.inference.alone import Pixels
+from imageserver.inference.command import ended
 from imageserver.inference.shared import progress
 from imageserver.inference.worker.predictor import PictureJob
 
@@ -38,15 +38,12 @@ def main(argv: list[str] | None = None) -> int:
     known = parser()
     options = known.parse_args(argv)
     alone.hush()
-    try:
-        for line in bench(options):
-            print(line, flush=True)
-    except (ImageServerError, OSError) as error:
-        print(f"{known.prog}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return ended(known.prog, lambda: _print(bench(options)))
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, flush=True)
 
 
 def parser() -> argparse.ArgumentParser:

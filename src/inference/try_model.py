@@ -27,9 +27,10 @@ if not __package__:
 
 import numpy as np
 
-from imageserver.errors import ImageServerError, PictureError
+from imageserver.errors import PictureError
 from imageserver.inference import alone
 from imageserver.inference.alone import Pixels
+from imageserver.inference.command import ended
 from imageserver.inference.shared import progress
 
 Frames = Iterator[tuple[int, Pixels]]
@@ -42,14 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     known = parser()
     options = known.parse_args(argv)
     alone.hush()
-    try:
-        try_model(options)
-    except (ImageServerError, OSError) as error:
-        print(f"{known.prog}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return ended(known.prog, lambda: try_model(options))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,4 +1,7 @@
-"""What the demo's cameras see: the sample pictures, some of them as by a camera that moves."""
+"""What the demo's cameras see: the sample pictures, some of them as by a camera that moves.
+
+With OpenCV, as a client has it: this runs in the cameras' process alone (cameras.py), never in the server's.
+"""
 
 from __future__ import annotations
 
