@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 Step = Callable[[float | None, str], None]
 """Takes the part that is done (0 to 1; None: nobody knows) and what is being done."""
+
+DRAWN_EVERY = 0.5
+"""Seconds."""
+_KNOWN = "{desc} {bar:30} {percentage:3.0f}% {elapsed}{postfix}"
+_UNKNOWN = "{desc} {elapsed}{postfix}"
 
 
 @contextlib.contextmanager
@@ -21,25 +29,31 @@ def shown(what: str) -> Iterator[Step]:
         yield lambda _part, _text: None
         return
     # Here, since nobody else needs it, the server least of all.
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from tqdm import tqdm
+    from tqdm.contrib import DummyTqdmFile
 
-    # What goes into a file or another program is not taken from there to the terminal.
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[text]}"),
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=sys.stdout.isatty(),
-    )
-    with bar:
-        task = bar.add_task(what, total=None, text="")
+    screen = shutil.get_terminal_size()  # with a guess for a terminal that does not know its size
+    with contextlib.ExitStack() as until_the_end:
+        size = {"ncols": screen.columns, "nrows": screen.lines}
+        bar = until_the_end.enter_context(tqdm(total=1.0, desc=what, leave=False, bar_format=_UNKNOWN, **size))
+        if sys.stdout.isatty():  # what goes into a file or another program is not taken from there to the terminal
+            until_the_end.enter_context(contextlib.redirect_stdout(DummyTqdmFile(sys.stderr)))
+        ended = threading.Event()
+        clock = threading.Thread(target=_keep_drawing, args=(bar, ended), daemon=True)
+        clock.start()
+        until_the_end.callback(clock.join)
+        until_the_end.callback(ended.set)
 
         def step(part: float | None, text: str) -> None:
             # At once: what holds the interpreter next would keep it from being drawn.
-            bar.update(task, total=None if part is None else 1.0, completed=part or 0.0, text=text, refresh=True)
+            bar.bar_format = _UNKNOWN if part is None else _KNOWN
+            bar.n = part or 0.0
+            bar.set_postfix_str(text)
 
         yield step
+
+
+def _keep_drawing(bar: Any, ended: threading.Event) -> None:
+    """So that one sees by the time that it goes on."""
+    while not ended.wait(DRAWN_EVERY):
+        bar.refresh()

@@ -20,7 +20,7 @@ with progress.shown("Converting models") as step:
     step(0.25, "lenet")
     print("model cats: converted")
     step(None, "faces")
-print("rich" in sys.modules)
+print("tqdm" in sys.modules)
 """
 COMMAND = [sys.executable, "-c", WORK, str(ROOT / "src")]
 
