@@ -9,6 +9,8 @@ export PYTHON
 SLIM ?=
 POSTGRESQL ?=
 REMOTE ?=
+REDIS ?=
+RAY ?=
 ifneq ($(filter-out 0 no,$(GPU)),)
 VENV := .venv-gpu
 LOCK := requirements/gpu.lock
@@ -30,7 +32,7 @@ DESTDIR ?=
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
-run: environment $(PREPARED)  ## start the server; ARGS="-p 9000 -a" passes options, SLIM=1 has no TensorFlow, GPU=1 has CUDA, POSTGRESQL=1 its driver, REMOTE=1 gRPC
+run: environment $(PREPARED)  ## start the server; ARGS="-p 9000 -a" passes options, SLIM=1 has no TensorFlow, GPU=1 has CUDA, POSTGRESQL=1 its driver, REDIS=1 its client, REMOTE=1 gRPC, RAY=1 its client
 	@exec $(VENV)/bin/python src/ImageServer.py $(ARGS)
 
 environment:
@@ -38,8 +40,14 @@ environment:
 ifneq ($(filter-out 0 no,$(POSTGRESQL)),)
 	@scripts/environment.sh $(VENV) requirements/postgresql.lock
 endif
+ifneq ($(filter-out 0 no,$(REDIS)),)
+	@scripts/environment.sh $(VENV) requirements/redis.lock
+endif
 ifneq ($(filter-out 0 no,$(REMOTE)),)
 	@scripts/environment.sh $(VENV) requirements/remote.lock
+endif
+ifneq ($(filter-out 0 no,$(RAY)),)
+	@scripts/environment.sh $(VENV) requirements/ray.lock
 endif
 
 # Converting a model takes seconds: once for each state of their folders. The shipped ones need it no more (graphs).
@@ -76,8 +84,9 @@ test: dev $(PREPARED)  ## run all tests that a suite should; ARGS="-k users" pas
 
 test-long: dev $(PREPARED)  ## run the tests that take longer, before a release
 	@tests/environments.sh
-	@echo "This takes about three quarters of an hour."
-	@$(VENV)/bin/python -m pytest -m long --timeout 7200 $(ARGS)
+	@scripts/environment.sh build/ray requirements/ray.lock
+	@echo "This takes about an hour."
+	@$(VENV)/bin/python -m pytest -m long --timeout 7200 -n 2 $(SIDE_BY_SIDE) $(ARGS)
 
 TIMES ?= 1
 
@@ -139,9 +148,12 @@ UPGRADE ?=
 lock:  ## compile pyproject.toml into requirements/*.lock with hashes; UPGRADE=--upgrade takes newer versions
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) pyproject.toml --extra tensorflow -o requirements/run.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml -o requirements/slim.lock
-	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra tensorflow --extra postgresql --extra remote --group dev -o requirements/dev.lock
+	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra tensorflow --extra postgresql --extra redis --extra remote --group dev -o requirements/dev.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra postgresql -o requirements/postgresql.lock
+	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra redis -o requirements/redis.lock
+	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra postgresql --extra redis -o requirements/front-ends.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra remote -o requirements/remote.lock
+	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra ray -o requirements/ray.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) -c requirements/run.lock pyproject.toml --extra gpu -o requirements/gpu.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) --group display -o requirements/display.lock
 	$(UV) pip compile $(LOCK_OPTIONS) $(UPGRADE) --group docs -o requirements/docs.lock

@@ -15,7 +15,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT)]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+import bootstrap
+
+bootstrap.provide_package()
 
 from bench.hostile import bodies, crowds, lists, pictures, texts
 from bench.hostile.target import ATTACKS, Outcome, served

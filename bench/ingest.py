@@ -34,25 +34,20 @@ import psutil
 
 HERE = Path(__file__).resolve().parent
 SRC = HERE.parent / "src"
+sys.path[:0] = [str(SRC)]
+
+import bootstrap
+
+bootstrap.provide_package()
+
+from imageserver.commands.plan.frames import masked
+
 SIZES = (8_000, 40_000, 150_000)
 MARKS = {8_000: 0.8, 40_000: 1.0, 150_000: 1.0}
 """Least ratio to the reference server."""
 CLIENTS = 8
 USER = ("bench", "a password of the benchmark")
 HEADER = b'451-["receiveImage",{"_placeholder":true,"num":0}]'
-
-
-def masked(opcode: int, payload: bytes, key: bytes = b"\x11\x22\x33\x44") -> bytes:
-    """A client's WebSocket frame."""
-    size = len(payload)
-    if size < 126:
-        head = struct.pack(">BB", 0x80 | opcode, 0x80 | size)
-    elif size < 65536:
-        head = struct.pack(">BBH", 0x80 | opcode, 0xFE, size)
-    else:
-        head = struct.pack(">BBQ", 0x80 | opcode, 0xFF, size)
-    stream = int.from_bytes((key * (size // 4 + 1))[:size], "big")
-    return head + key + (int.from_bytes(payload, "big") ^ stream).to_bytes(size, "big")
 
 
 class Client:

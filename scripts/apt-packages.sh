@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The programs of the system that the tests drive: a browser, a display without a screen, nginx, HAProxy, Node, Java with
-# OkHttp, a C compiler for the clock that a test moves, PostgreSQL.
+# OkHttp, a C compiler for the clock that a test moves, PostgreSQL, Redis.
 # Installs what is missing on Debian 12 and Ubuntu 24.04, and does nothing when all is there.
 # `make run` needs none of it.
 set -euo pipefail
@@ -24,6 +24,7 @@ want javac default-jdk-headless
 want ssh-keygen openssh-client
 want ip iproute2
 compgen -G '/usr/lib/postgresql/*/bin/postgres' > /dev/null || missing+=(postgresql)
+want redis-server redis-server
 want curl curl
 want jq jq
 want systemd-analyze systemd

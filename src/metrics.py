@@ -171,12 +171,33 @@ SNAPS_REFUSED = _counter(
     "imageserver_snaps_refused_total", (), "Times that a camera said snap to others in /ws, which was not relayed."
 )
 LOG_LINES_DROPPED = _counter(
-    "imageserver_log_lines_dropped_total", (), "Lines of the log that were dropped: nobody read them, or the disk was full."
+    "imageserver_log_lines_dropped_total",
+    (),
+    "Lines of the log that were dropped: nobody read them, or the disk was full.",
 )
 DATABASE_UP = _gauge(
     "imageserver_database_up",
     ("what",),
-    "Of what several front ends share in a database (users): 1 while it answers, else 0.",
+    "Of what several front ends share (users: the database; redis): 1 while it answers, else 0.",
+)
+FRONT_ENDS = _gauge("imageserver_front_ends", (), "Other front ends that are heard over Redis now.")
+FRONT_END_STREAMS = _gauge(
+    "imageserver_front_end_streams", (), "Streams and sessions of other front ends that are known here now."
+)
+REDIS_MESSAGES = _counter(
+    "imageserver_redis_messages_total", ("direction",), "Messages to and from other front ends over Redis: sent, heard."
+)
+REDIS_BYTES = _counter("imageserver_redis_bytes_total", ("direction",), "Bytes of these, pictures included.")
+REDIS_FRAMES = _counter(
+    "imageserver_redis_frames_total",
+    ("direction",),
+    "Frames among them, for who looks at a camera of another front end.",
+)
+REDIS_DROPPED = _counter(
+    "imageserver_redis_dropped_total",
+    ("reason",),
+    "Messages over Redis that were dropped: unreadable, version, too large, foreign (speaks of what is not its "
+    "sender's), too many (over --redis-bytes), unsent (Redis is gone, or too slow).",
 )
 LOGINS_REMEMBERED = _counter(
     "imageserver_logins_remembered_total", (), "Logins that held by memory, since the users' database did not answer."
@@ -216,6 +237,19 @@ REMOTE_BATCHES = _counter(
 )
 REMOTE_RETRIES = _counter(
     "imageserver_remote_retries_total", ("model",), "Batches that a second endpoint got, as the first one failed."
+)
+CLUSTER_REPLICAS = _gauge(
+    "imageserver_cluster_replicas",
+    ("model", "state"),
+    "Replicas of a model on the cluster that wait for room (placing), load, are ready, or end soon (draining).",
+)
+CLUSTER_BATCHES = _counter(
+    "imageserver_cluster_batches_total",
+    ("model", "result"),
+    "Batches sent to replicas on the cluster: answered, or lost (none free in time, or one that ended with it).",
+)
+CLUSTER_ENDED = _counter(
+    "imageserver_cluster_ended_total", ("model",), "Replicas on the cluster that ended without being told to."
 )
 CERTIFICATE_EXPIRY = _gauge(
     "imageserver_certificate_expiration_timestamp_seconds",

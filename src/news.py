@@ -37,6 +37,7 @@ class NewsKind(enum.StrEnum):
     MODEL_FAILED = "model failed"
     TRAINING_ENDED = "training ended"
     USERS_DATABASE = "users' database"
+    FRONT_ENDS = "front ends"
 
 
 OF_CLIENTS = frozenset({NewsKind.LOGIN_REFUSED, NewsKind.LIMIT_HIT})

@@ -1,7 +1,7 @@
 """Names src/ `imageserver` for all tests, as bootstrap.py does for what is started as a file; decides on their order.
 
-With several workers (`make test`) the files are what is handed out: those with fast tests alone first, then the
-longest, and at the end those with a test marked `alone`, beside which no other test runs.
+With several workers (`make test`, `make test-long`) the files are what is handed out: those with fast tests alone
+first, then the longest, and at the end those with a test marked `alone`, beside which no other test runs.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from tests.pages import covered
 from tests.prepared import Prepared
 
 LONGEST = (
+    "transport/test_churn.py",
     "protocols/http/test_training.py",
     "inference/test_add_model.py",
     "protocols/http/test_v2.py",
@@ -65,7 +66,6 @@ LONGEST = (
     "clients/test_camera.py",
     "pages/test_linked.py",
     "streams/test_session_memory.py",
-    "transport/test_churn.py",
     "fuzz/test_fuzz.py",
     "inference/worker/test_ensemble.py",
     "inference/server/test_costly.py",
@@ -81,15 +81,17 @@ STARTS_A_PROCESS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what is slow, and put the files into the order in which they are handed out."""
     for item in items:
         if selection.is_slow(item.path, item.nodeid.split("::")[1].partition("[")[0]):
             item.add_marker(pytest.mark.slow)
+    quick = "not long" in config.option.markexpr
     order: dict[Path, int] = {}
     for item in items:
-        order[item.path] = max(order.get(item.path, 0), _rank(item))
-    items.sort(key=lambda item: order[item.path])
+        if not (quick and item.get_closest_marker("long")):
+            order[item.path] = max(order.get(item.path, 0), _rank(item))
+    items.sort(key=lambda item: order.get(item.path, 0))
 
 
 def _rank(item: pytest.Item) -> int:

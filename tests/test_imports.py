@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SRC = ROOT / "src"
 LOOP = {"eventlet", "engineio", "socketio", "greenlet"}
 RUNTIMES = {"tensorflow", "keras", "openvino", "cv2"}
-CLIENTS = {"psycopg", "psycopg_pool"}
-"""Clients of databases, which block: in processes of their own, and in commands."""
+CLIENTS = {"psycopg", "psycopg_pool", "ray", "redis"}
+"""Clients of databases and clusters, which block: in processes of their own, and in commands."""
 
 ABOVE_THE_WALL = (
     {"ImageServer", "userdb", "legacy_tcp"},
@@ -28,6 +28,7 @@ ABOVE_THE_WALL = (
     {"protocols.camstream", "protocols.sessions", "protocols.http", "protocols.legacy_tcp", "protocols.snap"}
     | {"monitoring", "display", "pages", "sinks", "sources"},
     {"web", "protocols.events"},
+    {"peers"},
     {"streams", "accounts"},
     {"sidecar"},
     {"inference.server", "config"},
@@ -226,7 +227,7 @@ def test_a_worker_starts_without_tensorflow():
 
 
 def test_a_process_of_a_database_has_no_loop():
-    assert not import_in_a_fresh_process("accounts.postgresql.process", "sidecar.program") & LOOP
+    assert not import_in_a_fresh_process("accounts.postgresql.process", "peers.redis.process", "sidecar.program") & LOOP
 
 
 TEXTS = [path for path in sorted(SRC.rglob("*")) if path.suffix in (".py", ".js", ".css", ".html")]

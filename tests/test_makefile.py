@@ -245,7 +245,10 @@ def test_the_locks_agree():
     }
 
 
-@pytest.mark.parametrize("name", ["run", "slim", "dev", "gpu", "display", "docs", "postgresql", "remote"])
+LOCKS = ["run", "slim", "dev", "gpu", "display", "docs", "postgresql", "redis", "front-ends", "remote", "ray"]
+
+
+@pytest.mark.parametrize("name", LOCKS)
 def test_every_pin_has_hashes_and_no_index(name):
     text = (ROOT / f"requirements/{name}.lock").read_text()
     assert not re.search(r"(?m)^--|https?://|file:", text)
@@ -257,12 +260,16 @@ def test_every_requirement_is_locked():
     given = tomllib.loads((ROOT / "pyproject.toml").read_text())
     server, extras = given["project"]["dependencies"], given["project"]["optional-dependencies"]
     groups = given["dependency-groups"]
+    all_extras = [line for name in ("tensorflow", "postgresql", "redis", "remote") for line in extras[name]]
     wanted = {
         "slim": server,
         "run": [*server, *extras["tensorflow"]],
-        "dev": [*server, *extras["tensorflow"], *extras["postgresql"], *extras["remote"], *groups["dev"]],
+        "dev": [*server, *all_extras, *groups["dev"]],
         "remote": [*server, *extras["remote"]],
+        "ray": [*server, *extras["ray"]],
         "postgresql": [*server, *extras["postgresql"]],
+        "redis": [*server, *extras["redis"]],
+        "front-ends": [*server, *extras["postgresql"], *extras["redis"]],
         "gpu": [*server, *extras["gpu"]],
         "display": groups["display"],
         "docs": groups["docs"],

@@ -8,11 +8,12 @@ import json
 import re
 import socket
 import ssl
-import struct
 import time
 from typing import Any
 
 from bench.hostile.target import MALLORY, Target
+
+from imageserver.commands.plan import frames
 
 TIMEOUT = 60.0
 RECEIVED = b"receiveImage"
@@ -103,16 +104,12 @@ class Polling:
 
 def masked(opcode: int, payload: bytes, last: bool = True) -> bytes:
     """A client's WebSocket frame, with a mask of zeros."""
-    return frame_head(opcode, len(payload), last) + payload
+    return frames.masked(opcode, payload, frames.NO_MASK, last)
 
 
 def frame_head(opcode: int, size: int, last: bool = True) -> bytes:
-    first = opcode | (0x80 if last else 0)
-    if size < 126:
-        return struct.pack(">BB4x", first, 0x80 | size)
-    if size < 65536:
-        return struct.pack(">BBH4x", first, 0xFE, size)
-    return struct.pack(">BBQ4x", first, 0xFF, size)
+    """What stands before its payload."""
+    return frames.frame_head(opcode, size, frames.NO_MASK, last)
 
 
 class Socket:

@@ -31,6 +31,7 @@ NAVIGATION = {
     "Models": {
         "docs/models": "Manifests and formats",
         "docs/remote-models": "Models on other servers",
+        "docs/ray": "Models on a cluster",
         "models/README": "The shipped models",
         "clients/samples/README": "The sample pictures",
     },

@@ -215,7 +215,8 @@ class UserDB(TokenStore, PageStore):
         with self._connection() as connection:
             accounts = f"SELECT name, stamp FROM accounts WHERE name {among}"  # noqa: S608 - constants, as below
             stamps = dict(connection.execute(accounts, (names,)).fetchall())
-            tokens = f"SELECT 'token ' || id FROM tokens WHERE id {among} AND (expires IS NULL OR expires > ?)"  # noqa: S608
+            lasting = f"id {among} AND (expires IS NULL OR expires > ?)"
+            tokens = f"SELECT 'token ' || id FROM tokens WHERE {lasting}"  # noqa: S608
             pages = f"SELECT 'page ' || id FROM pages WHERE id {among} AND {LIVE_PAGE}"  # noqa: S608
             live = {row[0] for row in connection.execute(tokens, (ids, now))}
             live.update(row[0] for row in connection.execute(pages, (ids, *self._live(now))))
@@ -241,7 +242,7 @@ class UserDB(TokenStore, PageStore):
         return found[0] if found else None
 
     def _select(self, condition: str, *values: str) -> Sequence[tuple[User, str]]:
-        query = f"SELECT password, {USER_COLUMNS} FROM accounts {condition} ORDER BY name"  # noqa: S608 - no client's text
+        query = f"SELECT password, {USER_COLUMNS} FROM accounts {condition} ORDER BY name"  # noqa: S608 - constants
         with self._connection() as connection:
             rows = connection.execute(query, values).fetchall()
         return [(user_of(row[1:]), row[0]) for row in rows]

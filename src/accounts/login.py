@@ -83,6 +83,8 @@ class Attempt:
             if not self._reserved:
                 self._guard.may(self._claim)  # who has to pause need not wait for a turn to be told
             self._turn.enter_context(turns.turn(self._party, self._reserve, self._doubtful))
+            # Of a crowd with one name and address the first was right meanwhile: the others need no hash each.
+            self.trusted = self.trusted or self._guard.trusts(self._claim)
             self._reserve_by_all()
         except LoginPaused:
             hit("login_attempts", self._claim.owner)
@@ -302,14 +304,13 @@ class Logins:
         if shown.kind is CredentialKind.TOKEN or is_token(shown.secret):
             attempt.take(self._looking)
             return self._in_thread(self.users.check_token, shown.secret, shown.name or None)
-        attempt.take(self._looking if attempt.trusted else self._hashing)
-        # Clients of REST show their password with every request: what was right a moment ago is not hashed again.
-        # It is looked up for everybody, or the time would tell who logged in at this address.
-        lately = self._in_thread(self._verifier.recall, shown.name, shown.secret)
-        if attempt.trusted:
-            if lately is not None:
+        for turns in (self._looking, self._hashing) if attempt.trusted else (self._hashing,):
+            attempt.take(turns)
+            # Clients of REST show their password with every request: what was right a moment ago is not hashed again.
+            # It is looked up for everybody, or the time would tell who logged in at this address.
+            lately = self._in_thread(self._verifier.recall, shown.name, shown.secret)
+            if attempt.trusted and lately is not None:
                 return lately
-            attempt.take(self._hashing)
         return self._in_thread(self._verifier.prove, shown.name, shown.secret)
 
     def _look_again(self) -> None:

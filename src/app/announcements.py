@@ -79,7 +79,7 @@ def not_held(settings: Settings, jail: Jail) -> list[str]:
     if not settings.jail:
         return ["the code of models can do what the server can: --no-jail"]
     found = system.lacking()
-    secrets = (settings.users, settings.data / "snippets", settings.key, settings.config)
+    secrets = (settings.users, settings.data / "snippets", settings.shared, settings.key, settings.config)
     if exposed := system.exposed(jail, [secret for secret in secrets if isinstance(secret, Path)]):
         readable = ", ".join(map(str, exposed))
         found.append(f"it can read {readable}, which a folder of code or models holds: keep it elsewhere")

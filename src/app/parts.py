@@ -16,11 +16,11 @@ from imageserver.accounts import cameras
 from imageserver.accounts.login import Logins
 from imageserver.accounts.rates import Rates
 from imageserver.app import logs, people, tls
-from imageserver.app.checks import ports
+from imageserver.app.checks import cluster, ports
 from imageserver.app.data_lock import DataLock
 from imageserver.config import addresses
 from imageserver.config.table import Settings
-from imageserver.errors import SettingError
+from imageserver.errors import SettingError, TimedOut
 from imageserver.inference.server.costly.drawing import DrawingProcess
 from imageserver.inference.server.engine import Engine
 from imageserver.inference.server.jails.rights import Jails
@@ -36,6 +36,7 @@ from imageserver.pages.live.figures import Figures
 from imageserver.pages.live.rounds import Rounds
 from imageserver.pages.live.state import States
 from imageserver.pages.site import Pages, local
+from imageserver.peers.sharing import Sharing
 from imageserver.protocols.camstream import CamStream
 from imageserver.protocols.events.clients import SocketClients
 from imageserver.protocols.events.router import Events
@@ -49,20 +50,23 @@ from imageserver.protocols.sessions import SessionProtocol
 from imageserver.protocols.snap import relay as snap_relay
 from imageserver.protocols.snap.app import Snap
 from imageserver.protocols.snap.keeper import Keeper
+from imageserver.protocols.snap.local.store import SnapStore
 from imageserver.protocols.snap.newest import NewestSnippets
 from imageserver.protocols.snap.relay import Relay
-from imageserver.protocols.snap.store import SnapStore
+from imageserver.protocols.snap.shared.store import SharedStore, try_out
 from imageserver.sinks.results_file import ResultsFile
 from imageserver.streams.drawings import Drawings
+from imageserver.streams.far import FarStreams
 from imageserver.streams.names import Names
 from imageserver.streams.overview import Overview
 from imageserver.streams.session import Sessions
 from imageserver.streams.stream import Streams
 from imageserver.transport import hub
-from imageserver.transport.budget import Budget
+from imageserver.transport.budget import Account, Budget
 from imageserver.transport.http.origins import Origins
 from imageserver.transport.http.server import HttpServer
 from imageserver.transport.socketio.server import SocketIOServer
+from imageserver.transport.threads import Threads
 from imageserver.web import page_cookie
 from imageserver.web.access import Access
 from imageserver.web.application import Application, Route
@@ -85,6 +89,7 @@ class Inference:
     sessions: Sessions
     drawings: Drawings
     overview: Overview
+    sharing: Sharing
     results: ResultsFile | None
 
 
@@ -122,13 +127,16 @@ def address(settings: Settings, host: str, port: int) -> str:
 
 
 def inference(settings: Settings) -> Inference:
-    """The engine with its registry of models, streams and sessions on top of it, and the results file."""
+    """The engine with its registry of models, streams and sessions on top of it, and the results file. SettingError."""
+    if fault := cluster.lacking(settings):
+        raise SettingError(fault)
     registry = Registry(settings.models, settings.data / "models")
     jails = Jails(
         [settings.models, settings.data / "models"],
         conversion_cache.cache_folder(),
         memory=settings.worker_memory,
         enforced=settings.jail,
+        cluster=settings.cluster,
     )
     arguments = [*worker_arguments(settings), "--models-cache", str(jails.cache)]
     engine = Engine(
@@ -160,7 +168,11 @@ def inference(settings: Settings) -> Inference:
     results = ResultsFile(str(settings.results), settings.results_bytes, LOG.warning) if settings.results else None
     if results:
         streams.watch(results)
-    return Inference(jails, engine, streams, stateful, sessions, drawings, Overview(streams, sessions), results)
+    far = FarStreams(settings.redis_streams, settings.redis_watched)
+    front_end = settings.front_end or "" if settings.redis else ""
+    overview = Overview(streams, sessions, far=far, front_end=front_end)
+    sharing = Sharing(settings, streams, sessions, overview, log=LOG.info, warn=LOG.warning)
+    return Inference(jails, engine, streams, stateful, sessions, drawings, overview, sharing, results)
 
 
 def budget(settings: Settings) -> Budget:
@@ -179,6 +191,7 @@ def doors(
         memory: what clients may have waiting.
         not_ready: a sentence on what keeps the server from being ready, None when it is.
     """
+    models.overview.far.account = partial(Account, memory, "front ends", True)
     pages = origins(settings)
     http, https, certificate = listeners(settings, memory, pages)
     socketio = SocketIOServer(
@@ -191,7 +204,7 @@ def doors(
         log=LOG.warning,
     )
     socket_protocols(settings, models, checks, socketio)
-    relay = Relay(settings, checks.live)
+    relay = Relay(settings, checks.live, models.sharing.rooms)
     jobs = trainings(settings, models.engine.check, models.jails, log=LOG.info, audit=checks.audit)
     kept = pictures(settings)
     bounds = {"list_rows": settings.list_rows, "spare_descriptors": settings.spare_descriptors}
@@ -200,9 +213,7 @@ def doors(
     http.route("/socket.io/", socketio)
     live = live_page(settings, models, checks, memory, jobs, kept)
     applications = {
-        "/health/": health.application(
-            not_ready, access, lacking=partial(people.lacking, checks.users), log=LOG.warning
-        ),
+        "/health/": health.application(not_ready, access, lacking=partial(lacking, models, checks), log=LOG.warning),
         snap_relay.PREFIX: snap_relay.application(relay, access, log=LOG.warning),
         live_door.PATH: live_door.application(live, access, log=LOG.warning),
         "/snippets": snap.application(access),
@@ -264,6 +275,7 @@ def networks(
     followers = Followers("stream_followers", settings.stream_followers, "streams", LOG.warning)
     watching = WatchingViews(models.overview, models.drawings, followers, send_time=settings.send_time)
     watching.watch(models.streams, models.sessions)
+    models.sharing.follow(lambda: watching.followed)
     further = (
         StreamViews(models.overview, most_hz=settings.hz, list_rows=settings.list_rows, audit=checks.audit),
         watching,
@@ -311,14 +323,25 @@ def live_page(
     snippets = NewestSnippets(kept, settings.live_rows)
     rounds = Rounds(States(models.overview, figures, snippets.rows, settings), LOG.warning)
     models.streams.watch(rounds)
-    return Live(rounds, models.streams, checks, settings)
+    rounds.watch_far(models.overview.far)
+    return Live(rounds, models.overview.viewed, checks, settings)
 
 
 def pictures(settings: Settings) -> Keeper:
     """The pictures of Snap on disk; what a crash left of them is removed beside the rest. SettingError."""
-    bounds = {"max_bytes": settings.snippet_disk, "max_files": settings.snippet_files}
-    store = SnapStore(settings.data / "snippets", history=settings.snippet_history, **bounds)
-    keeper = Keeper(store, LOG.warning)
+    history, disk, files = settings.snippet_history, settings.snippet_disk, settings.snippet_files
+    if settings.shared is None:
+        store = SnapStore(settings.data / "snippets", history=history, max_bytes=disk, max_files=files)
+        keeper = Keeper(store, LOG.warning)
+    else:
+        threads = Threads("shared folder", settings.shared_jobs, settings.shared_time)
+        try:
+            threads.call(try_out, settings.shared)
+        except (OSError, TimedOut):  # it may pass: everything else goes on without it
+            sentence = "--shared %s does not answer within %g seconds; pictures of Snap are refused until it does"
+            LOG.warning(sentence, settings.shared, settings.shared_time)
+        shared = SharedStore(settings.shared, history=history, max_bytes=disk, max_files=files)
+        keeper = Keeper(shared, LOG.warning, threads)
     hub.spawn(keeper.begin)
     return keeper
 
@@ -327,6 +350,11 @@ def figures(settings: Settings, models: Inference, memory: Budget, access: Acces
     """The page of figures. The arguments are those of `doors`."""
     cameras = CameraFigures(models.overview, settings.camera_figures)
     return prometheus.application(lambda: refresh_gauges(models, memory), cameras, access, log=LOG.warning)
+
+
+def lacking(models: Inference, checks: Logins) -> str:
+    """A sentence or two on what is gone without which cameras stream on, "" where nothing is."""
+    return ". ".join(filter(None, (people.lacking(checks.users), models.sharing.problem)))
 
 
 def refresh_gauges(models: Inference, memory: Budget) -> None:

@@ -82,6 +82,7 @@ class ImageServer:
         hub.spawn(self.inference.sessions.run)
         hub.spawn(self.logins.live.run)
         hub.spawn(self.doors.live.run)
+        self.inference.sharing.run()
         self._serving = [hub.spawn(listener.serve) for listener in self._listeners]
         announce(self._settings, self.doors, self.legacy_tcp, self.users, self._warnings)
         if sentence := descriptors.shortage(self._settings.max_connections, self._settings.spare_descriptors):
@@ -198,6 +199,7 @@ class ImageServer:
             hub.spawn(self.doors.trainings.stop),
             hub.spawn(self.inference.sessions.stop, 1.0),
             hub.spawn(self.inference.drawings.stop),
+            hub.spawn(self.inference.sharing.stop),
             *([hub.spawn(self.users.stop)] if isinstance(self.users, RemoteUsers) else []),
             hub.spawn(self.inference.engine.stop, STOP_WITHIN - 1.0),
             *([hub.spawn(self.windows.stop)] if self.windows else []),

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from imageserver.config import addresses, database
 from imageserver.errors import InvalidValue
+from imageserver.inference.shared.elsewhere import cluster
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -204,6 +205,16 @@ USERS = Kind(
     "PATH",
     "the path of a file, or the address of a PostgreSQL database such as postgresql://imageserver@db.example.org/users",
     lambda text, folder: database.parsed(text) if database.is_address(text) else _path(text, folder),
+)
+REDIS = Kind(
+    "URL",
+    "the address of a Redis such as redis://redis.example.org:6379/0, or rediss:// with TLS",
+    lambda text, _folder: database.redis(text),
+)
+CLUSTER = Kind(
+    "ADDRESS",
+    "ray:// with a host, and a port such as 10001, or auto",
+    lambda text, _folder: cluster.address(text),
 )
 FOLDER = Kind("DIR", "the path of a folder", _path)
 OUTPUT = Kind(

@@ -106,8 +106,9 @@ def gather(
             unknown = frozenset(row.name for row in TABLE)
     merged = sources.merge(layers, faults)
     settings = Settings(**{"data": folders.data(environment)} | merged.values)
-    if merged.places.get("users") == "command line" and getattr(settings.users, "has_password", False):
-        remarks.append(database.SEEN)
+    for name, sentence in database.SEEN.items():
+        if merged.places.get(name) == "command line" and getattr(getattr(settings, name), "has_password", False):
+            remarks.append(sentence)
     doubtful = merged.doubtful | (unknown - merged.values.keys())
     return Gathered(settings, merged.places, faults, remarks, doubtful)
 

@@ -273,7 +273,7 @@ def merge(layers: Iterable[Iterable[Given]], faults: Faults) -> Merged:
 
 def _value(given: Given) -> Any:
     kind = given.setting.kind
-    secret = kind.secret or database.is_address(given.text)  # which may hold a password
+    secret = kind.secret or database.may_hide(given.text)
     written = "not as it should be" if secret else repr(given.text)
     try:
         return kind.parse(given.text, given.folder)

@@ -21,6 +21,7 @@ from imageserver.config import kinds, shown, sources
 from imageserver.config.database import DatabaseAddress
 from imageserver.config.kinds import Credential, Network
 from imageserver.config.sources import Setting, setting
+from imageserver.inference.shared.elsewhere.cluster import ClusterAddress
 from imageserver.limits import GIB, Limits
 
 INTRO = "Receives camera frames over the network, runs a model on them, and sends each prediction back."
@@ -94,6 +95,19 @@ class Settings(Limits):
         help="time over which connected clients are told to come back when the server is to stop, while newcomers are "
         "refused",
     )
+    shared: Path | None = setting(
+        _SEVERAL, "--shared", default=None, kind=kinds.FOLDER, shown="none",
+        help="folder that several front ends write: pictures of Snap, in place of --data; it has to be there",
+    )
+    redis: DatabaseAddress | None = setting(
+        _SEVERAL, "--redis", default=None, kind=kinds.REDIS, shown="none",
+        help="Redis by which several front ends know each other's cameras and relay /ws: redis://…, "
+        "with TLS rediss://…",
+    )
+    redis_password: Path | None = setting(
+        _SEVERAL, "--redis-password", default=None, kind=kinds.PATH, shown="none",
+        help="file with the password of --redis, in one line",
+    )
 
     auth: bool = setting(
         _USERS, "-a", "-auth", "--auth", default=False, kind=kinds.FLAG,
@@ -130,6 +144,11 @@ class Settings(Limits):
         _MODELS, "--workers", default=0, kind=kinds.whole("N", 0, 256), shown="one for each processor, at most 4",
         brief="processes that run models",
         help="processes that run models; they share the processors; 0 is one for each processor, at most 4",
+    )
+    cluster: ClusterAddress | None = setting(
+        _MODELS, "--cluster", default=None, kind=kinds.CLUSTER, shown="none",
+        help="cluster of Ray's that runs models, but for those whose manifest says here: ray://head:10001, or auto for "
+        "that of this machine",
     )
     jail: bool = setting(
         _MODELS, "--jail", default=True, kind=kinds.FLAG,

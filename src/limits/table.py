@@ -19,6 +19,7 @@ _VIEWERS = "Viewers of streams"
 _FILES = "Files and output"
 _MODELS = "Models and streams"
 _ELSEWHERE = "Models elsewhere"
+_SEVERAL = "Several front ends"
 _SNAP = "Snap: pictures on demand"
 _SESSIONS = "Sessions of several models"
 _TCP = "Legacy TCP commands for chest X-rays"
@@ -119,6 +120,43 @@ class Limits(ClientLimits):
         help="time between two looks whether an endpoint is well; one may take as long, at least a second",
     )
 
+    redis_fps: int = limit(
+        _SEVERAL, 15, "count", 1, 60,
+        help="frames a second of one camera that another front end gets, while somebody looks at it there",
+    )
+    redis_frame_bytes: int = limit(
+        _SEVERAL, 2 * MIB, "bytes", 64 * KIB, 32 * MIB,
+        help="largest picture that another front end gets; of a larger one it gets the prediction alone",
+    )
+    redis_bytes: int = limit(
+        _SEVERAL, 32 * MIB, "bytes", MIB, 1024 * MIB,
+        help="bytes a second that are sent to other front ends, and as many that are taken of theirs",
+    )
+    redis_watched: int = limit(
+        _SEVERAL, 128, "count", 1, 512,
+        help="cameras of other front ends that are looked at here at the same time",
+    )
+    redis_streams: int = limit(
+        _SEVERAL, 20_000, "count", 1, 1_000_000,
+        help="streams and sessions of other front ends that are known here",
+    )
+    redis_silence: float = limit(
+        _SEVERAL, 5.0, "seconds", 2, HOUR,
+        help="time without a word after which another front end, and all that it told, is forgotten",
+    )
+    cluster_wait: float = limit(
+        _ELSEWHERE, 0.2, "seconds", 0.01, 60,
+        help="with --cluster: time that the oldest picture may wait before its model gets a replica more",
+    )
+    cluster_idle: float = limit(
+        _ELSEWHERE, 60.0, "seconds", 1, DAY,
+        help="with --cluster: time of little to do after which a model has a replica less",
+    )
+    cluster_cache: int = limit(
+        _ELSEWHERE, 20 * GIB, "bytes", 16 * MIB, 2**50,
+        help="with --cluster: files of models that a node keeps; those that nobody uses give way, the oldest first",
+    )
+
     ws_send_timeout: float = limit(
         _SNAP, 10.0, "seconds", 0.1, HOUR,
         help="time for which a client of /ws may leave texts unread before it is dropped",
@@ -135,6 +173,14 @@ class Limits(ClientLimits):
     snippet_files: int = limit(
         _SNAP, 500_000, "count", 1, MANY,
         help="pictures that are kept of all numbers together; the oldest give way",
+    )
+    shared_time: float = limit(
+        _SNAP, 5.0, "seconds", 0.1, 600,
+        help="time that a step in the folder of --shared may take until the request is refused",
+    )
+    shared_jobs: int = limit(
+        _SNAP, 4, "count", 2, 64,
+        help="steps in the folder of --shared at the same time; where half of them hang further ones are refused",
     )
 
     session_idle: float = limit(

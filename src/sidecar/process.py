@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from imageserver import errors
-from imageserver.errors import LimitExceeded, SidecarLost
+from imageserver.errors import LimitExceeded, SettingError, SidecarLost
+from imageserver.inference.server.arena import Arena
 from imageserver.inference.server.child_process import ChildProcess, Starts
 from imageserver.inference.shared import wire
 from imageserver.jail.rules import Jail
@@ -61,7 +62,7 @@ class _Question:
 
 
 class Sidecar:
-    """Construct, then `start`.
+    """Construct, then `start`, or `begin`.
 
     Args:
         name: What the log calls it.
@@ -73,6 +74,7 @@ class Sidecar:
         most: Questions that may wait for an answer, a limit; its name is `limit`.
         limit: The name of a field of `Limits`.
         warn: Takes a sentence for the log.
+        slots: Of memory that it shares with the server, `wire.SLOT_BYTES` each: for what is too large for messages.
     """
 
     def __init__(
@@ -86,11 +88,14 @@ class Sidecar:
         most: int,
         limit: str,
         warn: Callable[[str], None],
+        slots: int = 0,
     ) -> None:
         self.name, self.state, self.failure = name, SidecarState.STOPPED, ""
         self._module, self._jail, self._opening = module, jail, opening
         self._told, self._most, self._limit, self._warn = told, most, limit, warn
-        self._starts = Starts(warn)
+        self._starts, self._slots = Starts(warn), slots
+        self.arena: Arena | None = None
+        """That of the process that runs now; each has one of its own."""
         self._process: ChildProcess | None = None
         self._numbers = itertools.count(1)
         self._questions: dict[int, _Question] = {}
@@ -100,6 +105,14 @@ class Sidecar:
         """Start it."""
         self._process = self._starts.attempt(self.name, self._new, self.start)
         self.state = SidecarState.RUNNING if self._process else SidecarState.PAUSING
+
+    def begin(self, decided: hub.Event, seconds: float) -> bool:
+        """Start it, and wait until `decided` is set, at most `seconds`; whether it is. SettingError: it cannot work."""
+        self.start()
+        decided.wait(seconds)
+        if self.state is SidecarState.FAILED:
+            raise SettingError(self.failure)
+        return decided.is_set()
 
     def stop(self) -> None:
         """End it; whoever waits is told. Returns when it has ended."""
@@ -143,7 +156,11 @@ class Sidecar:
     # ---- within -------------------------------------------------------------------------------------------------
 
     def _new(self) -> ChildProcess:
-        started = ChildProcess(self.name, self._module, [], self._on_message, self._on_exit, jail=self._jail)
+        arena = Arena(self._slots, wire.SLOT_BYTES) if self._slots else None
+        started = ChildProcess(
+            self.name, self._module, [], self._on_message, self._on_exit, jail=self._jail, arena=arena
+        )
+        self.arena = arena
         self._started = self._heard = time.monotonic()
         hub.spawn(started.send, self._opening)
         return started

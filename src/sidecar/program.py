@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import mmap
+import os
 import socket
 import sys
 import threading
@@ -25,10 +27,17 @@ Answerer = Callable[[str, list[Any]], Any]
 
 
 class Server:
-    """The other end of the socket. Thread-safe."""
+    """The other end of the socket. Thread-safe.
 
-    def __init__(self, control: socket.socket) -> None:
+    Args:
+        control: The socket.
+        arena: A descriptor of the memory that is shared with the server; None: none is.
+    """
+
+    def __init__(self, control: socket.socket, arena: int | None = None) -> None:
         self._control = control
+        self.arena = None if arena is None else memoryview(mmap.mmap(arena, os.fstat(arena).st_size))
+        """Slots of `wire.SLOT_BYTES`."""
         self._lock = threading.Lock()
 
     def tell(self, what: str, value: Any = None) -> None:
@@ -65,10 +74,11 @@ def run(description: str, open_up: Callable[[Server, wire.Message], Answerer], t
     lifetime.end_with_parent()
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--control", type=int, required=True, help="file descriptor of the socket to the server")
+    parser.add_argument("--arena", type=int, help="file descriptor of memory shared with it")
     parser.add_argument("--jail", type=Jail.from_text, required=True, help="what it may do (jail/rules.py)")
     options = parser.parse_args()
     entry.enter(options.jail)
-    server = Server(socket.socket(fileno=options.control))
+    server = Server(socket.socket(fileno=options.control), options.arena)
     messages = server.messages()
     opening = next(messages, None)
     if opening is None:

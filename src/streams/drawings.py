@@ -13,7 +13,7 @@ from imageserver.errors import ImageServerError, LimitExceeded, PictureError
 from imageserver.inference.server.costly.drawing import DrawingProcess
 from imageserver.limits import hit
 from imageserver.streams.frame import NewestFrame
-from imageserver.streams.stream import Stream
+from imageserver.streams.overview import Viewed
 from imageserver.transport import hub
 
 MOST_KEPT = 32
@@ -26,7 +26,7 @@ LARGEST_KEPT = 2**20
 class Drawing:
     """A stream that waits for its turn; then which frame of it is drawn, and what came of it."""
 
-    stream: Stream
+    stream: Viewed
     owner: str
     newest: NewestFrame | None = None
     jpeg: bytes = b""
@@ -48,7 +48,7 @@ class Drawings:
         self._kept: OrderedDict[str, Drawing] = OrderedDict()
         self._running: Drawing | None = None
 
-    def drawn(self, stream: Stream, owner: str) -> tuple[NewestFrame, bytes] | None:
+    def drawn(self, stream: Viewed, owner: str) -> tuple[NewestFrame, bytes] | None:
         """The stream's newest frame, at this moment or a little later, and a JPEG of it, drawn; waits green.
 
         Args:
@@ -77,14 +77,14 @@ class Drawings:
 
     # ---- within -----------------------------------------------------------------------------------------------
 
-    def _found(self, stream: Stream) -> Drawing | None:
+    def _found(self, stream: Viewed) -> Drawing | None:
         """The drawing of the stream's newest frame: one that is there, is being made, or waits."""
         for drawing in (self._kept.get(stream.id), self._running):
             if drawing is not None and drawing.newest is stream.newest:
                 return drawing
         return self._waiting.get(stream.id)
 
-    def _queue(self, stream: Stream, owner: str) -> Drawing:
+    def _queue(self, stream: Viewed, owner: str) -> Drawing:
         own = sum(drawing.owner == owner for drawing in self._waiting.values())
         if len(self._waiting) >= self._most or own >= max(1, self._most // 4):
             hit("draw_queue", owner)

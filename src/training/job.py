@@ -179,7 +179,8 @@ def run(options: argparse.Namespace, job: TrainingJob) -> None:
     data, text = read_data(options)
     job.tell("prepared", text=text)
     from imageserver.inference.worker.backends.keras import import_quietly
-    from imageserver.inference.worker.context import LoadContext, note_to_stderr
+    from imageserver.inference.worker.context import LoadContext
+    from imageserver.inference.worker.main import note_to_stderr
     from imageserver.training import weights
     from imageserver.training.lenet import training
 

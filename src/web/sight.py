@@ -25,5 +25,6 @@ def named(overview: Overview, user: User | None, key: str) -> list[Incoming]:
     """
     found = [one for one in overview.named(unicodedata.normalize("NFC", key)) if sees(user, one)]
     if not found:
-        raise Refused(404, f"there is no stream {key!r}; /streams/ lists them")
+        sentence = f"there is no stream {key!r}; /streams/ lists them"
+        raise Refused(404, ". ".join(filter(None, (sentence, overview.far.problem()))))
     return found

@@ -259,9 +259,34 @@ def test_a_right_login_waits_for_one_of_another_address_at_most(monkeypatch: pyt
     assert counted.names.index("alice") <= 2
 
 
-def test_a_crowd_behind_one_address_gets_in_though_it_is_larger_than_the_limit() -> None:
-    checks = logins(login_attempts=3, login_queue=2000)
-    assert set(Crowd(checks, *((ALICE, HOME) for _ in range(300))).wait()) == {"accepted"}
+def test_a_crowd_behind_one_address_gets_in_though_it_is_larger_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = logins(login_attempts=3, login_queue=2000, login_threads=2)
+    counted = Counted(checks, monkeypatch)
+    crowd = Crowd(checks, *((ALICE, HOME) for _ in range(300)))
+    counted.may_go_on.set()
+    assert set(crowd.wait()) == {"accepted"}
+    assert len(counted.names) <= 2, "the others have waited for what the first ones found out"
+
+
+def test_nor_does_a_crowd_hash_each_once_what_was_right_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    checks = logins(clock=clock, login_queue=2000, login_threads=2)
+    assert checks.check(ALICE, HOME)
+    clock.now += 61
+    counted = Counted(checks, monkeypatch)
+    crowd = Crowd(checks, *((ALICE, HOME) for _ in range(300)))
+    counted.may_go_on.set()
+    assert set(crowd.wait()) == {"accepted"}
+    assert 1 <= len(counted.names) <= 2
+
+
+def test_a_wrong_password_amid_such_a_crowd_is_hashed_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = logins(login_threads=1)
+    counted = Counted(checks, monkeypatch)
+    crowd = Crowd(checks, (ALICE, HOME), (wrong(name="alice"), HOME), (ALICE, HOME))
+    counted.may_go_on.set()
+    assert sorted(crowd.wait()) == ["accepted", "accepted", "refused"]
+    assert len(counted.names) == 2
 
 
 def test_tokens_and_keys_are_guarded_alike() -> None:

@@ -18,7 +18,7 @@ from tests.running import PATIENCE, ROOT, Server
 
 from imageserver.accounts.database import User, UserDB
 from imageserver.accounts.store import schema as users_schema
-from imageserver.protocols.snap import schema as snippets_schema
+from imageserver.protocols.snap.local import schema as snippets_schema
 
 PASSWORD = "the same for all"
 USERS = [
@@ -167,7 +167,7 @@ import bootstrap
 
 bootstrap.provide_package()
 from imageserver.accounts.database import UserDB
-from imageserver.protocols.snap.store import SnapStore
+from imageserver.protocols.snap.local.store import SnapStore
 
 source, folder = map(Path, sys.argv[2:4])
 left = -1

@@ -50,4 +50,41 @@ def test_a_password_that_was_typed_is_warned_of_and_one_in_the_environment_is_no
     reading.read([], {"IMAGESERVER_USERS": address}, warn=said.append)
     assert not said
     reading.read(["--users", address], {}, warn=said.append)
-    assert said == [database.SEEN]
+    assert said == [database.SEEN["users"]]
+
+
+@pytest.mark.parametrize(
+    ("given", "shown", "secret", "port", "files"),
+    [
+        ("redis://cache", "redis://cache", False, 6379, ()),
+        ("redis://anna@[::1]:7000/3", "redis://anna@[::1]:7000/3", False, 7000, ()),
+        ("rediss://:hunter22@cache", "rediss://:…@cache", True, 6379, ()),
+        ("rediss://c?ssl_ca_certs=/etc/ca.pem", "rediss://c?ssl_ca_certs=/etc/ca.pem", False, 6379, ("/etc/ca.pem",)),
+    ],
+)
+def test_what_the_address_of_a_redis_shows(
+    given: str, shown: str, secret: bool, port: int, files: tuple[str, ...]
+) -> None:
+    address = database.redis(given)
+    assert (str(address), address.has_password, address.port, address.files) == (shown, secret, port, files)
+    assert "hunter22" not in f"{address} {address!r}" and address.full == given
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "cache:6379", "redis://", "redis://:hunter22@", "redis://c/x", "redis://c:port", "redis://c#1", "unix:///run/redis",
+        "redis://c?decode_responses=1", "redis://c?ssl_ca_certs=/x", "rediss://c?ssl_cert_reqs=none", "redis://c d",
+    ],
+)  # fmt: skip
+def test_what_is_no_address_of_a_redis(given: str) -> None:
+    with pytest.raises(SettingError) as error:
+        reading.read(["--redis", given], {})
+    assert "hunter22" not in str(error.value)
+
+
+def test_a_typed_password_of_a_redis_is_warned_of() -> None:
+    typed, kept = "redis://:hunter22@c", {"IMAGESERVER_REDIS": "redis://:hunter22@c"}
+    (remark,) = reading.gather(["--front-end", "a", "--redis", typed], {}).remarks
+    assert "--redis-password" in remark and "hunter22" not in remark
+    assert not reading.gather(["--front-end", "a"], kept).remarks

@@ -26,6 +26,8 @@ def gathered(folder: Path, words: str) -> Gathered:
         ("--cert a", "add -s, or --https-port N"),
         ("--key a", "add -s, or --https-port N"),
         ("-s --key a", "--key is given without --cert"),
+        ("--redis redis://localhost", "--redis needs --front-end NAME"),
+        ("--data a --shared ./a", "--shared and --data are one folder"),
     ],
 )
 def test_contradictions(tmp_path: Path, words: str, sentence: str) -> None:
@@ -54,8 +56,11 @@ def test_no_contradictions(tmp_path: Path, words: str) -> None:
         ("--memory-strangers 1M", "memory-strangers", "-a"),
         ("--login-time 3", "login-time", "--tcp-authorized-keys a"),
         ("--login-pause 3 --login-attempts 0", "login-pause", "--login-attempts 1"),
+        ("--shared-time 3", "shared-time", "--shared a"),
         ("--tcp-open", "tcp-open", "-a"),
         ("--tcp-ip ::1 --tcp-port off", "tcp-ip", "--tcp-port 0"),
+        ("--redis-password a", "redis-password", "--front-end a --redis redis://localhost"),
+        ("--redis-fps 3", "redis-fps", "--front-end a --redis redis://localhost"),
     ],
 )
 def test_what_has_no_effect(tmp_path: Path, words: str, unused: str, beside: str) -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,8 +46,8 @@ class Podman:
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
-    folder = tmp_path_factory.mktemp("podman")
+def podman() -> Iterator[Podman]:
+    folder = Path(tempfile.mkdtemp(prefix="podman-"))  # pytest's is too long for podman: 50 characters
     yield Podman(folder)
     shutil.rmtree(folder)
 

@@ -114,6 +114,7 @@ SCENES = {
 
 _SERVICE = "needs systemd as the first process, and root: tests/deploy/test_service.py does it below a folder"
 _POSTGRESQL = "needs a PostgreSQL: tests/accounts/postgresql has one of its own"
+_RAY = "needs a cluster: tests/inference/test_cluster.py has one of its own"
 _TRAINING = "a training takes hours, or pictures that are not here"
 _PROGRAMS = "tests/clients/test_pages.py runs it"
 _INTERNET = "needs the internet: tests/inference/getting/test_command.py has a mirror"
@@ -145,8 +146,13 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("docs/operations.md", "docker build -f deploy/Dockerfile --target slim -t imageserver:slim ."):
         "needs a container engine: tests/deploy/test_images.py builds it and runs it where there is podman",
     ("docs/operations.md", "git pull"): _SERVICE,
-    ("docs/several-front-ends.md", "printf '%s=%s\\n' POSTGRESQL_PASSWORD \"$(openssl rand -hex 16)\" GRAFANA_PASSWORD "
-     "\"$(openssl rand -hex 16)\" > deploy/.env"): "needs Docker: tests/deploy/test_compose.py reads the file",
+    ("docs/several-front-ends.md", "printf '%s=%s\\n' POSTGRESQL_PASSWORD \"$(openssl rand -hex 16)\" REDIS_PASSWORD "
+     "\"$(openssl rand -hex 16)\" GRAFANA_PASSWORD \"$(openssl rand -hex 16)\" > deploy/.env"):
+        "needs Docker: tests/deploy/test_compose.py reads the file",
+    ("docs/ray.md", 'make run RAY=1 ARGS="--cluster ray://head:10001"'): _RAY,
+    ("docs/ray.md", "python3 -m venv /opt/imageserver/ray"): _RAY,
+    ("docs/ray.md", "/opt/imageserver/ray/bin/ray start --head --port=6379 --ray-client-server-port=10001 --num-cpus=0 "
+     "--include-dashboard=false"): _RAY,
     ("docs/rest.md", '<img src="http://192.168.1.20:8080/streams/front%20door.mjpeg?fps=5" alt="front door">'):
         "tests/protocols/http/watching/test_motion.py",
     ("docs/rest.md", "vlc 'http://ann:ist_…@192.168.1.20:8080/streams/front%20door.mjpeg'"):

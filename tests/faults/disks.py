@@ -18,6 +18,8 @@ import pytest
 _SHUTDOWN = 0x8004587D
 """EXT4_IOC_SHUTDOWN: _IOR('X', 125, __u32), linux/fs/ext4/ext4.h."""
 _NO_LOG_FLUSH = 2
+_FREEZE, _THAW = 0xC0045877, 0xC0045878
+"""FIFREEZE and FITHAW, linux/fs.h."""
 
 
 @contextlib.contextmanager
@@ -58,6 +60,19 @@ class Ext4:
     def refuse_writes(self) -> None:
         """Become read-only, as at an error of the disk: what is open can be read."""
         _run("mount", "-o", "remount,abort", str(self.folder))
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have whoever writes to it wait, for as long as this lasts, as for a server that does not answer."""
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.ioctl(descriptor, _FREEZE, 0)
+            try:
+                yield
+            finally:
+                fcntl.ioctl(descriptor, _THAW, 0)
+        finally:
+            os.close(descriptor)
 
     def break_down(self) -> None:
         """Answer everything with an error of input and output, from now on."""

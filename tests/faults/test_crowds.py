@@ -182,6 +182,7 @@ def test_a_storm_of_connections(tmp_path: Path, tell: Tell) -> None:
 
 
 @STORM
+@pytest.mark.alone
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.no_loop_probe("it would be one more client of the storm")
@@ -230,7 +231,7 @@ def resident(server: Server) -> int:
 @pytest.mark.no_loop_probe("thousands of connections come and go")
 @pytest.mark.parametrize(("count", "seconds"), [
     pytest.param(500, 1.0, id="500"),
-    pytest.param(9500, 30.0, id="9500", marks=[pytest.mark.long, pytest.mark.timeout(300)]),
+    pytest.param(9500, 30.0, id="9500", marks=[pytest.mark.alone, pytest.mark.long, pytest.mark.timeout(300)]),
 ])  # fmt: skip
 def test_idle_connections(tmp_path: Path, tell: Tell, count: int, seconds: float) -> None:
     """Their heartbeats do not come in one burst, and each costs little."""

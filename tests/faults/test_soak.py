@@ -10,6 +10,7 @@ import pytest
 from tests.running import ROOT
 
 
+@pytest.mark.alone
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.no_loop_probe("the soak measures what its attacks cost by itself")

@@ -16,12 +16,14 @@ PARSING = {
 }  # fmt: skip
 """Functions and methods by which something is made of bytes or a text of somebody else's."""
 
-ROOMS = ("transport", "protocols", "pages.live", "web", "accounts", "streams", "lines", "inference.shared")
+ROOMS = ("transport", "protocols", "pages.live", "web", "accounts", "peers", "streams", "lines", "inference.shared")
 """Where what comes from outside is read, above the wall and on it."""
 
 NOT_OF_CLIENTS = {
     "accounts.postgresql.audit": "reads what a front end's audit has written",
     "accounts.postgresql.guard": "makes a lock's number of a digest",
+    "peers.redis.connection": "takes the name of a channel, which we asked for; messages are read in `peers.messages`",
+    "peers.redis.link": "reads what its process has checked",
     "accounts.login": "takes the id out of a token for the log, after `accounts.credentials`",
     "accounts.reference": "reads the pages of docs/",
     "inference.shared.conversion_cache": "reads what the server itself has written",
@@ -30,6 +32,7 @@ NOT_OF_CLIENTS = {
     "inference.shared.drawing": "takes out of a label what OpenCV has no letters for",
     "protocols.legacy_tcp.port": "reads the operator's file of models",
     "protocols.snap.newest": "reads what the server itself has stored",
+    "protocols.snap.shared.reading": "reads what a front end has stored, after `protocols.snap.shared.record`",
     "transport.budget": "takes the zone off an address that the kernel said",
     "transport.hub": "reads what the kernel said",
     "transport.memory": "reads /proc and /sys",

@@ -1,9 +1,11 @@
-"""What runs in threads beside the loop."""
+"""What runs in threads beside the loop, and what the kernel does for its sockets."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import socket
+import sys
 import weakref
 from collections.abc import Iterator
 
@@ -50,3 +52,17 @@ def test_an_error_of_a_thread_does_not_keep_what_the_call_was_given() -> None:
     del picture
     hub.sleep(0)  # the loop itself holds the error until its next turn
     assert left() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a bound of Linux")
+def test_the_kernel_takes_little_for_a_client_that_reads_nothing() -> None:
+    with hub.listen("127.0.0.1", 0) as listener, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(listener.getsockname())
+        accepted, _address = listener.accept()
+        with accepted:
+            accepted.setblocking(False)
+            taken = 0
+            while count := hub.send_nowait(accepted, bytes(4096)):
+                taken += count
+    assert hub.UNSENT_BYTES <= taken < hub.UNSENT_BYTES + 2**15

@@ -105,7 +105,8 @@ class SharedGuard:
         """Forget what counts no more; and where there is too much, what counts for the shortest time."""
         connection.execute("DELETE FROM failures WHERE until <= %s", (now,))
         too_many = "SELECT key FROM failures ORDER BY until DESC OFFSET %s"
-        connection.execute(f"DELETE FROM failures WHERE key IN ({too_many})", (3 * self._limits.login_records,))  # noqa: S608
+        statement = f"DELETE FROM failures WHERE key IN ({too_many})"  # noqa: S608
+        connection.execute(statement, (3 * self._limits.login_records,))
 
 
 class _Kept:

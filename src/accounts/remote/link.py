@@ -11,11 +11,11 @@ from typing import Any
 from imageserver import limits as all_limits
 from imageserver import metrics, news
 from imageserver.config.database import DatabaseAddress
-from imageserver.errors import LimitExceeded, SettingError, SidecarLost, UsersUnavailable
+from imageserver.errors import LimitExceeded, SidecarLost, UsersUnavailable
 from imageserver.jail.rules import Jail
 from imageserver.limits import Limits
 from imageserver.news import NewsKind
-from imageserver.sidecar.process import Sidecar, SidecarState
+from imageserver.sidecar.process import Sidecar
 from imageserver.transport import hub
 
 PROGRAM = "accounts.postgresql.process"
@@ -60,11 +60,7 @@ class UsersLink:
     def start(self) -> None:
         """Start the process, and wait until the database has answered or not. SettingError: there is no driver."""
         metrics.DATABASE_UP.child("users").value = 0
-        self._sidecar.start()
-        self._decided.wait(FIRST_WITHIN)
-        if self._sidecar.state is SidecarState.FAILED:
-            raise SettingError(self._sidecar.failure)
-        if not self._decided.is_set():
+        if not self._sidecar.begin(self._decided, FIRST_WITHIN):
             self._log(f"{self._why}; it is tried again until it does")
 
     def stop(self) -> None:

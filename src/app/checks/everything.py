@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
-from imageserver.app.checks import certificate, files, models, ports, users
+from imageserver.app.checks import certificate, cluster, files, models, ports, users
 from imageserver.app.checks.finding import Check, Finding, Severity, stops
 from imageserver.config import reading, together
 from imageserver.config.reading import Gathered
@@ -14,12 +14,15 @@ from imageserver.errors import PrintAsked
 
 CHECKS = (
     Check(("data",), files.data),
+    Check(("shared",), files.shared),
     Check(("data", "models", "model", "preload", "session_models"), models.look),
+    Check(("cluster",), cluster.look),
     Check(("data", "users", "user", "auth"), users.look),
     Check(("tls", "https_port", "cert", "key"), certificate.look),
     Check(("data", "ip", "port", "https_port"), ports.look),
     Check(("data", "ip", "tcp_ip", "tcp_port", "tcp_config", "tcp_authorized_keys", "auth", "tcp_open"), ports.legacy),
     Check(("results", "audit"), files.written),
+    Check(("redis_password",), files.secrets),
     Check(("mnist", "training_data"), files.learnt_from),
     Check(("display",), files.windows),
 )

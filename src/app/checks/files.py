@@ -22,6 +22,16 @@ def data(settings: Settings) -> Iterator[Finding]:
         yield fails(f"--data {settings.data}: nothing can be kept there ({fault}): give a folder that can be written")
 
 
+def shared(settings: Settings) -> Iterator[Finding]:
+    """The folder of several front ends, which nobody makes."""
+    folder = settings.shared
+    if folder is None:
+        return
+    if fault := _fault_of_folder(folder) if folder.exists() else os.strerror(errno.ENOENT):
+        remedy = "give a folder that is there and can be written"
+        yield stops(f"--shared {folder}: pictures cannot be kept there ({fault}): {remedy}")
+
+
 def written(settings: Settings) -> Iterator[Finding]:
     """Files that lines are added to."""
     for option, path, remedy in (
@@ -37,6 +47,13 @@ def learnt_from(settings: Settings) -> Iterator[Finding]:
     for option, path in (("--mnist", settings.mnist), ("--training-data", settings.training_data)):
         if path is not None and not path.exists():
             yield fails(f"{option}: there is no {path}, so trainings that need it are refused until it is there.")
+
+
+def secrets(settings: Settings) -> Iterator[Finding]:
+    """Files with passwords that are read later, at each connection."""
+    path = settings.redis_password
+    if path is not None and not os.access(path, os.R_OK):
+        yield fails(f"--redis-password {path}: it cannot be read, so Redis will not let this front end in.")
 
 
 def windows(settings: Settings) -> Iterator[Finding]:

@@ -13,7 +13,6 @@ import random
 import re
 import selectors
 import socket
-import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -21,12 +20,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from imageserver.commands.plan import pictures
+from imageserver.commands.plan.frames import masked
 from imageserver.inference.shared import lifetime
 
 PATIENCE = 30.0
 """Seconds for whatever a server has to say."""
 _SENT = b'451-["receiveImage",{"_placeholder":true,"num":0}]'
-_KEY = b"\x11\x22\x33\x44"
 _ANSWER = re.compile(rb'"age_ms\\":([\d.]+).*?"seq\\":(\d+).*?"dropped\\":(\d+)')
 _LATEST = 2**18
 """Bytes read at once."""
@@ -70,19 +69,6 @@ class Seen:
     took: float = 0.0
     ages: list[float] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
-
-
-def masked(opcode: int, payload: bytes) -> bytes:
-    """A client's WebSocket frame (RFC 6455, 5.2)."""
-    size = len(payload)
-    if size < 126:
-        head = struct.pack(">BB", 0x80 | opcode, 0x80 | size)
-    elif size < 65536:
-        head = struct.pack(">BBH", 0x80 | opcode, 0xFE, size)
-    else:
-        head = struct.pack(">BBQ", 0x80 | opcode, 0xFF, size)
-    pattern = int.from_bytes((_KEY * (size // 4 + 1))[:size], "big")
-    return head + _KEY + (int.from_bytes(payload, "big") ^ pattern).to_bytes(size, "big")
 
 
 class Camera:

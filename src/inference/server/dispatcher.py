@@ -78,13 +78,13 @@ class Dispatcher:
             able = [
                 worker
                 for worker in self._workers
-                if model.name in worker.loaded and worker.arena.free_slots and worker.last_seconds < PREFETCH_BELOW
+                if model.name in worker.loaded and worker.takes_ahead and worker.last_seconds < PREFETCH_BELOW
             ]
         return able[0] if able else None
 
     def _hand_over(self, worker: SharedWorker, model: SharedModel) -> None:
-        # What waits is shared among the workers that have nothing to do.
-        share = -(-len(model.waiting) // max(1, len(self._idle(model))))
+        # What waits is shared among the workers, and replicas of workers, that have nothing to do.
+        share = -(-len(model.waiting) // max(1, sum(worker.free_places for worker in self._idle(model))))
         most = min(share, model.manifest.batch.max_batch)
         self._batch_numbers += 1
         number = self._batch_numbers

@@ -147,7 +147,7 @@ class Engine:
     def loss(self, name: str, reason: str) -> ModelError:
         """What somebody is told whose picture was lost twice."""
         model = self.models.get(name)
-        if model is not None and model.manifest.runtime.remote is not None:
+        if model is not None and model.elsewhere:
             return ModelUnavailable(f"the model {name!r} did not answer: {reason}")
         return WorkerLost(f"{reason} while {name!r} ran on this picture, twice")
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 
 from imageserver.inference.server.batching import Waiting
 from imageserver.inference.server.restart_limit import RestartLimit, TrialPause
+from imageserver.inference.shared.elsewhere.cluster import ON_CLUSTER
 from imageserver.inference.shared.manifest import Manifest
 
 
@@ -66,6 +67,11 @@ class SharedModel:
     @property
     def name(self) -> str:
         return self.manifest.name
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it runs on other machines: then no picture is to blame where it does not answer."""
+        return self.manifest.runtime.remote is not None or self.runtime.endswith(ON_CLUSTER)
 
     @property
     def unusable(self) -> bool:

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -27,7 +27,7 @@ from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.model import SharedModel
 from imageserver.inference.server.overdue import Overdue
 from imageserver.inference.server.trial import Trials
-from imageserver.inference.server.worker import LOCAL, SharedWorker
+from imageserver.inference.server.worker import LOCAL, RunningBatch, SharedWorker
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.limits import Limits, hit
@@ -61,8 +61,7 @@ class Pool:
 
     Args:
         models: the catalogue's own dictionary, whose waiting sources are served.
-        workers: how many.
-        arguments: for each worker's command line.
+        workers, arguments: how many, and for the command line of each.
         jails: for each worker and each conversion.
         time_limit: the longest a batch may take, in seconds.
         limits: those of pictures.
@@ -87,7 +86,7 @@ class Pool:
         self._warn, self._clock = warn, clock
         self._overdue = Overdue(time_limit, load_limit, self._give_up, warn, clock)
         self._jails, self._conversions = jails, Conversions(jails, warn)
-        self._remote = RemoteWorkers(limits)
+        self._remote = RemoteWorkers(limits, jails)
         self.trials = Trials(arguments, jails, self._conversions, self._remote.kind, self._overdue.load_limit, clock)
         self._own, self._starts = OwnWorkers(jails), Starts(warn)
         self._workers: list[SharedWorker] = []
@@ -192,7 +191,7 @@ class Pool:
                 worker.end_load()
                 if worker.own and reached:
                     worker.retire()  # when it is asked for again it gets another
-            case "endpoints":
+            case "endpoints" | "cluster":
                 self._remote.count(worker, message)
         self.wake()
 
@@ -200,6 +199,7 @@ class Pool:
         batch = worker.finish(message["id"])
         worker.last_seconds = self._clock() - batch.sent
         if "lost" in message:
+            self._blame(worker, [batch] if message.get("ended") else ())
             lose(batch, message["lost"])
             return
         works, results = batch.works, message["results"]
@@ -231,24 +231,24 @@ class Pool:
 
     def _find_culprit(self, worker: SharedWorker) -> None:
         """Tell what the worker died of, and see to it that it does not happen again and again."""
-        # Those that ran are the first: one sent in advance is not to blame. Else what was being loaded.
-        ran = list(worker.batches.values())[: worker.kind.batches]
-        running = ran[0] if ran else None
-        loading = worker.loading.name if worker.loading and not running else ""
-        lost = sum(len(batch.works) for batch in worker.batches.values())
-        what = f" while it ran {running.model}" if running else f" while it loaded {loading}" if loading else ""
-        end = f"ended by {worker.process.exit_text}{what}; pictures lost: {lost}; a new worker starts"
+        ran, what, end = worker.last_words()
         self._warn(f"{worker.process.name} (process {worker.process.pid}) {end}")
         news.tell(NewsKind.WORKER_RESTARTED, f"{worker.process.name} {end}", f"{worker.process.name}{what}")
-        if loading:
-            self._supervisor.died(loading, "")
-        for found in filter(None, map(self._isolation.ended, ran)):
-            self._supervisor.died(worker.own or ran[0].model, found.owner)
+        if worker.loading and not ran:
+            self._supervisor.died(worker.loading.name, "")
+        self._blame(worker, ran)
+
+    def _blame(self, worker: SharedWorker, ran: Iterable[RunningBatch]) -> None:
+        """It, or a replica of it, ended while it ran these."""
+        for batch in ran:
+            if found := self._isolation.ended(batch):
+                self._supervisor.died(worker.own or batch.model, found.owner)
 
     def _enforce_limits(self) -> None:
         while not self._stopping:
             hub.sleep(LIMIT_CHECK_EVERY)
             self._isolation.refresh()
+            self._remote.tell_waiting(self._workers, self._models, self._clock())
             for worker in list(self._workers):
                 self._overdue.look(worker)
 

@@ -27,6 +27,8 @@ class WorkerKind:
     arguments: tuple[str, ...] = ()
     slots: int = wire.SLOTS
     batches: int = 1
+    scaled: bool = False
+    """It says itself how many batches it takes at the moment, and is told for how long pictures wait."""
 
 
 LOCAL = WorkerKind("inference.worker.main")
@@ -71,8 +73,12 @@ class SharedWorker:
         self.arena = Arena(kind.slots, wire.SLOT_BYTES)
         self.loaded: set[str] = set()
         self.batches: dict[int, RunningBatch] = {}
+        self.room, self.places = kind.batches, 1
+        """Batches that it may have under way, and how many of them run at the same time."""
         self.last_seconds = 1.0
         """How long its last batch took."""
+        self.told_waiting = 0.0
+        """For how long the oldest picture waited when that was last said to it."""
         self.reads = False
         """It has said hello."""
         self.loading: Manifest | None = None
@@ -92,7 +98,17 @@ class SharedWorker:
     @property
     def idle(self) -> bool:
         """Whether it can begin with another batch at once."""
-        return len(self.batches) < self.kind.batches
+        return len(self.batches) < self.room
+
+    @property
+    def free_places(self) -> int:
+        """Batches that would run at once, were it given them; one at least."""
+        return max(1, self.places - len(self.batches))
+
+    @property
+    def takes_ahead(self) -> bool:
+        """Whether it can be given a batch before it has answered the last one."""
+        return self.kind.slots > self.kind.batches and bool(self.arena.free_slots)
 
     def load(self, manifest: Manifest) -> None:
         """Load a model, anew where it has it, once what was asked for before has loaded."""
@@ -147,6 +163,16 @@ class SharedWorker:
         batch = self.batches.pop(number)
         self.arena.release(batch.slot)
         return batch
+
+    def last_words(self) -> tuple[list[RunningBatch], str, str]:
+        """What it ran when it ended, and in words what it did then and how it ended, for the log."""
+        # Those that ran are the first: one sent in advance is not to blame. Else what was being loaded.
+        ran = list(self.batches.values())[: self.kind.batches]
+        loading = self.loading.name if self.loading and not ran else ""
+        lost = sum(len(batch.works) for batch in self.batches.values())
+        what = f" while it ran {ran[0].model}" if ran else f" while it loaded {loading}" if loading else ""
+        end = f"ended by {self.process.exit_text}{what}; pictures lost: {lost}; a new worker starts"
+        return ran, what, end
 
     def overdue(self, seconds: float) -> bool:
         """Whether a batch takes longer than `seconds`."""

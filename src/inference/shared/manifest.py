@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from imageserver import files
@@ -17,7 +17,8 @@ from imageserver.errors import ManifestError
 from imageserver.inference.shared import checked_table
 from imageserver.inference.shared import labels as label_files
 from imageserver.inference.shared.checked_table import CheckedTable
-from imageserver.inference.shared.elsewhere import open_inference
+from imageserver.inference.shared.elsewhere import cluster, open_inference
+from imageserver.inference.shared.elsewhere.cluster import Placement
 from imageserver.inference.shared.elsewhere.open_inference import Remote
 from imageserver.inference.shared.formats import kinds
 from imageserver.inference.shared.outputs import detection, input_check
@@ -150,6 +151,7 @@ class Manifest:
     license: str = ""  # of its weights, as SPDX names it; "": not said
     source: str = ""  # where they come from, for people
     input_check: InputCheck | None = None  # None: it answers whatever it is shown
+    placement: Placement = field(default_factory=Placement)  # of its replicas, where the server has a cluster
 
     @property
     def code(self) -> Path:
@@ -159,6 +161,11 @@ class Manifest:
     @property
     def stateful(self) -> bool:
         return self.state is not None
+
+    @property
+    def movable(self) -> bool:
+        """Whether it runs on the cluster, where there is one."""
+        return not self.stateful and self.runtime.remote is None and self.placement.where == cluster.CLUSTER
 
 
 def read(folder: Path) -> Manifest:
@@ -201,6 +208,7 @@ def read(folder: Path) -> Manifest:
         license=root.text("license", "", 100),
         source=root.text("source", "", 500),
         input_check=input_check.read(check, folder) if "input_check" in data else None,
+        placement=cluster.read(root.table("cluster")),
     )
     if not root.faults():
         _check_together(root, manifest)
@@ -225,6 +233,8 @@ def check_name(file: Path, name: str) -> None:
 def _check_together(root: CheckedTable, manifest: Manifest) -> None:
     """What no key can be wrong about alone; the first of it."""
     runtime, has_code = manifest.runtime, manifest.code.is_file()
+    if manifest.placement != Placement() and manifest.placement.where == cluster.CLUSTER and not manifest.movable:
+        root.wrong("cluster.where", 'must be "here": a model that keeps state, or runs elsewhere already, stays out')
     if manifest.members:
         alone = manifest.kind == "classification" and runtime.weights is None and not manifest.stateful
         if not alone or not manifest.output.labels or runtime.remote is not None:

@@ -11,6 +11,7 @@ server to worker
     {"op": "load", "model": str, "folder": str}
     {"op": "unload", "model": str}
     {"op": "run", "id": int, "model": str, "slot": int, "items": [Item, …]}
+    {"op": "waiting", "seconds": float}   to a worker of replicas: for how long the oldest picture has waited
     {"op": "stop"}                    finish what runs, answer it, end
 
 server to the process that decodes costly pictures (inference/worker/costly.py), which has one slot
@@ -34,11 +35,15 @@ worker to server
         "costs": [[index, cost], …]   if there: items whose decoding cost NOTABLE_COST and more
         "limits": [[index, name], …]  if there: settings that items ran into
         "lost": str                   if there: none was answered, as if the worker had died; "results" is empty
+        "ended": true                 beside that: a replica ended while it ran these
     {"op": "unreachable", "model": str, "error": str}      it runs elsewhere, and nobody answers there; "loaded" follows
                                       once somebody does
     {"op": "endpoints", "model": str, "endpoints": [[str, bool, int, int], …], "retried": int}
                                       where it runs elsewhere: address, whether it is asked, batches that it answered
                                       and that failed there; and the batches that were sent a second time
+    {"op": "cluster", "model": str, "places": int, "batches": int, "states": {str: int}, "answered": int, "lost": int,
+     "ended": int}                    of a worker of replicas: batches that run at once, and that it takes; replicas by
+                                      states; batches so far, and replicas that ended without being told to
     {"op": "decoded", "id": int, "form": str, "size": int, "cost": int}
                                       the pixels, from the slot's first byte on, and what they cost (of an inference
                                       request the same one, its tensor binary); or

@@ -46,13 +46,3 @@ class LoadContext:
     convert: Callable[[Manifest], str] = not_here
     pool: ThreadPoolExecutor | None = None
     remote: RemoteSettings = field(default_factory=RemoteSettings)
-
-
-def note_to_stderr(pid: int) -> Note:
-    """A `Note` that writes one line to standard error."""
-
-    def note(text: str) -> None:
-        sys.stderr.write(f"worker {pid}: {' '.join(text.split())}\n")
-        sys.stderr.flush()
-
-    return note

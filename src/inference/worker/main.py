@@ -33,7 +33,7 @@ from imageserver.jail import entry
 from imageserver.jail.rules import Jail
 
 if TYPE_CHECKING:
-    from imageserver.inference.worker.context import LoadContext
+    from imageserver.inference.worker.context import LoadContext, Note
     from imageserver.inference.worker.predictor import Serving
 
 
@@ -67,8 +67,13 @@ class Worker:
                         self._models.pop(message["model"], None)
                     case "converted":
                         self._converted.put(message["error"])
+                    case "waiting":
+                        self._waits(message["seconds"])
                     case "stop":
                         return
+
+    def _waits(self, seconds: float) -> None:
+        """For so long the oldest picture has waited: of interest where there can be more workers."""
 
     def _begin(self, message: wire.Message) -> None:
         self._answer(message, self._run(message))
@@ -201,7 +206,7 @@ def make_context(options: argparse.Namespace) -> LoadContext:
 
     import cv2
 
-    from imageserver.inference.worker.context import LoadContext, note_to_stderr
+    from imageserver.inference.worker.context import LoadContext
     from imageserver.inference.worker.decode import PictureLimits
 
     threads = max(1, options.threads)
@@ -214,6 +219,16 @@ def make_context(options: argparse.Namespace) -> LoadContext:
         options.costly_bytes,
         pool=ThreadPoolExecutor(threads, "decoder") if threads > 1 else None,
     )
+
+
+def note_to_stderr(pid: int) -> Note:
+    """A `Note` that writes one line to standard error."""
+
+    def note(text: str) -> None:
+        sys.stderr.write(f"worker {pid}: {' '.join(text.split())}\n")
+        sys.stderr.flush()
+
+    return note
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from imageserver.news import LATEST, News
 from imageserver.pages.live import messages
 from imageserver.pages.live.page import LivePage
 from imageserver.pages.live.rounds import Rounds
-from imageserver.streams.stream import Streams
+from imageserver.streams.overview import Viewed
 from imageserver.transport.budget import owner_of
 from imageserver.transport.websocket.connection import WebSocket, accept
 from imageserver.transport.websocket.frames import CloseCode
@@ -38,14 +38,21 @@ class Live:
 
     Args:
         rounds: All pages.
-        streams: What they watch.
+        find: Gives the stream of an id, None where there is none.
         logins: Says who is an admin where nobody has to log in, and ends pages whose login holds no longer.
         limits: Those that concern connections, and those that begin with `live_`.
         news: What pages are told of.
     """
 
-    def __init__(self, rounds: Rounds, streams: Streams, logins: Logins, limits: Limits, news: News = LATEST) -> None:
-        self._rounds, self._streams, self._logins, self._news = rounds, streams, logins, news
+    def __init__(
+        self,
+        rounds: Rounds,
+        find: Callable[[str], Viewed | None],
+        logins: Logins,
+        limits: Limits,
+        news: News = LATEST,
+    ) -> None:
+        self._rounds, self._find, self._logins, self._news = rounds, find, logins, news
         self._limits = replace(limits, max_message_bytes=messages.MOST_BYTES)
         self._of_address: Counter[str] = Counter()
         self._gauge = metrics.CONNECTIONS.child("live")
@@ -63,7 +70,7 @@ class Live:
             ws,
             user,
             admin=admin,
-            streams=self._streams.open_streams,
+            find=self._find,
             news=self._news,
             limits=self._limits,
             due=self._rounds.due,

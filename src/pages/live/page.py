@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from imageserver import metrics
 from imageserver.accounts.database import User
@@ -22,7 +22,7 @@ from imageserver.limits import Limits, hit
 from imageserver.news import OF_CLIENTS, News
 from imageserver.pages.live import messages
 from imageserver.pages.live.state import View
-from imageserver.streams.stream import Stream
+from imageserver.streams.overview import Viewed
 from imageserver.transport import hub
 from imageserver.transport.websocket.connection import WebSocket
 
@@ -46,7 +46,7 @@ class LivePage:
         ws: The connection.
         user: Who looks; None: nobody has to say.
         admin: Whether they are told of what clients have done.
-        streams: Those that are open, by their ids.
+        find: Gives the stream of an id, None where there is none.
         news: What happened.
         limits: Those that begin with `live_`.
         due: Called with the page when its next round is to be sent.
@@ -59,7 +59,7 @@ class LivePage:
         user: User | None,
         *,
         admin: bool,
-        streams: Mapping[str, Stream],
+        find: Callable[[str], Viewed | None],
         news: News,
         limits: Limits,
         due: Callable[[LivePage], None],
@@ -70,7 +70,7 @@ class LivePage:
         self._sees: Callable[[str], bool] = user.sees if user else lambda _name: True
         self.view = View(user.only if user else (), "", user)
         self.state = PageState.SHOWN
-        self._streams, self._news, self._due, self._clock = streams, news, due, clock
+        self._find, self._news, self._due, self._clock = find, news, due, clock
         self._most, self._interval = limits.live_round_bytes, 1 / limits.live_fps
         self._watched: dict[str, int] = {}  # the number of the frame that was sent last; who waits longest is first
         self._told: bytes | None = None  # the state that was sent last
@@ -151,7 +151,7 @@ class LivePage:
         parts: list[bytes] = []
         size = count = 0
         for stream_id, shown in list(self._watched.items()):
-            stream = self._streams.get(stream_id)
+            stream = self._find(stream_id)
             newest = stream.newest if stream is not None and self._sees(stream.counts_as) else None
             if newest is None or newest.frame.seq == shown:
                 continue

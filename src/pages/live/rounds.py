@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from imageserver.errors import describe
 from imageserver.pages.live.messages import Message, PageHidden, RoundHandled, StreamFilter, Watching
 from imageserver.pages.live.page import LivePage, PageState
 from imageserver.pages.live.state import States
+from imageserver.streams.far import FarStream, FarStreams, FarWatcher
 from imageserver.streams.frame import Frame, Prediction
 from imageserver.streams.stream import Stream, StreamSubscriber
 from imageserver.transport import fairness, hub
@@ -83,6 +84,10 @@ class Rounds(StreamSubscriber):
         for page in self._watching.get(stream.id, ()):
             page.touch()
 
+    def watch_far(self, far: FarStreams) -> None:
+        """Hear of those of other front ends, too."""
+        far.watchers.append(_FarRounds(self._watching))
+
     # ---- for ever -----------------------------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -125,3 +130,14 @@ class Rounds(StreamSubscriber):
             pages.pop(page, None)
             if not pages:
                 self._watching.pop(stream_id, None)
+
+
+class _FarRounds(FarWatcher):
+    """The same of streams of other front ends. `watching`: the pages, by the ids of streams."""
+
+    def __init__(self, watching: Mapping[str, Iterable[LivePage]]) -> None:
+        self._watching = watching
+
+    def shown(self, stream: FarStream) -> None:
+        for page in self._watching.get(stream.id, ()):
+            page.touch()

@@ -15,7 +15,8 @@ from imageserver.accounts.database import User
 from imageserver.limits import Limits, hit
 from imageserver.pages.live.figures import Figures
 from imageserver.pages.live.messages import to_json
-from imageserver.streams.overview import Incoming, Overview
+from imageserver.streams.far import FarStream
+from imageserver.streams.overview import Incoming, Overview, session_values
 from imageserver.streams.session import Session
 from imageserver.transport.fairness import Turn
 from imageserver.transport.websocket import frames
@@ -26,12 +27,6 @@ SOON = 0.05
 """Seconds after which one is made that was asked for in between: whoever types a filter asks several times."""
 SHARE = 4
 """Times as long as they took to be made until the next ones, at least: of the processor's time a fifth at most."""
-MOST_VALUES = 32
-"""Of a session."""
-LONGEST_VALUE = 64
-"""Characters."""
-ABOUT_FRAME = {"success", "timestamp", "recv_ts", "seq", "frame", "age_ms", "errors", "camera"}
-"""What of a session's prediction is no value of a model's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +122,7 @@ class States:
             return found
         turn, clock = Turn(self._clock), self._clock
         turn.begin()
-        for one in self._overview.incoming():
+        for one in self._overview.everything():
             text = f"{one.name}\n{one.user}\n{one.id}".casefold()
             for view, listed in found.items():
                 if view.shows(one.counts_as, text):
@@ -142,8 +137,10 @@ class States:
         row = self._rows.get(one.id)
         if row is None:
             described = self._overview.described(one)
-            if isinstance(one, Session):
-                described |= {"kind": "session", "values": values(one.last_prediction)}
+            if isinstance(one, FarStream):
+                described |= {name: one.row[name] for name in ("kind", "values") if name in one.row} | {"far": True}
+            elif isinstance(one, Session):
+                described |= {"kind": "session", "values": session_values(one.last_prediction)}
             else:
                 described["kind"] = "stream"
             row = self._rows[one.id] = to_json(described)
@@ -159,15 +156,3 @@ class States:
             self._common,
         )
         return frames.frame(frames.TEXT, text)
-
-
-def values(prediction: dict[str, Any]) -> dict[str, Any]:
-    """What the models of a session say now: numbers and short words."""
-    found = {}
-    for name, value in prediction.items():
-        short = isinstance(value, str) and len(value) <= LONGEST_VALUE
-        if name not in ABOUT_FRAME and (short or isinstance(value, (int, float))):
-            found[name[:LONGEST_VALUE]] = value
-            if len(found) == MOST_VALUES:
-                break
-    return found

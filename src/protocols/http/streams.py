@@ -7,8 +7,9 @@ from typing import Any
 from imageserver.accounts import cameras
 from imageserver.accounts.audit import Audit, AuditEvent
 from imageserver.errors import NotAllowed, Refused, UnknownModel
+from imageserver.streams.far import FarStream
 from imageserver.streams.options import configure
-from imageserver.streams.overview import Incoming, Overview
+from imageserver.streams.overview import Incoming, Overview, Own
 from imageserver.streams.session import Session
 from imageserver.streams.stream import Stream
 from imageserver.web import json_body, lists, query, sight
@@ -46,7 +47,7 @@ class StreamViews:
         wanted = lists.asked(request, self._list_rows)
         rows: list[str] = []
         last = 0
-        for one in self._overview.incoming(after):
+        for one in self._overview.everything(after):
             if not sight.sees(request.user, one):
                 continue
             if len(rows) == (wanted or self._list_rows):
@@ -62,7 +63,10 @@ class StreamViews:
         It is named by its id, or by the name that people see (percent-encoded); of several with one name it is the
         one that began last.
         """
-        return answer(self._named(request, stream)[-1].last_prediction)
+        one = self._named(request, stream)[-1]
+        if isinstance(one, FarStream):
+            one.await_first()
+        return answer(one.last_prediction)
 
     @operation("POST", "/streams/<key:stream>", tag=_TAG, body="StreamOptions", answers={200: "Stream", 409: "Error"})
     def configure(self, request: Request, stream: str) -> Response:
@@ -105,15 +109,18 @@ class StreamViews:
         """Those that the key names and that the user may see; at least one. Refused: 404."""
         return sight.named(self._overview, request.user, key)
 
-    def _only_one(self, request: Request, key: str) -> Incoming:
-        """The one that the key names. Refused: 404, and 409 where it names several."""
+    def _only_one(self, request: Request, key: str) -> Own:
+        """The one that the key names. Refused: 404, and 409 where it names several, or one of another front end."""
         found = self._named(request, key)
         if len(found) > 1:
             ids = ", ".join(one.id for one in found[-3:])
             raise Refused(409, f"{len(found)} streams are called {key!r}: name one of them by its id, such as {ids}")
-        return found[0]
+        (one,) = found
+        if isinstance(one, FarStream):
+            raise Refused(409, f"{one.id} is at the front end {one.front_end}, which alone can change it: ask there")
+        return one
 
-    def _note(self, event: AuditEvent, request: Request, one: Incoming, detail: str) -> None:
+    def _note(self, event: AuditEvent, request: Request, one: Own, detail: str) -> None:
         self._audit.note(
             event,
             user=one.user,

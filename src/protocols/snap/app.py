@@ -28,7 +28,7 @@ from imageserver.inference.shared import image_header, request_bodies, wire
 from imageserver.inference.shared.request_bodies import Bytes
 from imageserver.protocols.snap import pages, rights
 from imageserver.protocols.snap.keeper import Keeper
-from imageserver.protocols.snap.records import LAST, Row
+from imageserver.protocols.snap.pictures import LAST, Row
 from imageserver.protocols.snap.relay import Relay
 from imageserver.streams.stream import Streams
 from imageserver.transport import descriptors

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, TypeVar
 
@@ -13,9 +14,9 @@ from imageserver.errors import Refused, TimedOut, describe
 from imageserver.inference.shared.request_bodies import Bytes
 from imageserver.protocols.snap import pages
 from imageserver.protocols.snap.pages import ListPage
-from imageserver.protocols.snap.records import Row, Sender, Sight
-from imageserver.protocols.snap.store import SnapStore, says_full
+from imageserver.protocols.snap.pictures import PictureStore, Row, Sender, Sight, says_full
 from imageserver.transport import hub
+from imageserver.transport.threads import Threads
 
 DISK_JOBS = 4
 """Threads that may be at the disk at the same time: a slow one must not keep logins from theirs."""
@@ -25,6 +26,10 @@ IMAGE_PIECE = 256 * 2**10
 
 RETRY = 60.0
 """Seconds after which a disk that could not be used is tried again."""
+
+LOOK_EVERY, COUNT_EVERY, REST = 2.0, 30.0, 20
+"""Where others write, too: seconds between two looks for what they put, and between two counts of all pictures; and at
+least so many times what these took."""
 
 _KEEP, _READ, _DELETE, _TIDY = "kept", "read", "deleted", "removed where they are over the limits"
 """What cannot be done with pictures, as the log says it."""
@@ -36,35 +41,61 @@ T = TypeVar("T")
 
 
 class Keeper:
-    """The pictures of `store`. `log` takes a line about what the operator can mend."""
+    """The pictures of `store`.
 
-    def __init__(self, store: SnapStore, log: Callable[[str], None]) -> None:
-        self._store, self._log = store, log
+    Args:
+        log: takes a line about what the operator can mend.
+        threads: where the store may hang; None: in those of everybody.
+    """
+
+    def __init__(self, store: PictureStore, log: Callable[[str], None], threads: Threads | None = None) -> None:
+        self._store, self._log, self._threads = store, log, threads
         self._turn = hub.Semaphore(DISK_JOBS)
+        # A list of many files is Python's own work, and beside several of them the loop would wait for its lock.
+        self._listing = hub.Semaphore(1 if store.others else DISK_JOBS)
         self._tidying = False
         self._failing: set[str] = set()  # what cannot be done; the log was told when it began
-        self._refused = 0  # pictures since then
-        self.changes = 0
-        """How often pictures came or went."""
+        self._refused = self._changes = 0  # pictures since then; how often some came or went
+        self._look_at = self._looked = 0.0  # when to look for what others put; seconds that looks took since
+
+    @property
+    def changes(self) -> int:
+        """How often pictures came or went; where others write, too, they may have done so every few seconds."""
+        if self._store.others and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + max(LOOK_EVERY, min(REST * self._looked, RETRY))
+            self._looked = 0.0
+            self._changes += 1
+        return self._changes
 
     def begin(self) -> None:
-        """Remove what a crash left and what is over the limits, a piece at a time; spawn it at the start."""
+        """Remove what a crash left and what is over the limits; spawn it at the start. Beside others it goes on."""
+        while True:
+            took = self._repair()
+            self._tidy()
+            if not self._store.others:
+                return
+            hub.sleep(max(COUNT_EVERY, REST * took))
+
+    def _repair(self) -> float:
+        """Go on until it is done; returns how many seconds it took at last."""
+        looks_alone = self._store.others
         files = records = 0
         while True:
-            steps = self._store.repair()
+            begun, steps = time.monotonic(), self._store.repair()
             try:
                 while found := self._in_turn(next, steps, None):
                     files, records = files + found.files, records + found.records
+                took = time.monotonic() - begun
                 break
             except (OSError, sqlite3.Error) as error:
-                self._failed(_KEEP, error)
+                self._failed(_READ if looks_alone else _KEEP, error)
                 hub.sleep(RETRY)
-        self._works(_KEEP, _READ, _DELETE)
+        self._works(*((_READ,) if looks_alone else (_KEEP, _READ, _DELETE)))
         if self._store.copy is not None:
             self._log(f"records of pictures were taken over from an older server; {self._store.copy} is what they were")
         if files or records:
             self._log(f"a crash left {files} pictures without a record and {records} records without one: removed")
-        self._tidy()
+        return took
 
     def close(self, timeout: float) -> None:
         """Close the database, so that nothing of it is left in a log; waits green for at most `timeout` seconds."""
@@ -96,7 +127,7 @@ class Keeper:
             self._refused += 1
             metrics.SNIPPETS_REFUSED.inc()
             raise _unusable(error) from error
-        self.changes += 1
+        self._changes += 1
         self._works(_KEEP, _READ, _DELETE, *(() if room.more else (_TIDY,)))
         if room.limit:
             limits.hit(room.limit, f"user {sender.owner}" if sender.owner else "")
@@ -115,7 +146,7 @@ class Keeper:
             self._failed(_DELETE, error)
             raise _unusable(error) from error
         finally:
-            self.changes += 1
+            self._changes += 1
         self._works(_DELETE)
         return True
 
@@ -140,11 +171,16 @@ class Keeper:
 
     def rows(self, most: int, sight: Sight) -> Sequence[Row]:
         """The newest picture of each id, at most so many."""
-        return self._looking(self._store.newest, -1, most, sight).rows
+        begun = time.monotonic()
+        with self._listing:
+            found = self._looking(self._store.newest, -1, most, sight)
+        self._looked += time.monotonic() - begun
+        return found.rows
 
     def newest(self, after: int, most: int, sight: Sight) -> ListPage:
         """As pages.newest."""
-        return self._looking(pages.newest, self._store, after, most, sight)
+        with self._listing:
+            return self._looking(pages.newest, self._store, after, most, sight)
 
     def history(self, identity: int, before: int, most: int, sight: Sight) -> ListPage | None:
         """As pages.history."""
@@ -194,6 +230,12 @@ class Keeper:
 
     def _in_turn(self, function: Callable[..., T], *args: Any) -> T:
         """Call `function` in a thread, of which few at a time are at the disk."""
+        if self._threads is not None:
+            try:
+                return self._threads.call(function, *args)
+            except TimedOut as error:
+                limits.hit("shared_time")
+                raise OSError(errno.ETIMEDOUT, "its disk does not answer") from error
         with self._turn:
             return hub.in_thread(function, *args)
 
@@ -207,10 +249,10 @@ def _unusable(error: OSError | sqlite3.Error) -> Refused:
     return Refused(503, "the server cannot use the disk of its pictures now; its log says why", Retry_After="60")
 
 
-def _open(store: SnapStore, row: Row) -> tuple[BinaryIO, bytes]:
-    file = store.path(row).open("rb")
+def _open(store: PictureStore, row: Row) -> tuple[BinaryIO, bytes]:
+    file = store.open(row)
     try:
-        return file, file.read(IMAGE_PIECE)
+        return file, file.read(-1 if store.others else IMAGE_PIECE)
     except BaseException:
         file.close()
         raise

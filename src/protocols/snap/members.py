@@ -85,6 +85,11 @@ class Member:
         """Whether it has to do with some cameras alone."""
         return self.user is not None and bool(self.user.only)
 
+    @property
+    def only(self) -> tuple[str, ...]:
+        """The cameras that it may know of, () for all."""
+        return self.user.only if self.user else ()
+
     def sees(self, other: Member) -> bool:
         """Whether it may know of another one's camera."""
         return self.user is None or self.user.sees(other.camera)

@@ -9,7 +9,7 @@ from imageserver.accounts.database import User
 from imageserver.errors import Refused
 from imageserver.protocols.snap import rights
 from imageserver.protocols.snap.keeper import Keeper
-from imageserver.protocols.snap.records import Row, Sight
+from imageserver.protocols.snap.pictures import Row, Sight
 
 LONGEST = 8192
 """Characters of a prediction that is looked into."""

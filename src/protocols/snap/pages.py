@@ -1,4 +1,4 @@
-"""Lists of pictures as JSON, a page at a time, made of the texts that the database holds. Blocks: use a thread."""
+"""Lists of pictures as JSON, a page at a time, made of the texts that the store holds. Blocks: use a thread."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from imageserver.protocols.snap.records import ALL, LAST, Row, Sight
-from imageserver.protocols.snap.store import SnapStore
+from imageserver.protocols.snap.pictures import ALL, LAST, PictureStore, Row, Sight
 
 
 class ListPage(NamedTuple):
@@ -28,14 +27,14 @@ def record(row: Row, owner: bool = False) -> str:
     return f'{{"id":{row.id},"prediction":{row.prediction},"received":{received},{about}}}'
 
 
-def newest(store: SnapStore, after: int, most: int, sight: Sight = ALL) -> ListPage:
+def newest(store: PictureStore, after: int, most: int, sight: Sight = ALL) -> ListPage:
     """The newest picture of each id above `after`, of those in `sight`: at most `most`."""
     rows, following = store.newest(after, most, sight)
     body = f'{{"snippets":[{_records(rows, sight)}]}}'
     return ListPage(body.encode(), "" if following is None else f"/snippets/?after={following}&limit={most}")
 
 
-def history(store: SnapStore, identity: int, before: int, most: int, sight: Sight = ALL) -> ListPage | None:
+def history(store: PictureStore, identity: int, before: int, most: int, sight: Sight = ALL) -> ListPage | None:
     """The pictures of an id in `sight`, newest first, with numbers below `before`: at most `most`.
 
     None: there is no such id.

@@ -17,6 +17,7 @@ from imageserver import limits, metrics
 from imageserver.accounts.live import LiveLogins
 from imageserver.errors import Refused
 from imageserver.limits import Limits
+from imageserver.peers.rooms import FarText, RoomListener, SharedRooms
 from imageserver.protocols.snap import rights
 from imageserver.protocols.snap.members import Member, TextRate, commands
 from imageserver.transport import hub
@@ -54,16 +55,19 @@ class RelayRoom:
         self.bound -= self.members.pop(ws).bound
 
 
-class Relay:
+class Relay(RoomListener):
     """The rooms of `/ws` and `/ws/<room>`, and who is in them.
 
     Args:
         bounds: those that concern connections, and `relay_rate`.
         live: ends those whose login holds no longer.
+        shared: the same rooms at other front ends.
     """
 
-    def __init__(self, bounds: Limits, live: LiveLogins) -> None:
+    def __init__(self, bounds: Limits, live: LiveLogins, shared: SharedRooms | None = None) -> None:
         self._live = live
+        self._shared = shared or SharedRooms()
+        self._shared.listener = self
         self._limits = replace(bounds, max_message_bytes=MESSAGE_BYTES, max_outgoing_bytes=QUEUE_BYTES)
         self._rooms: dict[str, RelayRoom] = {}
         self._gauge = metrics.CONNECTIONS.child("relay")
@@ -87,9 +91,28 @@ class Relay:
             owner: the user who put the picture; "": nobody known.
             camera: the name that was said with it; "": none.
         """
+        self._shared.announce(room, text, owner, camera)
+        self.news(room, text, owner, camera)
+
+    def news(self, room: str, text: str, owner: str, camera: str) -> None:
+        """The same of a picture that was put at another front end: those who are here are told."""
         found = self._rooms.get(room)
         if found is not None:
             self._tell(found, text, lambda member: rights.hears(member.user, owner, camera))
+
+    def heard(self, room: str, said: FarText) -> None:
+        """Send what a client of another front end said to those in its room who may hear it, as in `_relay`."""
+        found = self._rooms.get(room)
+        if found is None:
+            return
+        command, only = commands(said.text), frozenset(said.only)
+
+        def wanted(member: Member) -> bool:
+            if only and member.camera not in only:
+                return False
+            return command or member.user is None or member.user.sees(said.camera)
+
+        self._tell(found, said.text, wanted)
 
     def departures(self) -> list[Callable[[], None]]:
         """What drops each connection, so that its client tries to come back: for a shutdown.
@@ -98,19 +121,22 @@ class Relay:
         """
         return [ws.drop for room in self._rooms.values() for ws in room.members]
 
-    def _relay(self, room: RelayRoom, text: str, sender: Member) -> None:
+    def _relay(self, name: str, room: RelayRoom, text: str, sender: Member) -> None:
         """Send a client's text to the others in its room.
 
         Where some are bound to cameras, a text passes between members that may see each other's. For a command it is
         enough that who gives it may see the device's: whoever commands shows it no camera.
         """
+        far = FarText(text, sender.camera, sender.only)
         if sender.commands and not room.bound:
+            self._shared.say(name, far)
             self._tell(room, text, lambda member: member is not sender)
             return
         command = commands(text)
         if command and not sender.commands:
             metrics.SNAPS_REFUSED.inc()
             return
+        self._shared.say(name, far)
         self._tell(
             room,
             text,
@@ -138,7 +164,10 @@ class Relay:
         _environ: WSGIEnvironment,
         _start_response: StartResponse,
     ) -> Iterable[bytes]:
-        room = self._rooms.setdefault(name, RelayRoom())
+        room = self._rooms.get(name)
+        if room is None:
+            room = self._rooms[name] = RelayRoom()
+            self._shared.join(name)
         room.add(ws, member)
         self._gauge.value += 1
         login = None if member.user is None else self._live.add(member.user, member.end)
@@ -149,7 +178,7 @@ class Relay:
                 if isinstance(message, bytes):
                     ws.close(CloseCode.UNSUPPORTED_DATA, "send text")
                     continue
-                self._relay(room, message, member)
+                self._relay(name, room, message, member)
                 if late := rate.take():
                     limits.hit("relay_rate", member.account.owner)
                     _put_off(ws, late, unread)
@@ -161,6 +190,7 @@ class Relay:
             room.remove(ws)
             if not room.members and self._rooms.get(name) is room:
                 del self._rooms[name]
+                self._shared.leave(name)
             ws.ended()
         return []
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from imageserver.accounts.database import User
 from imageserver.accounts.doors import ADMIN, VIEWER
 from imageserver.errors import Refused
-from imageserver.protocols.snap.records import ALL, NOBODY, Row, Sender, Sight
+from imageserver.protocols.snap.pictures import ALL, NOBODY, Row, Sender, Sight
 
 
 def watches(user: User | None) -> bool:

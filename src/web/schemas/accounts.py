@@ -43,7 +43,12 @@ _TOKEN = {
 
 SCHEMAS: dict[str, Any] = {
     "Stream": record(
-        {**_STREAM, "camera": said("string", "where the stream has a name of one")}, required=list(_STREAM)
+        {
+            **_STREAM,
+            "camera": said("string", "where the stream has a name of one"),
+            "front_end": said("string", "with --redis, where it is; only there it can be changed"),
+        },
+        required=list(_STREAM),
     ),
     "StreamList": array(ref("Stream")),
     "StreamOptions": record(

@@ -18,6 +18,7 @@ from imageserver.config.table import TABLE
 from imageserver.errors import ManifestError, SettingError, TrainingError
 from imageserver.inference.shared import labels, manifest
 from imageserver.inference.shared.slim import graph
+from imageserver.protocols.snap.shared import record
 from imageserver.training.lenet import data as training_data
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
@@ -51,6 +52,20 @@ def slim_graph(data: bytes) -> None:
         said: list[str] = []
         if (graph.find(read, said.append) is None) != bool(said):
             raise Defect("a graph that does not count, and nobody is told")
+
+
+def picture_file(data: bytes) -> None:
+    """A file of the folder of several front ends: what it says of itself is what a server can have written."""
+    try:
+        head = record.parse(data)
+    except ValueError:
+        return
+    about = (head.kind, head.size, head.received, head.owner, head.camera)
+    again = record.parse(record.head(*about, bytes(min(head.prediction, 2**16))))
+    if again[:5] != about or again.prediction != min(head.prediction, 2**16):
+        raise Defect(f"{head} became {again}")
+    if not head.start <= head.picture <= head.end or not f"image/{head.kind}".isascii():
+        raise Defect(f"no file is {head}")
 
 
 def replace_weights(read: manifest.Manifest) -> manifest.Manifest:
@@ -187,10 +202,17 @@ TARGETS = [
     Target(
         name="manifest",
         run=model,
-        seeds=(MODEL, STATE, b'[ensemble]\nmembers = ["a", "b"]\n', b"title = 5\nx = 1\n"),
+        seeds=(
+            MODEL,
+            STATE,
+            b'[ensemble]\nmembers = ["a", "b"]\n',
+            b'[cluster]\nreplicas = "1..8"\nmemory = "4G"\n',
+            b"title = 5\nx = 1\n",
+        ),
         covers=(
             "inference.shared.manifest",
             "inference.shared.checked_table",
+            "inference.shared.elsewhere.cluster",
             "inference.shared.elsewhere.open_inference",
         ),
         words=_TOML_WORDS,
@@ -223,6 +245,19 @@ TARGETS = [
         longest=2**16,
         memory=2**22,
         byte_memory=200,
+    ),
+    Target(
+        name="picture-file",
+        run=picture_file,
+        seeds=(
+            record.head("jpeg", 3, "2026-01-01", "anna", "hall", b"{}") + b"abc",
+            record.head("png", 0, "t", "\u0416" * 128, "\x00" * 64, b""),
+            record.MAGIC + b"[" * 3000,
+        ),
+        covers=("protocols.snap.shared.record",),
+        words=(record.MAGIC, b'"kind":"', b'"size":', b'"prediction":', b"\n", b"\\ud800", b"9" * 5000, b"true"),
+        longest=2**13,
+        memory=2**19,
     ),
     Target(
         name="settings",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from tests.fuzz.target import Defect, Target
 
+from imageserver.inference.worker.cluster import answers
 from imageserver.inference.worker.remote import messages, proto
 
 LONGEST = 600
@@ -49,6 +50,11 @@ def over_grpc(data: bytes) -> None:
     told(proto.said_ready, data)
 
 
+def of_a_replica(data: bytes) -> None:
+    """An answer to a batch of two pictures, in a slot of 64 bytes."""
+    told(lambda body: answers.unpack(body, memoryview(bytearray(64)), 2), data)
+
+
 def some_answer(chance: random.Random) -> bytes:
     """Tensors of chance shapes, nearly with as many bytes as these say."""
     outputs, binary = [], b""
@@ -85,6 +91,19 @@ def some_message(chance: random.Random) -> bytes:
     return made
 
 
+def some_done(chance: random.Random) -> bytes:
+    """What a worker has said of two pictures, nearly."""
+    results = [
+        {"answer": {"at": chance.randrange(-1, 9), "size": chance.randrange(9), "head": 0}}
+        for _ in range(chance.choice((2, 2, 2, 1)))
+    ]
+    done = {"results": results, "costs": [[chance.randrange(3), chance.choice((5, "a"))]]}
+    if chance.random() < 0.2:
+        done = {"results": [], "lost": "gone", "ended": chance.random() < 0.5}
+    body = json.dumps(done).encode()
+    return struct.pack("<I", len(body)) + body + bytes(chance.randrange(9))
+
+
 TARGETS = [
     Target(
         name="remote-http",
@@ -105,6 +124,18 @@ TARGETS = [
         covers=("inference.worker.remote.proto",),
         shape=some_message,
         words=(b"\x2a", b"\x32", b"\x12\x04FP32", b"\xff\xff\xff\xff\x0f", b"BYTES"),
+        longest=2**16,
+        byte_seconds=1e-5,
+        memory=2**20,
+        byte_memory=600,
+    ),
+    Target(
+        name="replica",
+        run=of_a_replica,
+        seeds=tuple(some_done(random.Random(number)) for number in range(8)),
+        covers=("inference.worker.cluster.answers",),
+        shape=some_done,
+        words=(b'"results":', b'"answer":', b'"lost":', b"[[", b"-1", b"\xff\xff\xff\xff"),
         longest=2**16,
         byte_seconds=1e-5,
         memory=2**20,

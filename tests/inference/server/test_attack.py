@@ -38,6 +38,7 @@ def classify(port: int, data: bytes, address: str = "127.0.0.1") -> tuple[int, d
         connection.close()
 
 
+@pytest.mark.alone
 @pytest.mark.long
 @pytest.mark.parametrize(("depth", "statuses"), [(16, {415}), (8, {200, 503})])
 def test_pictures_of_one_address_cost_nobody_else_anything(tmp_path: Path, depth: int, statuses: set[int]) -> None:

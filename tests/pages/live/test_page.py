@@ -71,7 +71,7 @@ class World:
             ws,
             user,
             admin=False,
-            streams=self.streams.open_streams,
+            find=self.streams.open_streams.get,
             news=self.news,
             limits=Limits(**limits),
             due=lambda page: page.send_round(self.state),

@@ -17,8 +17,9 @@ from imageserver.inference.server.training.run import TrainingState
 from imageserver.limits import Limits
 from imageserver.pages.live import state as live_state
 from imageserver.pages.live.figures import Figures
-from imageserver.pages.live.state import States, View, values
-from imageserver.streams.overview import Overview
+from imageserver.pages.live.state import States, View
+from imageserver.streams import overview
+from imageserver.streams.overview import Overview, session_values
 from imageserver.streams.session import Session
 from imageserver.streams.stream import Stream, Streams, StreamSubscriber
 from imageserver.transport import fairness
@@ -170,8 +171,10 @@ def test_sessions_are_listed_with_what_their_models_say_now(world: World) -> Non
 
 def test_values_are_few_and_short() -> None:
     many = {f"value {number}": number for number in range(100)}
-    assert len(values({"note": "x" * 65, "list": [1], "none": None, "k" * 70: 1} | many)) == live_state.MOST_VALUES
-    assert values({"errors": {}, "timestamp": 1, "word": "open", "k" * 70: True}) == {"word": "open", "k" * 64: True}
+    long = {"note": "x" * 65, "list": [1], "none": None, "k" * 70: 1}
+    assert len(session_values(long | many)) == overview.MOST_VALUES
+    shown = session_values({"errors": {}, "timestamp": 1, "word": "open", "k" * 70: True})
+    assert shown == {"word": "open", "k" * 64: True}
 
 
 def test_thousands_of_streams_never_hold_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:

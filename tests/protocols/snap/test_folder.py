@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from imageserver.protocols.snap import folder
-from imageserver.protocols.snap.records import Records, Row, Sender
-from imageserver.protocols.snap.store import SnapStore
+from imageserver.protocols.snap.local import folder
+from imageserver.protocols.snap.local.records import Records
+from imageserver.protocols.snap.local.store import SnapStore
+from imageserver.protocols.snap.pictures import Row, Sender
 
 LOST = (OSError, sqlite3.Error)
 
@@ -217,7 +218,7 @@ def test_where_a_killed_server_left_writes_to_be_added_a_disk_must_be_writable(s
     writing = (
         "import os, sys; sys.path.insert(0, 'src'); import bootstrap; bootstrap.start()\n"
         "from pathlib import Path\n"
-        "from imageserver.protocols.snap.store import SnapStore\n"
+        "from imageserver.protocols.snap.local.store import SnapStore\n"
         "store = SnapStore(Path(sys.argv[1]), history=3, max_bytes=2**20, max_files=100)\n"
         "store.put(1, 'png', b'x', 't', {})\n"
         "os._exit(0)\n"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+import threading
+import time
+from collections.abc import Iterator
 from unittest import mock
 
 import pytest
@@ -11,10 +14,17 @@ import pytest
 from imageserver import metrics
 from imageserver.errors import Refused
 from imageserver.protocols.snap.keeper import Keeper
-from imageserver.protocols.snap.records import NOBODY
-from imageserver.protocols.snap.store import Room
+from imageserver.protocols.snap.pictures import ALL, NOBODY, Room
+from imageserver.transport.threads import Threads
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture
+def let_go() -> Iterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
 
 
 class Kept:
@@ -23,7 +33,7 @@ class Kept:
     def __init__(self) -> None:
         self.lines: list[str] = []
         metrics.DISK_FAILING.child("snippets").value = 0
-        self.store = mock.Mock(copy=None)
+        self.store = mock.Mock(copy=None, others=False)
         self.store.history.return_value = [mock.Mock(number=1)], None
         self.store.put.return_value = Room(more=False)
         self.store.delete.return_value = self.store.tidy.return_value = False
@@ -68,8 +78,33 @@ def test_a_picture_with_nothing_over_the_limits_ends_what_tidying_began() -> Non
 
 def test_a_descriptor_that_lacks_is_no_fault_of_the_disk() -> None:
     kept = Kept()
-    kept.store.path.side_effect = OSError(errno.EMFILE, "Too many open files")
+    kept.store.open.side_effect = OSError(errno.EMFILE, "Too many open files")
     with pytest.raises(Refused, match="too many files open") as refused:
         kept.keeper.open(mock.Mock())
     assert refused.value.status == 503
     assert kept.failing == 0 and kept.lines == []
+
+
+def test_what_other_servers_put_is_looked_for_every_few_seconds() -> None:
+    kept = Kept()
+    assert kept.keeper.changes == kept.keeper.changes == 0, "nobody else writes there"
+    kept.store.others = True
+    kept.store.newest.return_value = mock.Mock(rows=[])
+    assert kept.keeper.changes == kept.keeper.changes == 1
+    kept.put()
+    assert kept.keeper.changes == 2
+    kept.keeper.rows(10, ALL)
+    assert 0 < kept.keeper._looked < 60
+    kept.keeper._look_at, kept.keeper._looked = 0.0, 1.0
+    assert kept.keeper.changes == 3
+    assert 15 < kept.keeper._look_at - time.monotonic() <= 20, "what takes long is done more seldom"
+
+
+def test_a_store_that_hangs_is_told_as_a_disk_that_fails(let_go: threading.Event) -> None:
+    kept = Kept()
+    kept.keeper = Keeper(kept.store, kept.lines.append, Threads("hangs", 2, 0.05))
+    kept.store.put.side_effect = lambda *_picture: let_go.wait()
+    with pytest.raises(Refused, match="cannot use the disk") as refused:
+        kept.put()
+    assert refused.value.status == 503 and kept.failing == 1
+    assert kept.lines[0].startswith("pictures cannot be kept: TimeoutError: [Errno 110] its disk does not answer")

@@ -11,7 +11,7 @@ from imageserver.accounts.database import User
 from imageserver.errors import Refused
 from imageserver.protocols.snap import newest
 from imageserver.protocols.snap.newest import NewestSnippets
-from imageserver.protocols.snap.records import ALL, Row, Sight
+from imageserver.protocols.snap.pictures import ALL, Row, Sight
 
 
 class Keeper:

@@ -10,10 +10,10 @@ from unittest.mock import Mock
 import pytest
 
 from imageserver.errors import Refused, SettingError, TooLarge
-from imageserver.protocols.snap import pages, records
-from imageserver.protocols.snap import store as module
-from imageserver.protocols.snap.records import Row, Sender, Sight
-from imageserver.protocols.snap.store import Repaired, SnapStore
+from imageserver.protocols.snap import pages
+from imageserver.protocols.snap.local import store as module
+from imageserver.protocols.snap.local.store import SnapStore
+from imageserver.protocols.snap.pictures import Repaired, Row, Sender, Sight
 
 MIB = 2**20
 PIECE = 16
@@ -99,7 +99,7 @@ def test_lists_come_in_pages(tmp_path: Path) -> None:
 def test_a_page_for_somebody_ends_after_so_many_looks_and_leads_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "LOOKS", 10)
+    monkeypatch.setattr("imageserver.protocols.snap.pictures.LOOKS", 10)
     pictures = store(tmp_path, history=100)
     for number in range(45):
         camera = {12: "hall", 13: "", 40: "hall"}.get(number, "door")

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from imageserver.errors import Refused, SettingError
-from imageserver.protocols.snap import schema
 from imageserver.protocols.snap.keeper import Keeper
-from imageserver.protocols.snap.store import Repaired, SnapStore
+from imageserver.protocols.snap.local import schema
+from imageserver.protocols.snap.local.store import SnapStore
+from imageserver.protocols.snap.pictures import Repaired
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS snippets (

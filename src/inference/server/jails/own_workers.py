@@ -26,7 +26,8 @@ class OwnWorkers:
         shared = [worker.jail for worker in workers if not worker.own]
         # A folder that was linked to after they had started: a jail cannot be widened.
         reached = all(self._jails.reaches(jail, folder) for jail in shared for folder in folders)
-        alone = manifest.permissions is not None or manifest.runtime.remote is not None or not reached
+        elsewhere = manifest.runtime.remote is not None or self._jails.cluster_of(manifest) is not None
+        alone = manifest.permissions is not None or elsewhere or not reached
         if alone:
             self._names.add(manifest.name)
         else:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from imageserver.inference.shared import wire
+from imageserver.inference.shared.elsewhere.cluster import ClusterAddress
 from imageserver.inference.shared.manifest import Manifest, Permissions
 from imageserver.jail.rules import GIB, Jail
 
@@ -26,6 +28,16 @@ FETCHING = (
 """Variables for a process that fetches something before it goes into its jail."""
 
 
+RAY_FILES = ("RAY_AUTH_TOKEN_PATH", "RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT")
+"""Variables that name a file which Ray reads."""
+RAY_TOKEN = ".ray/auth_token"
+"""Where its token lies in a home else."""
+RAY_CURRENT = (os.path.join(os.environ.get("RAY_TMPDIR", "/tmp/ray"), "ray_current_cluster"),)
+"""Where it says which cluster this machine is of."""
+RAY_MEMORY = GIB
+"""Address space of its libraries, beside what every worker may have."""
+
+
 class Jails:
     """Makes them.
 
@@ -34,23 +46,36 @@ class Jails:
         cache: the folder of converted models, made as well.
         memory: bytes that a process may have of its own; 0 is no limit.
         enforced: False: nothing is restricted.
+        cluster: where models run that may; None: on this machine.
     """
 
-    def __init__(self, folders: Sequence[Path], cache: Path, *, memory: int = 0, enforced: bool = True) -> None:
-        self._folders, self.cache = folders, cache
-        self._memory, self._enforced = memory, enforced
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        cache: Path,
+        *,
+        memory: int = 0,
+        enforced: bool = True,
+        cluster: ClusterAddress | None = None,
+    ) -> None:
+        self._folders, self.cache, self.enforced = folders, cache, enforced
+        self._memory, self._cluster = memory, cluster
         for folder in (*folders, cache):
             # What is not there when a process goes into its jail stays out of its reach when it comes.
             with contextlib.suppress(OSError):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
+    def cluster_of(self, manifest: Manifest) -> ClusterAddress | None:
+        """The cluster where this model runs; None: not there."""
+        return self._cluster if manifest.movable else None
+
     def shared(self) -> Jail:
         """Of a worker that runs the models that ask for nothing special."""
-        return Jail(enforced=self._enforced, read=self._readable(), memory=self._memory)
+        return Jail(enforced=self.enforced, read=self._readable(), memory=self._memory)
 
     def pictures(self) -> Jail:
         """Of a process that decodes pictures and runs no model."""
-        return Jail(enforced=self._enforced, memory=self._memory)
+        return Jail(enforced=self.enforced, memory=self._memory)
 
     def own(self, manifest: Manifest) -> Jail:
         """Of a worker for this one model. One that runs elsewhere is reached by the ports of its endpoints alone."""
@@ -58,10 +83,32 @@ class Jails:
             read = (*self._readable(), str(manifest.folder), *map(str, remote.files))
             ports = {address.port for address in remote.addresses}
             return replace(self.shared(), read=read, network=True, connect=(*sorted(ports), NAMES))
+        if cluster := self.cluster_of(manifest):
+            return self._asking(cluster, manifest)
         wishes = manifest.permissions or Permissions()
         read = (*self._readable(), str(manifest.folder), *wishes.read)
         memory = int(wishes.memory_gib * GIB) if wishes.memory_gib and self._memory else self._memory
         return replace(self.shared(), read=read, memory=memory, network=wishes.network, processes=wishes.processes)
+
+    def _asking(self, cluster: ClusterAddress, manifest: Manifest) -> Jail:
+        """Of a process that has a model run on the cluster: no code of the model is in it."""
+        named = [os.environ[name] for name in RAY_FILES if os.path.isabs(os.environ.get(name, ""))]
+        read = (
+            *self._readable(),
+            str(manifest.folder),
+            *named,
+            str(Path.home() / RAY_TOKEN),
+            *(RAY_CURRENT if cluster.auto else ()),
+        )
+        memory = self._memory and self._memory + RAY_MEMORY + manifest.placement.most * wire.SLOTS * wire.SLOT_BYTES
+        return Jail(
+            enforced=self.enforced,
+            read=tuple(path for path in read if os.path.exists(path)),
+            memory=memory,
+            network=True,
+            connect=(cluster.port, NAMES),
+            variables=("RAY_*", "GRPC_*"),
+        )
 
     def conversion(self, folder: Path, room: Path) -> Jail:
         """Of the process that converts the model in `folder` and puts it into `room`."""

@@ -68,7 +68,11 @@ export class Tile {
     const name = row.name || row.id;
     say(this.title, name);
     const user = [name, row.id].includes(row.user) ? "" : row.user;
-    say(this.origin, [user, row.protocol, row.model].filter(Boolean).join(" · "));
+    const where = row.front_end && `front end ${row.front_end}`;
+    say(this.origin, [user, row.protocol, row.model, where].filter(Boolean).join(" · "));
+    if (this.change) {
+      this.change.hidden = Boolean(row.far); // it can be changed where it is
+    }
     say(this.incoming, `${number(row.fps_in)}/s`);
     say(this.answered, `${number(row.fps_answered)}/s`);
     say(this.age, age(row.age_ms));

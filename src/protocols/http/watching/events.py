@@ -21,6 +21,7 @@ from typing import Any
 
 from imageserver.accounts.database import User
 from imageserver.protocols.http.watching.taking import Taking
+from imageserver.streams.far import FarStream, FarWatcher
 from imageserver.streams.frame import Frame, Prediction
 from imageserver.streams.overview import Incoming, Overview
 from imageserver.streams.session import Session, Sessions, SessionWatcher
@@ -58,7 +59,8 @@ class StreamEvents(StreamSubscriber):
 
     def __init__(self, overview: Overview) -> None:
         self._overview = overview
-        self._waiting: dict[hub.Event, None] = {}
+        self._waiting: dict[hub.Event, frozenset[str]] = {}
+        """With the ids and names that are wanted; none: all."""
         self._number = 0
         self._frames: OrderedDict[str, StreamEvent] = OrderedDict()
         """Predictions and errors: of each stream the newest, by its id, in the order of their numbers."""
@@ -73,11 +75,12 @@ class StreamEvents(StreamSubscriber):
         """Hear of all of them from now on."""
         streams.watch(self)
         sessions.watch(_SessionEvents(self))
+        self._overview.far.watchers.append(_FarEvents(self))
 
-    def begin(self) -> hub.Event:
-        """An event that is set when there is something new, for who begins to follow."""
+    def begin(self, wanted: frozenset[str]) -> hub.Event:
+        """An event that is set when there is something new, for who begins to follow what is wanted; none: all."""
         event = hub.Event()
-        self._waiting[event] = None
+        self._waiting[event] = wanted
         return event
 
     def end(self, event: hub.Event) -> None:
@@ -86,6 +89,12 @@ class StreamEvents(StreamSubscriber):
         if not self._waiting:
             self._frames.clear()
             self._news.clear()
+
+    @property
+    def wanted(self) -> frozenset[str] | None:
+        """The ids and names that all together want; empty: nobody follows; None: all."""
+        found = self._waiting.values()
+        return frozenset[str]().union(*found) if all(found) else None
 
     @property
     def number(self) -> int:
@@ -188,6 +197,22 @@ class _SessionEvents(SessionWatcher):
         self._events.tell("closed", session)
 
 
+class _FarEvents(FarWatcher):
+    """The same of streams and sessions of other front ends."""
+
+    def __init__(self, events: StreamEvents) -> None:
+        self._events = events
+
+    def opened(self, stream: FarStream) -> None:
+        self._events.tell("opened", stream)
+
+    def predicted(self, stream: FarStream, seq: int, error: str) -> None:
+        self._events.note("frame_error" if error else "prediction", stream, seq, error)
+
+    def closed(self, stream: FarStream) -> None:
+        self._events.tell("closed", stream)
+
+
 class Following:
     """What one client is told.
 
@@ -207,9 +232,9 @@ class Following:
 
     def texts(self) -> Iterator[bytes]:
         """The answer, until the client has gone, takes nothing, or is too far behind."""
-        changed = self._events.begin()
+        changed = self._events.begin(self._wanted)
         # Both before anything is sent: what happens from then on is told, by whomever the client hears of it first.
-        number, incoming = self._events.number, list(self._overview.incoming())
+        number, incoming = self._events.number, list(self._overview.everything())
         try:
             yield f"retry: {RETRY * 1000}\n\n".encode()
             yield from _pieces(self._events.described(one) for one in incoming if self._sees(one))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from imageserver.errors import ImageServerError
 from imageserver.inference.shared.wire import Picture
 from imageserver.protocols.http.watching.pieces import SharedPictures, pieces
 from imageserver.protocols.http.watching.taking import Taking
 from imageserver.streams.drawings import Drawings
+from imageserver.streams.far import FarStream, FarStreams, FarWatcher
 from imageserver.streams.frame import Frame, NewestFrame, Prediction
+from imageserver.streams.overview import Viewed
 from imageserver.streams.stream import Stream, StreamSubscriber
 from imageserver.transport import hub
 from imageserver.transport.budget import Account
@@ -36,13 +38,13 @@ class FrameNews(StreamSubscriber):
         self.pictures = SharedPictures()
         self.stopping = False
 
-    def begin(self, stream: Stream) -> hub.Event:
+    def begin(self, stream: Viewed) -> hub.Event:
         """An event that is set with each frame of the stream from now on, and at its end."""
         event = hub.Event()
         self._waiting.setdefault(stream.id, {})[event] = None
         return event
 
-    def end(self, stream: Stream, event: hub.Event) -> None:
+    def end(self, stream: Viewed, event: hub.Event) -> None:
         """Nobody waits for it any more."""
         events = self._waiting.get(stream.id, {})
         events.pop(event, None)
@@ -67,9 +69,26 @@ class FrameNews(StreamSubscriber):
         for stream_id in self._waiting:
             self._wake(stream_id)
 
+    def watch_far(self, far: FarStreams) -> None:
+        """Hear of those of other front ends, too."""
+        far.watchers.append(_FarFrames(self._wake))
+
     def _wake(self, stream_id: str) -> None:
         for event in self._waiting.get(stream_id, ()):
             event.set()
+
+
+class _FarFrames(FarWatcher):
+    """The same of streams of other front ends."""
+
+    def __init__(self, wake: Callable[[str], None]) -> None:
+        self._wake = wake
+
+    def shown(self, stream: FarStream) -> None:
+        self._wake(stream.id)
+
+    def closed(self, stream: FarStream) -> None:
+        self._wake(stream.id)
 
 
 class Motion:
@@ -86,7 +105,7 @@ class Motion:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: Viewed,
         news: FrameNews,
         *,
         fps: float,

@@ -10,10 +10,11 @@ from imageserver.protocols.http.watching.events import Following, StreamEvents
 from imageserver.protocols.http.watching.motion import FrameNews, Motion
 from imageserver.protocols.http.watching.taking import Taking
 from imageserver.streams.drawings import Drawings
+from imageserver.streams.far import FarStream
 from imageserver.streams.frame import NewestFrame
-from imageserver.streams.overview import Overview
+from imageserver.streams.overview import Overview, Viewed
 from imageserver.streams.session import Session, Sessions
-from imageserver.streams.stream import Stream, Streams
+from imageserver.streams.stream import Streams
 from imageserver.web import query, sight
 from imageserver.web.followers import Followers
 from imageserver.web.openapi import operation
@@ -41,7 +42,13 @@ class WatchingViews:
     def watch(self, streams: Streams, sessions: Sessions) -> None:
         """Hear of all of them from now on."""
         streams.watch(self._frames)
+        self._frames.watch_far(self._overview.far)
         self._events.watch(streams, sessions)
+
+    @property
+    def followed(self) -> frozenset[str] | None:
+        """The ids and names of whose predictions somebody wants to be told; empty: none; None: all."""
+        return self._events.wanted
 
     @operation(
         "GET",
@@ -58,6 +65,8 @@ class WatchingViews:
         none yet. Sessions have none (409).
         """
         one = self._stream(request, stream)
+        if isinstance(one, FarStream):
+            one.await_first()
         boxes = query.flag(request, "boxes")
         newest = _shown(one)
         etag = _etag(one, newest, boxes)
@@ -118,15 +127,15 @@ class WatchingViews:
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response if request.method == "HEAD" else self._followers.admit(request, response)
 
-    def _stream(self, request: Request, key: str) -> Stream:
+    def _stream(self, request: Request, key: str) -> Viewed:
         """The stream of that id, or of that name the one that began last. Refused: 404, and 409 for a session."""
         one = sight.named(self._overview, request.user, key)[-1]
-        if isinstance(one, Session):
+        if isinstance(one, Session) or (isinstance(one, FarStream) and one.row["kind"] == "session"):
             raise Refused(409, f"{one.id} is a session, of which no pictures are kept; .json has what its models say")
         return one
 
 
-def _shown(stream: Stream) -> NewestFrame:
+def _shown(stream: Viewed) -> NewestFrame:
     """The newest frame that can be shown. Refused: 503."""
     newest = stream.newest
     if newest is None:
@@ -136,14 +145,16 @@ def _shown(stream: Stream) -> NewestFrame:
     return newest
 
 
-def _none_yet(stream: Stream) -> Refused:
-    if stream.answered_count:
+def _none_yet(stream: Viewed) -> Refused:
+    if isinstance(stream, FarStream):
+        sentence = f"no frame of {stream.name!r} has come from the front end {stream.front_end} yet"
+    elif stream.answered_count:
         sentence = f"the newest frame of {stream.name!r} is not kept: the server has no room to spare for it now"
     else:
         sentence = f"no frame of {stream.name!r} has been answered yet"
     return Refused(503, f"{sentence}; try again in a moment", Retry_After="5")
 
 
-def _etag(stream: Stream, newest: NewestFrame, boxes: bool) -> str:
+def _etag(stream: Viewed, newest: NewestFrame, boxes: bool) -> str:
     frame = newest.frame
     return f'"{stream.number}-{frame.seq}-{frame.timestamp}{"-boxes" if boxes else ""}"'

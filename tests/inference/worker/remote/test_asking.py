@@ -173,16 +173,16 @@ def test_one_that_hangs_costs_half_the_time_and_is_then_left_alone(load: Any) ->
         assert loaded.endpoints.all[0].breaker.state is BreakerState.OPEN
 
 
-@pytest.mark.long  # now and then it takes half a minute
 def test_the_one_with_less_under_way_is_asked(load: Any) -> None:
     with OtherSide() as one, OtherSide() as other:
         loaded = load(one.address, other.address, settings=replace(QUICK, seconds=20.0))
         one.do = "hang"
         threads = []
-        while not one.asked[1:]:  # the first was the warming
+        warmed = len(one.asked), len(other.asked)  # either of them
+        while len(one.asked) == warmed[0]:
             threads.append(threading.Thread(target=loaded.ask, args=(250,)))
             threads[-1].start()
-            until(lambda: len(one.asked) + len(other.asked) > len(threads), "a question")
+            until(lambda: len(one.asked) + len(other.asked) == sum(warmed) + len(threads), "a question")
         until(lambda: not loaded.endpoints.all[1].waiting, "the answers of the other one")
         before = len(other.asked)
         for _ in range(10):

@@ -18,17 +18,29 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from imageserver import files, limits
-from imageserver.errors import SettingError, TooLarge
-from imageserver.protocols.snap.folder import SnapFolder
-from imageserver.protocols.snap.records import ALL, LAST, NOBODY, Records, Row, Sender, Sight, Slice, Usage
-
-PIECE = 64
-"""Pictures that are removed or looked at before anybody else has a turn."""
+from imageserver import files
+from imageserver.errors import SettingError
+from imageserver.protocols.snap import pictures
+from imageserver.protocols.snap.local.folder import SnapFolder
+from imageserver.protocols.snap.local.records import Records
+from imageserver.protocols.snap.pictures import (
+    ALL,
+    LAST,
+    NOBODY,
+    PIECE,
+    Repaired,
+    Room,
+    Row,
+    Sender,
+    Sight,
+    Slice,
+    Usage,
+    says_full,
+)
 
 TEMPORARY = ".tmp"
 """The suffix of a picture's file until it is whole."""
@@ -37,25 +49,8 @@ BUCKETS = 256
 """Sets that the names of all files are divided over, so that none takes milliseconds to grow."""
 
 
-@dataclass(frozen=True)
-class Repaired:
-    """What `repair` found: files without a record and records without a file, which are gone now."""
-
-    files: int = 0
-    records: int = 0
-
-
-@dataclass(frozen=True)
-class Room:
-    """What gave way: bytes that were freed by a limit (the name of a field of `Limits`); and whether there is more."""
-
-    more: bool
-    freed: int = 0
-    limit: str = ""
-
-
 class SnapStore:
-    """The pictures in `folder`.
+    """The pictures in `folder`, as PictureStore.
 
     Args:
         folder: where they are.
@@ -66,6 +61,9 @@ class SnapStore:
     Raises:
         SettingError: the folder cannot be used, and that is no fault of the disk's which may pass.
     """
+
+    others = False
+    """Whether other servers write there as well: the data folder is locked."""
 
     def __init__(self, folder: Path, *, history: int, max_bytes: int, max_files: int) -> None:
         self._folder, self._history = SnapFolder(folder), history
@@ -97,16 +95,7 @@ class SnapStore:
         prediction: dict[str, Any],
         sender: Sender = NOBODY,
     ) -> Room:
-        """Keep a picture. Where space is short as much gives way as it takes itself.
-
-        Returns:
-            What gave way. Where there is more to remove, `tidy` does so.
-
-        Raises:
-            TooLarge: it alone is larger than all may be together.
-            OSError, sqlite3.Error: it is not kept, and nothing half of it.
-            Exception: what `sender.check` raises; it is not kept either.
-        """
+        """As PictureStore.put."""
         self.check(len(picture))
         text = json.dumps(prediction, ensure_ascii=False, separators=(",", ":"))
         path, records = self._pictures / f"{uuid.uuid4().hex}.{kind}", self._records  # a folder that is back is made
@@ -130,24 +119,25 @@ class SnapStore:
         return replace(room, more=room.more or long)
 
     def check(self, size: int) -> None:
-        """TooLarge for a picture of `size` bytes that could not be kept, whatever gave way to it."""
-        if size > self._max_bytes:
-            limits.hit("snippet_disk")
-            option = limits.option("snippet_disk")
-            raise TooLarge(f"the picture has {size} bytes; {option} allows {self._max_bytes} for all of them")
+        """As PictureStore.check."""
+        pictures.check_size(size, self._max_bytes)
 
     def path(self, row: Row) -> Path:
         """Where the picture of a record is; another may have taken its place."""
         return self._pictures / row.file
 
+    def open(self, row: Row) -> BinaryIO:
+        """As PictureStore.open."""
+        return self.path(row).open("rb")
+
     # ---- lists ------------------------------------------------------------------------------------------------
 
     def newest(self, after: int = -1, most: int = PIECE, sight: Sight = ALL) -> Slice:
-        """The newest picture of each id above `after`, by id, at most `most`; as Records.newest."""
+        """As PictureStore.newest."""
         return self._records.newest(after, most, sight)
 
     def history(self, identity: int, before: int = LAST, most: int = 1, sight: Sight = ALL) -> Slice:
-        """The pictures of an id below the number `before`, newest first, as Records.history; none: an empty list."""
+        """As PictureStore.history."""
         return self._records.history(identity, before, most, sight)
 
     def usage(self) -> Usage:
@@ -157,20 +147,20 @@ class SnapStore:
     # ---- removing, a piece at a time --------------------------------------------------------------------------
 
     def delete(self, identity: int, newest: int) -> bool:
-        """Forget a piece of an id's pictures up to the number `newest`; returns whether there is more of it."""
+        """As PictureStore.delete."""
         records = self._records
         rows = records.of(identity, newest, PIECE)
         self._forget(records, rows)
         return len(rows) == PIECE or records.give_back()
 
     def tidy(self, identity: int) -> bool:
-        """Remove a piece of what is over the limits, and give its space back; returns whether there is more of it."""
+        """As PictureStore.tidy."""
         records = self._records
         long = self._shorten(records, identity)
         return self._make_room(records).more or long or records.give_back()
 
     def repair(self) -> Iterator[Repaired]:
-        """Remove what a crash left, and measure what files take; one step for each piece, each of them blocks."""
+        """As PictureStore.repair."""
         known: list[set[int]] = [set() for _ in range(BUCKETS)]  # hashes: enough, and a fifth of the names' memory
         number, records = 0, self._records
         while rows := records.after(number, PIECE):
@@ -188,7 +178,7 @@ class SnapStore:
 
     @property
     def copy(self) -> Path | None:
-        """Where the records are kept as they were, when those of an older server were taken over since the start."""
+        """As PictureStore.copy."""
         return None if self._opened is None else self._opened.copy
 
     def close(self) -> None:
@@ -290,13 +280,6 @@ def _may_pass(folder: SnapFolder, error: OSError | sqlite3.Error) -> bool:
         return True
     code = getattr(error, "sqlite_errorcode", None) or 0
     return getattr(error, "errno", None) == errno.EIO or code & 0xFF == sqlite3.SQLITE_IOERR
-
-
-def says_full(error: OSError | sqlite3.Error) -> bool:
-    """Whether it is for want of room that something could not be done."""
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
 def _blocks(status: os.stat_result) -> int:

@@ -12,20 +12,12 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from imageserver.protocols.snap import schema
-from imageserver.protocols.snap.folder import SnapFolder
-
-LAST = 2**63 - 1
-"""The highest number that the database can hold."""
-
-PAGE_BYTES = 2**20
-"""Bytes of predictions after which a page of rows ends, whatever number of rows was asked for."""
-
-LOOKS = 2000
-"""Pictures that are looked at for a page of those that somebody may see; then it ends, however many it has."""
+from imageserver.protocols.snap import pictures
+from imageserver.protocols.snap.local import schema
+from imageserver.protocols.snap.local.folder import SnapFolder
+from imageserver.protocols.snap.pictures import ALL, LAST, NOBODY, Row, Sender, Sight, Slice, Usage
 
 _COLUMNS = """
 number, pictures.id, kind, size, received, file, owner, camera, CASE WHEN
@@ -54,79 +46,6 @@ _OLDEST = """
 SELECT number, file, disk FROM pictures WHERE number < (SELECT MAX(number) FROM pictures) ORDER BY number LIMIT ?
 """
 _AFTER = "SELECT number, file FROM pictures WHERE number > ? ORDER BY number LIMIT ?"
-
-
-class Row(NamedTuple):
-    """One picture's record.
-
-    Attributes:
-        owner: name of the user who put it; "": nobody known.
-        camera: the name that was said with it; "": none.
-        prediction: the JSON text, as it was stored.
-    """
-
-    number: int
-    id: int
-    kind: str
-    size: int
-    received: str
-    file: str
-    owner: str
-    camera: str
-    prediction: str
-
-    @property
-    def source(self) -> str:
-        """The name of the camera that it counts under: without one, that of its user."""
-        return self.camera or self.owner
-
-
-class Sight(NamedTuple):
-    """What somebody may see of the records.
-
-    Attributes:
-        owner: pictures that this user put; None: whoever did.
-        cameras: pictures that count under these names; None: under any.
-        names: whether the answer says who put a picture.
-    """
-
-    owner: str | None = None
-    cameras: tuple[str, ...] | None = None
-    names: bool = False
-
-    @property
-    def whole(self) -> bool:
-        """Whether no picture is left out."""
-        return self.owner is None and self.cameras is None
-
-
-ALL = Sight()
-
-
-class Sender(NamedTuple):
-    """Who puts a picture, and with which camera, "" where unknown; `check` raises if they may not follow the newest."""
-
-    owner: str = ""
-    camera: str = ""
-    check: Callable[[Row | None], None] = lambda _newest: None
-
-
-NOBODY = Sender()
-
-
-class Slice(NamedTuple):
-    """Some rows of a list; `following`: the id or number behind which the next ones are, None where there are none."""
-
-    rows: list[Row]
-    following: int | None
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What all pictures take: `files` of them, and `disk` bytes, with the database and its log."""
-
-    files: int
-    disk: int
 
 
 class Records:
@@ -205,14 +124,11 @@ class Records:
             database.executemany("UPDATE pictures SET disk = ?1 WHERE number = ?2 AND disk <> ?1", list(disk))
 
     def newest(self, after: int, most: int, sight: Sight = ALL) -> Slice:
-        """The newest picture of each id above `after`, by id: at most `most`, and about `PAGE_BYTES`; as `history`."""
+        """As PictureStore.newest."""
         return self._slice(_NEWEST, after, most, sight, lambda row: row.id)
 
     def history(self, identity: int, before: int, most: int, sight: Sight = ALL) -> Slice:
-        """The pictures of an id with a number below `before`, newest first.
-
-        Where `sight` leaves some out `LOOKS` are looked at in one go: there may be fewer, or none, before the next.
-        """
+        """As PictureStore.history."""
         return self._slice(_HISTORY, before, most, sight, lambda row: row.number, identity)
 
     def of(self, identity: int, newest: int, most: int) -> list[tuple[int, str]]:
@@ -271,21 +187,12 @@ class Records:
             self._folder.check()
 
     def _slice(self, query: str, start: int, most: int, sight: Sight, place: Callable[[Row], int], *more: int) -> Slice:
-        looks = most if sight.whole else max(most, LOOKS)
+        looks = pictures.looks(most, sight)
         cameras = None if sight.cameras is None else json.dumps(sight.cameras)
         values = (start, looks + 1, sight.owner, cameras, *more)
-        found: list[Row] = []
-        size = looked = following = 0
         # A cursor left open would keep the log of writes from being emptied.
         with self._read_lock, contextlib.closing(self._reader.execute(query, values)) as cursor:
-            for row in map(Row._make, cursor):
-                if len(found) == most or size >= PAGE_BYTES or looked == looks:
-                    return Slice(found, following)
-                looked, following = looked + 1, place(row)
-                if row.prediction is not None:
-                    found.append(row)
-                    size += len(row.prediction)
-        return Slice(found, None)
+            return pictures.page_of(map(Row._make, cursor), most, looks, place)
 
     def _read(self, query: str, values: Sequence[Any]) -> list[Any]:
         with self._read_lock:
