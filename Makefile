@@ -74,7 +74,7 @@ dev: environment
 AT_ONCE := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 2)))
 SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder
 
-check: lint  ## lint, and the tests that start no process: half a minute, for between two edits
+check: lint  ## lint, and the tests that start no process: a minute, for between two edits
 	@$(VENV)/bin/python -m pytest -m "not slow and not long" -n 2 $(SIDE_BY_SIDE) $(ARGS)
 
 test: dev $(PREPARED)  ## run all tests that a suite should; ARGS="-k users" passes options to pytest, "-p randomly" shuffles

@@ -145,20 +145,16 @@ _running: list[pytest.Item] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Watch servers' loops and what pages run.
-
-    Where slow tests are left out, none may start a process: `make check` would be slow.
-    """
+    """Watch servers' loops, what pages run, and that no test starts a process unless it is marked as slow."""
     config.pluginmanager.register(large_sends.LargeSends(), "large-sends")
     if "not long" in config.option.markexpr:
         running.prepared = prepared = Prepared()
         config.add_cleanup(prepared.close)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(covered.EveryFunction(), "every-function")
-    if "not slow" in config.option.markexpr:
-        sys.addaudithook(_refuse_processes)
+    sys.addaudithook(_refuse_processes)
 
 
 def _refuse_processes(event: str, _arguments: tuple[object, ...]) -> None:
-    if event in STARTS_A_PROCESS and _running:
+    if event in STARTS_A_PROCESS and _running and not any(map(_running[-1].get_closest_marker, ("slow", "long"))):
         pytest.fail(f"{_running[-1].nodeid} starts a process, which tests/selection.py did not see: mark it slow")

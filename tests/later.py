@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
 from typing import Any
+
+import pytest
+
+from imageserver.transport import hub
+
+
+def replace_in_hub(monkeypatch: pytest.MonkeyPatch, *modules: ModuleType, **names: Any) -> None:
+    """Have these modules alone see other functions in the hub.
+
+    Not in the hub itself: servers that former tests left in this process go on in its loop, and a call that one of
+    them wants later, or waits for, would be lost in a test's stand-in for ever.
+    """
+    for module in modules:
+        monkeypatch.setattr(module, "hub", SimpleNamespace(**{**vars(hub), **names}))
 
 
 class Later:

@@ -134,7 +134,9 @@ class LoopProbe:
             self._hear()
 
     def report(self) -> dict[int, Report]:
-        """End asking; what was found, by process number."""
+        """End asking; what was found, by process number. Nothing where nobody was watched."""
+        if self._process is None:
+            return {}
         self._tell({"report": True})
         while self._owed > 1:
             self._hear()

@@ -16,6 +16,9 @@ TESTS = Path(__file__).resolve().parent
 SLOW = {
     "subprocess", "multiprocessing", "tensorflow", "keras",
     "imageserver.inference.server.child_process.ChildProcess", "imageserver.inference.server.engine.Engine",
+    "imageserver.inference.server.costly.drawing.DrawingProcess", "imageserver.sidecar.process.Sidecar",
+    "imageserver.inference.server.jails.conversions.Conversions",
+    "imageserver.inference.server.stateful.models.StatefulModels",
 }  # fmt: skip
 """Modules, and what starts processes of its own accord."""
 SRC = TESTS.parent / "src"
@@ -71,11 +74,17 @@ def slow_imports(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
             if alias.name in SLOW:
                 yield alias.asname or alias.name
     elif node.module is not None:
-        file = TESTS.parent / (node.module.replace(".", "/") + ".py")
-        slow = slow_names(file) if node.module.startswith("tests.") and file.is_file() else frozenset()
+        slow = slow_names_of(node.module)
         for alias in node.names:
-            if alias.name in slow or SLOW & {node.module, f"{node.module}.{alias.name}"}:
+            full = f"{node.module}.{alias.name}"
+            if alias.name in slow or slow_names_of(full) or SLOW & {node.module, full}:
                 yield alias.asname or alias.name
+
+
+def slow_names_of(module: str) -> frozenset[str]:
+    """The names at the top of a module of the tests that lead to something slow."""
+    file = TESTS.parent / (module.replace(".", "/") + ".py")
+    return slow_names(file) if module.startswith("tests.") and file.is_file() else frozenset()
 
 
 def defines(statement: ast.stmt) -> Iterator[str]:

@@ -223,6 +223,7 @@ def test_a_foreign_file_is_looked_into_by_a_process_in_a_jail(root, files):
     assert [scores[label] for label in ("cat", "dog", "bird")] == pytest.approx(expected["scores"].tolist(), abs=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "sentence"),
     [

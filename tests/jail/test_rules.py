@@ -42,6 +42,7 @@ def test_settings_and_secrets_do_not_pass() -> None:
     assert set(environment.scrubbed(given, ("DISPLAY", "http*"))) - set(passed) == {"DISPLAY", "https_proxy"}
 
 
+@pytest.mark.slow
 def test_scratch_folders_are_apart_and_for_their_user_alone() -> None:
     made = scratch.Scratch()
     one, other = made.new(), made.new()

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.later import Later
+from tests.later import Later, replace_in_hub
 from tests.peers.links import OTHER, Link
 from tests.streams.test_stream import Engine
 
@@ -17,6 +17,7 @@ from imageserver.peers.messages import ALL, FRAME, PREDICTIONS, TO
 from imageserver.peers.predicting import PredictionRounds
 from imageserver.peers.redis.outbox import OutgoingFrame
 from imageserver.peers.showing import Showing
+from imageserver.streams import stream
 from imageserver.streams.stream import Stream, Streams, StreamSubscriber
 
 JPEG = b"\xff\xd8\xff\xe0"
@@ -25,7 +26,7 @@ JPEG = b"\xff\xd8\xff\xe0"
 class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **limits: Any) -> None:
         self.time, self.link = Later(), Link()
-        monkeypatch.setattr(showing.hub, "call_later", self.time)
+        replace_in_hub(monkeypatch, showing, stream, call_later=self.time)
         engine: Any = Engine()
         link: Any = self.link
         self.engine, self.streams = engine, Streams(engine, Limits())
@@ -116,7 +117,7 @@ def test_a_wish_holds_for_a_few_seconds(world: World, monkeypatch: pytest.Monkey
         if len(times) > 1:
             raise Enough
 
-    monkeypatch.setattr(showing.hub, "sleep", slept)
+    replace_in_hub(monkeypatch, showing, sleep=slept)
     with pytest.raises(Enough):
         world.showing.run()
     world.answer(door)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.later import Later
+from tests.later import Later, replace_in_hub
 from tests.protocols.sockets import TIME, World
 
 from imageserver.accounts import doors
@@ -23,7 +23,7 @@ STRANGER = "authenticate first"
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Later:
     later = Later()
-    monkeypatch.setattr(camstream.hub, "spawn_later", later)
+    replace_in_hub(monkeypatch, camstream, spawn_later=later)
     return later
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from tests.later import Later
+from tests.later import Later, replace_in_hub
 from tests.running import picture
 
 from imageserver.errors import LimitExceeded, ModelUnavailable, PictureError, Stopping, UnknownModel
@@ -123,7 +123,7 @@ class World:
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Later:
     later = Later()
-    monkeypatch.setattr(merging.hub, "call_later", later)
+    replace_in_hub(monkeypatch, merging, call_later=later)
     return later
 
 

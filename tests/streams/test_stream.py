@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.later import Later
+from tests.later import Later, replace_in_hub
 
 from imageserver.errors import LimitExceeded, ModelUnavailable, Stopping
 from imageserver.inference.server.batching import Source, Work
 from imageserver.limits import Limits
+from imageserver.streams import room
 from imageserver.streams import stream as streams
 from imageserver.streams.frame import Frame, Prediction
 from imageserver.streams.stream import Stream, Streams, StreamSubscriber
@@ -59,8 +61,9 @@ class Client(StreamSubscriber):
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Later:
     later = Later()
-    monkeypatch.setattr(streams.hub, "call_later", later)
-    monkeypatch.setattr(streams.time, "monotonic", later.clock)
+    replace_in_hub(monkeypatch, streams, call_later=later)
+    for module in (streams, room):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=later.clock, time=later.clock))
     return later
 
 

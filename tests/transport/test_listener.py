@@ -6,12 +6,13 @@ import socket
 from collections.abc import Callable
 
 import pytest
+from tests.later import replace_in_hub
 
 from imageserver.app import parts
 from imageserver.config import reading
 from imageserver.config.table import Settings
 from imageserver.protocols.legacy_tcp import port as legacy_tcp_port
-from imageserver.transport import hub
+from imageserver.transport import hub, listener
 from imageserver.transport.listener import QUIET, Refusals
 
 
@@ -19,7 +20,7 @@ def test_each_limit_that_refuses_is_named_once_and_the_end_of_all_is_told(monkey
     lines: list[str] = []
     later: list[float] = []
     now = 0.0
-    monkeypatch.setattr(hub, "call_later", lambda seconds, _look: later.append(seconds))
+    replace_in_hub(monkeypatch, listener, call_later=lambda seconds, _look: later.append(seconds))
     refusals = Refusals(lines.append, lambda: now)
     for second in range(3):
         now = float(second)

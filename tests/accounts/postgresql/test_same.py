@@ -13,6 +13,8 @@ from tests.passwords import CHEAP
 
 from imageserver.accounts.database import UserDB
 
+pytestmark = pytest.mark.slow  # a PostgreSQL runs for it, which the tests, being those of other files, do not say
+
 OF_A_FILE = {
     "test_a_database_for_reading_alone_serves",
     "test_twenty_thousand_tokens_cost_a_look_up_no_more",  # counts SQLite's steps

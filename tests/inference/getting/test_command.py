@@ -58,6 +58,7 @@ def run(folder: Path, *arguments: str) -> int:
     return add_model.main([*arguments, "--models", str(folder / "models"), "--models-cache", str(folder / "cache")])
 
 
+@pytest.mark.slow
 def test_from_a_mirror_to_a_model(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (128, 64)).save(tmp_path / "black.png")
     with serving(Mirror(content)) as mirror:

@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 import pytest
-from tests.later import Later
+from tests.later import Later, replace_in_hub
 from tests.streams.test_stream import Engine
 
 from imageserver.accounts.database import User
@@ -58,7 +58,7 @@ class World:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, user: User | None = None, **limits: Any) -> None:
         self.time = Later()
-        monkeypatch.setattr(live_page.hub, "call_later", self.time)
+        replace_in_hub(monkeypatch, live_page, call_later=self.time)
         engine: Any = Engine()
         self.streams, self.engine = Streams(engine, Limits()), engine
         self.wire, self.news = Wire(), News()

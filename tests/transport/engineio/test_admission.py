@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 from tests.conformance.peer import fetch, framed
-from tests.later import Later
+from tests.later import Later, replace_in_hub
 from tests.transport.sio import PATH, Sio
 
 from imageserver.errors import EngineRefusal
@@ -26,7 +26,7 @@ class Case:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.later = Later()
-        monkeypatch.setattr(admission.hub, "call_later", self.later)
+        replace_in_hub(monkeypatch, admission, call_later=self.later)
         self.log: list[str] = []
         self.closed: list[str] = []
         self.clients = ClientAddresses((), 2, self.log.append)
