@@ -319,7 +319,8 @@ def live_page(
     settings: Settings, models: Inference, checks: Logins, memory: Budget, jobs: Trainings, kept: Keeper
 ) -> Live:
     """The connections of live pages, and what they are told. The arguments are those of `doors`, and parts of it."""
-    figures = Figures(models.engine, models.stateful, jobs, memory, settings.live_rows)
+    gone = partial(lacking, models, checks)
+    figures = Figures(models.engine, models.stateful, jobs, memory, settings.live_rows, gone)
     snippets = NewestSnippets(kept, settings.live_rows)
     rounds = Rounds(States(models.overview, figures, snippets.rows, settings), LOG.warning)
     models.streams.watch(rounds)

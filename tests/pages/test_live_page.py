@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
 import websocket
+from tests import redis_server
 from tests.pages.browser import Page, axe
 from tests.protocols.session_client import Client
 from tests.running import PATIENCE, Camera, Server, picture, until
@@ -289,3 +291,21 @@ def test_a_training_is_started_watched_and_cancelled(server: Server, page: Page)
     page.until("document.getElementById('models-said').className === 'error'")
     page.run("training => models.update([], [training])", {"model": "net", "running": False, "state": "completed"})
     assert page.run("document.getElementById('trainings').innerText").split() == ["Training", "of", "net", "Completed."]
+
+
+@pytest.mark.skipif(bool(redis_server.lacking()), reason=redis_server.lacking())
+def test_what_is_gone_without_which_cameras_stream_on_stands_there_until_it_is_back(tmp_path: Path, page: Page) -> None:
+    (tmp_path / "password").write_text(redis_server.PASSWORD)
+    redis = redis_server.RedisServer()
+    options = ("--front-end", "a", "--redis", redis.address, "--redis-password", str(tmp_path / "password"))
+    with Server(*options, data=tmp_path) as server:
+        page.open(server.ready().url)
+        page.until(SHOWN, PATIENCE, "lacking")
+        said = page.run("document.getElementById('lacking').innerText")
+        assert said.startswith("Redis does not answer: ") and said.endswith("Cameras stream on.")
+        page.screenshot("live-lacking", 390, 844)
+        try:
+            redis.start()
+            page.until("!document.getElementById('lacking').checkVisibility()")
+        finally:
+            redis.close()

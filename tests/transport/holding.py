@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("milliseconds", [400, 10])
 def test_large(serve: Callable[..., Any], milliseconds: int) -> None:

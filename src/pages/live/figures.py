@@ -30,6 +30,7 @@ class Figures:
         trainings: What is being trained.
         budget: The bytes that may wait for clients.
         most: Models that are told of, those in use first.
+        lacking: Returns a sentence on what is gone without which cameras stream on, "" when nothing is.
         clock: Monotonic seconds.
     """
 
@@ -40,10 +41,11 @@ class Figures:
         trainings: Trainings,
         budget: Budget,
         most: int,
+        lacking: Callable[[], str] = lambda: "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine, self._stateful, self._trainings = engine, stateful, trainings
-        self._budget, self._most, self._clock = budget, most, clock
+        self._budget, self._most, self._lacking, self._clock = budget, most, lacking, clock
         self._begun = clock()
         self._counted: deque[tuple[float, dict[str, tuple[float, float]]]] = deque()
 
@@ -66,7 +68,7 @@ class Figures:
         ]
 
     def server(self) -> Row:
-        """The process: how long it runs, how late its loop is, what it holds."""
+        """The process: how long it runs, how late its loop is, what it holds, and what it has to do without."""
         lags = sorted(metrics.LATEST_LAGS)
         return {
             "version": imageserver.__version__,
@@ -76,6 +78,7 @@ class Figures:
             "budget": {"used": self._budget.used, "total": int(self._budget.total)},
             "connections": {kind: int(number.value) for (kind,), number in metrics.CONNECTIONS.children.items()},
             "workers": len(self._engine.worker_pids()),
+            "lacking": self._lacking(),
         }
 
     def _model(self, model: SharedModel, seconds: float, counts: dict[str, Any], former: dict[str, Any]) -> Row:

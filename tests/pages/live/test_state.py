@@ -217,7 +217,7 @@ def figures(models: list[Any], most: int = 100, clock: Any = lambda: 5.0) -> Fig
     event = {"state": TrainingState.TRAINING, "text": "epoch 1 of 3", "part": 1 / 3}
     trainings: Any = SimpleNamespace(trainable=lambda name: name == "lenet", latest=lambda: [("lenet", True, event)])
     budget: Any = SimpleNamespace(used=5, total=100.0)
-    return Figures(engine, stateful, trainings, budget, most, clock)
+    return Figures(engine, stateful, trainings, budget, most, lambda: "it is gone", clock)
 
 
 def test_models_are_told_with_their_rates_those_in_use_first() -> None:
@@ -267,4 +267,4 @@ def test_trainings_and_the_server_are_told() -> None:
     server = found.server()
     assert server["lag_ms"] == {"p50": 1.0, "p99": 20.0}
     assert (server["budget"], server["workers"], server["uptime_s"]) == ({"used": 5, "total": 100}, 2, 0)
-    assert server["memory"] > 1e6
+    assert (server["memory"] > 1e6, server["lacking"]) == (True, "it is gone")

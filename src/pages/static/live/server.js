@@ -1,12 +1,13 @@
 // How the server itself does, and what has happened.
 
+import { sentenceOf } from "../shared/ask.js";
 import { byId, element, say } from "../shared/dom.js";
 import { bytes, number, seconds, time } from "./format.js";
 
 const MOST_EVENTS = 100;
 
 /** Show the server's figures of a state. */
-export function showServer({ version, uptime_s: uptime, lag_ms: lag, memory, budget, connections, workers }) {
+export function showServer({ version, uptime_s: uptime, lag_ms: lag, memory, budget, connections, workers, lacking }) {
   const open = Object.entries(connections).filter(([, value]) => value > 0);
   const figures = {
     version,
@@ -20,6 +21,8 @@ export function showServer({ version, uptime_s: uptime, lag_ms: lag, memory, bud
   for (const [name, text] of Object.entries(figures)) {
     say(byId(`server-${name}`), text);
   }
+  byId("lacking").hidden = !lacking;
+  say(byId("lacking"), lacking ? `${sentenceOf(lacking)} Cameras stream on.` : "");
 }
 
 /** The list of events, newest first. */
