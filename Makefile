@@ -85,6 +85,7 @@ test: dev $(PREPARED)  ## run all tests that a suite should; ARGS="-k users" pas
 test-long: dev $(PREPARED)  ## run the tests that take longer, before a release
 	@tests/environments.sh
 	@scripts/environment.sh build/ray requirements/ray.lock
+	@scripts/environment.sh build/mlserver tests/inference/mlserver.lock
 	@echo "This takes about an hour."
 	@$(VENV)/bin/python -m pytest -m long --timeout 7200 -n 2 $(SIDE_BY_SIDE) $(ARGS)
 

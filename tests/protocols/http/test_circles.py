@@ -30,7 +30,7 @@ HEADS = {
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[WatchedSite]:
-    yield from sites.site(users=True, header_time=0.05, keep_alive_time=0.05, body_grace=0.05)
+    yield from sites.site(users=True, header_time=0.05, keep_alive_time=0.05, body_grace=0.05, drain_time=0.05)
 
 
 @pytest.mark.parametrize("what", HEADS)
