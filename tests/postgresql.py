@@ -21,7 +21,6 @@ from pathlib import Path
 import pytest
 
 SETTINGS = """
-listen_addresses = '127.0.0.1'
 fsync = off
 full_page_writes = off
 max_connections = 60
@@ -54,9 +53,15 @@ def _owner() -> pwd.struct_passwd | None:
 
 
 class Cluster:
-    """One PostgreSQL. `start` again after `kill`: it comes back on the same port."""
+    """One PostgreSQL. `start` again after `kill`: it comes back on the same port.
 
-    def __init__(self) -> None:
+    Args:
+        host: The address that it listens on.
+        trusted: A further network whose machines it takes at their word; "": none but this machine's own 127.0.0.1.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", trusted: str = "") -> None:
+        self.host = host
         self.folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # short: the path of a socket is
         self._as: dict[str, object] = {}
         if os.geteuid() == 0:
@@ -69,9 +74,12 @@ class Cluster:
             "initdb", "--no-sync", "-A", "trust", "-U", "tests", "--no-locale", "-E", "UTF8", "-D", str(self.data)
         )
         with open(self.data / "postgresql.conf", "a") as file:
-            file.write(SETTINGS)
+            file.write(f"{SETTINGS}listen_addresses = '{host}'\n")
+        if trusted:
+            with open(self.data / "pg_hba.conf", "a") as file:
+                file.write(f"host all all {trusted} trust\n")
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.bind((host, 0))
             self.port = free.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
@@ -97,7 +105,7 @@ class Cluster:
 
     def address(self, database: str) -> str:
         """Over TCP."""
-        return f"postgresql://tests@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://tests@{self.host}:{self.port}/{database}"
 
     def database(self) -> str:
         """The address of a new, empty database."""

@@ -67,9 +67,13 @@ class RayNode:
 
 
 class RayCluster:
-    """A head without processors, and nodes with some; as a context."""
+    """A head without processors, and nodes with some; as a context.
 
-    def __init__(self) -> None:
+    `place`: the address that all of them are at; "": this machine's own, as Ray finds it.
+    """
+
+    def __init__(self, place: str = "") -> None:
+        self._place = [f"--node-ip-address={place}"] if place else []
         self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # short: the paths of sockets are
         package = self.folder / "package"
         package.mkdir()
@@ -110,7 +114,7 @@ class RayCluster:
         return f"ray://{self.host}:{self.client_port}"
 
     def _start(self, *arguments: str) -> RayNode:
-        chosen = [str(self.folder / "ray") if word == "ray" else word for word in arguments]
+        chosen = [str(self.folder / "ray") if word == "ray" else word for word in (*arguments, *self._place)]
         self.started += 1
         log = self.folder / f"{self.started}.log"
         return RayNode(chosen, self.environment, log)

@@ -1,4 +1,4 @@
-"""A Redis of the tests' own, on a free port of 127.0.0.1, with a password; it keeps nothing.
+"""A Redis of the tests' own, on a free port of 127.0.0.1 unless told otherwise, with a password; it keeps nothing.
 
 Where `redis-server` or the client's library is missing, tests that ask for it are skipped.
 """
@@ -28,28 +28,29 @@ def lacking() -> str:
 
 
 class RedisServer:
-    """One Redis. `start` again after `kill`: it comes back on the same port."""
+    """One Redis. `start` again after `kill`: it comes back on the same port. `host`: the address that it listens on."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.host = host
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.bind((host, 0))
             self.port = free.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def address(self) -> str:
         """Without the password."""
-        return f"redis://127.0.0.1:{self.port}"
+        return f"redis://{self.host}:{self.port}"
 
     def start(self) -> None:
         """Returns when it answers."""
-        words = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--requirepass", PASSWORD]
+        words = ["--port", str(self.port), "--bind", self.host, "--save", "", "--requirepass", PASSWORD]
         self._process = subprocess.Popen(
             ["redis-server", *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/"
         )
         end = time.monotonic() + 60
         while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5) as asked:
+            with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), 5) as asked:
                 asked.sendall(b"PING\r\n")
                 if asked.recv(100):
                     return
@@ -60,7 +61,7 @@ class RedisServer:
         """A client of its own, to be closed."""
         import redis
 
-        return redis.Redis(port=self.port, password=PASSWORD, socket_timeout=30)
+        return redis.Redis(self.host, port=self.port, password=PASSWORD, socket_timeout=30)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """kill -9, or another signal."""

@@ -23,13 +23,19 @@ PROXIES = [name for name, path in (("nginx", NGINX), ("haproxy", HAPROXY)) if pa
 class FrontEnds:
     """Three front ends by their names, each with a port of its own that it has again after a restart.
 
+    They are at 127.0.0.1, as the proxy is; a subclass may have `hosts`, `believed` (the proxy's address) and `server`
+    otherwise.
+
     Args:
         folder: Of their data.
         options: What all are started with.
         first: The names of those that are started at first.
     """
 
+    believed = "127.0.0.1"
+
     def __init__(self, folder: Path, *options: str, first: str = NAMES) -> None:
+        self.hosts = dict.fromkeys(NAMES, "127.0.0.1")
         self._folder, self._options, self._first = folder, options, first
         self.ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
         self.tcp_ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
@@ -53,9 +59,13 @@ class FrontEnds:
         data = self._folder / name
         data.mkdir(exist_ok=True)
         listening = ("-p", str(self.ports[name]), "--tcp-port", str(self.tcp_ports[name]), "--front-end", name)
-        behind = ("--trusted-proxy", "127.0.0.1")
-        self.servers[name] = self._closing.enter_context(Server(*listening, *behind, *self._options, data=data))
+        server = self.server(name, *listening, "--trusted-proxy", self.believed, *self._options, data=data)
+        self.servers[name] = self._closing.enter_context(server)
         return self.servers[name]
+
+    def server(self, _name: str, *arguments: str, data: Path) -> Server:
+        """A process that has just been started."""
+        return Server(*arguments, data=data)
 
 
 class Proxy:
@@ -125,10 +135,11 @@ def placed(path: Path, ends: FrontEnds, listening: str, port: str) -> str:
     text, count = re.subn(listening, port, path.read_text())
     assert count == 1, listening
     for name in NAMES:
-        text = text.replace(f"front-end-{name}:8080", f"127.0.0.1:{ends.ports[name]}")
-        legacy = f"127.0.0.1:{ends.tcp_ports[name]} check port {ends.ports[name]}"
+        host = ends.hosts[name]
+        text = text.replace(f"front-end-{name}:8080", f"{host}:{ends.ports[name]}")
+        legacy = f"{host}:{ends.tcp_ports[name]} check port {ends.ports[name]}"
         text = text.replace(f"front-end-{name}:50022 check port 8080", legacy)
-        text = text.replace(f"front-end-{name}:50022", f"127.0.0.1:{ends.tcp_ports[name]}")
+        text = text.replace(f"front-end-{name}:50022", f"{host}:{ends.tcp_ports[name]}")
     assert not re.findall(r"server .*front-end-", text)
     return text
 
