@@ -6,7 +6,9 @@
         figures = cameras.figures()     # since the last look
 
 They speak Socket.IO of either generation over WebSocket, with nothing between them and the socket that could wait or
-try again unseen. As a program it reads its settings, and then its commands, as lines of JSON.
+try again unseen. `marked` ones send pictures that say whose they are, and look whether each answer is that to their own
+(for models that read it, as bench/rig/model.py). As a program it reads its settings, and then its commands, as lines of
+JSON.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -57,7 +60,9 @@ class Figures:
     ages: list[float] = field(default_factory=list)
     """Of all answers, sorted."""
     silence: float = 0.0
-    """Seconds between two answers of one camera, the longest; up to now for one that waits."""
+    """Seconds between two answers of one camera, the longest; up to now for one that waits, connected or not."""
+    wrong: int = 0
+    """Answers to marked cameras that are to another picture than that which they sent with this number."""
 
     def age(self, share: float) -> float:
         """The age below which `share` of the answers came, such as 0.99; 0 without any."""
@@ -71,6 +76,7 @@ class Figures:
         self.ages = sorted([*self.ages, *other.ages])
         self.silence = max(self.silence, other.silence)
         self.most_lost = max(self.most_lost, other.most_lost)
+        self.wrong += other.wrong
 
     def __str__(self) -> str:
         return (
@@ -99,6 +105,10 @@ class Wishes:
     source: str = "127.0.0.1"
     """The address that they come from."""
     pictures: list[str] = field(default_factory=list)
+    marked: int = 0
+    """The mark of the first camera, those of the others follow; each is called `camera-` and its mark. 0: none has."""
+    logins: list[list[str]] = field(default_factory=list)
+    """Names and passwords of the cameras, in turn; none: all have `user` and `password`."""
 
 
 class Cameras:
@@ -158,12 +168,17 @@ class Cameras:
 class _Camera:
     """One camera: connects, sends, counts."""
 
-    def __init__(self, wishes: Wishes, pictures: list[bytes], figures: Figures) -> None:
+    def __init__(self, wishes: Wishes, index: int, pictures: list[bytes], figures: Figures) -> None:
         self._wishes, self._pictures, self.figures = wishes, pictures, figures
+        logins = wishes.logins or [[wishes.user, wishes.password]]
+        self._user, self._password = logins[index % len(logins)]
+        self._mark = wishes.marked and wishes.marked + index
         self.heard = time.monotonic()
         self.lost = 0
         self._sent: dict[int, float] = {}
         self._seq = 0
+        self._before = 0
+        """Frames of former connections: the server begins to count anew, and what is in the pictures does not."""
 
     async def live(self) -> None:
         """Be connected; again and again where that is wished."""
@@ -210,9 +225,10 @@ class _Camera:
 
     async def _shake_hands(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wishes = self._wishes
-        login = {"user": wishes.user, "password": wishes.password} if wishes.user else None
+        login = {"user": self._user, "password": self._password} if self._user else None
+        query = wishes.query + (f"&name=camera-{self._mark}" if self._mark else "")
         head = [
-            f"GET /socket.io/?EIO={wishes.generation}&transport=websocket{wishes.query} HTTP/1.1",
+            f"GET /socket.io/?EIO={wishes.generation}&transport=websocket{query} HTTP/1.1",
             "Host: localhost",
             "Upgrade: websocket",
             "Connection: Upgrade",
@@ -227,7 +243,7 @@ class _Camera:
             writer.write(_masked(TEXT, b"40" + (json.dumps(login).encode() if login else b"")))
         await self._expect(reader, b"40")
         if login:
-            said = ["authenticate", wishes.user, wishes.password, "answer"]
+            said = ["authenticate", self._user, self._password, "answer"]
             writer.write(_masked(TEXT, b"42" + json.dumps(said).encode()))
             await self._expect(reader, b'42["answer",true]')
         if wishes.configure:
@@ -240,14 +256,14 @@ class _Camera:
             raise ValueError(f"expected {start!r}, heard {text[:200]!r}")
 
     async def _send(self, writer: asyncio.StreamWriter) -> None:
+        self._before += self._seq
         self._sent, self._seq = {}, 0
-        self.heard = time.monotonic()
         await asyncio.sleep(random.random() / self._wishes.hz)  # not all at the same moment
         due = time.monotonic()
         beat = due + HEARTBEAT if self._wishes.generation == 3 else 0.0  # there it is the client who asks
         while True:
             self._seq += 1
-            writer.write(_masked(TEXT, FRAME) + _masked(BINARY, self._pictures[self._seq % len(self._pictures)]))
+            writer.write(_masked(TEXT, FRAME) + _masked(BINARY, self._picture()))
             if beat and time.monotonic() > beat:
                 writer.write(_masked(TEXT, b"2"))
                 beat += HEARTBEAT
@@ -257,6 +273,14 @@ class _Camera:
                 await writer.drain()
             due = max(due + 1 / self._wishes.hz, time.monotonic())
             await asyncio.sleep(due - time.monotonic())
+
+    def _picture(self) -> bytes:
+        """The next one, as it is sent: in generation 3 a binary message says that it is a message."""
+        if not self._mark:
+            picture = self._pictures[self._seq % len(self._pictures)]
+        else:
+            picture = marked(self._mark, self._before + self._seq)
+        return b"\x04" + picture if self._wishes.generation == 3 else picture
 
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -285,6 +309,10 @@ class _Camera:
             self.figures.errors[told["error"]] = self.figures.errors.get(told["error"], 0) + 1
             return
         self.figures.answered += 1
+        right = f"{self._mark}.{self._before + told.get('seq', 0)}"
+        if self._mark and told.get("label") != right:
+            self.figures.wrong += 1
+            print(f"the answer to {right} was {told.get('label')}", file=sys.stderr, flush=True)
         if sent is not None:
             self.figures.ages.append((now - sent) * 1e3)
             for older in [seq for seq in self._sent if seq < told["seq"]]:  # replaced by newer ones
@@ -321,12 +349,23 @@ def _plain() -> bytes:
     return picture()
 
 
+def marked(mark: int, number: int) -> bytes:
+    """A JPEG of 64x64 that says both, with a checksum, in 8 by 8 squares: each is a bit, black or white."""
+    import cv2
+    import numpy as np
+
+    said = struct.pack(">HI", mark, number)
+    bits = np.unpackbits(np.frombuffer(said + struct.pack(">H", zlib.crc32(said) & 0xFFFF), np.uint8))
+    squares = np.kron(bits.reshape(8, 8) * np.uint8(255), np.ones((8, 8), np.uint8))
+    data: bytes = cv2.imencode(".jpg", squares)[1].tobytes()
+    return data
+
+
 async def _serve(wishes: Wishes) -> None:
     """Run the cameras until standard input ends; answer each command by a line."""
     figures = Figures()
-    mark = b"\x04" if wishes.generation == 3 else b""  # there a binary message says that it is a message
-    pictures = [mark + data for data in [Path(name).read_bytes() for name in wishes.pictures] or [_plain()]]
-    cameras = [_Camera(wishes, pictures, figures) for _ in range(wishes.count)]
+    pictures = [] if wishes.marked else [Path(name).read_bytes() for name in wishes.pictures] or [_plain()]
+    cameras = [_Camera(wishes, index, pictures, figures) for index in range(wishes.count)]
     living = [asyncio.create_task(camera.live()) for camera in cameras]
     begun = time.monotonic()
     reader = asyncio.StreamReader()
