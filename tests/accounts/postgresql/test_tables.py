@@ -105,6 +105,19 @@ def test_who_may_make_no_schema_is_told(cluster: postgresql.Cluster, empty: str)
         opened.close()
 
 
+def test_no_password_is_in_what_is_said_of_a_database_that_is_gone() -> None:
+    import psycopg
+
+    from imageserver.accounts.postgresql.database import PostgreSQL
+
+    opened = PostgreSQL(database.parsed("postgresql://anna:p%40ssword@127.0.0.1:1/users"))
+    try:
+        said = str(opened._unusable(psycopg.OperationalError('no "p%40ssword" and\nno "p@ssword" there')))
+        assert "postgresql://anna:…@127.0.0.1:1/users" in said and '(no "…" and no "…" there)' in said
+    finally:
+        opened.close()
+
+
 def test_what_is_changed_by_hand_counts(place: Any) -> None:
     users = UserDB(place, CHEAP)
     user = users.add("alice", "secret")
