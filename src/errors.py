@@ -20,6 +20,7 @@
     │   │   ├── ModelUnavailable        known, but loading, failed, or disabled after repeated crashes
     │   │   ├── WorkerLost              the process died under this request, twice
     │   │   ├── Unreachable             no endpoint of a model elsewhere answered in time
+    │   │   │   └── OutOfTime               the time was that of a batch, of which others had their part
     │   │   ├── EndpointFailed          one of them did not: another may
     │   │   └── EndpointRefused         one of them answered that it does not take this input
     │   ├── SidecarLost             a process beside the server gives no answer: it has ended, or takes too long
@@ -134,6 +135,10 @@ class WorkerLost(ModelError):
 
 class Unreachable(ModelError):
     """No endpoint of a model that runs elsewhere answered in time."""
+
+
+class OutOfTime(Unreachable):
+    """None answered within what was left of the time of a batch, which is asked for in several parts."""
 
 
 class EndpointFailed(ModelError):

@@ -159,6 +159,11 @@ RESULTS_DROPPED = _counter(
 AUDIT_DROPPED = _counter(
     "imageserver_audit_dropped_total", (), "Events that could not be written to the audit, as on a full disk."
 )
+AUDIT_REFUSED = _counter(
+    "imageserver_audit_refused_total",
+    (),
+    "Events that the users' database did not take, and that are in the file of the audit alone.",
+)
 DISK_FAILING = _gauge(
     "imageserver_disk_failing",
     ("what",),

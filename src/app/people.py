@@ -48,7 +48,7 @@ def audit(settings: Settings, users: Users) -> AuditFile | None:
         return None
     beside: Callable[[str], None] = _nowhere
     if isinstance(users, RemoteUsers):
-        table = SharedAudit(users, settings.front_end or socket.gethostname(), settings)
+        table = SharedAudit(users, settings.front_end or socket.gethostname(), settings, LOG.warning)
         hub.spawn(table.run)
         beside = table.add
     found = AuditFile(str(settings.audit), settings, LOG.warning, beside=beside)

@@ -229,7 +229,7 @@ class PostgreSQL:
 
     def _unusable(self, error: Exception) -> UsersUnavailable:
         """A sentence for the operator: what is wrong, and what to do."""
-        reason = " ".join((str(error) or describe(error)).split())
+        reason = self.place.without_secrets(" ".join((str(error) or describe(error)).split()))
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
             remedy = (
                 f"give its user the right to make a schema there (GRANT CREATE ON DATABASE), or own {schema.SCHEMA}"

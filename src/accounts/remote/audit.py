@@ -7,7 +7,9 @@ out. Changes of users are not sent; they are in the database since they were mad
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
+from imageserver import metrics
 from imageserver.accounts.remote.users import RemoteUsers
 from imageserver.errors import LimitExceeded, UsersUnavailable
 from imageserver.limits import Limits, hit
@@ -26,10 +28,12 @@ class SharedAudit:
         users: Their database.
         front_end: Whose lines these are.
         limits: `audit_queue`.
+        log: Takes a line about what the operator can look into, once.
     """
 
-    def __init__(self, users: RemoteUsers, front_end: str, limits: Limits) -> None:
-        self._users, self._front_end = users, front_end
+    def __init__(self, users: RemoteUsers, front_end: str, limits: Limits, log: Callable[[str], None]) -> None:
+        self._users, self._front_end, self._log = users, front_end, log
+        self._told = False
         self._most = limits.audit_queue
         self._lines: deque[str] = deque()
 
@@ -51,7 +55,16 @@ class SharedAudit:
         while self._lines:
             some = [self._lines.popleft() for _ in range(min(AT_ONCE, len(self._lines)))]
             try:
-                self._users.ask("note", self._front_end, some)
+                refused, why = self._users.ask("note", self._front_end, some)
             except (UsersUnavailable, LimitExceeded):
                 self._lines.extendleft(reversed(some))
                 return
+            if refused:
+                self._refused(refused, why)
+
+    def _refused(self, count: int, why: str) -> None:
+        """The database answers, and does not take so many lines: they would be in the way of all others for ever."""
+        metrics.AUDIT_REFUSED.child().inc(count)
+        if not self._told:
+            self._told = True
+            self._log(f"the users' database does not take a line of the audit, which is in the file alone: {why}")

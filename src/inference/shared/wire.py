@@ -58,7 +58,7 @@ Item:   {"at": int, "size": int, "form": str, "rotate": int}
         `at` and `size` in bytes within the slot; `form` says what the bytes are (CONTENT_…); `rotate` in degrees
         clockwise.
         Bodies of requests cross the wall as they came: what is in them is found out where it holds up nobody else.
-Result: {"error": str, "reason": "picture" | "body" | "model"}   or what the model found: ("busy" is the server's own)
+Result: {"error": str, "reason": "picture" | "body" | "model" | "busy"}   or what the model found:
         {"size": [width, height], "label": str, "score": float, "labels": [{"label": str, "score": float}, …],
          "boxes": [{"x", "y", "width", "height": int, "label": str, "score": float,
            "keypoints": [[x, y, score], …]}, …],

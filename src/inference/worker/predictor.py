@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imageserver.errors import LimitExceeded, PictureError, TooCostly, Unreachable, describe
+from imageserver.errors import LimitExceeded, OutOfTime, PictureError, TooCostly, Unreachable, describe
 from imageserver.inference.shared import wire
 from imageserver.inference.shared.manifest import Input, Manifest
 from imageserver.inference.worker import decode as images
@@ -22,6 +23,7 @@ from imageserver.inference.worker.preprocessing import base
 from imageserver.inference.worker.results import Scores
 
 Array = NDArray[Any]
+Asked = TypeVar("Asked")
 
 
 class Backend(Protocol):
@@ -80,11 +82,14 @@ def batch_sizes(max_batch: int) -> list[int]:
 class Serving:
     """Common to all kinds of models: from jobs to results."""
 
+    _most: int
+    """Pictures that are asked for together."""
+
     def __init__(self, manifest: Manifest, context: LoadContext) -> None:
         self.manifest, self.context = manifest, context
         self.warnings: list[str] = []
         self.runtime = manifest.runtime.runtime
-        self._channels = manifest.input.channels
+        self._channels, self._most = manifest.input.channels, manifest.batch.max_batch
         self._preprocessing = base.find(manifest.input.preprocessing)
         self._least = max(self._preprocessing.least, manifest.input.width, manifest.input.height)
 
@@ -142,9 +147,9 @@ class Serving:
             job.error = "there is not enough memory to decode this picture"
 
     def _answer(self, jobs: list[PictureJob]) -> list[wire.Result]:
-        most = self.manifest.batch.max_batch
-        if len(jobs) > most:  # the server has read a newer manifest than the one that still serves
-            return self._answer(jobs[:most]) + self._answer(jobs[most:])
+        most = self._most
+        if len(jobs) > most:  # or the server has read a newer manifest than the one that still serves
+            return self._in_parts([jobs[at : at + most] for at in range(0, len(jobs), most)], self._answer)
         try:
             pictures = [job.picture for job in jobs if job.picture is not None]
             found = self._predict(pictures)
@@ -157,9 +162,27 @@ class Serving:
         except Exception as error:  # noqa: BLE001
             if len(jobs) > 1:
                 # One picture that the model cannot bear must not cost its neighbours their answers.
-                return [self._answer([job])[0] for job in jobs]
+                return self._in_parts([[job] for job in jobs], self._answer)
             self.context.note(f"{self.manifest.name}: {describe(error)}")
             return [{"error": f"the model {self.manifest.name!r} failed on this picture", "reason": "model"}]
+
+    def _in_parts(
+        self, parts: Sequence[list[Asked]], answer: Callable[[list[Asked]], list[wire.Result]]
+    ) -> list[wire.Result]:
+        """The results of all parts. Those for which there was no time say so; OutOfTime: there was for none."""
+        found: list[wire.Result] = []
+        for part in parts:
+            try:
+                found += answer(part)
+            except OutOfTime:
+                if not found:
+                    raise
+                found += [self.late() for _ in part]
+        return found
+
+    def late(self) -> wire.Result:
+        """The result of a picture that others of its batch left no time."""
+        return {"error": f"the model {self.manifest.name!r} did not answer in time", "reason": "busy"}
 
     def _predict(self, decoded: list[Picture]) -> list[wire.Result]:
         """A result for each picture, but for its size; raises what the model raises."""
@@ -178,6 +201,8 @@ class Batches(Serving):
         self.runtime = backend.text
         self.backend = backend
         wanted, batch = manifest.input, manifest.batch
+        if manifest.runtime.remote is not None and backend.single:
+            self._most = 1  # each is a question of its own, and what was answered is kept when the time is over
         self._scaling = Scaling(wanted)
         self._sizes = [
             next(size for size in batch_sizes(batch.max_batch) if size >= count)

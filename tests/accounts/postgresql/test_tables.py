@@ -12,6 +12,8 @@ import pytest
 from tests import postgresql
 from tests.passwords import CHEAP
 
+from imageserver.accounts import audit as accounts_audit
+from imageserver.accounts.audit import AuditEvent
 from imageserver.accounts.database import UserDB
 from imageserver.accounts.postgresql import audit, copying
 from imageserver.config import database
@@ -103,6 +105,19 @@ def test_who_may_make_no_schema_is_told(cluster: postgresql.Cluster, empty: str)
         opened.close()
 
 
+def test_no_password_is_in_what_is_said_of_a_database_that_is_gone() -> None:
+    import psycopg
+
+    from imageserver.accounts.postgresql.database import PostgreSQL
+
+    opened = PostgreSQL(database.parsed("postgresql://anna:p%40ssword@127.0.0.1:1/users"))
+    try:
+        said = str(opened._unusable(psycopg.OperationalError('no "p%40ssword" and\nno "p@ssword" there')))
+        assert "postgresql://anna:…@127.0.0.1:1/users" in said and '(no "…" and no "…" there)' in said
+    finally:
+        opened.close()
+
+
 def test_what_is_changed_by_hand_counts(place: Any) -> None:
     users = UserDB(place, CHEAP)
     user = users.add("alice", "secret")
@@ -149,7 +164,7 @@ def test_the_audits_of_all_are_read_in_order_of_time(place: Any) -> None:
     users = UserDB(place, CHEAP)
 
     def line(second: int, event: str) -> str:
-        return json.dumps({"time": f"2026-11-21T23:14:{second:02}.000+00:00", "event": event, "user": "a\0"})
+        return json.dumps({"time": f"2026-11-21T23:14:{second:02}.000+00:00", "event": event, "user": "a"})
 
     audit.note(users, "b", [line(2, "two"), line(4, "four")], 1000)
     audit.note(users, "a", [line(1, "one"), line(3, "three")], 1000)
@@ -160,3 +175,17 @@ def test_the_audits_of_all_are_read_in_order_of_time(place: Any) -> None:
     ]
     audit.note(users, "a", [line(5, "five")], 2)
     assert [found["event"] for found in audit.read(users, 100)] == ["three", "five"], "so many are kept"
+
+
+def test_whatever_is_in_an_audit_is_taken_and_what_cannot_be_is_in_nobodys_way(place: Any) -> None:
+    """Whoever logs in chooses the name that stands in a line: one such line must not stop the others."""
+    users, sentence = UserDB(place, CHEAP), "unsupported Unicode escape sequence"
+    names = ["\\u0000", "a\\u0000b", "\0", "\\", '"', "\ud800", "ä\u2028%s?", "\x7f" * 500]
+    fields = [{"user": accounts_audit.cleaned(name, accounts_audit.LONGEST)} for name in names]
+    lines = [accounts_audit.line_of(AuditEvent.LOGIN_REFUSED, second, each) for second, each in enumerate(fields)]
+    bad = json.dumps({"time": "2026-11-21T23:14:00.000+00:00", "event": "none", "user": "\0"})
+    assert audit.note(users, "c", lines, 1000) == (0, "")
+    found = [each["user"] for each in audit.read(users, 1000) if each["front_end"] == "c"]
+    assert found == [each["user"] for each in fields]
+    assert audit.note(users, "d", [lines[0], bad, bad, lines[1]], 1000) == (2, sentence)
+    assert [each["user"] for each in audit.read(users, 1000) if each["front_end"] == "d"] == names[:2]

@@ -1,8 +1,8 @@
 """Whom to ask: one endpoint of several, a second where the first one fails, and none that is known to be gone.
 
 - Of two that chance picks, the one with fewer batches under way is asked (power of two choices).
-- A batch has one deadline. With a second endpoint at hand the first has half of it; what failed is sent there once
-  more, as long as the budget of retries allows it.
+- A batch has one deadline, also where it is asked for in several parts. With a second endpoint at hand the first has
+  half of what is left; what failed is sent there once more, as long as the budget of retries allows it.
 - An endpoint that fails again and again is left alone (breaker.py); a thread for each looks whether it is well.
 """
 
@@ -14,14 +14,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from imageserver.errors import EndpointFailed, EndpointRefused, ModelError, Unreachable
+from imageserver.errors import EndpointFailed, EndpointRefused, ModelError, OutOfTime, Unreachable
 from imageserver.inference.shared.manifest import Manifest
 from imageserver.inference.worker.context import Note
 from imageserver.inference.worker.remote.breaker import Breaker, BreakerState, RetryBudget
 from imageserver.inference.worker.remote.messages import Answer, Question
 from imageserver.inference.worker.remote.negotiation import Agreement, agree
 from imageserver.inference.worker.remote.settings import NOBODY, RemoteSettings
-from imageserver.inference.worker.remote.transport import Transport
+from imageserver.inference.worker.remote.transport import BatchTime, Transport
 
 LEAST_LOOK = 1.0
 """Seconds that a look may take where looks follow each other more closely."""
@@ -64,6 +64,7 @@ class Endpoints:
         self.all = [RemoteEndpoint(name, transport) for name, transport in endpoints]
         self.agreement: Agreement | None = None
         self.retried = 0
+        self.time = BatchTime(settings.seconds)
         self._manifest, self._settings, self._note = manifest, settings, note
         self._look_seconds = max(settings.look_every, LEAST_LOOK)
         self._chance = chance or random.Random()
@@ -124,10 +125,12 @@ class Endpoints:
             read: makes of an answer what is wanted. ValueError: the answer is none, and counts as a failure.
 
         Raises:
-            Unreachable: none answered within the time. Its sentence is for clients.
+            Unreachable: none answered within the time. Its sentence is for clients. OutOfTime: that was over.
             EndpointRefused: one answered that it does not take this.
         """
-        deadline = time.monotonic() + self._settings.seconds
+        deadline, rushed = self.time.deadline()
+        if time.monotonic() >= deadline:
+            raise OutOfTime(NOBODY)
         self._budget_add()
         tried: list[RemoteEndpoint] = []
         while True:
@@ -147,10 +150,11 @@ class Endpoints:
                 self._end(endpoint, None)  # it answers: what it was sent is at fault, or its model
                 raise
             except EndpointFailed as error:
-                self._end(endpoint, error)
+                late = time.monotonic() >= deadline
+                self._end(endpoint, error, counts=not (late and rushed))
                 tried.append(endpoint)
                 if not self._try_again(others):
-                    raise Unreachable(NOBODY) from None
+                    raise (OutOfTime if late else Unreachable)(NOBODY) from None
             except BaseException as error:
                 self._end(endpoint, EndpointFailed(f"could not be asked ({type(error).__name__})"))
                 raise
@@ -196,9 +200,12 @@ class Endpoints:
             endpoint.waiting += 1
             return endpoint, len(able) > 1
 
-    def _end(self, endpoint: RemoteEndpoint, failure: EndpointFailed | None) -> None:
+    def _end(self, endpoint: RemoteEndpoint, failure: EndpointFailed | None, counts: bool = True) -> None:
+        """`counts`: how it ended says something of the endpoint; it had the time to answer."""
         with self._lock:
             endpoint.waiting -= 1
+            if not counts:
+                return
             before = endpoint.breaker.state
             if failure is None:
                 endpoint.answered += 1

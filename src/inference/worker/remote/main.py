@@ -44,6 +44,7 @@ class RemoteWorker(Worker):
         self._batches = self._context.remote.batches
         self._threads = ThreadPoolExecutor(self._batches, "batch")
         self._free: queue.SimpleQueue[Serving] = queue.SimpleQueue()
+        self._endpoints: Endpoints | None = None
         self._telling = threading.Lock()
         self._reached: bool | None = None
         """What the server was told last; None: nothing yet."""
@@ -60,8 +61,10 @@ class RemoteWorker(Worker):
 
         serving = self._free.get()
         start = message["slot"] * wire.SLOT_BYTES
+        assert self._endpoints is not None
         try:
-            return batch.run(serving, self._arena[start : start + wire.SLOT_BYTES], message["items"])
+            with self._endpoints.time.of_batch():
+                return batch.run(serving, self._arena[start : start + wire.SLOT_BYTES], message["items"])
         except Unreachable as error:
             return {"results": [], "lost": str(error)}
         # As many batches as there are slots: one that stayed unanswered would hold its slot for ever.
@@ -88,6 +91,7 @@ class RemoteWorker(Worker):
             except Exception as error:  # noqa: BLE001 - libraries raise what they like
                 self._failed(name, f"the model {name!r} does not load: {type(error).__name__}", error)
                 return
+        self._endpoints = endpoints
         for _ in range(self._batches):
             self._free.put(serving.beside())
         worker.settle()

@@ -139,14 +139,13 @@ class Pictures(Serving):
 
     def _found(self, pictures: list[_File]) -> list[wire.Result]:
         """Unreachable."""
-        most = self.manifest.batch.max_batch
-        if len(pictures) > most:
-            return self._found(pictures[:most]) + self._found(pictures[most:])
+        if len(pictures) > (most := self._most):
+            return self._in_parts([pictures[at : at + most] for at in range(0, len(pictures), most)], self._found)
         try:
             found = self._ask([picture.data for picture in pictures])
         except EndpointRefused as error:
             if len(pictures) > 1:  # one that it does not take must not cost the others their answers
-                return [self._found([picture])[0] for picture in pictures]
+                return self._in_parts([[picture] for picture in pictures], self._found)
             self.context.note(f"{self.manifest.name}: an endpoint {error}")
             if error.broken:
                 return [{"error": f"the model {self.manifest.name!r} failed on this picture", "reason": "model"}]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
+from collections.abc import Iterator
 from typing import NoReturn, Protocol
 
 from imageserver.errors import EndpointFailed, EndpointRefused
@@ -26,6 +29,33 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """End what is open."""
+
+
+class BatchTime(threading.local):
+    """Until when those may answer that a thread asks. Each thread has its own.
+
+    Args:
+        seconds: for a batch, however many questions become of it.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end: float | None = None
+
+    @contextlib.contextmanager
+    def of_batch(self) -> Iterator[None]:
+        """All that is asked within is of one batch."""
+        self._end = time.monotonic() + self._seconds
+        try:
+            yield
+        finally:
+            self._end = None
+
+    def deadline(self) -> tuple[float, bool]:
+        """That of a question that is asked now, and whether less than half of the time is left for it."""
+        now = time.monotonic()
+        end = now + self._seconds if self._end is None else self._end
+        return end, end - now < self._seconds / 2
 
 
 def left(deadline: float) -> float:

@@ -61,6 +61,8 @@ class OtherSide:
 
     def __init__(self, form: dict[str, Any] = FORM, extensions: tuple[str, ...] = ("binary_tensor_data",)) -> None:
         self.do, self.ready, self.form, self.extensions = "", True, form, extensions
+        self.pause = 0.0
+        """Seconds that an answer takes."""
         self.asked: list[Any] = []
         """The headers of each request to infer."""
         self.bodies: list[bytes] = []
@@ -110,6 +112,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.owner.asked.append(dict(self.headers))
         self.owner.bodies.append(body)
+        time.sleep(self.owner.pause)
         if self.owner.do:
             MISDEEDS[self.owner.do](self)
         else:

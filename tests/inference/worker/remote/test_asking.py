@@ -20,6 +20,7 @@ from tests.running import until
 
 from imageserver.errors import ModelError, Unreachable
 from imageserver.inference.shared import manifest as manifests
+from imageserver.inference.shared import wire
 from imageserver.inference.worker import loader
 from imageserver.inference.worker.context import LoadContext
 from imageserver.inference.worker.predictor import PictureJob
@@ -171,6 +172,62 @@ def test_one_that_hangs_costs_half_the_time_and_is_then_left_alone(load: Any) ->
             assert loaded.ask(250)[0]["label"] == "bright"
         assert time.monotonic() - begun < 4
         assert loaded.endpoints.all[0].breaker.state is BreakerState.OPEN
+
+
+ONE_BY_ONE = {
+    **FORM,
+    "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 8, 8, 1]}],
+    "outputs": [{"name": "scores", "datatype": "FP32", "shape": [1, 2]}],
+}
+
+
+class Batches:
+    """A worker's batches of pictures, as the server sends them and without a process around them."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._arena = memoryview(bytearray(wire.SLOT_BYTES))
+        context: Any = LoadContext(loaded.notes.append, remote=QUICK)
+        nobody: Any = None
+        self._worker = main.RemoteWorker(nobody, self._arena, context)
+        self._worker._endpoints = loaded.endpoints
+        self._worker._free.put(loaded.serving.beside())
+
+    def run(self, *greys: int) -> wire.Message:
+        items, at = list[wire.Item](), 0
+        for grey in greys:
+            data = picture(grey)
+            self._arena[at : at + len(data)] = data
+            items.append({"at": at, "size": len(data), "form": wire.CONTENT_IMAGE, "rotate": 0})
+            at += len(data)
+        return self._worker._run({"op": "run", "id": 1, "model": "far", "slot": 0, "items": items})
+
+
+@pytest.mark.parametrize(
+    ("form", "more", "do"), [(ONE_BY_ONE, "", ""), (FORM, "", "400"), (OF_FILES, 'send = "picture"', "400")]
+)
+def test_a_batch_has_its_time_in_all_however_many_questions_it_becomes(
+    load: Any, form: dict[str, Any], more: str, do: str
+) -> None:
+    """The server kills a worker that takes longer, and with it all that others wait for."""
+    with OtherSide(form) as side:
+        loaded = load(side.address, more=more, settings=replace(QUICK, seconds=2.0, look_every=20.0))
+        batches = Batches(loaded)
+        side.pause, side.do = 0.75, do
+        for _ in range(2):
+            results = batches.run(0, 50, 200, 255)["results"]  # one after the other they take 3 s
+            assert len(results) == 4 and results[0].get("reason") != "busy"
+            assert results[3] == {"error": "the model 'far' did not answer in time", "reason": "busy"}
+        assert loaded.endpoints.usable and loaded.endpoints.all[0].failed == 0, "its answer was not waited for"
+        side.pause, side.do = 0.0, ""
+        assert all("error" not in each for each in batches.run(0, 50, 200, 255)["results"])
+
+
+def test_a_batch_of_which_nothing_was_answered_is_lost_as_a_whole(load: Any) -> None:
+    with OtherSide(ONE_BY_ONE) as side:
+        loaded = load(side.address, settings=replace(QUICK, seconds=0.3, look_every=20.0))
+        side.do = "hang"
+        assert Batches(loaded).run(0, 255) == {"results": [], "lost": "no server that runs it answers"}
+        assert loaded.endpoints.all[0].failed == 1
 
 
 def test_the_one_with_less_under_way_is_asked(load: Any) -> None:
