@@ -21,6 +21,8 @@ from imageserver.transport import hub
 
 T = TypeVar("T")
 
+_present = threading.local()
+
 
 class Threads:
     """Threads of one name, started when they are needed; no process waits for them at its end.
@@ -43,8 +45,8 @@ class Threads:
         """Call `function(*args)` in a thread and wait green for its result or exception.
 
         Raises:
-            TimedOut: it has not ended in that time, no thread was free, or too many hang. What has begun goes on, and
-                nobody takes its result.
+            TimedOut: it has not ended in that time, no thread was free, or too many hang. What has begun goes on,
+                nobody takes its result, and `overdue` tells it so.
             OSError: the system lets no thread be started.
         """
         if 2 * self._overdue >= self._most:
@@ -80,10 +82,10 @@ class Threads:
     def _work(self, told: socket.socket) -> None:
         """What each thread does, for ever."""
         while True:
-            job = self._jobs.get()
+            job = _present.job = self._jobs.get()
             job.run()
             self._done.append(job)
-            del job
+            del job, _present.job
             with contextlib.suppress(OSError):  # the process is at its end
                 told.send(b" ")
 
@@ -96,6 +98,12 @@ class Threads:
                 self._overdue -= job.overdue
                 self._free.release()
                 job.ended.set()
+
+
+def overdue() -> bool:
+    """Whether nobody waits any more for what this thread does, one of `Threads`: who did was told that it failed."""
+    job: _Job | None = getattr(_present, "job", None)
+    return job is not None and job.overdue
 
 
 class _Job:

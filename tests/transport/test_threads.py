@@ -11,7 +11,7 @@ import pytest
 
 from imageserver.errors import TimedOut
 from imageserver.transport import hub
-from imageserver.transport.threads import Threads
+from imageserver.transport.threads import Threads, overdue
 
 SHORT = 0.05
 
@@ -59,6 +59,26 @@ def test_who_waits_too_long_is_told_and_others_do_not_wait_for_it(let_go: thread
     with pytest.raises(TimedOut):
         threads.call(let_go.wait)
     assert threads.call(divmod, 7, 2) == (3, 1)
+
+
+def test_what_comes_too_late_knows_it(let_go: threading.Event) -> None:
+    threads, known = Threads("test", 4, SHORT), list[bool]()
+
+    def hang() -> None:
+        known.append(overdue())
+        let_go.wait()
+        known.append(overdue())
+
+    with pytest.raises(TimedOut):
+        threads.call(hang)
+    assert not threads.call(overdue) and not overdue()
+    let_go.set()
+    for _ in range(1000):
+        if len(known) == 2:
+            break
+        hub.sleep(0.005)
+    assert known == [False, True]
+    assert not threads.call(overdue), "the next one in that thread is another"
 
 
 def test_where_half_of_them_hang_a_call_is_refused_at_once_until_they_are_back(let_go: threading.Event) -> None:

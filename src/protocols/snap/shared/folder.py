@@ -7,6 +7,9 @@
 A number's folder comes with its first picture, by one rename that fails where another server's is there before. A
 further picture is linked under the next number, which fails where another server took it. So whoever has looked who put
 the newest one knows that no other came between. A folder that is empty may be removed, or taken, by anybody.
+
+Where the disk hangs, whoever put a picture is told so after a while, and puts it again. So nothing is given a name, nor
+removed, once that was told: it would come behind what others put since.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imageserver import files
+from imageserver.transport import threads
 
 SHARDS = 256
 """Folders that the numbers are divided over."""
@@ -54,10 +58,16 @@ class SharedFolder:
     Args:
         folder: of --shared; it is there.
         clock: seconds, which nobody sets.
+        overdue: whether who asked for what this thread does was told that it failed.
     """
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._folder, self._clock = folder, clock
+    def __init__(
+        self,
+        folder: Path,
+        clock: Callable[[], float] = time.monotonic,
+        overdue: Callable[[], bool] = threads.overdue,
+    ) -> None:
+        self._folder, self._clock, self._overdue = folder, clock, overdue
         self.root = folder / "snippets"
         self.incoming = self.root / "incoming"
         self._opened: tuple[int, int] | None = None
@@ -110,9 +120,15 @@ class SharedFolder:
         with contextlib.suppress(OSError):
             self.of(identity).rmdir()
 
+    def in_time(self) -> None:
+        """Before each step that changes something. OSError: who asked for it was told that it failed."""
+        if self._overdue():
+            raise OSError(errno.ETIMEDOUT, "it came too late")
+
     def link(self, made: Path, identity: int, number: int) -> None:
         """Give a file this name as well, in a folder that is there. FileExistsError: another has it; OSError."""
         target = self.path(identity, number)
+        self.in_time()
         os.link(made, target)
         files.sync(target.parent)
 
@@ -126,6 +142,7 @@ class SharedFolder:
             if not folder.parent.is_dir():
                 folder.parent.mkdir(mode=0o700, exist_ok=True)
                 files.sync(self.root)
+            self.in_time()
             making.rename(folder)
         except OSError as error:
             shutil.rmtree(making, ignore_errors=True)

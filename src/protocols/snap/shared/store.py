@@ -39,6 +39,7 @@ from imageserver.protocols.snap.shared import record
 from imageserver.protocols.snap.shared.folder import SharedFolder, blocks
 from imageserver.protocols.snap.shared.reading import SharedReading
 from imageserver.protocols.snap.shared.usage import SharedUsage
+from imageserver.transport import threads
 
 ATTEMPTS = 50
 """Times that a picture's place is taken by another server's until it is given up."""
@@ -56,6 +57,7 @@ class SharedStore:
         max_bytes: what all of them may take of the disk, in whole blocks; the oldest go first.
         max_files: how many there may be.
         clock: seconds, which nobody sets.
+        overdue: whether who asked for what this thread does was told that it failed; then nothing more is changed.
     """
 
     others = True
@@ -69,9 +71,10 @@ class SharedStore:
         max_bytes: int,
         max_files: int,
         clock: Callable[[], float] = time.monotonic,
+        overdue: Callable[[], bool] = threads.overdue,
     ) -> None:
         self._history, self._max_bytes = history, max_bytes
-        self._folder = SharedFolder(folder, clock)
+        self._folder = SharedFolder(folder, clock, overdue)
         self._reading = SharedReading(self._folder, clock)
         self._usage = SharedUsage(max_bytes, max_files)
         self._closed = False
@@ -209,6 +212,7 @@ class SharedStore:
         freed, count, limit = 0, 0, ""
         while count < PIECE and (following := self._usage.next()):
             found, limit = following
+            self._folder.in_time()
             with contextlib.suppress(FileNotFoundError):  # another server was first
                 self._folder.path(found.identity, found.number).unlink()
             self._folder.drop(found.identity)
@@ -221,6 +225,7 @@ class SharedStore:
             path = self._folder.path(identity, number)
             with contextlib.suppress(FileNotFoundError):
                 disk = blocks(os.stat(path, follow_symlinks=False))
+                self._folder.in_time()
                 path.unlink()
                 self._usage.changed(-1, -disk)
 
