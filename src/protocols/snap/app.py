@@ -173,7 +173,11 @@ class Snap:
     @operation("DELETE", _ONE, tag=_TAG, answers={200: "SnippetDeleted", 507: "Error"})
     def delete(self, request: Request, identity: int) -> Response:
         """Forget a number: its picture, and those that were kept of it."""
-        self._found(request.user, identity)
+        newest = self._keeper.find(identity)
+        if newest is None:
+            rights.check_unreadable(request.user, identity)
+        else:
+            rights.check_seen(request.user, identity, newest)
         if not self._keeper.delete(identity):
             raise rights.nothing(identity)
         return answer({"id": identity, "deleted": True})

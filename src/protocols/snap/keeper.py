@@ -137,10 +137,11 @@ class Keeper:
     def delete(self, identity: int) -> bool:
         """Forget an id; returns whether there was one. Refused: 507 or 503 when the disk does not let it."""
         newest = self.find(identity)
-        if newest is None:
+        number = newest.number if newest else self._looking(self._store.unreadable, identity)
+        if not number:
             return False
         try:
-            while self._in_turn(self._store.delete, identity, newest.number):
+            while self._in_turn(self._store.delete, identity, number):
                 pass
         except (OSError, sqlite3.Error) as error:
             self._failed(_DELETE, error)
