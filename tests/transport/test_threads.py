@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from imageserver.errors import TimedOut
+from imageserver import metrics
+from imageserver.errors import LimitExceeded, TimedOut
 from imageserver.transport import hub
 from imageserver.transport.threads import Threads, overdue
 
@@ -79,6 +80,25 @@ def test_what_comes_too_late_knows_it(let_go: threading.Event) -> None:
         hub.sleep(0.005)
     assert known == [False, True]
     assert not threads.call(overdue), "the next one in that thread is another"
+
+
+def test_where_others_have_all_of_them_that_is_what_is_said() -> None:
+    threads, hits = Threads("folder", 2, SHORT, "shared_jobs"), metrics.LIMITS_HIT.child("shared-jobs")
+    before = hits.value
+    for _ in range(2):
+        threads._free.acquire()
+    with pytest.raises(LimitExceeded, match="too many are at the folder at this moment"):
+        threads.call(divmod, 7, 2)
+    assert hits.value == before + 1
+    threads._free.release()
+    assert threads.call(divmod, 7, 2) == (3, 1)
+
+
+def test_who_has_waited_for_a_thread_has_all_of_the_time_for_what_it_does(let_go: threading.Event) -> None:
+    threads = Threads("test", 1, 0.5)
+    threads._free.acquire()
+    hub.spawn_later(0.4, threads._free.release)
+    assert not threads.call(let_go.wait, 0.3)
 
 
 def test_where_half_of_them_hang_a_call_is_refused_at_once_until_they_are_back(let_go: threading.Event) -> None:

@@ -130,7 +130,8 @@ class Snap:
             return _json(pages.record(row, rights.sight(user).names).encode())
         if user is not None:
             self._found(user, identity)
-        page = self._keeper.history(identity, before, wanted or self._list_rows, rights.sight(user))
+        owner = request.account.owner
+        page = self._keeper.history(identity, before, wanted or self._list_rows, rights.sight(user), owner)
         if page is None:
             raise rights.nothing(identity)
         return lists.page(page.body, page.next, wanted)
@@ -146,7 +147,8 @@ class Snap:
         """The newest picture's record of every number, by number, in pages."""
         after = query.whole(request, "after", -1, -1, LAST)
         wanted = lists.asked(request, self._list_rows)
-        page = self._keeper.newest(after, wanted or self._list_rows, rights.sight(request.user))
+        sight, owner = rights.sight(request.user), request.account.owner
+        page = self._keeper.newest(after, wanted or self._list_rows, sight, owner)
         return lists.page(page.body, page.next, wanted)
 
     @operation("GET", f"{_ONE}image", tag=_TAG, answers={200: "PictureFile", 507: "Error"})
