@@ -333,16 +333,16 @@ def pictures(settings: Settings) -> Keeper:
     history, disk, files = settings.snippet_history, settings.snippet_disk, settings.snippet_files
     if settings.shared is None:
         store = SnapStore(settings.data / "snippets", history=history, max_bytes=disk, max_files=files)
-        keeper = Keeper(store, LOG.warning)
+        keeper = Keeper(store, LOG.warning, lists=settings.snippet_lists)
     else:
-        threads = Threads("shared folder", settings.shared_jobs, settings.shared_time)
+        threads = Threads("shared folder", settings.shared_jobs, settings.shared_time, "shared_jobs")
         try:
             threads.call(try_out, settings.shared)
         except (OSError, TimedOut):  # it may pass: everything else goes on without it
             sentence = "--shared %s does not answer within %g seconds; pictures of Snap are refused until it does"
             LOG.warning(sentence, settings.shared, settings.shared_time)
         shared = SharedStore(settings.shared, history=history, max_bytes=disk, max_files=files)
-        keeper = Keeper(shared, LOG.warning, threads)
+        keeper = Keeper(shared, LOG.warning, threads, lists=settings.snippet_lists)
     hub.spawn(keeper.begin)
     return keeper
 

@@ -174,6 +174,10 @@ class Limits(ClientLimits):
         _SNAP, 500_000, "count", 1, MANY,
         help="pictures that are kept of all numbers together; the oldest give way",
     )
+    snippet_lists: int = limit(
+        _SNAP, 64, "count", 1, MANY,
+        help="lists of pictures and histories that may wait for their turn; one user or address may have a quarter",
+    )
     shared_time: float = limit(
         _SNAP, 5.0, "seconds", 0.1, 600,
         help="time that a step in the folder of --shared may take until the request is refused",

@@ -11,15 +11,17 @@ import errno
 import queue
 import socket
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from imageserver.errors import TimedOut
+from imageserver.errors import LimitExceeded, TimedOut
+from imageserver.limits import hit
 from imageserver.transport import hub
 
 T = TypeVar("T")
+
+_present = threading.local()
 
 
 class Threads:
@@ -28,11 +30,12 @@ class Threads:
     Args:
         name: what they are for.
         most: how many there may be. Where half of them hang, a further call is refused at once.
-        seconds: for which a call waits at most: for a thread, and for what it does.
+        seconds: for which a call waits at most for a thread, and then as long again for what it does.
+        limit: that counts it where no thread was free in that time, a field of `Limits`; "": none does.
     """
 
-    def __init__(self, name: str, most: int, seconds: float) -> None:
-        self._name, self._most, self._seconds = name, most, seconds
+    def __init__(self, name: str, most: int, seconds: float, limit: str = "") -> None:
+        self._name, self._most, self.seconds, self._limit = name, most, seconds, limit
         self._free = hub.Semaphore(most)
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._done: collections.deque[_Job] = collections.deque()
@@ -43,21 +46,39 @@ class Threads:
         """Call `function(*args)` in a thread and wait green for its result or exception.
 
         Raises:
-            TimedOut: it has not ended in that time, no thread was free, or too many hang. What has begun goes on, and
-                nobody takes its result.
+            TimedOut: it has not ended in that time, or too many hang. What has begun goes on, nobody takes its result,
+                and `overdue` tells it so.
+            LimitExceeded: no thread was free in that time, as others have them: no word on what they are at.
             OSError: the system lets no thread be started.
         """
-        if 2 * self._overdue >= self._most:
-            raise TimedOut(self._seconds)
-        end, job = time.monotonic() + self._seconds, _Job(function, args)
-        with hub.Timeout(self._seconds):
-            self._free.acquire()
+        job = _Job(function, args)
+        self._take()
         self._start(job)
-        if not job.ended.wait(max(0.0, end - time.monotonic())):
+        if not job.ended.wait(self.seconds):
             job.overdue = True
             self._overdue += 1
-            raise TimedOut(self._seconds)
+            raise TimedOut(self.seconds)
         return cast(T, job.result())
+
+    def _take(self) -> None:
+        """Wait for one that is free. TimedOut, LimitExceeded."""
+        if self._hang:
+            raise TimedOut(self.seconds)
+        try:
+            with hub.Timeout(self.seconds):
+                self._free.acquire()
+        except TimedOut:
+            if self._hang:
+                raise
+            if self._limit:
+                hit(self._limit)
+            sentence = f"too many are at the {self._name} at this moment; try again in a few seconds"
+            raise LimitExceeded(sentence) from None
+
+    @property
+    def _hang(self) -> bool:
+        """Whether too many do."""
+        return 2 * self._overdue >= self._most
 
     def _start(self, job: _Job) -> None:
         """Give it to a thread. OSError: there is none, and none can be started."""
@@ -80,10 +101,10 @@ class Threads:
     def _work(self, told: socket.socket) -> None:
         """What each thread does, for ever."""
         while True:
-            job = self._jobs.get()
+            job = _present.job = self._jobs.get()
             job.run()
             self._done.append(job)
-            del job
+            del job, _present.job
             with contextlib.suppress(OSError):  # the process is at its end
                 told.send(b" ")
 
@@ -96,6 +117,12 @@ class Threads:
                 self._overdue -= job.overdue
                 self._free.release()
                 job.ended.set()
+
+
+def overdue() -> bool:
+    """Whether nobody waits any more for what this thread does, one of `Threads`: who did was told that it failed."""
+    job: _Job | None = getattr(_present, "job", None)
+    return job is not None and job.overdue
 
 
 class _Job:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from imageserver.errors import TimedOut
+from imageserver import metrics
+from imageserver.errors import LimitExceeded, TimedOut
 from imageserver.transport import hub
-from imageserver.transport.threads import Threads
+from imageserver.transport.threads import Threads, overdue
 
 SHORT = 0.05
 
@@ -59,6 +60,45 @@ def test_who_waits_too_long_is_told_and_others_do_not_wait_for_it(let_go: thread
     with pytest.raises(TimedOut):
         threads.call(let_go.wait)
     assert threads.call(divmod, 7, 2) == (3, 1)
+
+
+def test_what_comes_too_late_knows_it(let_go: threading.Event) -> None:
+    threads, known = Threads("test", 4, SHORT), list[bool]()
+
+    def hang() -> None:
+        known.append(overdue())
+        let_go.wait()
+        known.append(overdue())
+
+    with pytest.raises(TimedOut):
+        threads.call(hang)
+    assert not threads.call(overdue) and not overdue()
+    let_go.set()
+    for _ in range(1000):
+        if len(known) == 2:
+            break
+        hub.sleep(0.005)
+    assert known == [False, True]
+    assert not threads.call(overdue), "the next one in that thread is another"
+
+
+def test_where_others_have_all_of_them_that_is_what_is_said() -> None:
+    threads, hits = Threads("folder", 2, SHORT, "shared_jobs"), metrics.LIMITS_HIT.child("shared-jobs")
+    before = hits.value
+    for _ in range(2):
+        threads._free.acquire()
+    with pytest.raises(LimitExceeded, match="too many are at the folder at this moment"):
+        threads.call(divmod, 7, 2)
+    assert hits.value == before + 1
+    threads._free.release()
+    assert threads.call(divmod, 7, 2) == (3, 1)
+
+
+def test_who_has_waited_for_a_thread_has_all_of_the_time_for_what_it_does(let_go: threading.Event) -> None:
+    threads = Threads("test", 1, 0.5)
+    threads._free.acquire()
+    hub.spawn_later(0.4, threads._free.release)
+    assert not threads.call(let_go.wait, 0.3)
 
 
 def test_where_half_of_them_hang_a_call_is_refused_at_once_until_they_are_back(let_go: threading.Event) -> None:

@@ -55,7 +55,7 @@ class States:
     Args:
         overview: Of streams and sessions.
         figures: Of models, trainings and the server.
-        snippets: Gives the rows of snippets that a user may see; waits green.
+        snippets: Gives the rows of snippets that a user may see, as they are known; waits for nothing, or all would.
         limits: `live_rows`.
         clock: Monotonic seconds.
     """

@@ -130,7 +130,8 @@ class Snap:
             return _json(pages.record(row, rights.sight(user).names).encode())
         if user is not None:
             self._found(user, identity)
-        page = self._keeper.history(identity, before, wanted or self._list_rows, rights.sight(user))
+        owner = request.account.owner
+        page = self._keeper.history(identity, before, wanted or self._list_rows, rights.sight(user), owner)
         if page is None:
             raise rights.nothing(identity)
         return lists.page(page.body, page.next, wanted)
@@ -146,7 +147,8 @@ class Snap:
         """The newest picture's record of every number, by number, in pages."""
         after = query.whole(request, "after", -1, -1, LAST)
         wanted = lists.asked(request, self._list_rows)
-        page = self._keeper.newest(after, wanted or self._list_rows, rights.sight(request.user))
+        sight, owner = rights.sight(request.user), request.account.owner
+        page = self._keeper.newest(after, wanted or self._list_rows, sight, owner)
         return lists.page(page.body, page.next, wanted)
 
     @operation("GET", f"{_ONE}image", tag=_TAG, answers={200: "PictureFile", 507: "Error"})
@@ -173,7 +175,11 @@ class Snap:
     @operation("DELETE", _ONE, tag=_TAG, answers={200: "SnippetDeleted", 507: "Error"})
     def delete(self, request: Request, identity: int) -> Response:
         """Forget a number: its picture, and those that were kept of it."""
-        self._found(request.user, identity)
+        newest = self._keeper.find(identity)
+        if newest is None:
+            rights.check_unreadable(request.user, identity)
+        else:
+            rights.check_seen(request.user, identity, newest)
         if not self._keeper.delete(identity):
             raise rights.nothing(identity)
         return answer({"id": identity, "deleted": True})

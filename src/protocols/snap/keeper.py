@@ -10,16 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, TypeVar
 
 from imageserver import limits, metrics
-from imageserver.errors import Refused, TimedOut, describe
+from imageserver.errors import LimitExceeded, Refused, TimedOut, describe
 from imageserver.inference.shared.request_bodies import Bytes
 from imageserver.protocols.snap import pages
 from imageserver.protocols.snap.pages import ListPage
 from imageserver.protocols.snap.pictures import PictureStore, Row, Sender, Sight, says_full
+from imageserver.protocols.snap.turns import DISK_JOBS, DiskTurns
 from imageserver.transport import hub
 from imageserver.transport.threads import Threads
-
-DISK_JOBS = 4
-"""Threads that may be at the disk at the same time: a slow one must not keep logins from theirs."""
 
 IMAGE_PIECE = 256 * 2**10
 """Bytes of a picture that are read at once, and so what a slow reader of it holds."""
@@ -46,13 +44,15 @@ class Keeper:
     Args:
         log: takes a line about what the operator can mend.
         threads: where the store may hang; None: in those of everybody.
+        lists: lists that may wait (`snippet_lists`).
     """
 
-    def __init__(self, store: PictureStore, log: Callable[[str], None], threads: Threads | None = None) -> None:
-        self._store, self._log, self._threads = store, log, threads
-        self._turn = hub.Semaphore(DISK_JOBS)
+    def __init__(
+        self, store: PictureStore, log: Callable[[str], None], threads: Threads | None = None, *, lists: int = 64
+    ) -> None:
+        self._store, self._log = store, log
         # A list of many files is Python's own work, and beside several of them the loop would wait for its lock.
-        self._listing = hub.Semaphore(1 if store.others else DISK_JOBS)
+        self._turns = DiskTurns(threads, 1 if store.others else DISK_JOBS, lists)
         self._tidying = False
         self._failing: set[str] = set()  # what cannot be done; the log was told when it began
         self._refused = self._changes = 0  # pictures since then; how often some came or went
@@ -83,7 +83,7 @@ class Keeper:
         while True:
             begun, steps = time.monotonic(), self._store.repair()
             try:
-                while found := self._in_turn(next, steps, None):
+                while found := self._turns.later(next, steps, None):
                     files, records = files + found.files, records + found.records
                 took = time.monotonic() - begun
                 break
@@ -119,9 +119,13 @@ class Keeper:
 
         Raises:
             Refused: it cannot be kept now (507, 503), or what `sender.check` raises.
+            LimitExceeded: all threads are at the disk for others.
         """
         try:
-            room = self._in_turn(self._store.put, identity, kind, picture, received, prediction, sender)
+            room = self._turns.step(self._store.put, identity, kind, picture, received, prediction, sender)
+        except LimitExceeded:
+            metrics.SNIPPETS_REFUSED.inc()
+            raise
         except (OSError, sqlite3.Error) as error:
             self._failed(_KEEP, error)
             self._refused += 1
@@ -137,10 +141,11 @@ class Keeper:
     def delete(self, identity: int) -> bool:
         """Forget an id; returns whether there was one. Refused: 507 or 503 when the disk does not let it."""
         newest = self.find(identity)
-        if newest is None:
+        number = newest.number if newest else self._looking(self._store.unreadable, identity)
+        if not number:
             return False
         try:
-            while self._in_turn(self._store.delete, identity, newest.number):
+            while self._turns.step(self._store.delete, identity, number):
                 pass
         except (OSError, sqlite3.Error) as error:
             self._failed(_DELETE, error)
@@ -158,7 +163,7 @@ class Keeper:
     def open(self, row: Row) -> tuple[BinaryIO, bytes]:
         """A picture's file, and the first piece of it. FileNotFoundError: another took its place; Refused: 503."""
         try:
-            return self._in_turn(_open, self._store, row)
+            return self._turns.step(_open, self._store, row)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -167,24 +172,25 @@ class Keeper:
 
     def read(self, file: BinaryIO) -> bytes:
         """The next piece of a file; b"" at its end."""
-        return self._in_turn(file.read, IMAGE_PIECE)
+        return self._turns.step(file.read, IMAGE_PIECE)
 
     def rows(self, most: int, sight: Sight) -> Sequence[Row]:
-        """The newest picture of each id, at most so many."""
-        begun = time.monotonic()
-        with self._listing:
+        """The newest picture of each id, at most so many; for the server itself, one at a time."""
+        with self._turns.listing(None):
+            begun = time.monotonic()
             found = self._looking(self._store.newest, -1, most, sight)
-        self._looked += time.monotonic() - begun
+            self._looked += time.monotonic() - begun
         return found.rows
 
-    def newest(self, after: int, most: int, sight: Sight) -> ListPage:
-        """As pages.newest."""
-        with self._listing:
+    def newest(self, after: int, most: int, sight: Sight, owner: str) -> ListPage:
+        """As pages.newest, for `owner`, as accounts of memory name them. LimitExceeded: too many lists wait."""
+        with self._turns.listing(owner):
             return self._looking(pages.newest, self._store, after, most, sight)
 
-    def history(self, identity: int, before: int, most: int, sight: Sight) -> ListPage | None:
-        """As pages.history."""
-        return self._looking(pages.history, self._store, identity, before, most, sight)
+    def history(self, identity: int, before: int, most: int, sight: Sight, owner: str) -> ListPage | None:
+        """As pages.history, for `owner`. LimitExceeded: too many lists wait."""
+        with self._turns.listing(owner):
+            return self._looking(pages.history, self._store, identity, before, most, sight)
 
     def _tidy(self, identity: int = -1) -> None:
         """Remove what is over the limits, a piece at a time; one green thread does so."""
@@ -192,7 +198,7 @@ class Keeper:
             return
         self._tidying = True
         try:
-            while self._in_turn(self._store.tidy, identity):
+            while self._turns.later(self._store.tidy, identity):
                 pass
             self._works(_TIDY)
         except (OSError, sqlite3.Error) as error:
@@ -219,25 +225,14 @@ class Keeper:
             metrics.DISK_FAILING.child("snippets").value = 0
 
     def _looking(self, function: Callable[..., T], *args: Any) -> T:
-        """As `_in_turn`, for records. Refused: 507 or 503 when they cannot be read."""
+        """Call `function`, which reads records, in its turn. Refused: 507 or 503 when they cannot be read."""
         try:
-            found = self._in_turn(function, *args)
+            found = self._turns.step(function, *args)
         except (OSError, sqlite3.Error) as error:
             self._failed(_READ, error)
             raise _unusable(error) from error
         self._works(_READ)
         return found
-
-    def _in_turn(self, function: Callable[..., T], *args: Any) -> T:
-        """Call `function` in a thread, of which few at a time are at the disk."""
-        if self._threads is not None:
-            try:
-                return self._threads.call(function, *args)
-            except TimedOut as error:
-                limits.hit("shared_time")
-                raise OSError(errno.ETIMEDOUT, "its disk does not answer") from error
-        with self._turn:
-            return hub.in_thread(function, *args)
 
 
 def _unusable(error: OSError | sqlite3.Error) -> Refused:

@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 from imageserver.accounts.database import User
-from imageserver.errors import Refused
+from imageserver.errors import LimitExceeded, Refused
 from imageserver.protocols.snap import rights
 from imageserver.protocols.snap.keeper import Keeper
 from imageserver.protocols.snap.pictures import Row, Sight
+from imageserver.transport import hub
 
 LONGEST = 8192
 """Characters of a prediction that is looked into."""
@@ -22,7 +23,10 @@ MOST_SIGHTS = 64
 
 
 class NewestSnippets:
-    """Reads the records only when pictures came or went since the last time.
+    """Tells what was read last, and reads the records anew, beside it, when pictures came or went since.
+
+    Nobody who asks waits for a disk: one may hang, or others may have their turns at it before. One green thread reads,
+    for one user after the other, and only for those who have asked.
 
     Args:
         keeper: Of the pictures.
@@ -32,20 +36,34 @@ class NewestSnippets:
     def __init__(self, keeper: Keeper, most: int) -> None:
         self._keeper, self._most = keeper, most
         self._found: dict[Sight, tuple[int, list[dict[str, Any]]]] = {}
+        self._asked: dict[Sight, int] = {}  # what is to be read, and how often pictures had come or gone by then
+        self._reading: hub.Task | None = None
 
     def rows(self, user: User | None) -> list[dict[str, Any]]:
-        """Those that the user may see; what was told before while the disk cannot be used. Waits green."""
+        """Those that the user may see, as they were read last; none before that. Waits for nothing."""
         sight, changes = rights.sight(user), self._keeper.changes
         former, found = self._found.get(sight, (-1, []))
-        if former != changes:
+        if former != changes and (sight in self._asked or len(self._asked) < MOST_SIGHTS):
+            self._asked[sight] = changes
+            if not self._reading:
+                self._reading = hub.spawn(self._read)
+        return found
+
+    def _read(self) -> None:
+        """Read for all who have asked; what was told before holds while the disk cannot be used."""
+        while self._asked:
+            sight = next(iter(self._asked))
+            changes = self._asked.pop(sight)
+            if self._found.get(sight, (-1, []))[0] == changes:
+                continue  # asked for while it was read
             try:
                 found = [_described(row) for row in self._keeper.rows(self._most, sight)]
-            except Refused:
-                return found
+            except (Refused, LimitExceeded):
+                continue
+            self._found.pop(sight, None)
             while len(self._found) >= MOST_SIGHTS:
                 del self._found[next(iter(self._found))]
             self._found[sight] = changes, found
-        return found
 
 
 def _described(row: Row) -> dict[str, Any]:

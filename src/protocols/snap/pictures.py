@@ -172,6 +172,9 @@ class PictureStore(Protocol):
         Where `sight` leaves some out `LOOKS` are looked at in one go: there may be fewer, or none, before the next.
         """
 
+    def unreadable(self, identity: int) -> int:
+        """The highest number of an id whose files are there, but of none the record can be read; else 0."""
+
     def delete(self, identity: int, newest: int) -> bool:
         """Forget a piece of an id's pictures up to the number `newest`; returns whether there is more of it."""
 

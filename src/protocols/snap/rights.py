@@ -43,6 +43,12 @@ def check_seen(user: User | None, identity: int, row: Row) -> None:
         raise Refused(403, f"it was not you who put picture {identity}: others' take the role viewer or admin")
 
 
+def check_unreadable(user: User | None, identity: int) -> None:
+    """Refuse (404) a number of which nobody can say whose picture it has: it is for who may see those of all."""
+    if user is not None and not (watches(user) and not user.only):
+        raise nothing(identity)
+
+
 def check_replaced(user: User, identity: int, newest: Row | None) -> None:
     """Refuse a picture in the place of another one, with codes as `check_seen`; what nobody known put is anybody's."""
     if newest is None or not newest.source:

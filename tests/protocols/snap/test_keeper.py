@@ -12,9 +12,10 @@ from unittest import mock
 import pytest
 
 from imageserver import metrics
-from imageserver.errors import Refused
+from imageserver.errors import LimitExceeded, Refused
 from imageserver.protocols.snap.keeper import Keeper
-from imageserver.protocols.snap.pictures import ALL, NOBODY, Room
+from imageserver.protocols.snap.pictures import ALL, LAST, NOBODY, Room, Slice
+from imageserver.transport import hub
 from imageserver.transport.threads import Threads
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -108,3 +109,42 @@ def test_a_store_that_hangs_is_told_as_a_disk_that_fails(let_go: threading.Event
         kept.put()
     assert refused.value.status == 503 and kept.failing == 1
     assert kept.lines[0].startswith("pictures cannot be kept: TimeoutError: [Errno 110] its disk does not answer")
+
+
+def test_a_thread_that_lacks_is_no_fault_of_the_disk() -> None:
+    kept, threads = Kept(), Threads("pictures", 2, 0.05, "shared_jobs")
+    kept.keeper = Keeper(kept.store, kept.lines.append, threads)
+    for _ in range(2):
+        threads._free.acquire()
+    for call in (kept.put, lambda: kept.keeper.find(1), lambda: kept.keeper.delete(1)):
+        with pytest.raises(LimitExceeded, match="too many are at the pictures"):
+            call()
+    assert kept.failing == 0 and kept.lines == []
+    tidying = hub.spawn(kept.keeper._tidy)
+    hub.sleep(0.1)
+    assert tidying and not kept.store.tidy.called
+    threads._free.release()
+    tidying.wait()
+    assert kept.store.tidy.called and kept.failing == 0, "what nobody waits for comes later"
+
+
+def test_a_history_is_made_in_the_turn_of_a_list() -> None:
+    kept = Kept()
+    kept.store.others, kept.store.history.return_value = True, Slice([], None)
+    kept.keeper = Keeper(kept.store, kept.lines.append, lists=4)
+    with kept.keeper._turns.listing("address 1"):
+        waiting = hub.spawn(kept.keeper.history, 1, LAST, 9, ALL, "address 1")
+        hub.sleep(0)
+        for call in (lambda: kept.keeper.history(1, LAST, 9, ALL, "address 1"), lambda: newest(kept, "address 1")):
+            with pytest.raises(LimitExceeded, match="too many lists"):
+                call()
+        assert kept.keeper.find(1) is None, "a single picture needs no such turn"
+        kept.store.history.reset_mock()
+        hub.sleep(0.02)
+        assert not kept.store.history.called
+    waiting.wait()
+    assert kept.store.history.called
+
+
+def newest(kept: Kept, owner: str) -> object:
+    return kept.keeper.newest(-1, 9, ALL, owner)

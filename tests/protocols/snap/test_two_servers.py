@@ -60,3 +60,20 @@ def test_a_large_picture_comes_whole(servers: tuple[Server, Server]) -> None:
     auth = ("cam1", "secret")
     assert requests.put(a.url + "/snippets/5/", data=large, auth=auth, timeout=PATIENCE).status_code == 200
     assert requests.get(b.url + "/snippets/5/image", auth=auth, timeout=PATIENCE).content == large
+
+
+def test_a_number_whose_files_are_damaged_is_none_until_it_is_removed_or_put_anew(
+    servers: tuple[Server, Server], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    a, b = servers
+    place = next(tmp_path_factory.getbasetemp().glob("place*/shared"))
+    for number in (7, 8):
+        assert ask(a, "cam1", "PUT", f"/snippets/{number}/", 40).status_code == 200
+        (file,) = place.glob(f"snippets/*/{number}/*")
+        file.write_bytes(file.read_bytes()[:-1])
+        assert ask(b, "boss", "GET", f"/snippets/{number}/").status_code == 404
+    assert ask(b, "boss", "DELETE", "/snippets/7/").status_code == 200
+    assert ask(b, "boss", "DELETE", "/snippets/7/").status_code == 404
+    assert not list(place.glob("snippets/*/7/*"))
+    assert ask(b, "cam2", "PUT", "/snippets/8/", 60).status_code == 200
+    assert ask(a, "cam2", "GET", "/snippets/8/image").content == picture(60)

@@ -140,6 +140,10 @@ class SnapStore:
         """As PictureStore.history."""
         return self._records.history(identity, before, most, sight)
 
+    def unreadable(self, identity: int) -> int:
+        """As PictureStore.unreadable: a record is read, or none is."""
+        return 0
+
     def usage(self) -> Usage:
         """What all pictures take now."""
         return self._records.usage()

@@ -6,7 +6,12 @@
 
 A number's folder comes with its first picture, by one rename that fails where another server's is there before. A
 further picture is linked under the next number, which fails where another server took it. So whoever has looked who put
-the newest one knows that no other came between. A folder that is empty may be removed, or taken, by anybody.
+the newest one knows that no other came between. A folder that is empty may be removed, or taken, by anybody. One that
+has no picture, but something that is none of ours (`.nfs…`, `@eaDir`), can be neither: there the first picture is
+linked, too, by everybody under the same number.
+
+Where the disk hangs, whoever put a picture is told so after a while, and puts it again. So nothing is given a name, nor
+removed, once that was told: it would come behind what others put since.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imageserver import files
+from imageserver.transport import threads
 
 SHARDS = 256
 """Folders that the numbers are divided over."""
@@ -35,6 +41,9 @@ MOST_SEEN = 10_000
 
 GONE = (errno.ENOENT, errno.ESTALE)
 """Of a file: another server has removed it."""
+
+FIRST = 2**62
+"""The number of the first picture beside what is none of ours: higher than any that a time gave."""
 
 _DIGITS = len(str(2**63 - 1))
 
@@ -54,10 +63,16 @@ class SharedFolder:
     Args:
         folder: of --shared; it is there.
         clock: seconds, which nobody sets.
+        overdue: whether who asked for what this thread does was told that it failed.
     """
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._folder, self._clock = folder, clock
+    def __init__(
+        self,
+        folder: Path,
+        clock: Callable[[], float] = time.monotonic,
+        overdue: Callable[[], bool] = threads.overdue,
+    ) -> None:
+        self._folder, self._clock, self._overdue = folder, clock, overdue
         self.root = folder / "snippets"
         self.incoming = self.root / "incoming"
         self._opened: tuple[int, int] | None = None
@@ -110,14 +125,33 @@ class SharedFolder:
         with contextlib.suppress(OSError):
             self.of(identity).rmdir()
 
+    def in_time(self) -> None:
+        """Before each step that changes something. OSError: who asked for it was told that it failed."""
+        if self._overdue():
+            raise OSError(errno.ETIMEDOUT, "it came too late")
+
     def link(self, made: Path, identity: int, number: int) -> None:
         """Give a file this name as well, in a folder that is there. FileExistsError: another has it; OSError."""
         target = self.path(identity, number)
+        self.in_time()
         os.link(made, target)
         files.sync(target.parent)
 
+    def link_first(self, made: Path, identity: int) -> None:
+        """The same in a folder that has no picture, under the number `FIRST`. FileExistsError: it has one; OSError."""
+        # By its descriptor: where another takes the place of the folder meanwhile, nothing is linked into that one.
+        folder = os.open(self.of(identity), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if any(True for _number in _numbers(folder)):
+                raise FileExistsError(errno.EEXIST, "another put the first picture", str(self.of(identity)))
+            self.in_time()
+            os.link(made, str(FIRST), dst_dir_fd=folder)
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
     def begin(self, made: Path, identity: int, number: int) -> None:
-        """Make a folder with this file in it. FileExistsError: another made one; OSError."""
+        """Make a folder with this file in it. FileExistsError: there is one that is not empty; OSError."""
         folder, making = self.of(identity), made.with_name(f"{made.name}.d")
         making.mkdir(mode=0o700)
         try:
@@ -126,11 +160,12 @@ class SharedFolder:
             if not folder.parent.is_dir():
                 folder.parent.mkdir(mode=0o700, exist_ok=True)
                 files.sync(self.root)
+            self.in_time()
             making.rename(folder)
         except OSError as error:
             shutil.rmtree(making, ignore_errors=True)
             if error.errno == errno.ENOTEMPTY:
-                raise FileExistsError(errno.EEXIST, "another put the first picture", str(folder)) from error
+                raise FileExistsError(errno.EEXIST, "there is something in it", str(folder)) from error
             raise
         files.sync(folder.parent)
 
@@ -156,8 +191,8 @@ def blocks(status: os.stat_result) -> int:
     return status.st_blocks * 512
 
 
-def _numbers(folder: Path) -> Iterator[int]:
-    """What in a folder is called by a number; nothing where there is none."""
+def _numbers(folder: Path | int) -> Iterator[int]:
+    """What in a folder, or the one of a descriptor, is called by a number; nothing where there is none."""
     with _gone(), os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name

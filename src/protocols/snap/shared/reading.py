@@ -69,6 +69,16 @@ class SharedReading:
                     return self._row(identity, number, *found)
         return None
 
+    def unreadable(self, identity: int) -> int:
+        """As PictureStore.unreadable."""
+        numbers = self._folder.numbers(identity)
+        for _once_more in range(2):  # a network says of a file that is there, once, that it is gone
+            if not numbers or self.first(identity, numbers) or self._folder.numbers(identity) != numbers:
+                return 0
+        # What others have removed is not there again. So this one was there all the while, and what is behind it still
+        # is: the oldest go first.
+        return numbers[0] if os.path.lexists(self._folder.path(identity, numbers[0])) else 0
+
     def picture(self, row: Row) -> bytes:
         """The picture of a record. FileNotFoundError: another took its place."""
         with self._opened(row.id, row.number) as found:

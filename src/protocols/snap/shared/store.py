@@ -36,9 +36,10 @@ from imageserver.protocols.snap.pictures import (
     Usage,
 )
 from imageserver.protocols.snap.shared import record
-from imageserver.protocols.snap.shared.folder import SharedFolder, blocks
+from imageserver.protocols.snap.shared.folder import GONE, SharedFolder, blocks
 from imageserver.protocols.snap.shared.reading import SharedReading
 from imageserver.protocols.snap.shared.usage import SharedUsage
+from imageserver.transport import threads
 
 ATTEMPTS = 50
 """Times that a picture's place is taken by another server's until it is given up."""
@@ -56,6 +57,7 @@ class SharedStore:
         max_bytes: what all of them may take of the disk, in whole blocks; the oldest go first.
         max_files: how many there may be.
         clock: seconds, which nobody sets.
+        overdue: whether who asked for what this thread does was told that it failed; then nothing more is changed.
     """
 
     others = True
@@ -69,9 +71,10 @@ class SharedStore:
         max_bytes: int,
         max_files: int,
         clock: Callable[[], float] = time.monotonic,
+        overdue: Callable[[], bool] = threads.overdue,
     ) -> None:
         self._history, self._max_bytes = history, max_bytes
-        self._folder = SharedFolder(folder, clock)
+        self._folder = SharedFolder(folder, clock, overdue)
         self._reading = SharedReading(self._folder, clock)
         self._usage = SharedUsage(max_bytes, max_files)
         self._closed = False
@@ -120,26 +123,30 @@ class SharedStore:
 
     def _publish(self, identity: int, made: Path, first: int, sender: Sender) -> None:
         """Give a picture its place behind the newest one, which its sender may follow. `first`: where there is none."""
-        taken = 0  # what is known to be there, though a list that the network remembers may lack it
+        taken, beside = 0, False  # known to be there, though a list that the network remembers may lack it
         for _ in range(ATTEMPTS):
             numbers = sorted({taken, *self._folder.numbers(identity)} - {0}, reverse=True)
             newest = self._reading.first(identity, numbers)
-            if numbers and newest is None:  # others put further ones since
-                taken = 0
+            if numbers and newest is None and self._reading.unreadable(identity) != numbers[0]:
+                taken = 0  # others put further ones since
                 continue
             sender.check(newest)
             try:
                 if numbers:
                     taken = numbers[0] + 1
                     self._folder.link(made, identity, taken)
+                elif beside:
+                    self._folder.link_first(made, identity)
                 else:
                     self._folder.begin(made, identity, first)
                 return
             except FileExistsError:
-                pass
-            except FileNotFoundError:
+                beside = not numbers  # another's picture, or something that is none
+            except OSError as error:
+                if error.errno not in GONE:
+                    raise
                 self._there()
-                taken = 0
+                taken, beside = 0, False
         raise OSError(errno.EBUSY, f"others put pictures under the number {identity} all the time")
 
     # ---- lists ------------------------------------------------------------------------------------------------
@@ -155,6 +162,11 @@ class SharedStore:
         """As PictureStore.history."""
         self._there()
         return self._reading.history(identity, before, most, sight)
+
+    def unreadable(self, identity: int) -> int:
+        """As PictureStore.unreadable."""
+        self._there()
+        return self._reading.unreadable(identity)
 
     def usage(self) -> Usage:
         """What all pictures take, as far as it is known here."""
@@ -209,6 +221,7 @@ class SharedStore:
         freed, count, limit = 0, 0, ""
         while count < PIECE and (following := self._usage.next()):
             found, limit = following
+            self._folder.in_time()
             with contextlib.suppress(FileNotFoundError):  # another server was first
                 self._folder.path(found.identity, found.number).unlink()
             self._folder.drop(found.identity)
@@ -221,6 +234,7 @@ class SharedStore:
             path = self._folder.path(identity, number)
             with contextlib.suppress(FileNotFoundError):
                 disk = blocks(os.stat(path, follow_symlinks=False))
+                self._folder.in_time()
                 path.unlink()
                 self._usage.changed(-1, -disk)
 
