@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from imageserver.config.table import Settings
+from imageserver.peers.forever import go_on
 from imageserver.peers.front_ends import FrontEnds
 from imageserver.peers.predicting import PredictionRounds
 from imageserver.peers.redis import wall
@@ -45,6 +46,7 @@ class Sharing:
         warn: Callable[[str], None],
     ) -> None:
         self._link: RedisLink | None = None
+        self._warn = warn
         self.rooms = SharedRooms()
         self.watching: ViewerWishes | None = None
         if settings.redis is None:
@@ -75,7 +77,7 @@ class Sharing:
             self._predicting.run,
             self.watching.run,
         ):
-            hub.spawn(run)
+            hub.spawn(go_on, run, self._warn)
 
     def follow(self, followed: Callable[[], frozenset[str] | None]) -> None:
         """Have told what `followed` names: ids and names; empty: nothing; None: all."""

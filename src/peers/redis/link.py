@@ -21,6 +21,7 @@ from imageserver.jail.rules import Jail
 from imageserver.limits import Limits
 from imageserver.news import NewsKind
 from imageserver.peers import messages
+from imageserver.peers.forever import go_on
 from imageserver.peers.messages import Said
 from imageserver.peers.redis import wall
 from imageserver.peers.redis.outbox import Outbox, OutgoingFrame, Wishes
@@ -91,7 +92,7 @@ class RedisLink:
         metrics.DATABASE_UP.child("redis").value = 0
         if not self._sidecar.begin(self._decided, FIRST_WITHIN):
             self._log(f"Redis at {self._address} has not answered yet; it is tried again until it does")
-        self._tasks = [hub.spawn(self._send), hub.spawn(self._receive)]
+        self._tasks = [hub.spawn(go_on, run, self._log) for run in (self._send, self._receive)]
 
     def stop(self) -> None:
         """Say what waits, for a moment, and end the process."""
