@@ -179,12 +179,14 @@ class RedisLink:
             for reason, number in found["dropped"].items():
                 metrics.REDIS_DROPPED.child(reason).value += number
             metrics.REDIS_BYTES.child("heard").value += found["bytes"]
+            picture = b""
+            if found["frame"] is not None and arena is not None:  # before anything pauses: the slot is the process's
+                picture = arena.read(wall.INCOMING, 0, found["frame"][2])
             for channel, text in found["messages"]:
                 self._handle(channel, text, b"")
-            if found["frame"] is not None and arena is not None:
-                channel, text, size = found["frame"]
+            if found["frame"] is not None:
                 metrics.REDIS_FRAMES.inc("heard")
-                self._handle(channel, text, arena.read(wall.INCOMING, 0, size))
+                self._handle(*found["frame"][:2], picture)
             fairness.pause()
 
     def _handle(self, channel: str, text: str, picture: bytes) -> None:
