@@ -53,7 +53,7 @@ class Sharing:
             return
         jail = wall.jail(settings.redis, settings.redis_password, enforced=settings.jail)
         link = RedisLink(settings.redis, settings.redis_password, settings.front_end or "", settings, jail, warn)
-        self._link, self.rooms = link, SharedRooms(link)
+        self._link, self.rooms = link, SharedRooms(link, settings)
         self._others = FrontEnds(link, overview.far, settings.redis_silence, log)
         self._telling = Telling(link, self._others, overview)
         self._showing = Showing(link, streams, sessions, settings)
@@ -76,6 +76,7 @@ class Sharing:
             self._showing.run,
             self._predicting.run,
             self.watching.run,
+            self.rooms.run,
         ):
             hub.spawn(go_on, run, self._warn)
 

@@ -30,7 +30,7 @@ class End:
         self.states: list[str] = []
         self.bus = Bus(
             database.redis(address), str(password), front_end=name, run=run, most_picture=10**6, most_bytes=2**25,
-            state=self.states.append,
+            most_text_bytes=2**21, state=self.states.append,
         )  # fmt: skip
         self.name, self.run = name, run
         self.heard: list[tuple[str, str]] = []
@@ -116,8 +116,8 @@ def test_what_is_hostile_is_dropped_and_counted(redis: RedisServer, make: Callab
 
 def test_a_flood_is_held_back(redis: RedisServer, make: Callable[..., End]) -> None:
     one, _other = both(make)
-    one.bus.inbox.allowance._rate = 10_000
-    one.bus.inbox.allowance._left = 10_000
+    one.bus.inbox.lists._rate = 10_000
+    one.bus.inbox.lists._left = 10_000
     with redis.client() as hostile, hostile.pipeline(transaction=False) as pipeline:
         for _ in range(1000):
             pipeline.publish(ALL, messages.encode("closed", "c", OTHER, ids=["c.1"] * 10))

@@ -44,7 +44,8 @@ class Bus:
         front_end: Our name.
         run: What our messages have as that.
         most_picture: Bytes.
-        most_bytes: Bytes a second that are taken.
+        most_bytes: Bytes a second that are taken (inbox.py).
+        most_text_bytes: The same of texts of /ws.
         state: Called by a thread with "" whenever it answers again, and with a sentence when it does not any more.
     """
 
@@ -60,8 +61,10 @@ class Bus:
         state: Callable[[str], None],
     ) -> None:
         self._address, self._password_file, self._state = address, password_file, state
+        most_text_bytes: int,
         self._front_end = front_end
-        self.inbox = Inbox(f'"from":"{front_end}","run":"{run}"'.encode(), most_picture, most_bytes)
+        mark = f'"from":"{front_end}","run":"{run}"'.encode()
+        self.inbox = Inbox(mark, most_picture, most_bytes, most_text_bytes)
         self._channels: dict[str, None] = {}
         self._connecting = threading.Lock()  # around what changes the connections or the channels
         self._speaker: redis.Redis | None = None

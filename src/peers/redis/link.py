@@ -83,6 +83,7 @@ class RedisLink:
             "run": self.run,
             "most_picture": limits.redis_frame_bytes,
             "most_bytes": limits.redis_bytes,
+            "most_text_bytes": limits.redis_text_bytes,
         }
         bounds: dict[str, Any] = {"most": 2, "limit": "redis_bytes", "slots": wall.SLOTS}
         self._sidecar = Sidecar(NAME, wall.PROGRAM, jail, opening, told=self._told, warn=log, **bounds)
@@ -117,13 +118,15 @@ class RedisLink:
         self._outbox.leave(channel)
         self._due.set()
 
-    def say(self, channel: str, op: str, **values: Any) -> None:
-        """Say something; where Redis is gone or too slow nobody hears it, which is counted."""
+    def say(self, channel: str, op: str, **values: Any) -> int:
+        """Say something; where Redis is gone or too slow nobody hears it, which is counted. Returns its bytes, or 0."""
         with contextlib.suppress(ValueError):  # a number that JSON has not
-            if self.up and self._outbox.add(channel, messages.encode(op, self.front_end, self.run, **values)):
+            text = messages.encode(op, self.front_end, self.run, **values) if self.up else ""
+            if text and self._outbox.add(channel, text):
                 self._due.set()
-                return
+                return len(text)
         metrics.REDIS_DROPPED.inc("unsent")
+        return 0
 
     def wake(self) -> None:
         """There may be a frame to send."""
@@ -176,12 +179,12 @@ class RedisLink:
             except (SidecarLost, LimitExceeded):
                 hub.sleep(AGAIN)
                 continue
-            for reason, number in found["dropped"].items():
-                metrics.REDIS_DROPPED.child(reason).value += number
-            metrics.REDIS_BYTES.child("heard").value += found["bytes"]
             picture = b""
             if found["frame"] is not None and arena is not None:  # before anything pauses: the slot is the process's
                 picture = arena.read(wall.INCOMING, 0, found["frame"][2])
+            for reason, number in found["dropped"].items():
+                metrics.REDIS_DROPPED.child(reason).value += number
+            metrics.REDIS_BYTES.child("heard").value += found["bytes"]
             for channel, text in found["messages"]:
                 self._handle(channel, text, b"")
             if found["frame"] is not None:
