@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -144,6 +145,48 @@ def test_it_comes_back_by_itself_without_a_storm(redis: RedisServer, make: Calla
     assert [channel for channel, _text in one.heard] == ["imageserver:1:room:y"], "what was changed meanwhile holds"
     with redis.client() as asked:
         assert asked.info("stats")["total_connections_received"] < 12
+
+
+def test_who_may_say_and_not_hear_is_not_up(redis: RedisServer, make: Callable[..., End], tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("hunter22\n")
+    with redis.client() as admin:
+        rules = ["on", ">hunter22", "resetchannels", "-@all", "+@connection", "+@pubsub"]
+        admin.execute_command("ACL", "SETUSER", "deaf", *rules)
+        one = make(address=redis.address.replace("//", "//deaf@"), path=path)
+        until(lambda: one.states, "the sentence")
+        admin.execute_command("ACL", "SETUSER", "deaf", "&imageserver:*")
+        until(lambda: one.up, "Redis")
+    assert "cannot be reached" in one.states[0] and one.states[1:] == [""]
+
+
+def test_the_pauses_grow_while_it_lets_us_in_and_throws_us_out(redis: RedisServer, monkeypatch: Any) -> None:
+    from imageserver.peers.redis import connection
+
+    class Over(Exception):
+        """The test has seen enough."""
+
+    now, pauses, lives = [0.0], [], iter([1.0] * 6 + [connection.SETTLED + 1, 1.0])
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 8:
+            raise Over
+
+    def listen() -> None:
+        now[0] += next(lives)
+        raise ValueError("thrown out")
+
+    monkeypatch.setattr(connection, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    monkeypatch.setattr(connection.random, "uniform", lambda _low, _high: 1.0)
+    bounds = {"most_picture": 1, "most_bytes": 1, "most_text_bytes": 1}
+    bus = connection.Bus(database.redis(redis.address), "", front_end="a", run=RUN, state=lambda _why: None, **bounds)
+    monkeypatch.setattr(bus, "_connect", lambda: None)
+    monkeypatch.setattr(bus, "_listen", listen)
+    with pytest.raises(Over):
+        bus._watch()
+    first, most = connection.PAUSES
+    assert pauses == [first, 2 * first, 4 * first, most, most, most, first, 2 * first]
 
 
 @pytest.mark.long

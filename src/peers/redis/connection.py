@@ -6,6 +6,7 @@ The only module that imports redis. What is used of redis-py 8: `Redis.from_url`
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -29,6 +30,8 @@ SILENT = 3.0
 """Seconds without an answer to a ping after which it counts as gone."""
 PAUSES = (0.25, 2.0)
 """Seconds, about, before it is tried again: at first, and at most; twice as long each time."""
+SETTLED = 10.0
+"""Seconds after which a connection counts as well, and the next pause is the first: who may not hear is let in, too."""
 AT_ONCE = 500
 """Channels in one command."""
 
@@ -58,10 +61,10 @@ class Bus:
         run: str,
         most_picture: int,
         most_bytes: int,
+        most_text_bytes: int,
         state: Callable[[str], None],
     ) -> None:
         self._address, self._password_file, self._state = address, password_file, state
-        most_text_bytes: int,
         self._front_end = front_end
         mark = f'"from":"{front_end}","run":"{run}"'.encode()
         self.inbox = Inbox(mark, most_picture, most_bytes, most_text_bytes)
@@ -115,9 +118,10 @@ class Bus:
         """Connect, hear, and connect again, until the process ends."""
         pause, told = PAUSES[0], None
         while True:
+            well = math.inf
             try:
                 self._connect()
-                pause, told = PAUSES[0], ""
+                well, told = time.monotonic() + SETTLED, ""
                 self._state("")
                 self._listen()
             except (redis.RedisError, OSError, ValueError) as error:
@@ -126,6 +130,7 @@ class Bus:
                 if why != told:
                     self._state(why)
                 told = why
+            pause = PAUSES[0] if time.monotonic() > well else pause
             time.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(pause * 2, PAUSES[1])
 
@@ -143,13 +148,18 @@ class Bus:
             with open(self._password_file, encoding="utf-8") as file:
                 options["password"] = file.readline(4096).strip()
         speaker = redis.Redis.from_url(self._address.full, **options)
-        speaker.ping()
-        listener = speaker.pubsub(ignore_subscribe_messages=True)
+        listener = speaker.pubsub()
         with self._connecting:
-            channels = [ALL, f"{messages.TO}{self._front_end}", *self._channels]
+            self._speaker, self._listener, self._broken = speaker, listener, "nothing is heard yet"
+        speaker.ping()
+        listener.subscribe(ALL, f"{messages.TO}{self._front_end}")
+        if listener.get_message(timeout=WITHIN) is None:  # who may not hear is told so here
+            raise ValueError(f"it has let us hear nothing for {WITHIN:g} s")
+        with self._connecting:
+            channels = list(self._channels)
             for start in range(0, len(channels), AT_ONCE):
                 listener.subscribe(*channels[start : start + AT_ONCE])
-            self._speaker, self._listener, self._broken = speaker, listener, ""
+            self._broken = ""
 
     def _listen(self) -> None:
         """Take what comes until the connection is gone. RedisError, OSError, ValueError."""
@@ -164,7 +174,7 @@ class Bus:
                 asked = now
                 with self._connecting:
                     self._listener.ping()
-            found = self._listener.get_message(timeout=LOOK_EVERY)
+            found = self._listener.get_message(ignore_subscribe_messages=True, timeout=LOOK_EVERY)
             if found is None:
                 continue
             answered = time.monotonic()
