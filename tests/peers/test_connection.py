@@ -166,12 +166,17 @@ def test_the_pauses_grow_while_it_lets_us_in_and_throws_us_out(redis: RedisServe
     class Over(Exception):
         """The test has seen enough."""
 
-    now, pauses, lives = [0.0], [], iter([1.0] * 6 + [connection.SETTLED + 1, 1.0])
+    now, pauses, lives = [0.0], [], iter([1.0] * 5 + [connection.SETTLED + 1, 1.0])
+    refusals = iter([True] * 3 + [False] * 8)
 
     def sleep(seconds: float) -> None:
         pauses.append(seconds)
-        if len(pauses) == 8:
+        if len(pauses) == 10:
             raise Over
+
+    def connect() -> None:
+        if next(refusals):
+            raise ConnectionRefusedError
 
     def listen() -> None:
         now[0] += next(lives)
@@ -181,12 +186,13 @@ def test_the_pauses_grow_while_it_lets_us_in_and_throws_us_out(redis: RedisServe
     monkeypatch.setattr(connection.random, "uniform", lambda _low, _high: 1.0)
     bounds = {"most_picture": 1, "most_bytes": 1, "most_text_bytes": 1}
     bus = connection.Bus(database.redis(redis.address), "", front_end="a", run=RUN, state=lambda _why: None, **bounds)
-    monkeypatch.setattr(bus, "_connect", lambda: None)
+    monkeypatch.setattr(bus, "_connect", connect)
     monkeypatch.setattr(bus, "_listen", listen)
     with pytest.raises(Over):
         bus._watch()
     first, most = connection.PAUSES
-    assert pauses == [first, 2 * first, 4 * first, most, most, most, first, 2 * first]
+    assert pauses[:3] == [first, 2 * first, 4 * first], "it is not there"
+    assert pauses[3:] == [first, 2 * first, 4 * first, most, most, first, 2 * first]
 
 
 @pytest.mark.long

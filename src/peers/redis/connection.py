@@ -6,7 +6,6 @@ The only module that imports redis. What is used of redis-py 8: `Redis.from_url`
 
 from __future__ import annotations
 
-import math
 import random
 import threading
 import time
@@ -31,7 +30,7 @@ SILENT = 3.0
 PAUSES = (0.25, 2.0)
 """Seconds, about, before it is tried again: at first, and at most; twice as long each time."""
 SETTLED = 10.0
-"""Seconds after which a connection counts as well, and the next pause is the first: who may not hear is let in, too."""
+"""Seconds after which a connection was well, and the pause behind it is the first: others are thrown out again."""
 AT_ONCE = 500
 """Channels in one command."""
 
@@ -116,12 +115,13 @@ class Bus:
 
     def _watch(self) -> None:
         """Connect, hear, and connect again, until the process ends."""
-        pause, told = PAUSES[0], None
+        told: str | None = None
+        refused = thrown_out = PAUSES[0]
         while True:
-            well = math.inf
+            begun: float | None = None
             try:
                 self._connect()
-                well, told = time.monotonic() + SETTLED, ""
+                begun, refused, told = time.monotonic(), PAUSES[0], ""
                 self._state("")
                 self._listen()
             except (redis.RedisError, OSError, ValueError) as error:
@@ -130,9 +130,12 @@ class Bus:
                 if why != told:
                     self._state(why)
                 told = why
-            pause = PAUSES[0] if time.monotonic() > well else pause
+            if begun is None:
+                pause, refused = refused, min(refused * 2, PAUSES[1])
+            else:
+                pause = PAUSES[0] if time.monotonic() - begun > SETTLED else thrown_out
+                thrown_out = min(pause * 2, PAUSES[1])
             time.sleep(pause * random.uniform(0.5, 1.5))
-            pause = min(pause * 2, PAUSES[1])
 
     def _connect(self) -> None:
         """Both connections, and all channels that are to be heard. RedisError, OSError, ValueError."""
