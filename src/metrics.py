@@ -202,7 +202,8 @@ REDIS_DROPPED = _counter(
     "imageserver_redis_dropped_total",
     ("reason",),
     "Messages over Redis that were dropped: unreadable, version, too large, foreign (speaks of what is not its "
-    "sender's), too many (over --redis-bytes), unsent (Redis is gone, or too slow).",
+    "sender's), too many (over --redis-bytes or --redis-text-bytes), late (a text of /ws that waited for 2 s), unsent "
+    "(Redis is gone, or too slow). Of lists single rows count.",
 )
 LOGINS_REMEMBERED = _counter(
     "imageserver_logins_remembered_total", (), "Logins that held by memory, since the users' database did not answer."

@@ -34,7 +34,15 @@ _RULES = (
         "without --redis, or beside a password in its address",
     ),
     _Rule(
-        ("redis_fps", "redis_frame_bytes", "redis_bytes", "redis_watched", "redis_streams", "redis_silence"),
+        (
+            "redis_fps",
+            "redis_frame_bytes",
+            "redis_bytes",
+            "redis_text_bytes",
+            "redis_watched",
+            "redis_streams",
+            "redis_silence",
+        ),
         lambda of: of.redis,
         "without --redis",
     ),

@@ -130,7 +130,13 @@ class Limits(ClientLimits):
     )
     redis_bytes: int = limit(
         _SEVERAL, 32 * MIB, "bytes", MIB, 1024 * MIB,
-        help="bytes a second that are sent to other front ends, and as many that are taken of theirs",
+        help="bytes a second of frames that are sent to other front ends, and as many that are taken of theirs, and "
+        "again as many of what they tell of their streams",
+    )
+    redis_text_bytes: int = limit(
+        _SEVERAL, 2 * MIB, "bytes", 64 * KIB, 1024 * MIB,
+        help="bytes a second of texts of /ws that are sent to other front ends, and as many that are taken of theirs; "
+        "what exceeds them is dropped",
     )
     redis_watched: int = limit(
         _SEVERAL, 128, "count", 1, 512,

@@ -9,6 +9,7 @@
     watching     those of theirs that somebody here looks at, or follows
     rooms        texts of /ws
     sharing      all of it, built
+    forever      what runs on after an error
 
 Redis keeps nothing: it is a place where front ends hear each other. Who is silent for `--redis-silence` is gone, with
 all that it told. Frames go over it only while somebody at another front end looks at that camera.

@@ -117,7 +117,7 @@ class FrontEnds:
         since = self._clock() - self._silence
         for run, one in list(self._known.items()):
             if one.heard < since:
-                self._forget(run, f"the front end {one.name} has not been heard for {self._silence:g} s")
+                self._forget(run, one, f"the front end {one.name} has not been heard for {self._silence:g} s")
 
     # ---- what they say ------------------------------------------------------------------------------------------
 
@@ -157,7 +157,7 @@ class FrontEnds:
     def _bye(self, _channel: str, said: Said, _picture: Picture) -> None:
         front_end = self._known.get(said["run"])
         if front_end is not None and front_end.name == said["from"]:
-            self._forget(said["run"], f"the front end {front_end.name} has left")
+            self._forget(said["run"], front_end, f"the front end {front_end.name} has left")
 
     def _rows(self, _channel: str, said: Said, _picture: Picture) -> None:
         front_end = self._hear(said)
@@ -192,8 +192,10 @@ class FrontEnds:
             if number % 100 == 0:
                 fairness.pause()
 
-    def _forget(self, run: str, why: str) -> None:
-        front_end = self._known.pop(run)
+    def _forget(self, run: str, front_end: FrontEnd, why: str) -> None:
+        if self._known.get(run) is not front_end:
+            return  # it has left while another one was forgotten, which pauses
+        del self._known[run]
         self._log(why)
         if front_end.name == self._link.front_end:
             self._told_twice = False

@@ -67,16 +67,18 @@ class Dropped(enum.StrEnum):
     VERSION = "version"
     TOO_LARGE = "too large"
     TOO_MANY = "too many"
+    LATE = "late"
     FOREIGN = "foreign"
     """It speaks of what is not its sender's."""
 
 
 class Heard(NamedTuple):
-    """A message that was understood; `text` is its JSON."""
+    """A message that was understood; `text` is its JSON. `dropped`: rows that were not, and are in it no more."""
 
     said: Said
     text: str
     picture: memoryview
+    dropped: int = 0
 
 
 def encode(op: str, front_end: str, run: str, /, **values: Any) -> str:
@@ -97,8 +99,9 @@ def row(described: Mapping[str, Any], front_end: str, counts: str, kind: str, va
     """
     told = {name: value for name, value in described.items() if name != "front_end"}  # whose message it is
     told |= {"id": own_id(str(described["id"]), front_end), "counts": counts, "kind": kind}
+    told = {name: _shown(value) for name, value in told.items()}
     if kind == "session":
-        told["values"] = {name: one for name, one in values.items() if not isinstance(one, float) or math.isfinite(one)}
+        told["values"] = {_shown(name): _shown(one) for name, one in values.items() if _tellable(one)}
     return told
 
 
@@ -122,8 +125,12 @@ def read(channel: str, data: bytes, most_picture: int) -> Heard | Dropped:
     try:
         text = data[:head].decode("ascii")
         said = json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_whole)
-        if "\\ud" in text.lower():  # half of a surrogate pair is no text, and could be sent to nobody
-            json.dumps(said, ensure_ascii=False).encode()
+        doubtful, dropped = "\\ud" in text.lower(), 0
+        if isinstance(said, dict) and said.get("op") == "rows":
+            dropped = _leave_out_rows(said, doubtful)
+            text = json.dumps(said, separators=(",", ":")) if dropped else text
+        if doubtful and not _is_text(said):
+            return Dropped.UNREADABLE
     except (ValueError, RecursionError):
         return Dropped.UNREADABLE
     if not isinstance(said, dict):
@@ -131,7 +138,16 @@ def read(channel: str, data: bytes, most_picture: int) -> Heard | Dropped:
     if said.get("v") != VERSION:
         return Dropped.VERSION
     picture = memoryview(data)[head + 1 :]
-    return _checked(channel, said) or Heard(said, text, picture)
+    return _checked(channel, said) or Heard(said, text, picture, dropped)
+
+
+def _leave_out_rows(said: Said, doubtful: bool) -> int:
+    """Leave out rows that are not as they should be, since the others hold; returns how many there were."""
+    rows = said.get("rows")
+    if not isinstance(rows, list) or len(rows) > MOST_ROWS:
+        return 0
+    said["rows"] = [one for one in rows if _sound_row(one) and (not doubtful or _is_text(one))]
+    return len(rows) - len(said["rows"])
 
 
 def _checked(channel: str, said: Said) -> Dropped | None:
@@ -175,6 +191,29 @@ def _rate(value: object) -> bool:
 
 def _texts(value: object, most: int, longest: int = _ID) -> bool:
     return isinstance(value, list) and len(value) <= most and all(_short(one, longest) for one in value)
+
+
+def _is_text(value: object) -> bool:
+    """Whether all in it is text: half of a surrogate pair is none, and could be sent to nobody."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(value: Any) -> Any:
+    """A value as others may read it: what a client says may hold half of a surrogate pair, which is replaced."""
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "replace").decode()
+    return value
+
+
+def _tellable(value: object) -> bool:
+    """Whether a model's value is one that others take: JSON has not all numbers, and they not all that it has."""
+    if isinstance(value, int):
+        return -_BIG < value < _BIG
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _no_number(_text: str) -> Any:
@@ -248,8 +287,8 @@ def _alive(said: Said) -> bool:
 
 def _rows(said: Said) -> bool:
     rows = said.get("rows")
-    sound = isinstance(rows, list) and len(rows) <= MOST_ROWS and all(map(_sound_row, rows))
-    return sound and all(_count(said.get(name)) for name in ("cycle", "piece", "pieces"))
+    few = isinstance(rows, list) and len(rows) <= MOST_ROWS  # and sound: `_leave_out_rows`
+    return few and all(_count(said.get(name)) for name in ("cycle", "piece", "pieces"))
 
 
 def _closed(said: Said) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from imageserver.config.table import Settings
+from imageserver.peers.forever import go_on
 from imageserver.peers.front_ends import FrontEnds
 from imageserver.peers.predicting import PredictionRounds
 from imageserver.peers.redis import wall
@@ -45,13 +46,14 @@ class Sharing:
         warn: Callable[[str], None],
     ) -> None:
         self._link: RedisLink | None = None
+        self._warn = warn
         self.rooms = SharedRooms()
         self.watching: ViewerWishes | None = None
         if settings.redis is None:
             return
         jail = wall.jail(settings.redis, settings.redis_password, enforced=settings.jail)
         link = RedisLink(settings.redis, settings.redis_password, settings.front_end or "", settings, jail, warn)
-        self._link, self.rooms = link, SharedRooms(link)
+        self._link, self.rooms = link, SharedRooms(link, settings)
         self._others = FrontEnds(link, overview.far, settings.redis_silence, log)
         self._telling = Telling(link, self._others, overview)
         self._showing = Showing(link, streams, sessions, settings)
@@ -74,8 +76,9 @@ class Sharing:
             self._showing.run,
             self._predicting.run,
             self.watching.run,
+            self.rooms.run,
         ):
-            hub.spawn(run)
+            hub.spawn(go_on, run, self._warn)
 
     def follow(self, followed: Callable[[], frozenset[str] | None]) -> None:
         """Have told what `followed` names: ids and names; empty: nothing; None: all."""

@@ -6,6 +6,8 @@ seconds, and costs every other front end a thousand rows a second to read.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from itertools import islice
 
 from imageserver.peers import messages
@@ -25,6 +27,8 @@ RATE = 1000
 """Rows a second."""
 SOON = 0.3
 """Seconds after which somebody new is told of all: several may come at once."""
+APART = 2.0
+"""Seconds between two lists for who is new: one whose Redis comes and goes is new each time."""
 
 
 class Telling(StreamSubscriber):
@@ -34,10 +38,13 @@ class Telling(StreamSubscriber):
         link: To the others.
         others: Those who are there.
         overview: Of our own.
+        clock: Monotonic seconds.
     """
 
-    def __init__(self, link: RedisLink, others: FrontEnds, overview: Overview) -> None:
-        self._link, self._others, self._overview = link, others, overview
+    def __init__(
+        self, link: RedisLink, others: FrontEnds, overview: Overview, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._link, self._others, self._overview, self._clock = link, others, overview, clock
         self._opened: dict[str, Own] = {}
         self._closed: dict[str, None] = {}
         self._changed, self._newcomer = hub.Event(), hub.Event()
@@ -69,12 +76,14 @@ class Telling(StreamSubscriber):
 
     def run_lists(self) -> None:
         """Tell whole lists, for ever; spawn it."""
+        told = -APART
         while True:
             if self._others.names and self._link.up:
                 self._tell_all()
             if self._newcomer.wait(CYCLE):
-                hub.sleep(SOON)
+                hub.sleep(max(SOON, told + APART - self._clock()))
                 self._newcomer.clear()
+                told = self._clock()
 
     def _tell_all(self) -> None:
         """Tell a whole list, at the rate that it may have."""

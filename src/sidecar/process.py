@@ -28,6 +28,8 @@ SETTLED = 30.0
 """Seconds after which one counts as well again, and the next pause is the first."""
 SILENT = 15.0
 """Seconds in which one that was asked has said nothing until it is killed."""
+UNREAD = 1.0
+"""Seconds more for one with slots: after a pause of the whole machine its answer has come, and was not read yet."""
 
 
 class SidecarState(enum.Enum):
@@ -75,6 +77,8 @@ class Sidecar:
         limit: The name of a field of `Limits`.
         warn: Takes a sentence for the log.
         slots: Of memory that it shares with the server, `wire.SLOT_BYTES` each: for what is too large for messages.
+            One that has not answered in time is killed, as it may read or write them later: what the next question
+            has to do with them would be mixed up with it.
     """
 
     def __init__(
@@ -144,8 +148,8 @@ class Sidecar:
         self._questions[number] = question
         try:
             self._process.send({"op": "ask", "id": number, "what": what, "with": json.dumps(values)})
-            if not question.event.wait(seconds):
-                self._look()
+            if not (question.event.wait(seconds) or (self._slots and question.event.wait(UNREAD))):
+                self._look(seconds)
                 raise SidecarLost(f"{self.name} takes longer than {seconds:g} s")
         finally:
             self._questions.pop(number, None)
@@ -199,10 +203,10 @@ class Sidecar:
         if self.state is SidecarState.PAUSING:
             self.start()
 
-    def _look(self) -> None:
-        """Kill one that says nothing any more."""
-        if self._process is not None and time.monotonic() - self._heard > SILENT:
-            self._warn(f"{self.name} has not answered for {SILENT:.0f} s and is killed")
+    def _look(self, asked: float) -> None:
+        """Kill one that says nothing any more, or with slots of which nobody knows what it does to them."""
+        if self._process is not None and (self._slots or time.monotonic() - self._heard > SILENT):
+            self._warn(f"{self.name} has not answered for {asked if self._slots else SILENT:.0f} s and is killed")
             self._process.kill()
 
 

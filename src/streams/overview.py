@@ -68,8 +68,9 @@ class Overview:
     ) -> None:
         self._streams, self._sessions, self._clock = streams, sessions, clock
         self.far, self._front_end = far or FarStreams(0, 0), front_end
-        self._former: dict[str, Counts] = {}
-        self._latest: dict[str, Counts] = {}
+        # By their numbers, which are used once: a client that leaves and joins again has the id that it had.
+        self._former: dict[int, Counts] = {}
+        self._latest: dict[int, Counts] = {}
 
     def incoming(self, after: int = 0) -> Iterator[Own]:
         """What comes in here, in the order in which it began: that with a `number` above `after`."""
@@ -107,13 +108,13 @@ class Overview:
         """Begin a new interval: count all frames, and tell of each stream how many came since the last call."""
         self._former, self._latest = self._latest, {}
         for one in self.incoming():
-            now = self._latest[one.id] = Counts(self._clock(), one.received, one.answered_count)
-            before = self._former.get(one.id) or Counts(one.begun)
+            now = self._latest[one.number] = Counts(self._clock(), one.received, one.answered_count)
+            before = self._former.get(one.number) or Counts(one.begun)
             yield one, Counts(now.at, now.received - before.received, now.answered - before.answered)
 
     def rates(self, one: Own) -> tuple[float, float]:
         """Frames a second of late: those that came, and those that were answered."""
-        before = self._former.get(one.id) or Counts(one.begun)
+        before = self._former.get(one.number) or Counts(one.begun)
         seconds = max(self._clock() - before.at, 1.0)
         return (one.received - before.received) / seconds, (one.answered_count - before.answered) / seconds
 

@@ -36,10 +36,11 @@ class Link:
     def wake(self) -> None:
         self.woken += 1
 
-    def say(self, channel: str, op: str, **values: Any) -> None:
+    def say(self, channel: str, op: str, **values: Any) -> int:
         heard = messages.read(channel, messages.encode(op, self.front_end, self.run, **values).encode(), 0)
         assert isinstance(heard, Heard), (heard, values)
         self.said.append((channel, heard.said))
+        return len(heard.text)
 
     def ops(self) -> list[tuple[str, str]]:
         """What was said since the last call: kinds and channels."""

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ class End:
         self.states: list[str] = []
         self.bus = Bus(
             database.redis(address), str(password), front_end=name, run=run, most_picture=10**6, most_bytes=2**25,
-            state=self.states.append,
+            most_text_bytes=2**21, state=self.states.append,
         )  # fmt: skip
         self.name, self.run = name, run
         self.heard: list[tuple[str, str]] = []
@@ -116,8 +117,8 @@ def test_what_is_hostile_is_dropped_and_counted(redis: RedisServer, make: Callab
 
 def test_a_flood_is_held_back(redis: RedisServer, make: Callable[..., End]) -> None:
     one, _other = both(make)
-    one.bus.inbox.allowance._rate = 10_000
-    one.bus.inbox.allowance._left = 10_000
+    one.bus.inbox.lists._rate = 10_000
+    one.bus.inbox.lists._left = 10_000
     with redis.client() as hostile, hostile.pipeline(transaction=False) as pipeline:
         for _ in range(1000):
             pipeline.publish(ALL, messages.encode("closed", "c", OTHER, ids=["c.1"] * 10))
@@ -144,6 +145,54 @@ def test_it_comes_back_by_itself_without_a_storm(redis: RedisServer, make: Calla
     assert [channel for channel, _text in one.heard] == ["imageserver:1:room:y"], "what was changed meanwhile holds"
     with redis.client() as asked:
         assert asked.info("stats")["total_connections_received"] < 12
+
+
+def test_who_may_say_and_not_hear_is_not_up(redis: RedisServer, make: Callable[..., End], tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("hunter22\n")
+    with redis.client() as admin:
+        rules = ["on", ">hunter22", "resetchannels", "-@all", "+@connection", "+@pubsub"]
+        admin.execute_command("ACL", "SETUSER", "deaf", *rules)
+        one = make(address=redis.address.replace("//", "//deaf@"), path=path)
+        until(lambda: one.states, "the sentence")
+        admin.execute_command("ACL", "SETUSER", "deaf", "&imageserver:*")
+        until(lambda: one.up, "Redis")
+    assert "cannot be reached" in one.states[0] and one.states[1:] == [""]
+
+
+def test_the_pauses_grow_while_it_lets_us_in_and_throws_us_out(redis: RedisServer, monkeypatch: Any) -> None:
+    from imageserver.peers.redis import connection
+
+    class Over(Exception):
+        """The test has seen enough."""
+
+    now, pauses, lives = [0.0], [], iter([1.0] * 5 + [connection.SETTLED + 1, 1.0])
+    refusals = iter([True] * 3 + [False] * 8)
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 10:
+            raise Over
+
+    def connect() -> None:
+        if next(refusals):
+            raise ConnectionRefusedError
+
+    def listen() -> None:
+        now[0] += next(lives)
+        raise ValueError("thrown out")
+
+    monkeypatch.setattr(connection, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    monkeypatch.setattr(connection.random, "uniform", lambda _low, _high: 1.0)
+    bounds = {"most_picture": 1, "most_bytes": 1, "most_text_bytes": 1}
+    bus = connection.Bus(database.redis(redis.address), "", front_end="a", run=RUN, state=lambda _why: None, **bounds)
+    monkeypatch.setattr(bus, "_connect", connect)
+    monkeypatch.setattr(bus, "_listen", listen)
+    with pytest.raises(Over):
+        bus._watch()
+    first, most = connection.PAUSES
+    assert pauses[:3] == [first, 2 * first, 4 * first], "it is not there"
+    assert pauses[3:] == [first, 2 * first, 4 * first, most, most, first, 2 * first]
 
 
 @pytest.mark.long

@@ -61,6 +61,27 @@ def test_what_one_tells_is_known_until_it_closes_or_is_silent() -> None:
     assert world.log == ["the front end b is there", "the front end b has not been heard for 5 s"]
 
 
+def test_one_may_leave_while_another_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(most=1000)
+    world.rows(*(row(f"b.{number}") for number in range(50)))
+    world.rows(*(row(f"b.{number}") for number in range(50, 100)))
+    world.rows(row("c.1"), front="c", run="00000000000000cc")
+    monkeypatch.setattr(
+        front_ends.fairness, "pause", lambda: world.link.hears(ALL, "bye", front="c", run="00000000000000cc")
+    )
+    world.time.move(6)
+    world.all.forget_silent()
+    assert not world.ids and not world.all.names
+    assert world.log[2:] == ["the front end b has not been heard for 5 s", "the front end c has left"]
+
+
+def test_a_row_that_nobody_can_read_keeps_no_list_from_being_whole() -> None:
+    world = World()
+    world.rows(row("b.1"), row("b.2"), row("b.3"), cycle=1)
+    world.rows(row("b.1"), row("b.3", fps_in=-0.5), cycle=2)
+    assert world.ids == ["b.1"]
+
+
 def test_what_is_in_no_piece_of_a_whole_list_is_gone_and_a_gap_costs_nothing() -> None:
     world = World()
     world.rows(row("b.1"), row("b.2"), row("b.3"), cycle=1)

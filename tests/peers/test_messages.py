@@ -97,8 +97,16 @@ def test_nobody_speaks_of_what_is_another_ones(channel: str, op: str, values: di
     ],
 )  # fmt: skip
 def test_rows_are_as_they_should_be(wrong: dict[str, Any]) -> None:
-    found = read(ALL, "rows", rows=[row("b.0"), row("b.1") | wrong], cycle=0, piece=0, pieces=0)
-    assert found is Dropped.UNREADABLE
+    """One that is not hides no other, and the piece of the list counts."""
+    found = read(ALL, "rows", rows=[row("b.0"), row("b.1") | wrong], cycle=3, piece=1, pieces=1)
+    assert isinstance(found, Heard) and found.dropped == 1
+    assert found.said["rows"] == [row("b.0")] and found.said["cycle"] == 3
+    assert json.loads(found.text) == found.said
+
+
+def test_other_halves_of_surrogate_pairs_are_no_text() -> None:
+    assert read(ALL, "rows", rows=[row("b.0")], cycle=0, piece=0, pieces=0, more="\ud800") is Dropped.UNREADABLE
+    assert read(ALL, "closed", ids=["b.\udfff"]) is Dropped.UNREADABLE
 
 
 @pytest.mark.parametrize(
@@ -127,5 +135,11 @@ def test_our_own_rows_can_be_read() -> None:
     told = messages.row(described | {"front_end": "b"}, "b", "door", "session", {"HR": float("nan"), "blinks": 3})
     assert (told["id"], told["values"], "front_end" in told) == ("b.session-1", {"blinks": 3}, False)
     assert isinstance(read(ALL, "rows", rows=[told], cycle=0, piece=0, pieces=0), Heard)
+    odd = row("1", name="half \ud800", user="half \ud800") | {"camera": "T\udc00r"}
+    values = {"big": 10**30, "words \ud800": "\udfff", "blinks": 3}
+    heard = read(ALL, "rows", rows=[messages.row(odd, "b", "\ud800", "session", values)], cycle=0, piece=0, pieces=0)
+    assert isinstance(heard, Heard) and not heard.dropped
+    (told,) = heard.said["rows"]
+    assert (told["user"], told["camera"], told["values"]) == ("half ?", "T?r", {"words ?": "?", "blinks": 3})
     assert messages.own_id("b.1", "b") == "b.1"
     assert messages.whole(-5) == 0 and messages.whole(2**64) == 2**53 - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imageserver.peers.messages import ALL, ROOM
 from imageserver.peers.redis import outbox
 from imageserver.peers.redis.allowance import Allowance
 from imageserver.peers.redis.outbox import Outbox
@@ -25,6 +26,12 @@ def test_no_more_waits_than_may_and_nothing_of_it_once_redis_is_gone() -> None:
     assert kept == outbox.WAITING // len(text)
     assert box.clear() == kept and not len(box) and box.add("x", text)
     assert not box.add("x", "x" * 600_000), "larger than a message may be"
+
+
+def test_texts_leave_room_for_words_of_life() -> None:
+    box = Outbox()
+    assert sum(box.add(f"{ROOM}x", "x" * 400_000) for _ in range(100)) == outbox.WAITING // 2 // 400_000
+    assert box.add(ALL, "x" * 400_000)
 
 
 def test_channels_are_told_until_somebody_has_taken_it() -> None:

@@ -46,7 +46,7 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Any:
-    for name, seconds in (("ROUND", 0.001), ("CYCLE", 3600.0), ("RATE", 10**6), ("SOON", 0.001)):
+    for name, seconds in (("ROUND", 0.001), ("CYCLE", 3600.0), ("RATE", 10**6), ("SOON", 0.001), ("APART", 0.0)):
         monkeypatch.setattr(telling, name, seconds)
     found = World()
     tasks = [hub.spawn(found.telling.run_changes), hub.spawn(found.telling.run_lists)]
@@ -93,6 +93,19 @@ def test_who_is_new_is_told_everything_in_pieces(world: World) -> None:
     world.link.hears(ALL, "alive", new=True, front="c", run="00000000000000cc")
     wait(lambda: len(world.link.said) >= 3)
     assert world.rows()[0]["cycle"] == pieces[0]["cycle"] + 1
+
+
+def test_who_is_new_again_and_again_is_told_everything_once_in_a_while(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "APART", 3600.0)
+    hub.sleep(0)  # both tasks wait
+    world.link.hears(ALL, "alive", new=True)
+    wait(world.rows)
+    for _ in range(3):
+        world.link.hears(ALL, "alive", new=True)
+        hub.sleep(0.02)
+    assert not world.rows()
 
 
 def test_an_empty_list_is_told_too(world: World) -> None:

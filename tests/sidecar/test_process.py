@@ -65,11 +65,12 @@ def make(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(process, "PAUSES", (0.05, 0.2))
     made: list[Sidecar] = []
 
-    def start(most: int = 10, **opening: Any) -> tuple[Sidecar, list[tuple[str, Any]]]:
+    def start(most: int = 10, slots: int = 0, **opening: Any) -> tuple[Sidecar, list[tuple[str, Any]]]:
         told: list[tuple[str, Any]] = []
         sidecar = Sidecar(
             "the test's", MODULE, Jail(enforced=False), {"op": "open", **opening},
             told=lambda *said: told.append(said), most=most, limit="users_queue", warn=lambda _line: None,
+            slots=slots,
         )  # fmt: skip
         made.append(sidecar)
         sidecar.start()
@@ -134,6 +135,27 @@ def test_one_that_says_nothing_any_more_is_killed(make: Any, monkeypatch: pytest
     with pytest.raises(SidecarLost):
         sidecar.ask("sleep", 30, seconds=0.05)
     wait(lambda: ("gone", None) in told)
+
+
+def test_one_that_has_slots_and_answers_late_is_killed_before_it_is_asked_again(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would write its late answer where the next one's has come."""
+    monkeypatch.setattr(process, "UNREAD", 0.05)
+    sidecar, told = make(slots=1)
+    arena = sidecar.arena
+    with pytest.raises(SidecarLost, match="takes longer"):
+        sidecar.ask("sleep", 30, seconds=0.05)
+    with pytest.raises(SidecarLost):
+        sidecar.ask("echo", 1, seconds=60)
+    wait(lambda: len(told) == 3)
+    assert sidecar.arena is not arena and sidecar.ask("echo", 1, seconds=60) == [1]
+
+
+def test_an_answer_that_came_while_all_stood_still_is_read(make: Any) -> None:
+    sidecar, told = make(slots=1)
+    assert sidecar.ask("sleep", 0.3, seconds=0.05) is None
+    assert sidecar.ask("echo", 1, seconds=60) == [1] and len(told) == 1
 
 
 def test_one_that_cannot_work_is_not_started_again(make: Any) -> None:

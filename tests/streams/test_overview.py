@@ -83,6 +83,17 @@ def test_rates_are_those_of_the_last_seconds_from_the_first_frame_on() -> None:
     assert world.overview.rates(session) == (0.0, 0.0)
 
 
+def test_one_that_leaves_and_joins_again_under_its_id_is_counted_anew() -> None:
+    world = World()
+    world.stream("1").received = 50
+    assert [since.received for _one, since in world.overview.count()] == [50]
+    world.streams.open_streams.pop("1")
+    again = world.stream("1")
+    assert [since.received for _one, since in world.overview.count()] == [0]
+    again.received = 3
+    assert world.overview.rates(again) == (3.0, 0.0)
+
+
 def test_nothing_is_kept_of_streams_that_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     for index in range(1000):

@@ -29,6 +29,8 @@ SILENT = 3.0
 """Seconds without an answer to a ping after which it counts as gone."""
 PAUSES = (0.25, 2.0)
 """Seconds, about, before it is tried again: at first, and at most; twice as long each time."""
+SETTLED = 10.0
+"""Seconds after which a connection was well, and the pause behind it is the first: others are thrown out again."""
 AT_ONCE = 500
 """Channels in one command."""
 
@@ -44,7 +46,8 @@ class Bus:
         front_end: Our name.
         run: What our messages have as that.
         most_picture: Bytes.
-        most_bytes: Bytes a second that are taken.
+        most_bytes: Bytes a second that are taken (inbox.py).
+        most_text_bytes: The same of texts of /ws.
         state: Called by a thread with "" whenever it answers again, and with a sentence when it does not any more.
     """
 
@@ -57,11 +60,13 @@ class Bus:
         run: str,
         most_picture: int,
         most_bytes: int,
+        most_text_bytes: int,
         state: Callable[[str], None],
     ) -> None:
         self._address, self._password_file, self._state = address, password_file, state
         self._front_end = front_end
-        self.inbox = Inbox(f'"from":"{front_end}","run":"{run}"'.encode(), most_picture, most_bytes)
+        mark = f'"from":"{front_end}","run":"{run}"'.encode()
+        self.inbox = Inbox(mark, most_picture, most_bytes, most_text_bytes)
         self._channels: dict[str, None] = {}
         self._connecting = threading.Lock()  # around what changes the connections or the channels
         self._speaker: redis.Redis | None = None
@@ -110,11 +115,13 @@ class Bus:
 
     def _watch(self) -> None:
         """Connect, hear, and connect again, until the process ends."""
-        pause, told = PAUSES[0], None
+        told: str | None = None
+        refused = thrown_out = PAUSES[0]
         while True:
+            begun: float | None = None
             try:
                 self._connect()
-                pause, told = PAUSES[0], ""
+                begun, refused, told = time.monotonic(), PAUSES[0], ""
                 self._state("")
                 self._listen()
             except (redis.RedisError, OSError, ValueError) as error:
@@ -123,8 +130,12 @@ class Bus:
                 if why != told:
                     self._state(why)
                 told = why
+            if begun is None:
+                pause, refused = refused, min(refused * 2, PAUSES[1])
+            else:
+                pause = PAUSES[0] if time.monotonic() - begun > SETTLED else thrown_out
+                thrown_out = min(pause * 2, PAUSES[1])
             time.sleep(pause * random.uniform(0.5, 1.5))
-            pause = min(pause * 2, PAUSES[1])
 
     def _connect(self) -> None:
         """Both connections, and all channels that are to be heard. RedisError, OSError, ValueError."""
@@ -140,13 +151,18 @@ class Bus:
             with open(self._password_file, encoding="utf-8") as file:
                 options["password"] = file.readline(4096).strip()
         speaker = redis.Redis.from_url(self._address.full, **options)
-        speaker.ping()
-        listener = speaker.pubsub(ignore_subscribe_messages=True)
+        listener = speaker.pubsub()
         with self._connecting:
-            channels = [ALL, f"{messages.TO}{self._front_end}", *self._channels]
+            self._speaker, self._listener, self._broken = speaker, listener, "nothing is heard yet"
+        speaker.ping()
+        listener.subscribe(ALL, f"{messages.TO}{self._front_end}")
+        if listener.get_message(timeout=WITHIN) is None:  # who may not hear is told so here
+            raise ValueError(f"it has let us hear nothing for {WITHIN:g} s")
+        with self._connecting:
+            channels = list(self._channels)
             for start in range(0, len(channels), AT_ONCE):
                 listener.subscribe(*channels[start : start + AT_ONCE])
-            self._speaker, self._listener, self._broken = speaker, listener, ""
+            self._broken = ""
 
     def _listen(self) -> None:
         """Take what comes until the connection is gone. RedisError, OSError, ValueError."""
@@ -161,7 +177,7 @@ class Bus:
                 asked = now
                 with self._connecting:
                     self._listener.ping()
-            found = self._listener.get_message(timeout=LOOK_EVERY)
+            found = self._listener.get_message(ignore_subscribe_messages=True, timeout=LOOK_EVERY)
             if found is None:
                 continue
             answered = time.monotonic()

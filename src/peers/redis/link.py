@@ -21,6 +21,7 @@ from imageserver.jail.rules import Jail
 from imageserver.limits import Limits
 from imageserver.news import NewsKind
 from imageserver.peers import messages
+from imageserver.peers.forever import go_on
 from imageserver.peers.messages import Said
 from imageserver.peers.redis import wall
 from imageserver.peers.redis.outbox import Outbox, OutgoingFrame, Wishes
@@ -82,6 +83,7 @@ class RedisLink:
             "run": self.run,
             "most_picture": limits.redis_frame_bytes,
             "most_bytes": limits.redis_bytes,
+            "most_text_bytes": limits.redis_text_bytes,
         }
         bounds: dict[str, Any] = {"most": 2, "limit": "redis_bytes", "slots": wall.SLOTS}
         self._sidecar = Sidecar(NAME, wall.PROGRAM, jail, opening, told=self._told, warn=log, **bounds)
@@ -91,7 +93,7 @@ class RedisLink:
         metrics.DATABASE_UP.child("redis").value = 0
         if not self._sidecar.begin(self._decided, FIRST_WITHIN):
             self._log(f"Redis at {self._address} has not answered yet; it is tried again until it does")
-        self._tasks = [hub.spawn(self._send), hub.spawn(self._receive)]
+        self._tasks = [hub.spawn(go_on, run, self._log) for run in (self._send, self._receive)]
 
     def stop(self) -> None:
         """Say what waits, for a moment, and end the process."""
@@ -116,13 +118,15 @@ class RedisLink:
         self._outbox.leave(channel)
         self._due.set()
 
-    def say(self, channel: str, op: str, **values: Any) -> None:
-        """Say something; where Redis is gone or too slow nobody hears it, which is counted."""
+    def say(self, channel: str, op: str, **values: Any) -> int:
+        """Say something; where Redis is gone or too slow nobody hears it, which is counted. Returns its bytes, or 0."""
         with contextlib.suppress(ValueError):  # a number that JSON has not
-            if self.up and self._outbox.add(channel, messages.encode(op, self.front_end, self.run, **values)):
+            text = messages.encode(op, self.front_end, self.run, **values) if self.up else ""
+            if text and self._outbox.add(channel, text):
                 self._due.set()
-                return
+                return len(text)
         metrics.REDIS_DROPPED.inc("unsent")
+        return 0
 
     def wake(self) -> None:
         """There may be a frame to send."""
@@ -175,15 +179,17 @@ class RedisLink:
             except (SidecarLost, LimitExceeded):
                 hub.sleep(AGAIN)
                 continue
+            picture = b""
+            if found["frame"] is not None and arena is not None:  # before anything pauses: the slot is the process's
+                picture = arena.read(wall.INCOMING, 0, found["frame"][2])
             for reason, number in found["dropped"].items():
                 metrics.REDIS_DROPPED.child(reason).value += number
             metrics.REDIS_BYTES.child("heard").value += found["bytes"]
             for channel, text in found["messages"]:
                 self._handle(channel, text, b"")
-            if found["frame"] is not None and arena is not None:
-                channel, text, size = found["frame"]
+            if found["frame"] is not None:
                 metrics.REDIS_FRAMES.inc("heard")
-                self._handle(channel, text, arena.read(wall.INCOMING, 0, size))
+                self._handle(*found["frame"][:2], picture)
             fairness.pause()
 
     def _handle(self, channel: str, text: str, picture: bytes) -> None:

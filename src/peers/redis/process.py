@@ -36,6 +36,7 @@ def open_up(server: Server, opening: wire.Message) -> Answerer:
         run=opening["run"],
         most_picture=opening["most_picture"],
         most_bytes=opening["most_bytes"],
+        most_text_bytes=opening["most_text_bytes"],
         state=lambda why: server.tell("gone" if why else "up", why),
     )
     bus.begin()
