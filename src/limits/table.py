@@ -130,8 +130,8 @@ class Limits(ClientLimits):
     )
     redis_bytes: int = limit(
         _SEVERAL, 32 * MIB, "bytes", MIB, 1024 * MIB,
-        help="bytes a second of frames that are sent to other front ends, and as many that are taken of theirs, and "
-        "again as many of what they tell of their streams",
+        help="bytes a second of frames that are sent to other front ends, and are taken of theirs; as many again for "
+        "their lists",
     )
     redis_text_bytes: int = limit(
         _SEVERAL, 2 * MIB, "bytes", 64 * KIB, 1024 * MIB,

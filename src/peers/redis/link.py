@@ -189,7 +189,7 @@ class RedisLink:
                 self._handle(channel, text, b"")
             if found["frame"] is not None:
                 metrics.REDIS_FRAMES.inc("heard")
-                self._handle(*found["frame"][:2], picture)
+                self._handle(found["frame"][0], found["frame"][1], picture)
             fairness.pause()
 
     def _handle(self, channel: str, text: str, picture: bytes) -> None:

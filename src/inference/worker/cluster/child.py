@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from imageserver import bootstrap
-from imageserver.errors import ModelError
+from imageserver.errors import EndpointFailed, ModelError
 from imageserver.inference.shared import wire
 from imageserver.inference.worker.cluster import answers
 from imageserver.jail import environment, scratch, usage
@@ -35,7 +35,7 @@ DIED = "the worker process died"
 
 
 class ChildWorker:
-    """Starts on construction. `load` once, then `run` from several threads.
+    """Starts on construction. `load` once, then `run` from several threads. EndpointFailed, OSError: it does not.
 
     Args:
         arguments: for its command line.
@@ -109,7 +109,9 @@ class ChildWorker:
         try:
             self._started.set_result(self._start())
         except OSError as error:
-            self._started.set_exception(ModelError(f"no process can be started on the node ({error.strerror})"))
+            self._control.close()
+            scratch.remove(Path(self._jail.scratch))
+            self._started.set_exception(EndpointFailed(f"no process can be started on the node ({error.strerror})"))
             return
         finally:
             self._theirs.close()

@@ -36,7 +36,13 @@ class NodeHandle(Protocol):
     """An actor on some node."""
 
     def ask(self, what: str, *values: Any, seconds: float) -> Any:
-        """What node.py answers. EndpointFailed: the actor is gone, or late. Unreachable: the cluster is."""
+        """What node.py answers.
+
+        Raises:
+            ModelError: It tells what is wrong with the model, or with what is installed there.
+            EndpointFailed: The actor is gone, or late, or its node cannot do it, as another might.
+            Unreachable: The cluster is gone.
+        """
 
     def kill(self) -> None:
         """End it. Harmless when it has ended, or the cluster is gone."""
@@ -137,6 +143,8 @@ class _RayHandle:
         # Ray raises its own errors, those of gRPC, and what the actor raised.
         except Exception as error:
             raise EndpointFailed(_first_line(error)) from error
+        if isinstance(found, dict) and "fault" in found:
+            raise EndpointFailed(str(found["fault"])[:1000])
         if isinstance(found, dict) and "error" in found and "op" not in found:
             raise ModelError(str(found["error"])[:1000])
         if isinstance(found, dict) and "without" in found:

@@ -153,6 +153,8 @@ class Fleet:
         self._scaler = Autoscaler(placement.least, placement.most, settings.wait, settings.idle)
         self._replicas = _Replicas(clock)
         self._pause, self._not_before, self._failures = 0.0, 0.0, 0
+        self._faults: dict[str, str] = {}
+        """What was told last of nodes on which none got ready."""
         self._deliveries: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     @property
@@ -169,6 +171,11 @@ class Fleet:
     def placing(self) -> int:
         """Replicas that wait for room."""
         return len(self._replicas.of(ReplicaState.PLACING))
+
+    @property
+    def failing(self) -> bool:
+        """Whether there are nodes on which none got ready."""
+        return bool(self._faults)
 
     def run(self, slot: memoryview, items: Sequence[wire.Item]) -> wire.Message:
         """The rest of the message `done` for a batch in `slot`; `lost` where it was not answered."""
@@ -269,6 +276,7 @@ class Fleet:
             replica.state = state
             if state is ReplicaState.READY:
                 self._pause, self._failures = 0.0, 0
+                self._faults.pop(replica.host, None)
             self._replicas.changed.notify_all()
             return state
 
@@ -301,5 +309,9 @@ class Fleet:
                 self._failures += broken
                 if self._failures >= FAILURES and not self.ready:
                     self.failure = replica.why
+            if replica.host and before is not ReplicaState.READY:
+                if self._faults.get(replica.host) == replica.why:
+                    return  # it is tried again every few seconds
+                self._faults[replica.host] = replica.why
         where = f" on {replica.host}" if replica.host else ""
         self._note(f"{self._order.model}: replica {replica.number}{where} is gone while {before}: {replica.why}")

@@ -197,7 +197,9 @@ class ClusterWorker(Worker):
                 about = {key: fleet.loaded[key] for key in ("warnings", "decoded_as")}
                 runtime = fleet.loaded["runtime"] + ON_CLUSTER
                 self._send({"op": "loaded", "model": name, "runtime": runtime, "seconds": round(seconds, 3), **about})
-        elif now - self._alone_since > NOBODY_FOR and (self._reached or self._trouble or fleet.placing):
+        elif now - self._alone_since > NOBODY_FOR and (
+            self._reached or self._trouble or fleet.placing or fleet.failing
+        ):
             self._tell_unreachable(name, self._trouble or NOBODY)
 
     def _tell_unreachable(self, name: str, error: str) -> None:

@@ -1,7 +1,7 @@
 """What an actor does on its node: takes the files of a model, has a worker process load it, and hands it batches.
 
 Nothing of Ray is imported here. What is asked is one of `ASKED`; a trouble that a person can mend is the answer
-{"error": sentence}.
+{"error": sentence}, and one of this node alone, such as a full disk, {"fault": sentence}.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import imageserver
-from imageserver.errors import ImageServerError
+from imageserver.errors import EndpointFailed, ImageServerError
 from imageserver.inference.shared import conversion_cache, wire
 from imageserver.inference.shared import manifest as manifests
 from imageserver.inference.shared.manifest import Permissions
@@ -65,10 +65,12 @@ class NodeWorker:
             return {"error": f"the node knows no {what!r}: install the server's version of ImageServer there"}
         try:
             return getattr(self, what)(*values)
+        except EndpointFailed as error:
+            return {"fault": str(error)}
         except ImageServerError as error:
             return {"error": str(error)}
-        except OSError as error:
-            return {"error": f"the node cannot write its cache of models: {error.strerror}"}
+        except OSError as error:  # its disk is full or gone, or others took away what it had: the model is as it was
+            return {"fault": f"the node cannot keep the model: {error.strerror or type(error).__name__}"}
 
     def about(self) -> dict[str, str]:
         """Where this is, and which versions are here."""

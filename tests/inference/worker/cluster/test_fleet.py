@@ -16,8 +16,8 @@ from tests.running import until
 
 from imageserver.errors import EndpointFailed, ModelError, Unreachable
 from imageserver.inference.shared.elsewhere.cluster import Placement
+from imageserver.inference.worker.cluster import connection, node
 from imageserver.inference.worker.cluster import fleet as fleets
-from imageserver.inference.worker.cluster import node
 from imageserver.inference.worker.cluster.bundle import Bundle
 from imageserver.inference.worker.cluster.connection import NodeHandle
 from imageserver.inference.worker.cluster.fleet import Fleet
@@ -52,6 +52,8 @@ class Actor:
                 self._wait(self.cluster.room, seconds)
                 return {"host": "node", **node.versions(), **self.cluster.about}
             case "lacking":
+                if self.cluster.fault:
+                    raise EndpointFailed(self.cluster.fault)
                 return []
             case "load":
                 if self.cluster.failing:
@@ -89,7 +91,7 @@ class Pretended:
         self.room = threading.Event()
         self.room.set()
         self.about: dict[str, str] = {}
-        self.failing = self.away = ""
+        self.failing = self.away = self.fault = ""
         self.answer: object = packed({"results": [{"label": "a"}]})
 
     def nodes(self) -> list[NodeResources]:
@@ -258,6 +260,46 @@ def test_what_does_not_load_twice_is_told_and_what_the_cluster_says_is_not(made:
         made.fleet.step()
         until(lambda: not made.fleet._replicas.all, "them to end")
     assert made.fleet.failure == "the model 'm' lacks its weights"
+
+
+def test_a_fault_of_a_node_is_none_of_the_model_and_told_once(made: Made) -> None:
+    made.cluster.fault = "the node cannot keep the model: No space left on device"
+    for _ in range(3):
+        made.now += 100
+        made.fleet.step()
+        until(lambda: not made.fleet._replicas.all, "them to end")
+    assert (made.fleet.failure, made.fleet.failing) == ("", True)
+    assert [note.partition(" on ")[2] for note in made.notes] == [f"node is gone while loading: {made.cluster.fault}"]
+    made.cluster.fault = ""
+    made.now += 100
+    made.ready(2)
+    assert not made.fleet.failing
+
+
+class Answers:
+    """An actor of Ray's that gives this answer."""
+
+    def __init__(self, answer: object) -> None:
+        self._answer = answer
+        self.ask = self
+
+    def remote(self, *_question: Any) -> Answers:
+        return self
+
+    def future(self) -> Future[Any]:
+        found: Future[Any] = Future()
+        found.set_result(self._answer)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [({"fault": "no space"}, EndpointFailed), ({"error": "no weights"}, ModelError), ({"without": "x"}, ModelError)],
+)
+def test_what_a_node_says_is_a_fault_of_its_own_or_of_the_model(answer: object, error: type[Exception]) -> None:
+    with pytest.raises(error) as raised:
+        connection._RayHandle(None, Answers(answer)).ask("load", seconds=1.0)
+    assert type(raised.value) is error
 
 
 def test_another_version_is_a_sentence(made: Made) -> None:

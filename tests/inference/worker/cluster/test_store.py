@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from tests.running import TEST_MODELS
 
-from imageserver.errors import ModelError
+from imageserver.errors import EndpointFailed, ModelError
 from imageserver.inference.shared import manifest
 from imageserver.inference.worker.cluster import bundle
 from imageserver.inference.worker.cluster.bundle import Bundle, BundleFile
+from imageserver.inference.worker.cluster.child import ChildWorker
+from imageserver.inference.worker.cluster.node import LoadOrder, NodeWorker
 from imageserver.inference.worker.cluster.store import NodeStore
+from imageserver.jail.rules import Jail
 
 MIB = 2**20
 
@@ -123,6 +129,38 @@ def test_what_a_replica_left_that_was_killed_goes(tmp_path: Path) -> None:
     left.write_bytes(b"half")
     store.prune()
     assert not left.exists()
+
+
+def test_what_a_node_cannot_write_or_lost_is_a_fault_of_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    worker, found = NodeWorker(), bundle_of(model(tmp_path, b"w"))
+    assert len(worker.ask("lacking", found.listing(), MIB)) == 4
+    assert worker._store is not None
+    deliver(worker._store, found)
+    (taken,) = tmp_path.glob(f"cache/**/{found.files[-1].sha256}")
+    taken.unlink()  # as another replica does, before this one has linked to it
+    order = asdict(LoadOrder("large", found.digest, (), False, 0, 1.0))
+    assert worker.ask("load", found.listing(), order) == {
+        "fault": "the node cannot keep the model: No such file or directory"
+    }
+
+    def full(*_what: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(NodeStore, "receive", full)
+    said = worker.ask("receive", found.files[0].sha256, b"", True)
+    assert said == {"fault": "the node cannot keep the model: No space left on device"}
+
+
+def test_a_node_that_can_start_no_process_is_at_fault_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_what: object, **_more: object) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", refused)
+    with pytest.raises(EndpointFailed, match="no process can be started on the node"):
+        ChildWorker([], Jail(enforced=False))
 
 
 def test_a_model_that_is_too_large_is_told(tmp_path: Path) -> None:
