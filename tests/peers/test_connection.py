@@ -183,7 +183,7 @@ def test_the_pauses_grow_while_it_lets_us_in_and_throws_us_out(redis: RedisServe
         raise ValueError("thrown out")
 
     monkeypatch.setattr(connection, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
-    monkeypatch.setattr(connection.random, "uniform", lambda _low, _high: 1.0)
+    monkeypatch.setattr(connection._chance, "uniform", lambda _low, _high: 1.0)
     bounds = {"most_picture": 1, "most_bytes": 1, "most_text_bytes": 1}
     bus = connection.Bus(database.redis(redis.address), "", front_end="a", run=RUN, state=lambda _why: None, **bounds)
     monkeypatch.setattr(bus, "_connect", connect)

@@ -37,6 +37,10 @@ AT_ONCE = 500
 Picture = memoryview | bytes
 
 
+_chance = random.Random()
+"""Of its own: this runs in a thread, and whoever has seeded the one of all counts on it."""
+
+
 class Bus:
     """One front end's way to Redis; what comes is in `inbox`. Thread-safe; `send` is for one thread.
 
@@ -135,7 +139,7 @@ class Bus:
             else:
                 pause = PAUSES[0] if time.monotonic() - begun > SETTLED else thrown_out
                 thrown_out = min(pause * 2, PAUSES[1])
-            time.sleep(pause * random.uniform(0.5, 1.5))
+            time.sleep(pause * _chance.uniform(0.5, 1.5))
 
     def _connect(self) -> None:
         """Both connections, and all channels that are to be heard. RedisError, OSError, ValueError."""
