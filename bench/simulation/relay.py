@@ -1,8 +1,9 @@
 """What front ends tell each other through one Redis: texts of rooms, and their lists of cameras.
 
-None of this is built yet, so its times are assumed, not measured (`RelayTimes`). Redis is one thread that hands each
-message to every other front end, and keeps nothing for who is not there; each front end takes what comes in a process
-of its own. While Redis is gone, what goes to another front end is lost, and what goes to the same one is not.
+Its times are assumed, not measured (`RelayTimes`), and src/peers/ sends pieces and pauses that are not in it. Redis
+is one thread that hands each message to every other front end, and keeps nothing for who is not there; each front end
+takes what comes in a process of its own. While Redis is gone, what goes to another front end is lost, and what goes
+to the same one is not.
 """
 
 from __future__ import annotations
