@@ -1,4 +1,7 @@
-"""What each part takes, in seconds: measured by `check.py`, kept in parts.json, drawn from by chance."""
+"""What each part takes, in seconds: measured by `check.py` and `relay/check.py`, kept in parts.json.
+
+Each of the two keeps its own half, and leaves the other as it is.
+"""
 
 from __future__ import annotations
 
@@ -88,6 +91,54 @@ class Parts:
     measured: str
 
 
+@dataclass(frozen=True)
+class MessageTimes:
+    """Of a message over Redis: its bytes, and processor time.
+
+    Args:
+        size: bytes to each that hears it.
+        redis: of Redis, for the message; and
+        each: for each that hears it.
+        process: of the process beside a front end that hears it.
+        loop: of that front end's loop.
+    """
+
+    size: float
+    redis: float
+    each: float
+    process: float
+    loop: float
+
+
+@dataclass(frozen=True)
+class RelayTimes:
+    """Of what front ends tell each other.
+
+    Args:
+        word: a word of life.
+        text: a text of /ws.
+        rows: `MOST_ROWS` streams of a list, which are known.
+        new: of the loop, where they are not known yet; and
+        many: where they are of a front end too many.
+        tell_process: of the process beside a front end that tells so many rows, which hears them, too; and
+        tell_loop: of its loop.
+        rest_process: a second, where nothing is heard; and
+        rest_loop: of the loop.
+        measured: when and on what.
+    """
+
+    word: MessageTimes
+    text: MessageTimes
+    rows: MessageTimes
+    new: float
+    many: float
+    tell_process: float
+    tell_loop: float
+    rest_process: float
+    rest_loop: float
+    measured: str
+
+
 def load(path: Path = FILE) -> Parts:
     """From a file that `save` wrote."""
     data: dict[str, Any] = json.loads(path.read_text())
@@ -104,14 +155,32 @@ def load(path: Path = FILE) -> Parts:
 
 def save(parts: Parts, path: Path = FILE) -> None:
     """Into a file, to a microsecond tenth."""
-    path.write_text(json.dumps(_rounded(asdict(parts)), indent=1) + "\n")
+    _keep(_rounded(asdict(parts), 7), path)
 
 
-def _rounded(value: Any) -> Any:
+def load_relay(path: Path = FILE) -> RelayTimes:
+    """From a file that `save_relay` wrote."""
+    data: dict[str, Any] = json.loads(path.read_text())["relay"]
+    said = {name: MessageTimes(**data[name]) for name in ("word", "text", "rows")}
+    return RelayTimes(**{**data, **said})
+
+
+def save_relay(times: RelayTimes, path: Path = FILE) -> None:
+    """Into a file, to a nanosecond."""
+    _keep({"relay": _rounded(asdict(times), 9)}, path)
+
+
+def _keep(values: dict[str, Any], path: Path) -> None:
+    """Put it beside what else is in the file."""
+    before = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(before | values, indent=1) + "\n")
+
+
+def _rounded(value: Any, digits: int) -> Any:
     if isinstance(value, float):
-        return round(value, 7)
+        return round(value, digits)
     if isinstance(value, dict):
-        return {key: _rounded(each) for key, each in value.items()}
+        return {key: _rounded(each, digits) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(each) for each in value]
+        return [_rounded(each, digits) for each in value]
     return value
