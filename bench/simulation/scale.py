@@ -1,10 +1,11 @@
 """What the simulation says of more than one machine carries: the figures and plots of docs/scale.md.
 
-    python -m bench.simulation.scale [--cameras 100000] [--draw]
+    python -m bench.simulation.scale [--cameras 100000] [--redis] [--draw]
 
-Fed with parts.json, which `check.py` measured. A node is a front end and eight workers, each with a processor of its
-own that no other process touches: a machine of nine processors as fast as the one that was measured. That is
-extrapolated, as all of this is. `--draw` writes the plots. Three minutes of a processor.
+Fed with parts.json, which `check.py` and `relay/check.py` measured. A node is a front end and eight workers, each with
+a processor of its own that no other process touches: a machine of nine processors as fast as the one that was measured.
+That is extrapolated, as all of this is. `--redis` tells of Redis alone, `--draw` writes the plots. Five minutes of a
+processor, of which Redis is two.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ import bootstrap
 
 bootstrap.provide_package()
 
-from bench.simulation import chart, parts, relay
+from bench.simulation import chart, parts
 from bench.simulation.cameras import Habits
 from bench.simulation.chart import Axis, Series
 from bench.simulation.parts import Parts
+from bench.simulation.relay import figures
 from bench.simulation.world import Seen, Setup, World
 
 PICTURES = ROOT / "docs"
@@ -140,15 +142,6 @@ def whole(known: Parts, most: float, cameras: int) -> Found:
     }  # fmt: skip
 
 
-def redis(most: float) -> list[Found]:
-    """Redis is gone for 30 s."""
-    mean = round(PLANNED * most / HZ)
-    return [
-        {"nodes": nodes, "cameras": mean * nodes, **asdict(relay.outage(nodes, mean * nodes, 100, 30.0, relay.TIMES))}
-        for nodes in (3, 10, 30, 100, 200, 400)
-    ]
-
-
 def simulate(known: Parts, cameras: int) -> Found:
     """All of it."""
     most = capacity(known)
@@ -162,7 +155,7 @@ def simulate(known: Parts, cameras: int) -> Found:
             failure(known, most, nodes, notice, seconds)
             for nodes, notice, seconds in ((2, 0.0, 8.0), (3, 0.0, 8.0), (10, 0.0, 8.0), (3, 45.0, 50.0))
         ],
-        "redis": redis(most),
+        "redis": figures.find(parts.load_relay(), PLANNED),
         "whole": whole(known, most, cameras),
     }
 
@@ -192,11 +185,7 @@ def tables(found: Found) -> list[str]:
          f"| {row['all_after']:.2f} s | {row['lost_at_once']:,} | {row['p99_before'] * 1e3:.0f} ms "
          f"| {row['p99_worst'] * 1e3:.0f} ms" for row in found["failures"]],
     )  # fmt: skip
-    lines += _table(
-        "nodes | cameras | texts to other front ends that were lost | lists whole again after",
-        [f"{row['nodes']} | {row['cameras']:,} | {row['lost'] * 100:.1f} % | {row['whole_after']:.2f} s"
-         for row in found["redis"]],
-    )  # fmt: skip
+    lines += figures.tables(found["redis"])
     whole_world = found["whole"]
     for name in ("before", "after"):
         row = whole_world[name]
@@ -240,18 +229,21 @@ def draw(found: Found) -> None:
         [Series("mean of all", [(row["nodes"], row["mean"] * 100) for row in found["fullest"]]),
          Series("the fullest", [(row["nodes"], row["fullest"] * 100) for row in found["fullest"]])],
     )  # fmt: skip
-    chart.write(
-        PICTURES / "scale-redis.svg", "Redis is back: until all lists are whole (times assumed)", nodes,
-        Axis("seconds", (0, 2, 4, 6, 8, 10)), [Series("every front end has every camera's row",
-                                                  [(row["nodes"], row["whole_after"]) for row in found["redis"]])],
-    )  # fmt: skip
+    figures.draw(found["redis"], PICTURES / "scale-redis.svg")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cameras", type=int, default=100_000, help="of the largest world (default: 100000)")
     parser.add_argument("--draw", action="store_true", help="write the plots")
+    parser.add_argument("--redis", action="store_true", help="Redis alone")
     options = parser.parse_args()
+    if options.redis:
+        alone = figures.find(parts.load_relay(), PLANNED)
+        print("\n".join(figures.tables(alone)))
+        if options.draw:
+            figures.draw(alone, PICTURES / "scale-redis.svg")
+        return 0
     found = simulate(parts.load(), options.cameras)
     print("\n".join(tables(found)))
     if options.draw:

@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from bench.simulation import chart, parts, relay
+from bench.simulation import chart, parts
 from bench.simulation.cameras import Habits
 from bench.simulation.events import Events, Histogram
 from bench.simulation.node import MOST_TRAVELLING, Counts, Node, Stream
@@ -162,13 +162,6 @@ def test_parts_come_back_as_they_were_kept(tmp_path: Path) -> None:
 
 def test_those_that_are_kept_can_be_read() -> None:
     assert {"pause", "lenet"} == parts.load().models.keys()
-
-
-def test_without_redis_only_ones_own_are_heard() -> None:
-    gone = relay.outage(4, 400, texts=200, seconds=20, times=relay.TIMES)
-    assert gone.lost == pytest.approx(0.75, abs=0.03)
-    # One message of each: Redis hands it to three, and who is last takes four.
-    assert gone.whole_after == pytest.approx(relay.TIMES.deliver_rows * 3 + 4 * relay.TIMES.take_rows, rel=0.1)
 
 
 def test_a_chart_is_drawn(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@
     world       all of them, and what is seen of them
     outage      what it costs that Redis is gone for a while
     full        what is full first when there are more and more front ends
+    figures     what docs/scale.md says of it
     check       measures the parts, and compares the simulation with real runs
 
 Not in it: frames and predictions that somebody looks at elsewhere, cameras that come and go, sessions, front ends that

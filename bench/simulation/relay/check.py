@@ -6,7 +6,7 @@ First the parts are measured, some three minutes, with a Redis of its own (`redi
 3, 6 and 10 real front ends, each with 335 cameras that send nothing, tell each other of them, and texts besides; it is
 measured what works how much, and what it costs that Redis is killed for ten seconds. The same in the simulation.
 `--keep` writes the parts into parts.json, under "relay", and what was compared into checked.json beside this file;
-`--kept` takes the parts that are there; `--check` fails when an error is over 20 %. Six minutes in all.
+`--kept` takes the parts that are there; `--check` fails when an error is over 20 %. Ten minutes in all.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ bootstrap.provide_package()
 from bench.simulation import parts
 from bench.simulation.parts import RelayTimes
 from bench.simulation.relay import measuring
+from bench.simulation.relay.figures import CAMERAS
 from bench.simulation.relay.outage import outage
 from bench.simulation.relay.real import RealFrontEnd, pid_of, processor_time
 from bench.simulation.relay.world import Setup, World
@@ -39,7 +40,7 @@ from tests.redis_server import RedisServer
 from tests.running import until
 
 FILE = Path(__file__).with_name("checked.json")
-NUMBERS, CAMERAS, TEXTS = (3, 6, 10), 335, 20.0
+NUMBERS, TEXTS = (3, 6, 10), 20.0
 GONE = 10.0
 MARK = 0.2
 SEEDS = 15
@@ -76,8 +77,7 @@ def real(number: int, seconds: float) -> Point:
         password = Path(folder) / "password"
         password.write_text(redis_server.PASSWORD + "\n")
         ends = [
-            stack.enter_context(RealFrontEnd(name, redis, password, CAMERAS, TEXTS / number))
-            for name in NAMES[:number]
+            stack.enter_context(RealFrontEnd(name, redis, password, CAMERAS, TEXTS / number)) for name in NAMES[:number]
         ]
         until(lambda: all(one.last.known == expected for one in ends), "whole lists")
         time.sleep(3.0)
@@ -183,7 +183,7 @@ def main() -> int:
         parts.save_relay(times)
     compared = []
     for number in NUMBERS:
-        was = median([real(number, 4 * options.seconds) for _round in range(options.rounds)])
+        was = median([real(number, 2 * options.seconds) for _round in range(options.rounds)])
         compared.append((number, was, simulated(times, number)))
     print("\nReal, simulated:\n")
     print("\n".join(table(compared)))

@@ -47,9 +47,11 @@ def outage(times: RelayTimes, setup: Setup, seconds: float = 30.0, after: float 
     world.run(seconds)
     world.redis.come_back()
     back, connected = world.events.now, math.inf
+    before = [one.connection for one in world.front_ends]
     for _step in range(round(after / STEP)):
         world.run(STEP)
-        if connected == math.inf and all(one.connection > 1 for one in world.front_ends):
+        again = all(one.connection > was for one, was in zip(world.front_ends, before, strict=True))
+        if again and connected == math.inf:
             connected = world.events.now - back
     expected = setup.texts * (setup.front_ends - 1)
     return Outage(
