@@ -31,8 +31,6 @@ from imageserver.peers.messages import ALL, MOST_ROWS
 Published = tuple[str, str]
 """A channel, and what is said on it."""
 HEARERS = (10, 60)
-SPEAKERS = 16
-"""Connections that say something at the same time."""
 OTHERS, THEIRS = 10, 350
 """Front ends that a real one hears, and cameras of each."""
 TOLD = 10_000
@@ -116,24 +114,20 @@ def logged_in(redis: RedisServer) -> socket.socket:
 
 
 def of_redis(redis: RedisServer, said: Published, rate: float, seconds: float) -> tuple[float, float]:
-    """Processor time of Redis for such a message, and for each that hears it."""
+    """Processor time of Redis for such a message, and for each that hears it, where they come one by one."""
     pid, sent, took = pid_of(redis), command(said), []
     for number in HEARERS:
-        hearers = Hearers(redis, number)
-        speakers = [logged_in(redis) for _one in range(SPEAKERS)]
+        hearers, speaker = Hearers(redis, number), logged_in(redis)
         time.sleep(SETTLE)
         began, before, count = time.monotonic(), processor_time(pid), 0
         while (late := time.monotonic() - began) < seconds:
-            for speaker in speakers:
-                speaker.sendall(sent)
-            for speaker in speakers:
-                assert speaker.recv(100) == b":%d\r\n" % number
-            count += len(speakers)
+            speaker.sendall(sent)
+            assert speaker.recv(100) == b":%d\r\n" % number
+            count += 1
             time.sleep(max(0.0, count / rate - late))
         took.append((processor_time(pid) - before) / count)
         hearers.close()
-        for speaker in speakers:
-            speaker.close()
+        speaker.close()
     each = (took[1] - took[0]) / (HEARERS[1] - HEARERS[0])
     return took[0] - each * HEARERS[0], each
 
@@ -242,7 +236,7 @@ def once(seconds: float) -> RelayTimes:
     with redis_server.running() as redis, tempfile.TemporaryDirectory() as folder:
         password = Path(folder) / "password"
         password.write_text(redis_server.PASSWORD + "\n")
-        ofs = {kind: of_redis(redis, one, 4 * RATES[kind], seconds) for kind, one in said.items()}
+        ofs = {kind: of_redis(redis, one, RATES[kind], seconds) for kind, one in said.items()}
         heard = of_hearing(redis, password, seconds)
         tell_loop, tell_process = of_telling(redis, password, 2 * seconds)
     kinds = {
