@@ -122,8 +122,12 @@ class RelayTimes:
         many: where they are of a front end too many.
         tell_process: of the process beside a front end that tells so many rows, which hears them, too; and
         tell_loop: of its loop.
-        rest_process: a second, where nothing is heard; and
-        rest_loop: of the loop.
+        rest_process: a second, where nothing is said; and
+        rest_loop: of the loop; and
+        rest_redis: of Redis.
+        wake_process: what the first message after a pause takes longer; and
+        wake_loop: of the loop; and
+        wake_redis: of Redis.
         measured: when and on what.
     """
 
@@ -136,6 +140,10 @@ class RelayTimes:
     tell_loop: float
     rest_process: float
     rest_loop: float
+    rest_redis: float
+    wake_process: float
+    wake_loop: float
+    wake_redis: float
     measured: str
 
 

@@ -15,7 +15,7 @@ from bench.simulation.parts import FrontEndTimes, MessageTimes, ModelTimes, Part
 from bench.simulation.relay import broker, figures, measuring
 from bench.simulation.relay.full import full, load
 from bench.simulation.relay.outage import outage
-from bench.simulation.relay.threads import Steps, Task, Thread
+from bench.simulation.relay.threads import BRISK, DROWSY, Steps, Task, Thread
 from bench.simulation.relay.world import Setup, World
 
 from imageserver.limits import Limits
@@ -26,7 +26,8 @@ TIMES = RelayTimes(
     word=MessageTimes(150, 7e-6, 1e-6, 250e-6, 200e-6),
     text=MessageTimes(190, 7e-6, 1e-6, 280e-6, 230e-6),
     rows=MessageTimes(12_000, 12e-6, 2e-6, 700e-6, 500e-6),
-    new=1000e-6, many=290e-6, tell_process=550e-6, tell_loop=800e-6, rest_process=0.002, rest_loop=0.001, measured="",
+    new=1000e-6, many=290e-6, tell_process=550e-6, tell_loop=800e-6, rest_process=0.002, rest_loop=0.001,
+    rest_redis=0.003, wake_process=0.0, wake_loop=0.0, wake_redis=0.0, measured="",
 )  # fmt: skip
 
 
@@ -45,6 +46,18 @@ def test_a_thread_does_one_thing_after_the_other_and_what_is_urgent_first() -> N
     events.run(10.0)
     assert done == [("first", 1.0), ("urgent", 2.0), ("second", 3.0)]
     assert thread.busy == 3.0 and not len(thread)
+
+
+def test_who_has_rested_takes_longer() -> None:
+    events, thread_wake = Events(), 0.001
+    thread = Thread(events, thread_wake)
+    expected = 0.0
+    for pause, longer in ((0.0, 0.0), (BRISK, 0.0), ((BRISK + DROWSY) / 2, 0.5), (DROWSY, 1.0), (10.0, 1.0)):
+        events.run(events.now + pause)
+        thread.do(0.002, lambda: None)
+        events.run(events.now + 0.002 + longer * thread_wake)
+        expected += 0.002 + longer * thread_wake
+        assert thread.busy == pytest.approx(expected), pause
 
 
 def test_a_task_that_is_woken_does_not_go_on_twice() -> None:

@@ -52,11 +52,11 @@ class Hearer(Protocol):
 
 
 class Redis:
-    """One. `network`: bytes a second out of it."""
+    """One. `network`: bytes a second out of it; `wake`: what its thread takes longer after a pause."""
 
-    def __init__(self, events: Events, network: float) -> None:
+    def __init__(self, events: Events, network: float, wake: float = 0.0) -> None:
         self._events, self._bandwidth = events, network
-        self.thread, self.network = Thread(events), Thread(events)
+        self.thread, self.network = Thread(events, wake), Thread(events)
         self.up, self.thrown_out, self.bytes = True, 0, 0.0
         self._hearers: dict[int, Hearer] = {}
         self._behind_since: dict[int, float] = {}

@@ -2,9 +2,9 @@
 
     python -m bench.simulation.relay.check [--seconds 4] [--rounds 3] [--keep] [--check]
 
-First the parts are measured, some three minutes, with a Redis of its own (`redis-server`; measuring.py says how). Then
-3, 6 and 10 real front ends, each with 335 cameras that send nothing, tell each other of them, and texts besides; it is
-measured what works how much, and what it costs that Redis is killed for ten seconds. The same in the simulation.
+In each round the parts are measured, with a Redis of its own (`redis-server`; measuring.py says how). Then 3, 6 and 10
+real front ends, each with 335 cameras that send nothing, tell each other of them, and texts besides; it is measured who
+works how much, and what it costs that Redis is killed for ten seconds. The same in the simulation; medians count.
 `--keep` writes the parts into parts.json, under "relay", and what was compared into checked.json beside this file;
 `--kept` takes the parts that are there; `--check` fails when an error is over 20 %. Ten minutes in all.
 """
@@ -151,9 +151,12 @@ def told(times: RelayTimes) -> list[str]:
     lines.append(f"| 50 cameras that are new | | | | | {times.new * 1e6:,.0f} |")
     lines.append(f"| 50 of a front end too many | | | | | {times.many * 1e6:,.0f} |")
     lines.append(f"| to tell 50 cameras | | | | {times.tell_process * 1e6:,.0f} | {times.tell_loop * 1e6:,.0f} |")
-    lines.append(
-        f"| a second in which nothing is heard | | | | {times.rest_process * 1e6:,.0f} | {times.rest_loop * 1e6:,.0f} |"
-    )
+    for what, seconds in (
+        ("a message after a pause, longer by", (times.wake_redis, times.wake_process, times.wake_loop)),
+        ("a second in which nothing is said", (times.rest_redis, times.rest_process, times.rest_loop)),
+    ):
+        redis, process, loop = (f"{each * 1e6:,.0f}" for each in seconds)
+        lines.append(f"| {what} | | {redis} | | {process} | {loop} |")
     return lines
 
 
@@ -177,14 +180,18 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="write parts.json and checked.json")
     parser.add_argument("--check", action="store_true", help="fail when an error is over the mark")
     options = parser.parse_args()
-    times = parts.load_relay() if options.kept else measuring.measure(options.seconds, options.rounds)
-    print("\n".join(told(times)), flush=True)
+    measured, seen = [], {number: list[Point]() for number in NUMBERS}
+    for round_ in range(options.rounds):
+        if not options.kept:
+            measured.append(measuring.once(options.seconds))
+        for number, points in seen.items():
+            points.append(real(number, 2 * options.seconds))
+        print(f"round {round_ + 1} measured", flush=True)
+    times = parts.load_relay() if options.kept else measuring.together(measured)
+    print("\n".join(told(times)))
     if options.keep:
         parts.save_relay(times)
-    compared = []
-    for number in NUMBERS:
-        was = median([real(number, 2 * options.seconds) for _round in range(options.rounds)])
-        compared.append((number, was, simulated(times, number)))
+    compared = [(number, median(points), simulated(times, number)) for number, points in seen.items()]
     print("\nReal, simulated:\n")
     print("\n".join(table(compared)))
     if options.keep:

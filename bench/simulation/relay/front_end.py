@@ -64,7 +64,8 @@ class FrontEnd:
 
     def __init__(self, number: int, others: int, cameras: int, shared: Shared) -> None:
         self.number, self._shared, self._events = number, shared, shared.events
-        self.process, self.loop = Thread(shared.events), Thread(shared.events)
+        self.process = Thread(shared.events, shared.times.wake_process)
+        self.loop = Thread(shared.events, shared.times.wake_loop)
         self.connection, self.up, self.behind, self.rows = 0, False, 0.0, 0
         self.begun = 0.0
         self._refused = self._thrown_out = connection.PAUSES[0]

@@ -5,9 +5,10 @@ Processor time is what is counted, so other work on the machine makes it longer 
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import functools
 import itertools
-import selectors
 import socket
 import statistics
 import tempfile
@@ -15,11 +16,13 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.simulation.parts import MessageTimes, RelayTimes
 from bench.simulation.relay.real import ROOM, TEXT, RealFrontEnd, pid_of, processor_time, rows
+from bench.simulation.relay.threads import BRISK, DROWSY
 from tests import redis_server
 from tests.redis_server import RedisServer
 from tests.running import until
@@ -35,8 +38,8 @@ OTHERS, THEIRS = 10, 350
 """Front ends that a real one hears, and cameras of each."""
 TOLD = 10_000
 """Cameras of a front end that tells: a list takes ten seconds."""
-RATES = {"word": 500.0, "text": 500.0, "rows": 200.0}
-"""Messages a second."""
+MANY, FEW = 1 / BRISK, 1 / DROWSY
+"""Messages a second; of few each comes after a pause."""
 SETTLE = 0.5
 
 
@@ -80,29 +83,23 @@ def size(said: Published) -> int:
 
 
 class Hearers:
-    """Connections that hear all, and throw it away."""
+    """Connections that hear all, and throw it away; each waits in a thread, as front ends do."""
 
     def __init__(self, redis: RedisServer, number: int) -> None:
-        self._ending, self._selector = False, selectors.DefaultSelector()
-        for _one in range(number):
-            sock = logged_in(redis)
+        self._socks = [logged_in(redis) for _one in range(number)]
+        for sock in self._socks:
             sock.sendall(f"SUBSCRIBE {ALL} {messages.ROOM}{ROOM}\r\n".encode())
-            self._selector.register(sock, selectors.EVENT_READ)
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
+            threading.Thread(target=self._read, args=(sock,), daemon=True).start()
 
     def close(self) -> None:
-        self._ending = True
-        self._thread.join()
-        for key in list(self._selector.get_map().values()):
-            key.fileobj.close()  # type: ignore[union-attr]
-        self._selector.close()
+        for sock in self._socks:
+            sock.shutdown(socket.SHUT_RDWR)
 
-    def _read(self) -> None:
-        room = bytearray(2**20)
-        while not self._ending:
-            for key, _events in self._selector.select(0.1):
-                key.fileobj.recv_into(room)  # type: ignore[union-attr]
+    def _read(self, sock: socket.socket) -> None:
+        room = bytearray(2**16)
+        with sock, contextlib.suppress(OSError):
+            while sock.recv_into(room):
+                pass
 
 
 def logged_in(redis: RedisServer) -> socket.socket:
@@ -113,23 +110,40 @@ def logged_in(redis: RedisServer) -> socket.socket:
     return sock
 
 
-def of_redis(redis: RedisServer, said: Published, rate: float, seconds: float) -> tuple[float, float]:
-    """Processor time of Redis for such a message, and for each that hears it, where they come one by one."""
-    pid, sent, took = pid_of(redis), command(said), []
-    for number in HEARERS:
-        hearers, speaker = Hearers(redis, number), logged_in(redis)
-        time.sleep(SETTLE)
-        began, before, count = time.monotonic(), processor_time(pid), 0
+def of_redis(redis: RedisServer, said: Published, seconds: float) -> tuple[float, float, float]:
+    """Processor time of Redis for such a message, for each that hears it, and how much longer after a pause."""
+    few, many = HEARERS
+    drowsy, brisk, crowd = (
+        _of_message(redis, said, *each, seconds) for each in ((few, FEW), (few, MANY), (many, MANY))
+    )
+    each = (crowd - brisk) / (many - few)
+    return brisk - each * few, each, drowsy - brisk
+
+
+def _of_message(redis: RedisServer, said: Published, hearers: int, rate: float, seconds: float) -> float:
+    """Of Redis, beside what it takes at rest."""
+    pid, sent = pid_of(redis), command(said)
+    crowd, count = Hearers(redis, hearers), 0
+    time.sleep(SETTLE)
+    with logged_in(redis) as speaker:
+        before, began = processor_time(pid), time.monotonic()
         while (late := time.monotonic() - began) < seconds:
             speaker.sendall(sent)
-            assert speaker.recv(100) == b":%d\r\n" % number
+            assert speaker.recv(100) == b":%d\r\n" % hearers
             count += 1
             time.sleep(max(0.0, count / rate - late))
-        took.append((processor_time(pid) - before) / count)
-        hearers.close()
-        speaker.close()
-    each = (took[1] - took[0]) / (HEARERS[1] - HEARERS[0])
-    return took[0] - each * HEARERS[0], each
+        took = processor_time(pid) - before - of_resting(redis) * (time.monotonic() - began)
+    crowd.close()
+    return took / count
+
+
+@functools.cache
+def of_resting(redis: RedisServer) -> float:
+    """Of Redis, a second."""
+    pid = pid_of(redis)
+    before = processor_time(pid)
+    time.sleep(2.0)
+    return (processor_time(pid) - before) / 2.0
 
 
 # ---- a front end ---------------------------------------------------------------------------------------------------
@@ -190,10 +204,11 @@ def of_hearing(redis: RedisServer, password: Path, seconds: float) -> dict[str, 
         found["rest"] = rest.loop / rest.seconds, rest.process / rest.seconds
         publish(redis, kinds["word"] + kinds["rows"], 1000, 0.3)
         for kind, said in kinds.items():
-            found[kind] = said_to(one, redis, said, RATES[kind], seconds, rest)
-        found["new"] = said_to(one, redis, new, RATES["rows"], len(new) / RATES["rows"] - 0.01, rest)
+            found[kind] = said_to(one, redis, said, MANY, seconds, rest)
+            found[f"few {kind}"] = said_to(one, redis, said, FEW, seconds, rest)
+        found["new"] = said_to(one, redis, new, MANY, len(new) / MANY - 0.01, rest)
         publish(redis, [word(number) for number in range(front_ends.MOST)], 1000, front_ends.MOST / 1000)
-        found["many"] = said_to(one, redis, many, RATES["rows"], seconds, rest)
+        found["many"] = said_to(one, redis, many, MANY, seconds, rest)
     return found
 
 
@@ -236,43 +251,35 @@ def once(seconds: float) -> RelayTimes:
     with redis_server.running() as redis, tempfile.TemporaryDirectory() as folder:
         password = Path(folder) / "password"
         password.write_text(redis_server.PASSWORD + "\n")
-        ofs = {kind: of_redis(redis, one, RATES[kind], seconds) for kind, one in said.items()}
+        rest_redis = of_resting(redis)
+        ofs = {kind: of_redis(redis, one, seconds) for kind, one in said.items()}
         heard = of_hearing(redis, password, seconds)
         tell_loop, tell_process = of_telling(redis, password, 2 * seconds)
     kinds = {
-        kind: MessageTimes(size(one), *ofs[kind], process=heard[kind][1], loop=heard[kind][0])
+        kind: MessageTimes(size(one), *ofs[kind][:2], process=heard[kind][1], loop=heard[kind][0])
         for kind, one in said.items()
     }
+    wake_loop, wake_process = (
+        statistics.fmean(heard[f"few {kind}"][which] - heard[kind][which] for kind in kinds) for which in (0, 1)
+    )
     return RelayTimes(
-        **kinds, new=heard["new"][0], many=heard["many"][0], tell_process=tell_process, tell_loop=tell_loop,
-        rest_process=heard["rest"][1], rest_loop=heard["rest"][0], measured="",
+        **kinds, new=heard["new"][0], many=heard["many"][0],
+        tell_process=tell_process - wake_process, tell_loop=tell_loop - wake_loop,  # measured each after a pause
+        rest_process=heard["rest"][1], rest_loop=heard["rest"][0], rest_redis=rest_redis,
+        wake_process=wake_process, wake_loop=wake_loop,
+        wake_redis=statistics.fmean(longer for _message, _each, longer in ofs.values()), measured="",
     )  # fmt: skip
 
 
-def medians(found: Sequence[RelayTimes]) -> RelayTimes:
-    """Figure by figure."""
-    values = {
-        name: statistics.median(getattr(each, name) for each in found)
-        for name, kind in RelayTimes.__annotations__.items()
-        if kind == "float"
-    }
-    kinds = {
-        kind: MessageTimes(
-            **{
-                name: statistics.median(getattr(getattr(each, kind), name) for each in found)
-                for name in MessageTimes.__annotations__
-            }
-        )
-        for kind in ("word", "text", "rows")
-    }
-    return replace(found[0], **kinds, **values)
-
-
-def measure(seconds: float, rounds: int) -> RelayTimes:
-    """All parts: the medians of rounds, one after the other."""
-    found = []
-    for number in range(rounds):
-        found.append(once(seconds))
-        print(f"round {number + 1}: parts measured", flush=True)
+def together(found: Sequence[RelayTimes]) -> RelayTimes:
+    """Of several rounds the medians, figure by figure."""
+    values: dict[str, Any] = {}
+    for name in RelayTimes.__annotations__:
+        each = [getattr(one, name) for one in found]
+        if isinstance(each[0], float):
+            values[name] = statistics.median(each)
+        elif isinstance(each[0], MessageTimes):
+            figures = zip(*(asdict(one).values() for one in each), strict=True)
+            values[name] = MessageTimes(*map(statistics.median, figures))
     today = datetime.date.today().isoformat()  # noqa: DTZ011
-    return replace(medians(found), measured=f"{today} on {plan.machine_name()}")
+    return RelayTimes(**values, measured=f"{today} on {plan.machine_name()}")

@@ -67,7 +67,7 @@ def cameras(name: str, number: int, settings: Settings) -> tuple[Streams, Any, O
     engine: Any = None
     streams = Streams(engine, settings)
     sessions: Any = SimpleNamespace(open_sessions={}, watch=lambda _watcher: None)
-    budget = Budget(settings, log=lambda _line: None)
+    budget = Budget(settings, log=_quiet)
     account = Account(budget, "front ends", True)
     for one in range(number):
         stream = streams.open(
@@ -86,6 +86,10 @@ def rows(name: str, number: int) -> list[messages.Said]:
     return [messages.row(overview.described(one), name, one.counts_as, "stream", {}) for one in overview.incoming()]
 
 
+def _quiet(_line: str) -> None:
+    """What it would write into its log."""
+
+
 def be_one(wishes: dict[str, Any]) -> None:
     """Be a front end, until killed."""
     settings = Settings(
@@ -93,8 +97,7 @@ def be_one(wishes: dict[str, Any]) -> None:
         **wishes["limits"],
     )  # fmt: skip
     streams, sessions, overview = cameras(wishes["name"], wishes["cameras"], settings)
-    warn = partial(print, file=sys.stderr, flush=True)
-    sharing = Sharing(settings, streams, sessions, overview, log=lambda _line: None, warn=warn)
+    sharing = Sharing(settings, streams, sessions, overview, log=_quiet, warn=_quiet)
     listener = sharing.rooms.listener = Listener()
     sharing.rooms.join(ROOM)
     sharing.run()

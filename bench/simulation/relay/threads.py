@@ -10,17 +10,24 @@ from bench.simulation.events import Events
 
 Steps = Generator[float, None, None]
 """What `Task` runs: it yields for how many seconds it sleeps."""
+BRISK, DROWSY = 0.005, 0.02
+"""Seconds between two things, as they were when the parts were measured: at first, and where what it takes longer after
+a pause was measured. Between them it is straight, and behind them no longer."""
 
 
 class Thread:
     """One processor, or a cable: one thing after the other, what is urgent first.
 
+    Args:
+        events: When it happens.
+        wake: Seconds that something takes longer after a pause: others have had the caches.
+
     Attributes:
         busy: Seconds that it has worked, or will have when what it does now is done.
     """
 
-    def __init__(self, events: Events) -> None:
-        self._events, self.busy = events, 0.0
+    def __init__(self, events: Events, wake: float = 0.0) -> None:
+        self._events, self._wake, self.busy, self._rested = events, wake, 0.0, 0.0
         self._urgent: deque[tuple[float, Callable[..., None], tuple[Any, ...]]] = deque()
         self._others: deque[tuple[float, Callable[..., None], tuple[Any, ...]]] = deque()
         self._working = False
@@ -42,12 +49,15 @@ class Thread:
 
     def _begin(self) -> None:
         seconds, then, arguments = (self._urgent or self._others).popleft()
+        pause = self._events.now - self._rested
+        if self._wake and seconds and pause > BRISK:
+            seconds += self._wake * min(1.0, (pause - BRISK) / (DROWSY - BRISK))
         self._working = True
         self.busy += seconds
         self._events.after(seconds, self._end, then, arguments)
 
     def _end(self, then: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        self._working = False
+        self._working, self._rested = False, self._events.now
         then(*arguments)
         if not self._working and len(self):
             self._begin()

@@ -59,7 +59,7 @@ class World:
     def __init__(self, times: RelayTimes, setup: Setup) -> None:
         self.setup, self._times = setup, times
         self.events, self.counts = Events(), Counter[str]()
-        self.redis = Redis(self.events, setup.network)
+        self.redis = Redis(self.events, setup.network, times.wake_redis)
         self._random, self._whole, self.since = Random(setup.seed), set[int](), math.inf
         shared = Shared(self.events, self.redis, times, setup.limits, self._random, self.counts, self._is_whole)
         self.front_ends = [
@@ -87,7 +87,7 @@ class World:
         self.events.run(self.events.now + seconds)
 
     def measure(self, seconds: float) -> Busy:
-        """Let time pass, and tell who worked for how much of it; beside what each does where nobody says anything."""
+        """Let time pass, and tell who worked for how much of it; with what each does where nobody says anything."""
         redis, out = self.redis.thread.busy, self.redis.bytes
         processes = [one.process.busy for one in self.front_ends]
         loops = [one.loop.busy for one in self.front_ends]
@@ -95,7 +95,7 @@ class World:
         process = statistics.fmean(one.process.busy - at for one, at in zip(self.front_ends, processes, strict=True))
         loop = statistics.fmean(one.loop.busy - at for one, at in zip(self.front_ends, loops, strict=True))
         return Busy(
-            (self.redis.thread.busy - redis) / seconds,
+            (self.redis.thread.busy - redis) / seconds + self._times.rest_redis,
             (self.redis.bytes - out) / seconds,
             process / seconds + self._times.rest_process,
             loop / seconds + self._times.rest_loop,
