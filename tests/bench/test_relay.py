@@ -13,7 +13,7 @@ from bench.simulation import parts
 from bench.simulation.events import Events
 from bench.simulation.parts import FrontEndTimes, MessageTimes, ModelTimes, Parts, RelayTimes, Spread
 from bench.simulation.relay import broker, figures, measuring
-from bench.simulation.relay.full import full, load
+from bench.simulation.relay.full import full, load, period
 from bench.simulation.relay.outage import outage
 from bench.simulation.relay.threads import BRISK, DROWSY, Steps, Task, Thread
 from bench.simulation.relay.world import Setup, World
@@ -80,12 +80,10 @@ def test_a_task_that_is_woken_does_not_go_on_twice() -> None:
 @pytest.mark.parametrize(("number", "cameras"), [(2, 0), (2, 1), (3, 50), (4, 51), (10, 335), (3, 5000)])
 def test_what_is_worked_is_what_is_said_times_who_hears_it(number: int, cameras: int) -> None:
     """In closed form, over as long as 20 lists take."""
-    told = [50.0] * ((cameras - 1) // 50) if cameras else []
-    period = telling.CYCLE + sum(told) / telling.RATE
     one = world(number, cameras)
-    one.run(3 * period)
+    one.run(3 * period(cameras))
     assert one.known == 1.0
-    busy, expected = one.measure(20 * period), load(TIMES, number, cameras)
+    busy, expected = one.measure(20 * period(cameras)), load(TIMES, number, cameras)
     for name in ("redis", "out", "process", "loop"):
         assert getattr(busy, name) == pytest.approx(getattr(expected, name), rel=0.02), name
 
@@ -101,8 +99,7 @@ def test_times_are_those_of_the_code(
     monkeypatch.setattr(module, name, value)
     one = world(5, 335)
     one.run(10.0)
-    period = telling.CYCLE + 300 / telling.RATE
-    assert one.measure(20 * period).process == pytest.approx(load(TIMES, 5, 335).process, rel=0.02)
+    assert one.measure(20 * period(335)).process == pytest.approx(load(TIMES, 5, 335).process, rel=0.02)
     assert load(TIMES, 5, 335).process != pytest.approx(before.process, rel=0.04)
 
 

@@ -4,7 +4,7 @@
 
 In each round the parts are measured, with a Redis of its own (`redis-server`; measuring.py says how). Then 3, 6 and 10
 real front ends, each with 335 cameras that send nothing, tell each other of them, and texts besides; it is measured who
-works how much, and what it costs that Redis is killed for ten seconds. The same in the simulation; medians count.
+works how much, and what it costs that Redis is killed for some ten seconds. The same in the simulation; medians count.
 `--keep` writes the parts into parts.json, under "relay", and what was compared into checked.json beside this file;
 `--kept` takes the parts that are there; `--check` fails when an error is over 20 %. Ten minutes in all.
 """
@@ -32,6 +32,7 @@ from bench.simulation import parts
 from bench.simulation.parts import RelayTimes
 from bench.simulation.relay import measuring
 from bench.simulation.relay.figures import CAMERAS
+from bench.simulation.relay.full import period
 from bench.simulation.relay.outage import outage
 from bench.simulation.relay.real import RealFrontEnd, pid_of, processor_time
 from bench.simulation.relay.world import Setup, World
@@ -41,9 +42,12 @@ from tests.running import until
 
 FILE = Path(__file__).with_name("checked.json")
 NUMBERS, TEXTS = (3, 6, 10), 20.0
-GONE = 10.0
+LISTS = 4
+"""Whole lists of each front end that are told while it is measured who works how much."""
+GONE = (10.0, 10.7, 11.4)
+"""Seconds for which Redis is gone, in turn: how soon who waits comes back depends on it."""
 MARK = 0.2
-SEEDS = 15
+SEEDS = 21
 NAMES = "abcdefghij"
 
 
@@ -66,7 +70,7 @@ class Point:
         return {name: getattr(self, name) / getattr(real, name) - 1 for name in Point.__annotations__}
 
 
-def real(number: int, seconds: float) -> Point:
+def real(number: int, gone: float) -> Point:
     """With real front ends."""
     expected = (number - 1) * CAMERAS
     with (
@@ -81,10 +85,10 @@ def real(number: int, seconds: float) -> Point:
         ]
         until(lambda: all(one.last.known == expected for one in ends), "whole lists")
         time.sleep(3.0)
-        busy = steady(redis, ends, seconds)
+        busy = steady(redis, ends, LISTS * period(CAMERAS))
         before = unheard(ends)
         redis.kill()
-        time.sleep(GONE)
+        time.sleep(gone)
         redis.start()
         back = time.time()
         time.sleep(8.0)
@@ -124,8 +128,8 @@ def simulated(times: RelayTimes, number: int) -> Point:
         setup = Setup(number, CAMERAS, TEXTS, seed=seed)
         world = World(times, setup)
         world.run(5.0)
-        busy = world.measure(20.0)
-        gone = outage(times, setup, GONE, 8.0)
+        busy = world.measure(LISTS * period(CAMERAS))
+        gone = outage(times, setup, GONE[seed % len(GONE)], 8.0)
         found.append(
             Point(
                 busy.redis * 1000, busy.process * 1000, busy.loop * 1000, busy.out / 1000,
@@ -185,7 +189,7 @@ def main() -> int:
         if not options.kept:
             measured.append(measuring.once(options.seconds))
         for number, points in seen.items():
-            points.append(real(number, 2 * options.seconds))
+            points.append(real(number, GONE[round_ % len(GONE)]))
         print(f"round {round_ + 1} measured", flush=True)
     times = parts.load_relay() if options.kept else measuring.together(measured)
     print("\n".join(told(times)))

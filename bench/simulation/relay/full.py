@@ -22,17 +22,20 @@ NETWORKS = (1, 10)
 MOST = 100_000
 
 
+def period(cameras: int) -> float:
+    """Seconds from one whole list to the next."""
+    return telling.CYCLE + sum(pieces_of(cameras)[:-1]) / telling.RATE
+
+
 def said(times: RelayTimes, cameras: int) -> list[Rate]:
     """What a front end says: how many a second of which messages."""
-    pieces = pieces_of(cameras)
-    period = telling.CYCLE + sum(pieces[:-1]) / telling.RATE
-    return [(1 / front_ends.EVERY, times.word), *((1 / period, times_of_rows(times, rows)) for rows in pieces)]
+    rows = [(1 / period(cameras), times_of_rows(times, each)) for each in pieces_of(cameras)]
+    return [(1 / front_ends.EVERY, times.word), *rows]
 
 
 def load(times: RelayTimes, number: int, cameras: int) -> Busy:
     """Of so many front ends with so many cameras each."""
-    rates, pieces = said(times, cameras), pieces_of(cameras)
-    told = sum(pieces) / MOST_ROWS / (telling.CYCLE + sum(pieces[:-1]) / telling.RATE)
+    rates, told = said(times, cameras), cameras / MOST_ROWS / period(cameras)
     return Busy(
         redis=times.rest_redis + number * sum(rate * (one.redis + one.each * number) for rate, one in rates),
         out=number * number * sum(rate * one.size for rate, one in rates),

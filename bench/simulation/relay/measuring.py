@@ -33,7 +33,7 @@ from imageserver.peers.messages import ALL, MOST_ROWS
 
 Published = tuple[str, str]
 """A channel, and what is said on it."""
-HEARERS = (10, 60)
+HEARERS = (5, 25)
 OTHERS, THEIRS = 10, 350
 """Front ends that a real one hears, and cameras of each."""
 TOLD = 10_000
