@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +128,15 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         _running.pop()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """What a test lets this process ignore, all programs ignore that later tests start here: Ctrl-C above all."""
+    yield
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        pytest.fail(f"{item.nodeid} has left SIGINT ignored: monkeypatch what ignores it")
+
+
 @contextlib.contextmanager
 def _turn(alone: bool) -> Iterator[None]:
     """Beside the tests of other workers, or alone. Who waits to be alone holds the gate, so that nobody comes past."""
@@ -147,6 +157,7 @@ _running: list[pytest.Item] = []
 def pytest_configure(config: pytest.Config) -> None:
     """Watch servers' loops, what pages run, and that no test starts a process unless it is marked as slow."""
     config.pluginmanager.register(large_sends.LargeSends(), "large-sends")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell began this behind an `&`
     if "not long" in config.option.markexpr:
         running.prepared = prepared = Prepared()
         config.add_cleanup(prepared.close)
