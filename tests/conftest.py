@@ -167,5 +167,5 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _refuse_processes(event: str, _arguments: tuple[object, ...]) -> None:
-    if event in STARTS_A_PROCESS and _running and not any(map(_running[-1].get_closest_marker, ("slow", "long"))):
+    if _running and event in STARTS_A_PROCESS and not any(map(_running[-1].get_closest_marker, ("slow", "long"))):
         pytest.fail(f"{_running[-1].nodeid} starts a process, which tests/selection.py did not see: mark it slow")
