@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +128,15 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         _running.pop()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """What a test lets this process ignore, all programs ignore that later tests start here: Ctrl-C above all."""
+    yield
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        pytest.fail(f"{item.nodeid} has left SIGINT ignored: monkeypatch what ignores it")
+
+
 @contextlib.contextmanager
 def _turn(alone: bool) -> Iterator[None]:
     """Beside the tests of other workers, or alone. Who waits to be alone holds the gate, so that nobody comes past."""
@@ -147,6 +157,7 @@ _running: list[pytest.Item] = []
 def pytest_configure(config: pytest.Config) -> None:
     """Watch servers' loops, what pages run, and that no test starts a process unless it is marked as slow."""
     config.pluginmanager.register(large_sends.LargeSends(), "large-sends")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell began this behind an `&`
     if "not long" in config.option.markexpr:
         running.prepared = prepared = Prepared()
         config.add_cleanup(prepared.close)
@@ -156,5 +167,5 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _refuse_processes(event: str, _arguments: tuple[object, ...]) -> None:
-    if event in STARTS_A_PROCESS and _running and not any(map(_running[-1].get_closest_marker, ("slow", "long"))):
+    if _running and event in STARTS_A_PROCESS and not any(map(_running[-1].get_closest_marker, ("slow", "long"))):
         pytest.fail(f"{_running[-1].nodeid} starts a process, which tests/selection.py did not see: mark it slow")

@@ -58,6 +58,13 @@ class RayNode:
             )
         self.log = log
 
+    def stop(self) -> None:
+        """As `ray stop`: it says goodbye to the others."""
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(60)
+        self.kill()
+
     def kill(self) -> None:
         """kill -9 of the whole node, workers of other sessions among them."""
         for pid in [*descendants(self.process.pid), self.process.pid]:

@@ -122,7 +122,26 @@ def reached_from(*starts):
     return ways
 
 
-@pytest.mark.parametrize("name", MODULES)
+def of_each(things):
+    """One test for all of them: thousands of tests cost more than what they do."""
+
+    def decorate(check):
+        def test():
+            wrong = []
+            for thing in things:
+                try:
+                    check(thing)
+                except AssertionError as error:
+                    wrong.append(f"{thing}: {error}")
+            assert not wrong, "\n".join(wrong)
+
+        test.__name__, test.__doc__ = check.__name__, check.__doc__
+        return test
+
+    return decorate
+
+
+@of_each(MODULES)
 def test_arrows_run_downwards(name):
     stack = ABOVE_THE_WALL if room_of(name) in floors(ABOVE_THE_WALL) else BELOW_THE_WALL
     height = floors(stack)
@@ -155,7 +174,7 @@ def test_no_circles():
         visit(name)
 
 
-@pytest.mark.parametrize("name", MODULES)
+@of_each(MODULES)
 def test_only_transport_knows_the_loop(name):
     if room_of(name) != "transport":
         assert not foreign(name) & LOOP, f"{name} imports {foreign(name) & LOOP}: use transport.hub"
@@ -233,7 +252,7 @@ def test_a_process_of_a_database_has_no_loop():
 TEXTS = [path for path in sorted(SRC.rglob("*")) if path.suffix in (".py", ".js", ".css", ".html")]
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(SRC)))
+@of_each(TEXTS)
 def test_no_file_is_longer_than_400_lines(path):
     lines = path.read_text(encoding="utf-8").count("\n")
     assert lines <= 400, f"{path.relative_to(ROOT)} has {lines} lines: it has found a second subject"
@@ -247,7 +266,7 @@ def longer_than(lines, name, kind):
     ]
 
 
-@pytest.mark.parametrize("name", MODULES)
+@of_each(MODULES)
 def test_a_function_fits_a_screen_and_a_class_has_one_subject(name):
     assert not longer_than(50, name, ast.FunctionDef)
     assert not longer_than(200, name, ast.ClassDef) or name in TABLES
@@ -263,7 +282,7 @@ def test_no_two_public_classes_have_one_name():
     assert not {name: where for name, where in found.items() if len(where) > 1}
 
 
-@pytest.mark.parametrize("name", MODULES)
+@of_each(MODULES)
 def test_every_module_says_what_it_is(name):
     tree = tree_of(name)
     assert ast.get_docstring(tree) or not tree.body, f"{name} has no docstring"
@@ -275,7 +294,7 @@ def test_every_folder_is_a_package():
     assert not [folder for folder in folders if not (folder / "__init__.py").is_file()]
 
 
-@pytest.mark.parametrize("folder", sorted(FOLDERS))
+@of_each(sorted(FOLDERS))
 def test_folders_instead_of_prefixes(folder):
     members = [path.stem for path in MODULES[folder].parent.glob("*.py") if path.name != "__init__.py"]
     assert len(members) <= 12, f"src/{folder} holds {len(members)} modules; at most a dozen fit a room"
@@ -283,7 +302,7 @@ def test_folders_instead_of_prefixes(folder):
     assert not [prefix for prefix, count in counts.items() if count > 1], f"a prefix in src/{folder} wants a folder"
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name != "errors"])
+@of_each([name for name in MODULES if name != "errors"])
 def test_exceptions_are_in_the_one_tree(name):
     """errors.py draws them all; a private one of a module's own is that module's business."""
     for node in tree_of(name).body:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.rig import model
 from bench.rig.network import Network
-from tests.deploy.front_ends import FrontEnds, Proxy
+from tests.deploy.front_ends import FrontEnds
 from tests.ray_cluster import PYTHON
 from tests.running import FRONT_DOOR, Server
 
@@ -63,15 +63,3 @@ class NamespacedFrontEnds(FrontEnds):
     def urls(self) -> dict[str, str]:
         """Of all, also of those that do not run now."""
         return {name: f"http://{host}:{PORT}" for name, host in self.hosts.items()}
-
-
-class SharedProxy(Proxy):
-    """nginx with the project's file, changed as it says for --shared: pictures of Snap may go to any front end."""
-
-    def _nginx(self, folder: Path, ends: FrontEnds) -> Sequence[str]:
-        command = super()._nginx(folder, ends)
-        path = folder / "imageserver.conf"
-        text = path.read_text()
-        assert "^/(ws|snippets)(/|$)" in text
-        path.write_text(text.replace("^/(ws|snippets)(/|$)", "^/ws(/|$)"))
-        return command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from collections.abc import Callable
 from itertools import count
@@ -26,7 +27,7 @@ BACK = 5.0
 GONE = 30.0
 """Seconds for which these are away."""
 GOODPUT = 95.0
-"""Percent of what is otherwise answered a second, while all front ends are restarted."""
+"""Percent of what is otherwise answered a second, while everything is restarted."""
 SECONDS = 20.0
 """Of a quiet figure."""
 SEEN = 3.0
@@ -117,7 +118,8 @@ def postgresql(world: World, report: Report) -> None:
 
 
 def restart(world: World, report: Report) -> None:
-    """All front ends are restarted, one after the other, with one that is empty at first."""
+    """Everything is restarted, one after the other: front ends, with one that is empty at first, nodes of the cluster,
+    Redis and PostgreSQL. nginx is told to read its file again. Ray's head stays."""
     leave(world.ends.servers["c"])
     world.crowd.until(lambda seen: seen.connected == world.crowd.count, "all cameras at two front ends")
     time.sleep(SEEN)
@@ -126,6 +128,8 @@ def restart(world: World, report: Report) -> None:
         world.begin(spare)
         time.sleep(SEEN)
         leave(world.ends.servers[name])
+    world.begin("b")
+    _restart_others(world)
     world.crowd.until(lambda seen: seen.connected == world.crowd.count, "all cameras")
     time.sleep(SEEN)
     figures = world.crowd.figures()
@@ -134,9 +138,25 @@ def restart(world: World, report: Report) -> None:
     _tell(figures, report)
     report.least("goodput", 100 * _rate(figures) / _rate(before), GOODPUT, " %")
     report.most("connections lost by one camera", figures.most_lost, 1)
+    report.most("errors told to cameras", sum(figures.errors.values()), 0)
     report.most("wrong answers", figures.wrong, 0)
-    world.begin("b")
     world.crowd.again()
+
+
+def _restart_others(world: World) -> None:
+    """All but front ends and Ray's head."""
+    wanted = model.REPLICAS * len(NAMES)
+    for _node in range(len(world.ray.nodes)):
+        world.ray.nodes.pop(0).stop()
+        world.ray.add_node(1)
+        time.sleep(STEADY)
+        until(lambda: world.replicas()[0] == wanted, "all replicas", PATIENCE, 0.3)
+    world.proxy.process.send_signal(signal.SIGHUP)
+    world.redis.kill()
+    world.redis.start()
+    world.postgresql.kill()
+    world.postgresql.start()
+    until(lambda: not world.lacking(), "front ends to lack nothing", PATIENCE, 0.1)
 
 
 def end(world: World, report: Report) -> None:

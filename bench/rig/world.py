@@ -15,10 +15,10 @@ import requests
 from bench.rig import model
 from bench.rig.beside import Snippets, Users, Viewer, session
 from bench.rig.crowd import Crowd
-from bench.rig.front_ends import NamespacedFrontEnds, SharedProxy
+from bench.rig.front_ends import NamespacedFrontEnds
 from bench.rig.network import Network
 from tests import ray_cluster, redis_server
-from tests.deploy.front_ends import NAMES
+from tests.deploy.front_ends import NAMES, SharedProxy
 from tests.nginx import NGINX
 from tests.passwords import CHEAP
 from tests.postgresql import Cluster

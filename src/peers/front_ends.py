@@ -25,6 +25,7 @@ EVERY = 1.0
 MOST = 64
 """Other front ends."""
 TWICE = "another front end at this Redis has our name, {!r}: give each a name of its own (--front-end)"
+CROWD = f"more than {MOST} other front ends are at this Redis, what further ones say is dropped: let fewer share one"
 
 
 class FrontEnd:
@@ -73,6 +74,8 @@ class FrontEnds:
         self._known: dict[str, FrontEnd] = {}
         """By their runs."""
         self._told_twice = False
+        self._crowd_until = 0.0
+        """When those that were too many have been silent for long enough to be forgotten."""
         self.newcomer: Callable[[], None] = _nothing
         """Called when one has come that knows nothing of us."""
         for op, handler in (("alive", self._alive), ("bye", self._bye), ("rows", self._rows), ("closed", self._closed)):
@@ -88,7 +91,9 @@ class FrontEnds:
     def problem(self) -> str:
         """A sentence for anybody on what is wrong, else ""."""
         taken = any(one.name == self._link.front_end for one in self._known.values())
-        return TWICE.format(self._link.front_end) if taken and self._told_twice else ""
+        if taken and self._told_twice:
+            return TWICE.format(self._link.front_end)
+        return CROWD if self._clock() < self._crowd_until else ""
 
     def stream(self, identity: str, said: Said) -> FarStream | None:
         """A stream of that id, where it is the sender's."""
@@ -127,6 +132,7 @@ class FrontEnds:
         if front_end is None:
             if len(self._known) >= MOST:
                 metrics.REDIS_DROPPED.inc("too many")
+                self._tell_crowd()
                 return None
             front_end = self._known[said["run"]] = FrontEnd(said["from"])
             metrics.FRONT_ENDS.child().value = len(self._known)
@@ -136,6 +142,13 @@ class FrontEnds:
             return None
         front_end.heard = self._clock()
         return front_end
+
+    def _tell_crowd(self) -> None:
+        now = self._clock()
+        if now >= self._crowd_until:
+            self._log(CROWD)
+            news.tell(NewsKind.FRONT_ENDS, CROWD)
+        self._crowd_until = now + self._silence
 
     def _welcome(self, name: str) -> None:
         if name == self._link.front_end:

@@ -73,7 +73,7 @@ class Dropped(enum.StrEnum):
 
 
 class Heard(NamedTuple):
-    """A message that was understood; `text` is its JSON. `dropped`: rows that were not, and are in it no more."""
+    """A message that was understood; `text` is its JSON. `dropped`: entries that were not, and are in it no more."""
 
     said: Said
     text: str
@@ -126,8 +126,8 @@ def read(channel: str, data: bytes, most_picture: int) -> Heard | Dropped:
         text = data[:head].decode("ascii")
         said = json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_whole)
         doubtful, dropped = "\\ud" in text.lower(), 0
-        if isinstance(said, dict) and said.get("op") == "rows":
-            dropped = _leave_out_rows(said, doubtful)
+        if isinstance(said, dict):
+            dropped = _leave_out(said, doubtful)
             text = json.dumps(said, separators=(",", ":")) if dropped else text
         if doubtful and not _is_text(said):
             return Dropped.UNREADABLE
@@ -141,13 +141,15 @@ def read(channel: str, data: bytes, most_picture: int) -> Heard | Dropped:
     return _checked(channel, said) or Heard(said, text, picture, dropped)
 
 
-def _leave_out_rows(said: Said, doubtful: bool) -> int:
-    """Leave out rows that are not as they should be, since the others hold; returns how many there were."""
-    rows = said.get("rows")
-    if not isinstance(rows, list) or len(rows) > MOST_ROWS:
+def _leave_out(said: Said, doubtful: bool) -> int:
+    """Leave out rows and predictions that are not as they should be: the others hold. Returns how many there were."""
+    op = said.get("op")
+    where, sound = _ENTRIES.get(op if isinstance(op, str) else "", ("", _sound_row))
+    entries = said.get(where)
+    if not isinstance(entries, list):
         return 0
-    said["rows"] = [one for one in rows if _sound_row(one) and (not doubtful or _is_text(one))]
-    return len(rows) - len(said["rows"])
+    said[where] = [one for one in entries if sound(one) and (not doubtful or _is_text(one))]
+    return len(entries) - len(said[where])
 
 
 def _checked(channel: str, said: Said) -> Dropped | None:
@@ -287,7 +289,7 @@ def _alive(said: Said) -> bool:
 
 def _rows(said: Said) -> bool:
     rows = said.get("rows")
-    few = isinstance(rows, list) and len(rows) <= MOST_ROWS  # and sound: `_leave_out_rows`
+    few = isinstance(rows, list) and len(rows) <= MOST_ROWS  # and sound: `_leave_out`
     return few and all(_count(said.get(name)) for name in ("cycle", "piece", "pieces"))
 
 
@@ -307,7 +309,7 @@ def _watch(said: Said) -> bool:
 
 
 def _predictions(said: Said) -> bool:
-    return isinstance(said.get("list"), list) and all(map(_predicted, said["list"]))
+    return isinstance(said.get("list"), list)  # and sound: `_leave_out`
 
 
 def _predicted(entry: object) -> bool:
@@ -334,6 +336,13 @@ def _text(said: Said) -> bool:
 
 def _news(said: Said) -> bool:
     return _short(said.get("text"), _TEXT) and _short(said.get("camera")) and _short(said.get("owner"))
+
+
+_ENTRIES: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "rows": ("rows", _sound_row),
+    "predictions": ("list", _predicted),
+}
+"""Where a message has entries that are sound each for itself."""
 
 
 def _nothing(_said: Said) -> list[str]:

@@ -1,4 +1,4 @@
-"""What others are told of our streams and sessions: beginnings and ends as they happen, and whole lists.
+"""What others are told of our streams and sessions: beginnings, other names and ends as they happen, and whole lists.
 
 With nobody there nothing is said. A list is told every `CYCLE`, at most `RATE` rows a second: one of 20,000 takes 20
 seconds, and costs every other front end a thousand rows a second to read.
@@ -7,7 +7,7 @@ seconds, and costs every other front end a thousand rows a second to read.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from imageserver.peers import messages
@@ -55,6 +55,7 @@ class Telling(StreamSubscriber):
         """Hear of all of them from now on."""
         streams.watch(self)
         sessions.watch(_SessionTelling(self))
+        streams.names.changed = self._is_another
 
     def run_changes(self) -> None:
         """Tell of beginnings and ends, for ever; spawn it."""
@@ -117,6 +118,13 @@ class Telling(StreamSubscriber):
         """One has begun."""
         self._opened[one.id] = one
         self._changed.set()
+
+    def _is_another(self, holders: Sequence[str]) -> None:
+        """By name, or by user: who may see them there follows from both."""
+        for identity in holders:
+            one = self._overview.own(identity)
+            if one is not None:
+                self.begins(one)
 
     def ends(self, one: Own) -> None:
         """One has ended, behind which nothing is told of it."""

@@ -21,7 +21,7 @@ import re
 import time
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from itertools import count, islice
 from typing import TypeVar
@@ -111,12 +111,16 @@ class Names:
     Args:
         reserved: Whether a text can be no name, since it is a route.
         clock: Monotonic seconds.
+
+    Attributes:
+        changed: Called with the ids of streams and sessions that go on under another name, or as another user's.
     """
 
     def __init__(
         self, reserved: Callable[[str], bool] = lambda _text: False, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._reserved, self._clock = reserved, clock
+        self.changed: Callable[[Sequence[str]], None] = lambda _holders: None
         self._held: dict[str, CameraName] = {}
         self._by_holder: dict[str, CameraName] = {}
         self._by_connection: dict[tuple[str, str], CameraName] = {}  # and by what was said
@@ -153,6 +157,7 @@ class Names:
         """A camera whose name was lost to a newcomer sends after all: it is another one than that."""
         name.state = HELD
         self._give(name)
+        self.changed(name.holders)
 
     def rename(self, name: CameraName, camera: str) -> bool:
         """Call a camera otherwise until its connection ends; False: it may not have that name, and nothing changes."""
@@ -163,6 +168,7 @@ class Names:
         self._leave(name)
         name.state, name.base = HELD, camera
         self._give(name)
+        self.changed(name.holders)
         return True
 
     def release(self, holder: str) -> None:

@@ -94,11 +94,15 @@ class Overview:
 
         Those of other front ends come first: of a name that both have our own is meant.
         """
-        by_id = self._by_id(key) or self.far.open.get(key)
+        by_id = self.own(key) or self.far.open.get(key)
         if by_id:
             return [by_id]
-        own = (one for one in map(self._by_id, self._streams.names.find(key)) if one is not None)
+        own = (one for one in map(self.own, self._streams.names.find(key)) if one is not None)
         return [*self.far.named(key), *sorted(own, key=_number)]
+
+    def own(self, identity: str) -> Own | None:
+        """Ours, under an id."""
+        return self._streams.open_streams.get(identity) or self._sessions.open_sessions.get(identity)
 
     def viewed(self, identity: str) -> Viewed | None:
         """What can be looked at under an id."""
@@ -139,9 +143,6 @@ class Overview:
         }
         row |= {"camera": one.camera} if one.camera else {}
         return row | {"front_end": self._front_end} if self._front_end else row
-
-    def _by_id(self, key: str) -> Own | None:
-        return self._streams.open_streams.get(key) or self._sessions.open_sessions.get(key)
 
     def may_be_called(self, one: Own, camera: str) -> bool:
         """Whether nothing else has the name that somebody wants for a camera."""

@@ -336,6 +336,7 @@ class Streams:
             stream.user = user
             name = self.names.take(stream.id, camera, user=user, address=stream.address, connection=stream.id)
             stream.called = name
+            self.names.changed([stream.id])
 
     def forget(self, stream: Stream) -> None:
         """Called by the stream when it closes."""

@@ -130,6 +130,27 @@ class Proxy:
         return [HAPROXY, "-db", "-f", str(path)]
 
 
+class SharedProxy(Proxy):
+    """The same with what the files say of front ends that have --redis and --shared."""
+
+    def _nginx(self, folder: Path, ends: FrontEnds) -> Sequence[str]:
+        command = super()._nginx(folder, ends)
+        changed(folder / "imageserver.conf", r"include /etc/\S+-snap\S+;", f"include {HERE / 'snap-anywhere.conf'};", 1)
+        return command
+
+    def _haproxy(self, folder: Path, ends: FrontEnds) -> Sequence[str]:
+        command = super()._haproxy(folder, ends)
+        changed(folder / "haproxy.cfg", r"# (server [bc] )", r"\1", 2)
+        return command
+
+
+def changed(path: Path, pattern: str, replacement: str, count: int) -> None:
+    """Change a file in so many places."""
+    text, found = re.subn(pattern, replacement, path.read_text())
+    assert found == count, pattern
+    path.write_text(text)
+
+
 def placed(path: Path, ends: FrontEnds, listening: str, port: str) -> str:
     """A file of deploy/front-ends with the addresses of `ends`, and a port of the test's."""
     text, count = re.subn(listening, port, path.read_text())

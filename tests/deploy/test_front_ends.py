@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import requests
-from tests.deploy.front_ends import HAPROXY, HERE, NAMES, PROXIES, FrontEnds, Proxy, behind, leave, placed
+from tests import redis_server
+from tests.deploy.front_ends import HAPROXY, HERE, NAMES, PROXIES, FrontEnds, Proxy, SharedProxy, behind, leave, placed
 from tests.faults import clients
 from tests.nginx import NGINX, command, free_ports
 from tests.protocols.legacy_tcp.old_client import OldClient
 from tests.running import PATIENCE, Camera, Server, picture, until
-from websocket import create_connection
+from websocket import WebSocketTimeoutException, create_connection
 
 STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 pytestmark = pytest.mark.skipif(not PROXIES, reason="needs nginx or HAProxy (scripts/apt-packages.sh)")
@@ -106,6 +107,46 @@ def test_legacy_tcp_goes_to_those_that_are_there(tmp_path: Path) -> None:
         assert [asked() for _ in range(6)] == [b"0P"] * 6
         leave(ends.servers["a"])
         assert [asked() for _ in range(6)] == [b"0P"] * 6
+
+
+@pytest.mark.long
+@pytest.mark.skipif(bool(redis_server.lacking()), reason=redis_server.lacking())
+def test_where_snap_is_shared_it_outlives_any_front_end(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "password").write_text(redis_server.PASSWORD)
+    (tmp_path / "password").chmod(0o600)
+    with redis_server.running() as redis:
+        options = ("--redis", redis.address, "--redis-password", str(tmp_path / "password"))
+        with (
+            FrontEnds(tmp_path, *options, "--shared", str(tmp_path / "shared")) as ends,
+            SharedProxy(kind, tmp_path, ends) as proxy,
+        ):
+            assert put(proxy, 1)
+
+            def told() -> bool:
+                """Whether all hear what the first one says."""
+                rooms = [create_connection(f"ws://127.0.0.1:{proxy.port}/ws", timeout=2) for _ in range(6)]
+                with contextlib.ExitStack() as ending:
+                    for room in rooms:
+                        ending.callback(room.shutdown)
+                    rooms[0].send("snap")
+                    with contextlib.suppress(WebSocketTimeoutException):
+                        return [room.recv() for room in rooms[1:]] == ["snap"] * 5
+                return False
+
+            until(told, "a word that all hear")
+            ends.servers["a"].process.kill()
+            ends.servers["a"].process.wait(PATIENCE)
+            until(lambda: put(proxy, 2), "a picture that is taken")
+            until(told, "a word that all hear without the first front end")
+            kept = requests.get(f"{proxy.url}/snippets/", timeout=PATIENCE).json()["snippets"]
+            assert [each["id"] for each in kept] == [1, 2]
+
+
+def put(proxy: Proxy, device: int) -> bool:
+    """Put a picture of a device; whether it was taken."""
+    headers = {"Content-Type": "image/jpeg"}
+    return requests.put(f"{proxy.url}/snippets/{device}/", picture(), headers=headers, timeout=PATIENCE).ok
 
 
 @pytest.mark.long

@@ -166,3 +166,7 @@ def test_there_are_not_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(4):
         world.link.hears(ALL, "alive", new=False, front=f"c{number}", run=f"{number:016x}")
     assert world.all.names == ["b", "c0"]
+    assert world.all.problem == front_ends.CROWD
+    assert world.log.count(front_ends.CROWD) == 1
+    world.time.move(6)
+    assert not world.all.problem

@@ -104,6 +104,21 @@ def test_rows_are_as_they_should_be(wrong: dict[str, Any]) -> None:
     assert json.loads(found.text) == found.said
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None, ["b.1", 1, 2, {}], ["b.1", -1, 2, {}, ""], ["b.1", 1, 2, {"deep": json.loads("[" * 30 + "]" * 30)}, ""],
+        ["b.1", 1, 2, {"label": "half \ud800 of a pair"}, ""], ["b.1", 1, 2, None, "x" * 5000], [[], 1, 2, {}, ""],
+    ],
+)  # fmt: skip
+def test_predictions_are_as_they_should_be(wrong: Any) -> None:
+    """What one model says hides nothing of the others'."""
+    sound = ["b.2", 1, 2, {"label": "7"}, ""]
+    found = read(PREDICTIONS, "predictions", list=[wrong, sound])
+    assert isinstance(found, Heard) and found.dropped == 1
+    assert found.said["list"] == [sound] == json.loads(found.text)["list"]
+
+
 def test_other_halves_of_surrogate_pairs_are_no_text() -> None:
     assert read(ALL, "rows", rows=[row("b.0")], cycle=0, piece=0, pieces=0, more="\ud800") is Dropped.UNREADABLE
     assert read(ALL, "closed", ids=["b.\udfff"]) is Dropped.UNREADABLE
@@ -117,7 +132,7 @@ def test_other_halves_of_surrogate_pairs_are_no_text() -> None:
         (ALL, "follow", {}),
         (ALL, "follow", {"wanted": "all"}),
         (ALL, "alive", {"new": 1}),
-        (PREDICTIONS, "predictions", {"list": [["b.1", 1, 2, {}]]}),
+        (PREDICTIONS, "predictions", {"list": {}}),
         (f"{FRAME}b.1", "frame", FRAME_SAID | {"rotate": 45}),
         (f"{FRAME}b.1", "frame", FRAME_SAID | {"prediction": []}),
         (f"{FRAME}b.1", "frame", FRAME_SAID | {"prediction": {"deep": json.loads("[" * 30 + "]" * 30)}}),

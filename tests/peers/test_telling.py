@@ -81,6 +81,19 @@ def test_beginnings_and_ends_are_told_as_they_happen(world: World) -> None:
     assert world.link.said.pop()[1]["ids"] == ["a.1"]
 
 
+def test_other_names_and_users_are_told_as_they_happen(world: World) -> None:
+    world.link.hears(ALL, "alive", new=False)
+    wait(world.rows)
+    door = world.stream("1")
+    wait(world.rows)
+    world.streams.names.rename(door.called, "back door")
+    wait(lambda: world.link.said)
+    assert [(row["name"], row["counts"]) for said in world.rows() for row in said["rows"]] == [("back door",) * 2]
+    world.streams.adopt(door, "alice", "")
+    wait(lambda: world.link.said)
+    assert [(row["name"], row["user"]) for said in world.rows() for row in said["rows"]] == [("alice",) * 2]
+
+
 def test_who_is_new_is_told_everything_in_pieces(world: World) -> None:
     for number in range(120):
         world.stream(str(number))
