@@ -89,6 +89,10 @@ class Redis:
         took = message.times.redis + message.times.each * len(self._hearers)
         self.thread.do(took, self._hand_out, message, self._life, answered)
 
+    def ping(self, seconds: float) -> None:
+        """Somebody asks whether it is there, which takes its thread so long."""
+        self.thread.do(seconds, lambda: None)
+
     def _hand_out(self, message: Message, life: int, answered: Callable[[], None]) -> None:
         if life != self._life:
             return

@@ -31,7 +31,6 @@ bootstrap.provide_package()
 from bench.simulation import parts
 from bench.simulation.parts import RelayTimes
 from bench.simulation.relay import measuring
-from bench.simulation.relay.figures import CAMERAS
 from bench.simulation.relay.full import period
 from bench.simulation.relay.outage import outage
 from bench.simulation.relay.real import RealFrontEnd, pid_of, processor_time
@@ -41,7 +40,7 @@ from tests.redis_server import RedisServer
 from tests.running import until
 
 FILE = Path(__file__).with_name("checked.json")
-NUMBERS, TEXTS = (3, 6, 10), 20.0
+NUMBERS, CAMERAS, TEXTS = (3, 6, 10), 335, 20.0
 LISTS = 4
 """Whole lists of each front end that are told while it is measured who works how much."""
 GONE = (10.0, 10.7, 11.4)

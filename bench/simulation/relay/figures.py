@@ -17,7 +17,7 @@ from bench.simulation.relay.world import GIGABIT, Setup, World
 from imageserver.limits import Limits
 
 Found = dict[str, Any]
-CAMERAS = 335
+CAMERAS = 480
 """Of each front end: about what one with eight workers is planned for."""
 NUMBERS = (3, 10, 30, 60, 100, 200)
 NARROW = (30, 60, 80, 100)

@@ -84,6 +84,7 @@ class FrontEnd:
         self._is_new = self._idle = False
         self._newcomers = Task(shared.events, self._run_lists())
         Task(shared.events, self._run())
+        Task(shared.events, self._ping())
 
     # ---- its connection (redis/connection.py) -------------------------------------------------------------------
 
@@ -109,6 +110,13 @@ class FrontEnd:
         pause = connection.PAUSES[0] if settled else self._thrown_out
         self._thrown_out = min(pause * 2, connection.PAUSES[1])
         self._events.after(self._about(pause), self.connect)
+
+    def _ping(self) -> Steps:
+        yield self._shared.random.uniform(0.0, connection.PING_EVERY)
+        while True:
+            if self.up:
+                self._shared.redis.ping(self._shared.times.word.redis)
+            yield connection.PING_EVERY
 
     def _about(self, pause: float) -> float:
         return pause * self._shared.random.uniform(0.5, 1.5)

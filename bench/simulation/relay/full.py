@@ -14,7 +14,7 @@ from bench.simulation.relay.world import GIGABIT, Busy
 from imageserver.limits import Limits
 from imageserver.peers import front_ends, telling
 from imageserver.peers.messages import MOST_ROWS
-from imageserver.peers.redis import inbox
+from imageserver.peers.redis import connection, inbox
 
 Rate = tuple[float, MessageTimes]
 NETWORKS = (1, 10)
@@ -36,8 +36,9 @@ def said(times: RelayTimes, cameras: int) -> list[Rate]:
 def load(times: RelayTimes, number: int, cameras: int) -> Busy:
     """Of so many front ends with so many cameras each."""
     rates, told = said(times, cameras), cameras / MOST_ROWS / period(cameras)
+    pings = number / connection.PING_EVERY * times.word.redis
     return Busy(
-        redis=times.rest_redis + number * sum(rate * (one.redis + one.each * number) for rate, one in rates),
+        redis=times.rest_redis + pings + number * sum(rate * (one.redis + one.each * number) for rate, one in rates),
         out=number * number * sum(rate * one.size for rate, one in rates),
         process=times.rest_process + told * times.tell_process
         + (number - 1) * sum(rate * one.process for rate, one in rates),

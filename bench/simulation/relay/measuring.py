@@ -5,14 +5,14 @@ Processor time is what is counted, so other work on the machine makes it longer 
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import functools
 import itertools
 import socket
 import statistics
+import subprocess
+import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,6 +41,13 @@ TOLD = 10_000
 MANY, FEW = 1 / BRISK, 1 / DROWSY
 """Messages a second; of few each comes after a pause."""
 SETTLE = 0.5
+HEARER = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as sock:
+    sock.sendall(sys.argv[3].encode())
+    while sock.recv(65536):
+        pass
+"""
 
 
 def run_of(number: int) -> str:
@@ -82,24 +89,21 @@ def size(said: Published) -> int:
 # ---- Redis --------------------------------------------------------------------------------------------------------
 
 
-class Hearers:
-    """Connections that hear all, and throw it away; each waits in a thread, as front ends do."""
-
-    def __init__(self, redis: RedisServer, number: int) -> None:
-        self._socks = [logged_in(redis) for _one in range(number)]
-        for sock in self._socks:
-            sock.sendall(f"SUBSCRIBE {ALL} {messages.ROOM}{ROOM}\r\n".encode())
-            threading.Thread(target=self._read, args=(sock,), daemon=True).start()
-
-    def close(self) -> None:
-        for sock in self._socks:
-            sock.shutdown(socket.SHUT_RDWR)
-
-    def _read(self, sock: socket.socket) -> None:
-        room = bytearray(2**16)
-        with sock, contextlib.suppress(OSError):
-            while sock.recv_into(room):
-                pass
+@contextmanager
+def hearers(redis: RedisServer, number: int) -> Iterator[None]:
+    """Processes that hear all and throw it away; each sleeps meanwhile, as front ends do."""
+    said = f'AUTH "{redis_server.PASSWORD}"\r\nSUBSCRIBE {ALL} {messages.ROOM}{ROOM}\r\n'
+    command = [sys.executable, "-S", "-c", HEARER, redis.host, str(redis.port), said]
+    processes = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for _one in range(number)]
+    try:
+        with redis.client() as client:
+            until(lambda: client.pubsub_numsub(ALL)[0][1] == number, "those that hear")
+        time.sleep(SETTLE)
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def logged_in(redis: RedisServer) -> socket.socket:
@@ -120,20 +124,17 @@ def of_redis(redis: RedisServer, said: Published, seconds: float) -> tuple[float
     return brisk - each * few, each, drowsy - brisk
 
 
-def _of_message(redis: RedisServer, said: Published, hearers: int, rate: float, seconds: float) -> float:
+def _of_message(redis: RedisServer, said: Published, number: int, rate: float, seconds: float) -> float:
     """Of Redis, beside what it takes at rest."""
-    pid, sent = pid_of(redis), command(said)
-    crowd, count = Hearers(redis, hearers), 0
-    time.sleep(SETTLE)
-    with logged_in(redis) as speaker:
+    pid, sent, count = pid_of(redis), command(said), 0
+    with hearers(redis, number), logged_in(redis) as speaker:
         before, began = processor_time(pid), time.monotonic()
         while (late := time.monotonic() - began) < seconds:
             speaker.sendall(sent)
-            assert speaker.recv(100) == b":%d\r\n" % hearers
+            assert speaker.recv(100) == b":%d\r\n" % number
             count += 1
             time.sleep(max(0.0, count / rate - late))
         took = processor_time(pid) - before - of_resting(redis) * (time.monotonic() - began)
-    crowd.close()
     return took / count
 
 
