@@ -128,14 +128,14 @@ def test_more_texts_than_are_allowed_are_dropped() -> None:
 def test_no_more_streams_are_known_than_may_be() -> None:
     one = world(4, 100, limits=Limits(redis_streams=170))
     one.run(20.0)
-    assert [each.rows for each in one.front_ends] == [170] * 4
+    assert [each.known.rows for each in one.front_ends] == [170] * 4
     assert one.since == math.inf
 
 
 def test_no_more_front_ends_are_known_than_may_be() -> None:
     one = world(front_ends.MOST + 3, 1)
     one.run(10.0)
-    assert [each.rows for each in one.front_ends] == [front_ends.MOST] * len(one.front_ends)
+    assert [each.known.rows for each in one.front_ends] == [front_ends.MOST] * len(one.front_ends)
     assert one.counts["too many"] > 0
     assert world(front_ends.MOST + 1, 1).since == math.inf
 

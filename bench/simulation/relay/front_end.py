@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from bench.simulation.events import Events
@@ -50,6 +51,54 @@ class Shared:
     whole: Callable[[int, bool], None]
 
 
+class Known:
+    """What one knows of others: when each was heard last, and how many rows of each piece of its list.
+
+    Args:
+        limits: `redis_streams`.
+        expected: Rows of all others.
+        whole: Told whether it knows all of them, whenever it knows more or less.
+    """
+
+    def __init__(self, limits: Limits, expected: int, whole: Callable[[bool], None]) -> None:
+        self._most, self._expected, self._whole = limits.redis_streams, expected, whole
+        self.rows = 0
+        self.heard: dict[int, float] = {}
+        self._pieces: dict[int, dict[int, int]] = {}
+
+    def is_one_too_many(self, sender: int) -> bool:
+        """Whether nothing of it can be known."""
+        return sender not in self.heard and len(self.heard) >= front_ends.MOST
+
+    def hear(self, sender: int, now: float) -> bool:
+        """One has said something; whether it is new."""
+        new = sender not in self.heard
+        self.heard[sender] = now
+        return new
+
+    def lacking(self, message: Message) -> int:
+        """How many rows of a message it does not know, and has room for."""
+        known = self._pieces.get(message.sender, {}).get(message.piece, 0)
+        return max(0, min(message.rows - known, self._most - self.rows))
+
+    def take(self, message: Message) -> None:
+        """Know its rows."""
+        if lacking := self.lacking(message):
+            pieces = self._pieces.setdefault(message.sender, {})
+            pieces[message.piece] = pieces.get(message.piece, 0) + lacking
+            self._count(lacking)
+
+    def forget(self, since: float) -> None:
+        """Forget who was not heard since then."""
+        for sender in [sender for sender, heard in self.heard.items() if heard < since]:
+            del self.heard[sender]
+            self._count(-sum(self._pieces.pop(sender, {}).values()))
+
+    def _count(self, more: int) -> None:
+        self.rows += more
+        self._whole(self.rows == self._expected)
+
+
 class FrontEnd:
     """One of `others + 1` with as many cameras each.
 
@@ -58,7 +107,7 @@ class FrontEnd:
         connection: How often it has connected.
         up: Whether Redis answers it.
         behind: Bytes of Redis that it has not read yet.
-        rows: How many of others it knows.
+        known: What it knows of others.
         process, loop: What works.
     """
 
@@ -66,17 +115,13 @@ class FrontEnd:
         self.number, self._shared, self._events = number, shared, shared.events
         self.process = Thread(shared.events, shared.times.wake_process)
         self.loop = Thread(shared.events, shared.times.wake_loop)
-        self.connection, self.up, self.behind, self.rows = 0, False, 0.0, 0
+        self.connection, self.up, self.behind = 0, False, 0.0
         self.begun = 0.0
         self._refused = self._thrown_out = connection.PAUSES[0]
         bounds = shared.limits.redis_bytes, shared.limits.redis_text_bytes, shared.limits.redis_text_bytes
         self._lists, self._texts, self._said = (Allowance(most, lambda: shared.events.now) for most in bounds)
         self._waiting = 0.0
-        self._heard: dict[int, float] = {}
-        """When each of those that it knows was heard last."""
-        self._known: dict[int, dict[int, int]] = {}
-        """How many rows it knows of each of their pieces."""
-        self._all = others * cameras
+        self.known = Known(shared.limits, others * cameras, partial(shared.whole, number))
         self._pieces = [
             Message("rows", number, times_of_rows(shared.times, rows), rows=rows, piece=piece)
             for piece, rows in enumerate(pieces_of(cameras))
@@ -162,10 +207,7 @@ class FrontEnd:
         while True:
             if self.up:
                 self._say(Message("alive", self.number, self._shared.times.word))
-            since = self._events.now - self._shared.limits.redis_silence
-            for sender in [sender for sender, heard in self._heard.items() if heard < since]:
-                del self._heard[sender]
-                self._count(-sum(self._known.pop(sender).values()))
+            self.known.forget(self._events.now - self._shared.limits.redis_silence)
             yield front_ends.EVERY
 
     def _run_lists(self) -> Steps:
@@ -173,7 +215,7 @@ class FrontEnd:
         told = -telling.APART
         yield self._shared.random.uniform(0.0, telling.CYCLE)
         while True:
-            if self._heard and self.up:
+            if self.known.heard and self.up:
                 for message in self._pieces[:-1]:
                     self._say_rows(message)
                     yield message.rows / telling.RATE
@@ -221,38 +263,20 @@ class FrontEnd:
 
     def _costs(self, message: Message) -> float:
         """Of the loop; rows that it does not know yet take longer."""
-        times, known = self._shared.times, self._known.get(message.sender)
+        times = self._shared.times
         if message.op != "rows" or not message.rows:
             return message.times.loop
-        if known is None and len(self._known) >= front_ends.MOST:
+        if self.known.is_one_too_many(message.sender):
             return message.times.loop * times.many / times.rows.loop
-        lacking = message.rows - (known or {}).get(message.piece, 0)
-        new = min(lacking, max(0, self._shared.limits.redis_streams - self.rows)) / MOST_ROWS
-        return message.times.loop + new * (times.new - times.rows.loop)
+        return message.times.loop + self.known.lacking(message) / MOST_ROWS * (times.new - times.rows.loop)
 
     def _hear(self, message: Message) -> None:
         self._waiting -= message.times.size
         if message.op == "text":
             self._shared.counts["texts heard"] += 1
-            return
-        known = self._known.get(message.sender)
-        if known is None:
-            if len(self._known) >= front_ends.MOST:
-                self._shared.counts["too many"] += 1
-                return
-            known = self._known[message.sender] = {}
-            self._newcomer()
-        self._heard[message.sender] = self._events.now
-        if message.new:
-            self._newcomer()
-        if message.rows:
-            before = known.get(message.piece, 0)
-            new = min(message.rows - before, self._shared.limits.redis_streams - self.rows)
-            if new > 0:
-                known[message.piece] = before + new
-                self._count(new)
-
-    def _count(self, more: int) -> None:
-        self.rows += more
-        if more:
-            self._shared.whole(self.number, self.rows == self._all)
+        elif self.known.is_one_too_many(message.sender):
+            self._shared.counts["too many"] += 1
+        else:
+            if self.known.hear(message.sender, self._events.now) or message.new:
+                self._newcomer()
+            self.known.take(message)

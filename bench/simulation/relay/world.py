@@ -75,7 +75,7 @@ class World:
         """Share of all rows of others that front ends know."""
         setup = self.setup
         rows = setup.front_ends * (setup.front_ends - 1) * setup.cameras
-        return sum(one.rows for one in self.front_ends) / rows if rows else 1.0
+        return sum(one.known.rows for one in self.front_ends) / rows if rows else 1.0
 
     @property
     def unheard(self) -> int:
