@@ -27,7 +27,7 @@ PREPARED := $(VENV)/.prepared
 .NOTPARALLEL:
 PREFIX ?= /opt/imageserver
 DESTDIR ?=
-.PHONY: help run environment graphs dev check test test-long faults fuzz soak lint docs site pictures display bench bench-check simulation simulation-check lock install-service wheel sbom clean distclean
+.PHONY: help run environment graphs dev check test test-long faults fuzz soak lint docs site pictures display bench bench-check simulation simulation-check simulation-redis-check lock install-service wheel sbom clean distclean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -135,12 +135,15 @@ bench-check: dev $(PREPARED)  ## run the measurements and compare their ratios w
 	@tests/environments.sh
 	@failed=0; for file in $$(grep -l -e '"--check"' $(filter-out bench/everything.py,$(wildcard bench/*.py))); do $(VENV)/bin/python $$file --check || failed=1; done; exit $$failed
 
-simulation: dev  ## what the simulation says of 100,000 cameras; ARGS=--draw writes the plots of docs/scale.md: 3 min
+simulation: dev  ## what the simulation says of 100,000 cameras; ARGS=--draw writes the plots of docs/scale.md: 5 min
 	@$(VENV)/bin/python -m bench.simulation.scale $(ARGS)
 
 simulation-check: dev $(PREPARED)  ## compare the simulation with real runs on this machine; ARGS=--keep feeds it: ten minutes
 	@tests/environments.sh
 	@$(VENV)/bin/python -m bench.simulation.check --check $(ARGS)
+
+simulation-redis-check: dev  ## the same of what goes over Redis, with redis-server on this machine: ten minutes
+	@$(VENV)/bin/python -m bench.simulation.relay.check --check $(ARGS)
 
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 UPGRADE ?=
