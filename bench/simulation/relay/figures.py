@@ -10,7 +10,7 @@ from typing import Any
 from bench.simulation import chart
 from bench.simulation.chart import Axis, Series
 from bench.simulation.parts import RelayTimes
-from bench.simulation.relay.full import NETWORKS, full, load, shares
+from bench.simulation.relay.full import NETWORKS, full, shares
 from bench.simulation.relay.outage import outage
 from bench.simulation.relay.world import GIGABIT, Setup, World
 
@@ -19,10 +19,14 @@ from imageserver.limits import Limits
 Found = dict[str, Any]
 CAMERAS = 480
 """Of each front end: about what one with eight workers is planned for."""
-NUMBERS = (3, 10, 30, 60, 100, 200)
-NARROW = (30, 60, 80, 100)
+LIMITS = Limits(redis_streams=50_000)
+"""With room for the cameras of as many front ends as there may be."""
+NUMBERS = (3, 10, 30, 60, 100)
+NARROW = (30, 50, 60)
 """Front ends at a network of 1 Gbit/s, which some of them are too many for."""
 TEXTS, GONE = 100.0, 30.0
+AFTER, LONG_AFTER = 20.0, 150.0
+"""Seconds for which it is looked on; the latter where the network is narrow: who reads slowly is borne for a while."""
 WARM, SIMULATED = 5.0, 9.0
 DRAWN = (3, 10, 30, 60, 100, 200, 400)
 
@@ -31,21 +35,21 @@ def find(times: RelayTimes, planned: float, cameras: int = CAMERAS) -> Found:
     """All of it, with so many cameras at each front end, which take the share `planned` of its loop."""
     steady = []
     for number in NUMBERS:
-        world = World(times, Setup(number, cameras, TEXTS))
+        world = World(times, Setup(number, cameras, TEXTS, limits=LIMITS))
         world.run(WARM)
         steady.append({"front_ends": number, "cameras": number * cameras, **asdict(world.measure(SIMULATED))})
-    setups = [Setup(number, cameras, TEXTS) for number in NUMBERS]
-    setups += [Setup(number, cameras, TEXTS, network=GIGABIT) for number in NARROW]
+    gone = [
+        outage(times, Setup(number, cameras, TEXTS, gigabits * GIGABIT, LIMITS), GONE, after)
+        for numbers, gigabits, after in ((NUMBERS, 10, AFTER), (NARROW, 1, LONG_AFTER))
+        for number in numbers
+    ]
     return {
         "measured": times.measured,
         "steady": steady,
-        "outages": [
-            {"gigabits": setup.network / GIGABIT, **asdict(outage(times, setup, GONE))} for setup in setups
-        ],
+        "outages": [asdict(each) for each in gone],
         "full": full(times, cameras, planned),
         "shares": {number: shares(times, number, cameras, planned, Limits()) for number in DRAWN},
-        "closed": {number: asdict(load(times, number, cameras)) for number in NUMBERS},
-    }  # fmt: skip
+    }
 
 
 def tables(found: Found) -> list[str]:
@@ -60,8 +64,8 @@ def tables(found: Found) -> list[str]:
     )
     lines += _table(
         "front ends | network | connected again after | lists whole after | known in the end | texts lost | thrown out",
-        [f"{row['front_ends']} | {row['gigabits']:g} Gbit/s | {_seconds(row['connected'])} | {_seconds(row['whole'])} "
-         f"| {math.floor(row['known'] * 100)} % | those of {row['texts_lost']:.1f} s | {row['thrown_out']:,}"
+        [f"{row['front_ends']} | {row['network'] / GIGABIT:g} Gbit/s | {_seconds(row['connected'])} "
+         f"| {_seconds(row['whole'])} | {math.floor(row['known'] * 100)} % | those of {row['texts_lost']:.1f} s | {row['thrown_out']:,}"
          for row in found["outages"]],
     )  # fmt: skip
     return lines

@@ -22,6 +22,7 @@ class Outage:
     Args:
         front_ends: how many.
         cameras: of all.
+        network: bytes a second out of Redis.
         connected: seconds from Redis's return until every front end was connected.
         whole: until everybody knew every camera; infinite: not in the time that was looked at.
         known: share of the rows of others that front ends knew in the end.
@@ -31,6 +32,7 @@ class Outage:
 
     front_ends: int
     cameras: int
+    network: float
     connected: float
     whole: float
     known: float
@@ -57,6 +59,7 @@ def outage(times: RelayTimes, setup: Setup, seconds: float = 30.0, after: float 
     return Outage(
         setup.front_ends,
         setup.front_ends * setup.cameras,
+        setup.network,
         connected,
         world.since - back,
         world.known,
