@@ -56,7 +56,7 @@ def tables(found: Found) -> list[str]:
     """Markdown."""
     lines = _table(
         "front ends | cameras | the thread of Redis | out of it | the process beside each | its loop",
-        [f"{row['front_ends']} | {row['cameras']:,} | {_share(row['redis'])} | {row['out'] * 8 / 1e6:,.3g} Mbit/s "
+        [f"{row['front_ends']} | {row['cameras']:,} | {_share(row['redis'])} | {_megabits(row['out'])} Mbit/s "
          f"| {_share(row['process'])} | {_share(row['loop'])}" for row in found["steady"]],
     )  # fmt: skip
     lines += _table(
@@ -64,9 +64,9 @@ def tables(found: Found) -> list[str]:
     )
     lines += _table(
         "front ends | network | connected again after | lists whole after | known in the end | texts lost | thrown out",
-        [f"{row['front_ends']} | {row['network'] / GIGABIT:g} Gbit/s | {_seconds(row['connected'])} "
-         f"| {_seconds(row['whole'])} | {math.floor(row['known'] * 100)} % | those of {row['texts_lost']:.1f} s | {row['thrown_out']:,}"
-         for row in found["outages"]],
+        [" | ".join([str(row["front_ends"]), f"{row['network'] / GIGABIT:g} Gbit/s", _seconds(row["connected"]),
+                     _seconds(row["whole"]), f"{math.floor(row['known'] * 100)} %",
+                     f"those of {row['texts_lost']:.1f} s", f"{row['thrown_out']:,}"]) for row in found["outages"]],
     )  # fmt: skip
     return lines
 
@@ -90,6 +90,10 @@ def draw(found: Found, path: Path) -> None:
 
 def _share(value: float) -> str:
     return f"{value * 100:.2g} %" if value < 0.095 else f"{value * 100:.0f} %"
+
+
+def _megabits(rate: float) -> str:
+    return f"{rate * 8 / 1e6:,.{0 if rate > 12.5e6 else 1}f}"
 
 
 def _seconds(value: float) -> str:
