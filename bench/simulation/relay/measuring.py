@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.simulation.parts import MessageTimes, RelayTimes
+from bench.simulation.relay.broker import HARD, SOFT, SOFT_SECONDS
 from bench.simulation.relay.real import ROOM, TEXT, RealFrontEnd, pid_of, processor_time, rows
 from bench.simulation.relay.threads import BRISK, DROWSY
 from tests import redis_server
@@ -138,6 +139,13 @@ def _of_message(redis: RedisServer, said: Published, number: int, rate: float, s
     return took / count
 
 
+def throws_out(redis: RedisServer) -> None:
+    """AssertionError unless its bound for who reads too slowly is the one that is simulated."""
+    with redis.client() as client:
+        said = client.config_get("client-output-buffer-limit")["client-output-buffer-limit"]
+    assert said.endswith(f"pubsub {HARD} {SOFT} {SOFT_SECONDS:.0f}"), said
+
+
 @functools.cache
 def of_resting(redis: RedisServer) -> float:
     """Of Redis, a second."""
@@ -252,6 +260,7 @@ def once(seconds: float) -> RelayTimes:
     with redis_server.running() as redis, tempfile.TemporaryDirectory() as folder:
         password = Path(folder) / "password"
         password.write_text(redis_server.PASSWORD + "\n")
+        throws_out(redis)
         rest_redis = of_resting(redis)
         ofs = {kind: of_redis(redis, one, seconds) for kind, one in said.items()}
         heard = of_hearing(redis, password, seconds)
