@@ -122,6 +122,16 @@ def test_more_texts_than_are_allowed_are_dropped() -> None:
     assert one.known == 1.0, "lists have a bound of their own"
 
 
+def test_what_is_new_costs_more_than_what_is_known_once() -> None:
+    busy = []
+    for longer in (0.0, 0.01):
+        one = world(3, 500, replace(TIMES, new=TIMES.rows.loop + longer))
+        one.run(10.0)
+        assert one.known == 1.0
+        busy.append(sum(each.loop.busy for each in one.front_ends))
+    assert busy[1] - busy[0] == pytest.approx(3 * 2 * 500 / 50 * 0.01, rel=0.1)  # some is told twice before it is heard
+
+
 # ---- bounds -------------------------------------------------------------------------------------------------------
 
 
