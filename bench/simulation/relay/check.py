@@ -166,13 +166,17 @@ def told(times: RelayTimes) -> list[str]:
 def table(compared: Sequence[tuple[int, Point, Point]]) -> list[str]:
     """Real, simulated, side by side."""
     lines = ["| front ends | Redis | process beside each | loop | out of Redis | connected after | lists whole after "
-             "| texts lost | largest error |", "| " + "--- | " * 9]  # fmt: skip
+             "| texts lost | largest error |", "|" + " --- |" * 9]  # fmt: skip
     units = dict(zip(Point.__annotations__, ["ms", "ms", "ms", "KB", "s", "s", "s"], strict=True))
     for number, was, now in compared:
-        cells = [f"{getattr(was, name):.3g}, {getattr(now, name):.3g} {unit}" for name, unit in units.items()]
+        cells = [f"{_short(getattr(was, name))}, {_short(getattr(now, name))} {unit}" for name, unit in units.items()]
         name, error = max(now.errors(was).items(), key=lambda each: abs(each[1]))
         lines.append(f"| {number} | {' | '.join(cells)} | {name} {error * 100:+.0f} % |")
     return lines
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def main() -> int:

@@ -55,7 +55,7 @@ def shares(times: RelayTimes, number: int, cameras: int, planned: float, limits:
         "the thread of Redis": busy.redis,
         "the process beside a front end": busy.process,
         "a front end's loop": busy.loop,
-        f"what cameras leave of the loop ({1 - planned:.0%})": busy.loop / (1 - planned),
+        f"what cameras leave of the loop ({(1 - planned) * 100:.0f} %)": busy.loop / (1 - planned),
         f"`--redis-streams` ({limits.redis_streams:,})": (number - 1) * cameras / limits.redis_streams,
         f"other front ends ({front_ends.MOST})": (number - 1) / front_ends.MOST,
         f"`--redis-bytes` ({limits.redis_bytes // 2**20} MiB a second)": (number - 1) * taken / limits.redis_bytes,
