@@ -135,7 +135,7 @@ bench-check: dev $(PREPARED)  ## run the measurements and compare their ratios w
 	@tests/environments.sh
 	@failed=0; for file in $$(grep -l -e '"--check"' $(filter-out bench/everything.py,$(wildcard bench/*.py))); do $(VENV)/bin/python $$file --check || failed=1; done; exit $$failed
 
-simulation: dev  ## what the simulation says of 100,000 cameras; ARGS=--draw writes the plots of docs/scale.md: 5 min
+simulation: dev  ## what the simulation says of 100,000 cameras; ARGS=--draw writes the plots of docs/scale.md: 4 min
 	@$(VENV)/bin/python -m bench.simulation.scale $(ARGS)
 
 simulation-check: dev $(PREPARED)  ## compare the simulation with real runs on this machine; ARGS=--keep feeds it: ten minutes

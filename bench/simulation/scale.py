@@ -4,8 +4,8 @@
 
 Fed with parts.json, which `check.py` and `relay/check.py` measured. A node is a front end and eight workers, each with
 a processor of its own that no other process touches: a machine of nine processors as fast as the one that was measured.
-That is extrapolated, as all of this is. `--redis` tells of Redis alone, `--draw` writes the plots. Five minutes of a
-processor, of which Redis is two.
+That is extrapolated, as all of this is. `--redis` tells of Redis alone, `--draw` writes the plots. Four minutes of a
+processor, of which Redis is one.
 """
 
 from __future__ import annotations
