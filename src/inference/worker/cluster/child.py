@@ -25,6 +25,7 @@ from imageserver import bootstrap
 from imageserver.errors import EndpointFailed, ModelError
 from imageserver.inference.shared import wire
 from imageserver.inference.worker.cluster import answers
+from imageserver.inference.worker.cluster.settings import NO_ROOM, patience
 from imageserver.jail import environment, scratch, usage
 from imageserver.jail.rules import Jail
 
@@ -32,6 +33,8 @@ LOOK_EVERY = 1.0
 """Seconds between two looks at what it has taken."""
 NOT_CONVERTED = "it has not been converted for this version of OpenVINO: install the server's on the nodes"
 DIED = "the worker process died"
+SMOOTHING = 0.1
+"""Part of the latest batch in what one takes."""
 
 
 class ChildWorker:
@@ -54,6 +57,11 @@ class ChildWorker:
             self._slots.put(slot)
         self._numbers, self._sending, self._lock = itertools.count(1), threading.Lock(), threading.Lock()
         self._running: dict[int, Future[wire.Message]] = {}
+        """One at most, and which is known by its number."""
+        self._turn = threading.Lock()
+        """Held by the batch that runs: its time is its own, and one that waits has not begun."""
+        self._took = 0.0
+        """Seconds that a batch takes at present."""
         self._started: Future[subprocess.Popen[bytes]] = Future()
         self._loaded: Future[wire.Message] = Future()
         self._fault = ""
@@ -73,29 +81,24 @@ class ChildWorker:
             raise ModelError(f"the model {name!r} does not load: it took longer than {seconds:g} s") from None
 
     def run(self, model: str, data: bytes, items: Sequence[wire.Item], seconds: float) -> bytes:
-        """The answer to a batch (answers.py), within so many seconds."""
-        end = time.monotonic() + seconds
+        """The answer to a batch (answers.py), within so many seconds: one that begins too late for that is lost."""
+        begun = time.monotonic()
+        begin_by = begun + patience(seconds, self._took)
         try:
-            slot = self._slots.get(timeout=seconds)
+            slot = self._slots.get(timeout=begin_by - begun)
         except queue.Empty:
-            return self._lost(f"no answer within {seconds:g} s")
+            return self._lost(NO_ROOM)
         view = self._arena[slot * wire.SLOT_BYTES : (slot + 1) * wire.SLOT_BYTES]
-        number, answer = next(self._numbers), Future[wire.Message]()
         try:
             view[: len(data)] = data
-            with self._lock:
-                if self.ended.done():
-                    return self._lost(DIED)
-                self._running[number] = answer
-            self._send({"op": "run", "id": number, "model": model, "slot": slot, "items": list(items)})
-            done = answer.result(max(0.0, end - time.monotonic()))
+            if not self._turn.acquire(timeout=max(0.0, begin_by - time.monotonic())):
+                return self._lost(NO_ROOM)
+            try:
+                done = self._run(model, slot, items, begun + seconds)
+            finally:
+                self._turn.release()
             return answers.pack(done, view)
-        except TimeoutError:
-            self.kill(f" as a batch took longer than {seconds:g} s")
-            return answers.pack(answer.result(), view)  # by its end
         finally:
-            with self._lock:
-                self._running.pop(number, None)
             self._slots.put(slot)
 
     def kill(self, why: str = "") -> None:
@@ -104,6 +107,25 @@ class ChildWorker:
         self._process.kill()
 
     # ---- within -------------------------------------------------------------------------------------------------
+
+    def _run(self, model: str, slot: int, items: Sequence[wire.Item], end: float) -> wire.Message:
+        """What the worker process says of the batch, whose turn it is."""
+        number, answer, begun = next(self._numbers), Future[wire.Message](), time.monotonic()
+        with self._lock:
+            if self.ended.done():
+                return answers.lost(DIED)
+            self._running[number] = answer
+        self._send({"op": "run", "id": number, "model": model, "slot": slot, "items": list(items)})
+        try:
+            done = answer.result(max(0.0, end - begun))
+        except TimeoutError:
+            self.kill(f" as a batch took longer than {round(end - begun, 2):g} s")
+            return answer.result()  # by its end
+        finally:
+            with self._lock:
+                self._running.pop(number, None)
+        self._took += (time.monotonic() - begun - self._took) * (SMOOTHING if self._took else 1.0)
+        return done
 
     def _live(self) -> None:
         try:
@@ -153,11 +175,10 @@ class ChildWorker:
 
     def _end(self, how: str) -> None:
         with self._lock:
-            running, self._running = sorted(self._running.items()), {}
+            running, self._running = self._running, {}
             self.ended.set_result(how)
-        # One at a time runs: that in advance is not to blame.
-        for index, (_number, answer) in enumerate(running):
-            answer.set_result(answers.lost(DIED, ended=index == 0))
+        for answer in running.values():
+            answer.set_result(answers.lost(DIED, ended=True))
         if not self._loaded.done():
             self._loaded.set_exception(ModelError(f"the model does not load: {how}"))
         if self._jail.processes:

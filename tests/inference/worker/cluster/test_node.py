@@ -17,6 +17,7 @@ from imageserver.inference.shared import wire
 from imageserver.inference.worker.cluster import answers, delivery
 from imageserver.inference.worker.cluster.bundle import Bundle
 from imageserver.inference.worker.cluster.node import LoadOrder, NodeWorker
+from imageserver.inference.worker.cluster.settings import NO_ROOM
 
 pytestmark = pytest.mark.long
 PATIENCE = 600.0
@@ -99,3 +100,17 @@ def test_what_takes_too_long_ends_the_worker_and_a_model_that_does_not_load_is_a
     assert other.ask("lacking", [["models/a", 1, "../x"]], 1, seconds=1) == {
         "error": "a file of the model is named by no digest"
     }
+
+
+def test_one_that_waits_for_its_turn_ends_nothing_and_has_its_time_when_it_begins(handle: Handle) -> None:
+    loaded(handle, "slow")
+    first: list[Any] = []
+    asking = threading.Thread(target=lambda: first.append(run(handle, picture(9))))
+    asking.start()
+    child = handle.worker._child
+    assert child is not None
+    until(lambda: child._running, "the first to run")
+    assert run(handle, picture(9), seconds=0.02) == {"results": [], "lost": NO_ROOM}
+    asking.join()
+    assert first[0]["results"][0]["label"] == "9" and child._took > 0.09
+    assert run(handle, picture(50))["results"][0]["label"] == "50" and not child.ended.done()
