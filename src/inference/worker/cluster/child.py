@@ -15,9 +15,10 @@ import socket
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,17 @@ NOT_CONVERTED = "it has not been converted for this version of OpenVINO: install
 DIED = "the worker process died"
 SMOOTHING = 0.1
 """Part of the latest batch in what one takes."""
+
+
+@dataclass(eq=False)
+class _Batch:
+    """One that runs, or waits for its turn."""
+
+    message: wire.Message
+    """For the worker process."""
+    begun: Future[float] = field(default_factory=Future)
+    """When its turn came."""
+    answer: Future[wire.Message] = field(default_factory=Future)
 
 
 class ChildWorker:
@@ -56,10 +68,9 @@ class ChildWorker:
         for slot in range(wire.SLOTS):
             self._slots.put(slot)
         self._numbers, self._sending, self._lock = itertools.count(1), threading.Lock(), threading.Lock()
-        self._running: dict[int, Future[wire.Message]] = {}
-        """One at most, and which is known by its number."""
-        self._turn = threading.Lock()
-        """Held by the batch that runs: its time is its own, and one that waits has not begun."""
+        self._running: _Batch | None = None
+        self._next: deque[_Batch] = deque()
+        """Those that wait for their turn: the process has one at a time, and their own time has not begun."""
         self._took = 0.0
         """Seconds that a batch takes at present."""
         self._started: Future[subprocess.Popen[bytes]] = Future()
@@ -91,13 +102,8 @@ class ChildWorker:
         view = self._arena[slot * wire.SLOT_BYTES : (slot + 1) * wire.SLOT_BYTES]
         try:
             view[: len(data)] = data
-            if not self._turn.acquire(timeout=max(0.0, begin_by - time.monotonic())):
-                return self._lost(NO_ROOM)
-            try:
-                done = self._run(model, slot, items, begun + seconds)
-            finally:
-                self._turn.release()
-            return answers.pack(done, view)
+            message = {"op": "run", "id": next(self._numbers), "model": model, "slot": slot, "items": list(items)}
+            return answers.pack(self._run(_Batch(message), begin_by, begun + seconds), view)
         finally:
             self._slots.put(slot)
 
@@ -108,24 +114,46 @@ class ChildWorker:
 
     # ---- within -------------------------------------------------------------------------------------------------
 
-    def _run(self, model: str, slot: int, items: Sequence[wire.Item], end: float) -> wire.Message:
-        """What the worker process says of the batch, whose turn it is."""
-        number, answer, begun = next(self._numbers), Future[wire.Message](), time.monotonic()
+    def _run(self, batch: _Batch, begin_by: float, end: float) -> wire.Message:
+        """What the worker process says of it."""
         with self._lock:
             if self.ended.done():
                 return answers.lost(DIED)
-            self._running[number] = answer
-        self._send({"op": "run", "id": number, "model": model, "slot": slot, "items": list(items)})
+            self._next.append(batch)
+            self._begin_next()
         try:
-            done = answer.result(max(0.0, end - begun))
+            begun = batch.begun.result(max(0.0, begin_by - time.monotonic()))
         except TimeoutError:
-            self.kill(f" as a batch took longer than {round(end - begun, 2):g} s")
-            return answer.result()  # by its end
-        finally:
             with self._lock:
-                self._running.pop(number, None)
-        self._took += (time.monotonic() - begun - self._took) * (SMOOTHING if self._took else 1.0)
-        return done
+                if batch in self._next:
+                    self._next.remove(batch)
+                    return answers.lost(NO_ROOM)
+            begun = batch.begun.result()
+        try:
+            return batch.answer.result(max(0.0, end - time.monotonic()))
+        except TimeoutError:
+            with self._lock:
+                if self._running is batch:
+                    self.kill(f" as a batch took longer than {round(end - begun, 2):g} s")
+            return batch.answer.result()  # by its end
+
+    def _begin_next(self) -> None:
+        """Under the lock, by whoever sees first that it can; none with a process that is to end."""
+        if self._running is None and self._next and not self._fault:
+            self._running = self._next.popleft()
+            self._send(self._running.message)
+            self._running.begun.set_result(time.monotonic())
+
+    def _done(self, message: wire.Message) -> None:
+        with self._lock:
+            batch = self._running
+            if batch is None or batch.message["id"] != message["id"]:
+                return
+            took = time.monotonic() - batch.begun.result()
+            self._took += (took - self._took) * (SMOOTHING if self._took else 1.0)
+            self._running = None
+            self._begin_next()
+        batch.answer.set_result({key: value for key, value in message.items() if key not in ("op", "id")})
 
     def _live(self) -> None:
         try:
@@ -168,17 +196,18 @@ class ChildWorker:
             case "convert":
                 self._send({"op": "converted", "error": NOT_CONVERTED})
             case "done":
-                with self._lock:
-                    answer = self._running.pop(message["id"], None)
-                if answer is not None:
-                    answer.set_result({key: value for key, value in message.items() if key not in ("op", "id")})
+                self._done(message)
 
     def _end(self, how: str) -> None:
         with self._lock:
-            running, self._running = self._running, {}
+            running, self._running = self._running, None
+            waiting, self._next = self._next, deque()
             self.ended.set_result(how)
-        for answer in running.values():
-            answer.set_result(answers.lost(DIED, ended=True))
+        if running is not None:
+            running.answer.set_result(answers.lost(DIED, ended=True))
+        for batch in waiting:  # they are not to blame
+            batch.answer.set_result(answers.lost(DIED))
+            batch.begun.set_result(time.monotonic())
         if not self._loaded.done():
             self._loaded.set_exception(ModelError(f"the model does not load: {how}"))
         if self._jail.processes:

@@ -114,3 +114,16 @@ def test_one_that_waits_for_its_turn_ends_nothing_and_has_its_time_when_it_begin
     asking.join()
     assert first[0]["results"][0]["label"] == "9" and child._took > 0.09
     assert run(handle, picture(50))["results"][0]["label"] == "50" and not child.ended.done()
+
+
+def test_one_that_waits_is_not_to_blame_for_the_end_of_the_worker(handle: Handle) -> None:
+    loaded(handle, "slow")
+    first: list[Any] = []
+    asking = threading.Thread(target=lambda: first.append(run(handle, picture(9), seconds=0.08)))
+    asking.start()
+    child = handle.worker._child
+    assert child is not None
+    until(lambda: child._running, "the first to run", every=0.001)
+    assert run(handle, picture(9)) == {"results": [], "lost": "the worker process died"}
+    asking.join()
+    assert first == [{"results": [], "lost": "the worker process died", "ended": True}]
