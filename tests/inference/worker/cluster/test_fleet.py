@@ -332,7 +332,7 @@ def test_what_waited_long_for_a_replica_is_given_to_none(usual: float, waits: fl
     until(lambda: not made.fleet.ready, "it to be gone")
     begun = time.monotonic()
     assert made.run() == {"results": [], "lost": NO_ROOM}
-    assert waits * 0.9 < time.monotonic() - begun < waits + 0.5
+    assert waits * 0.9 < time.monotonic() - begun < waits + 0.9
     made.cluster.room.set()
     made.ready(1)
     assert not made.alive[0].running and made.fleet.figures.ended == 1
@@ -340,14 +340,14 @@ def test_what_waited_long_for_a_replica_is_given_to_none(usual: float, waits: fl
 
 
 def test_what_a_replica_takes_has_most_of_its_time_left() -> None:
-    made = Made(least=1, seconds=4.0)
+    made = Made(least=1, seconds=40.0)
     made.ready(1)
     made.alive[0].kill()
     until(lambda: not made.fleet.ready, "it to be gone")
     waiting = made.begin()
     made.ready(1)
     assert "lost" not in waiting.result(10)
-    assert all(there >= 2.0 for there, _here in made.alive[0].times)
+    assert all(there >= 20.0 for there, _here in made.alive[0].times)
     made.fleet.stop()
 
 
