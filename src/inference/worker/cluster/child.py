@@ -15,9 +15,10 @@ import socket
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from imageserver import bootstrap
 from imageserver.errors import EndpointFailed, ModelError
 from imageserver.inference.shared import wire
 from imageserver.inference.worker.cluster import answers
+from imageserver.inference.worker.cluster.settings import NO_ROOM, patience
 from imageserver.jail import environment, scratch, usage
 from imageserver.jail.rules import Jail
 
@@ -32,6 +34,19 @@ LOOK_EVERY = 1.0
 """Seconds between two looks at what it has taken."""
 NOT_CONVERTED = "it has not been converted for this version of OpenVINO: install the server's on the nodes"
 DIED = "the worker process died"
+SMOOTHING = 0.1
+"""Part of the latest batch in what one takes."""
+
+
+@dataclass(eq=False)
+class _Batch:
+    """One that runs, or waits for its turn."""
+
+    message: wire.Message
+    """For the worker process."""
+    begun: Future[float] = field(default_factory=Future)
+    """When its turn came."""
+    answer: Future[wire.Message] = field(default_factory=Future)
 
 
 class ChildWorker:
@@ -53,7 +68,11 @@ class ChildWorker:
         for slot in range(wire.SLOTS):
             self._slots.put(slot)
         self._numbers, self._sending, self._lock = itertools.count(1), threading.Lock(), threading.Lock()
-        self._running: dict[int, Future[wire.Message]] = {}
+        self._running: _Batch | None = None
+        self._next: deque[_Batch] = deque()
+        """Those that wait for their turn: the process has one at a time, and their own time has not begun."""
+        self._took = 0.0
+        """Seconds that a batch takes at present."""
         self._started: Future[subprocess.Popen[bytes]] = Future()
         self._loaded: Future[wire.Message] = Future()
         self._fault = ""
@@ -73,29 +92,19 @@ class ChildWorker:
             raise ModelError(f"the model {name!r} does not load: it took longer than {seconds:g} s") from None
 
     def run(self, model: str, data: bytes, items: Sequence[wire.Item], seconds: float) -> bytes:
-        """The answer to a batch (answers.py), within so many seconds."""
-        end = time.monotonic() + seconds
+        """The answer to a batch (answers.py), within so many seconds: one that begins too late for that is lost."""
+        begun = time.monotonic()
+        begin_by = begun + patience(seconds, self._took)
         try:
-            slot = self._slots.get(timeout=seconds)
+            slot = self._slots.get(timeout=begin_by - begun)
         except queue.Empty:
-            return self._lost(f"no answer within {seconds:g} s")
+            return self._lost(NO_ROOM)
         view = self._arena[slot * wire.SLOT_BYTES : (slot + 1) * wire.SLOT_BYTES]
-        number, answer = next(self._numbers), Future[wire.Message]()
         try:
             view[: len(data)] = data
-            with self._lock:
-                if self.ended.done():
-                    return self._lost(DIED)
-                self._running[number] = answer
-            self._send({"op": "run", "id": number, "model": model, "slot": slot, "items": list(items)})
-            done = answer.result(max(0.0, end - time.monotonic()))
-            return answers.pack(done, view)
-        except TimeoutError:
-            self.kill(f" as a batch took longer than {seconds:g} s")
-            return answers.pack(answer.result(), view)  # by its end
+            message = {"op": "run", "id": next(self._numbers), "model": model, "slot": slot, "items": list(items)}
+            return answers.pack(self._run(_Batch(message), begin_by, begun + seconds), view)
         finally:
-            with self._lock:
-                self._running.pop(number, None)
             self._slots.put(slot)
 
     def kill(self, why: str = "") -> None:
@@ -104,6 +113,47 @@ class ChildWorker:
         self._process.kill()
 
     # ---- within -------------------------------------------------------------------------------------------------
+
+    def _run(self, batch: _Batch, begin_by: float, end: float) -> wire.Message:
+        """What the worker process says of it."""
+        with self._lock:
+            if self.ended.done():
+                return answers.lost(DIED)
+            self._next.append(batch)
+            self._begin_next()
+        try:
+            begun = batch.begun.result(max(0.0, begin_by - time.monotonic()))
+        except TimeoutError:
+            with self._lock:
+                if batch in self._next:
+                    self._next.remove(batch)
+                    return answers.lost(NO_ROOM)
+            begun = batch.begun.result()
+        try:
+            return batch.answer.result(max(0.0, end - time.monotonic()))
+        except TimeoutError:
+            with self._lock:
+                if self._running is batch:
+                    self.kill(f" as a batch took longer than {round(end - begun, 2):g} s")
+            return batch.answer.result()  # by its end
+
+    def _begin_next(self) -> None:
+        """Under the lock, by whoever sees first that it can; none with a process that is to end."""
+        if self._running is None and self._next and not self._fault:
+            self._running = self._next.popleft()
+            self._send(self._running.message)
+            self._running.begun.set_result(time.monotonic())
+
+    def _done(self, message: wire.Message) -> None:
+        with self._lock:
+            batch = self._running
+            if batch is None or batch.message["id"] != message["id"]:
+                return
+            took = time.monotonic() - batch.begun.result()
+            self._took += (took - self._took) * (SMOOTHING if self._took else 1.0)
+            self._running = None
+            self._begin_next()
+        batch.answer.set_result({key: value for key, value in message.items() if key not in ("op", "id")})
 
     def _live(self) -> None:
         try:
@@ -146,18 +196,18 @@ class ChildWorker:
             case "convert":
                 self._send({"op": "converted", "error": NOT_CONVERTED})
             case "done":
-                with self._lock:
-                    answer = self._running.pop(message["id"], None)
-                if answer is not None:
-                    answer.set_result({key: value for key, value in message.items() if key not in ("op", "id")})
+                self._done(message)
 
     def _end(self, how: str) -> None:
         with self._lock:
-            running, self._running = sorted(self._running.items()), {}
+            running, self._running = self._running, None
+            waiting, self._next = self._next, deque()
             self.ended.set_result(how)
-        # One at a time runs: that in advance is not to blame.
-        for index, (_number, answer) in enumerate(running):
-            answer.set_result(answers.lost(DIED, ended=index == 0))
+        if running is not None:
+            running.answer.set_result(answers.lost(DIED, ended=True))
+        for batch in waiting:  # they are not to blame
+            batch.answer.set_result(answers.lost(DIED))
+            batch.begun.set_result(time.monotonic())
         if not self._loaded.done():
             self._loaded.set_exception(ModelError(f"the model does not load: {how}"))
         if self._jail.processes:

@@ -83,7 +83,7 @@ def _reached(address: ClusterAddress) -> ClusterAddress:
     places = [address]
     if address.auto:  # Ray's clients come in at the head's own address, which every machine of the cluster knows
         with contextlib.suppress(OSError):
-            known = Path(os.environ.get("RAY_TMPDIR", "/tmp/ray"), CURRENT).read_text("utf-8").strip()
+            known = _current().read_text("utf-8").strip()
             places.append(ClusterAddress(known.rpartition(":")[0].strip("[]"), address.port))
     failure = ""
     for place in places:
@@ -93,6 +93,24 @@ def _reached(address: ClusterAddress) -> ClusterAddress:
         except OSError as error:
             failure = error.strerror or str(error)
     raise Unreachable(f"the cluster at {places[-1].full} cannot be reached: {failure}")
+
+
+def beyond_jail() -> bool:
+    """Whether the file that says where the head is was made after this process's jail, which does not reach it.
+
+    Landlock refuses to open it, and lets access(2) see that it is there and whether its mode would let it be read.
+    """
+    try:
+        _current().open().close()
+    except PermissionError:
+        return os.access(_current(), os.R_OK)
+    except OSError:
+        return False
+    return False
+
+
+def _current() -> Path:
+    return Path(os.environ.get("RAY_TMPDIR", "/tmp/ray"), CURRENT)
 
 
 class _RayCluster:

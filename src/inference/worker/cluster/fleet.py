@@ -23,7 +23,7 @@ from imageserver.inference.worker.cluster.autoscaler import Autoscaler
 from imageserver.inference.worker.cluster.bundle import Bundle, Note
 from imageserver.inference.worker.cluster.connection import ClusterConnection, NodeHandle
 from imageserver.inference.worker.cluster.node import LoadOrder
-from imageserver.inference.worker.cluster.settings import PER_REPLICA, ClusterSettings
+from imageserver.inference.worker.cluster.settings import NO_ROOM, PER_REPLICA, ClusterSettings, patience
 
 PAUSES = (1.0, 16.0)
 """Seconds before another replica is started where one could not be: at first, and at most."""
@@ -35,8 +35,9 @@ AHEAD_BELOW = 0.15
 SMOOTHING = 0.1
 """Part of the latest batch in what one takes."""
 LATE = 1.0
-"""Seconds beyond its time that the answer to a batch may be on its way."""
-NO_ROOM = "no worker of the cluster was free in time"
+LATE_PART = 1 / 8
+"""Seconds beyond its time that the answer to a batch may be on its way, at most: as many, or this part of its time,
+which is four fifths of what the server waits until it ends this process."""
 
 
 class ReplicaState(enum.StrEnum):
@@ -63,6 +64,11 @@ class Replica:
     """Under way."""
     why: str = ""
     """It was ended for this reason."""
+
+    def kill(self) -> None:
+        """End it on its node. Nobody waits for that: a cluster that says nothing takes its time."""
+        if self.handle is not None:
+            threading.Thread(target=self.handle.kill, name=f"end of replica {self.number}", daemon=True).start()
 
 
 @dataclass
@@ -95,11 +101,11 @@ class _Replicas:
         """Those in these states, in their order."""
         return [replica for state in states for replica in self.all if replica.state is state]
 
-    def take(self, end: float) -> Replica | None:
-        """One with room for a batch more, that with the fewest; None where there was none in time."""
+    def take(self, end: float, most: int) -> Replica | None:
+        """One that has fewer than `most` batches, that with the fewest; None where there was none in time."""
         with self.changed:
             while True:
-                able = [replica for replica in self.of(ReplicaState.READY) if replica.batches < PER_REPLICA]
+                able = [replica for replica in self.of(ReplicaState.READY) if replica.batches < most]
                 if able:
                     chosen = min(able, key=lambda replica: replica.batches)
                     chosen.batches += 1
@@ -165,7 +171,7 @@ class Fleet:
     @property
     def room(self) -> int:
         """Batches that may be under way: one for each replica, and the next where that does not get old there."""
-        return self.ready * (PER_REPLICA if self.seconds < AHEAD_BELOW else 1)
+        return self.ready * most_batches(self.seconds)
 
     @property
     def placing(self) -> int:
@@ -179,13 +185,13 @@ class Fleet:
 
     def run(self, slot: memoryview, items: Sequence[wire.Item]) -> wire.Message:
         """The rest of the message `done` for a batch in `slot`; `lost` where it was not answered."""
-        end = self._clock() + self._settings.seconds
-        replica = self._replicas.take(end)
+        seconds, begun = self._settings.seconds, self._clock()
+        replica = self._replicas.take(begun + patience(seconds, self.seconds), most_batches(self.seconds))
         if replica is None:
             self.figures.lost += 1
             return answers.lost(NO_ROOM)
         try:
-            done = self._ask(replica, slot, items, end)
+            done = self._ask(replica, slot, items, begun + seconds)
         except (EndpointFailed, Unreachable, ModelError, ValueError) as error:
             text = f"its answer {error}" if isinstance(error, ValueError) else str(error)
             self._end(replica, text)
@@ -230,10 +236,10 @@ class Fleet:
     def _ask(self, replica: Replica, slot: memoryview, items: Sequence[wire.Item], end: float) -> wire.Message:
         """EndpointFailed, Unreachable, ModelError, ValueError."""
         assert replica.handle is not None
-        data, left = bytes(slot[: answers.extent(items)]), max(0.05, end - self._clock())
-        begun = self._clock()
-        answer = replica.handle.ask("run", data, list(items), left, seconds=left + LATE)
-        self.seconds += (self._clock() - begun - self.seconds) * SMOOTHING
+        data, begun = bytes(slot[: answers.extent(items)]), self._clock()
+        left = end - begun
+        answer = replica.handle.ask("run", data, list(items), left, seconds=left + late(self._settings.seconds))
+        self.seconds += (self._clock() - begun - self.seconds) * (SMOOTHING if self.seconds else 1.0)
         return answers.unpack(answer, slot, len(items))
 
     def _begin(self) -> None:
@@ -289,8 +295,7 @@ class Fleet:
                 replica.why = why
             replica.state = ReplicaState.GONE
             self._replicas.changed.notify_all()
-        if replica.handle is not None:
-            replica.handle.kill()
+        replica.kill()
 
     def _bury(self, replica: Replica, before: ReplicaState, broken: bool) -> None:
         """It is gone: say so where nobody wanted that, and see to it that the next one does not follow at once.
@@ -315,3 +320,13 @@ class Fleet:
                 self._faults[replica.host] = replica.why
         where = f" on {replica.host}" if replica.host else ""
         self._note(f"{self._order.model}: replica {replica.number}{where} is gone while {before}: {replica.why}")
+
+
+def most_batches(usual: float) -> int:
+    """Batches for a replica at the same time: one, until it is known that they are quick."""
+    return PER_REPLICA if 0 < usual < AHEAD_BELOW else 1
+
+
+def late(seconds: float) -> float:
+    """Seconds that an answer may come beyond its time, where batches have so many."""
+    return min(LATE, seconds * LATE_PART)

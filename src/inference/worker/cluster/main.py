@@ -4,7 +4,8 @@ To the server it is a worker that has several batches under way (worker/remote/m
 replica as one piece, and its answer comes back into its slot. How many it may have at the moment it says by messages
 `cluster`; what no replica answered is `lost`, as if the worker had died. While there is no replica the model is
 `unreachable`, and `loaded` once there is one again. Without the cluster it goes on asking; where that was there and is
-lost, this process ends, and the next one begins anew.
+lost, this process ends, and the next one begins anew; so it does where the cluster of this machine was started after
+it, since its jail does not reach what Ray says of that.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ STEP_EVERY = 0.25
 """Seconds between two looks at how many replicas there should be."""
 LOOK_EVERY = 2.0
 """Seconds between two looks whether the cluster is there, and between two tries to reach it."""
+SETTLES_WITHIN = 10.0
+"""Seconds that this process lives at least: none follows the other all the time."""
 NOBODY_FOR = 5.0
 """Seconds without a replica until the model is unreachable: until then what waits waits, as while a worker starts."""
 NOBODY = "no worker of the cluster has it ready"
@@ -137,12 +140,17 @@ class ClusterWorker(Worker):
 
     def _connect(self, name: str) -> ClusterConnection:
         """The cluster, once it answers. ModelError: Ray is not installed."""
+        begun = time.monotonic()
         while True:
             try:
                 return connection.connect(self._context.address)
             except Unreachable as error:
                 self._note_once(f"{name}: {error}")
                 self._tell_unreachable(name, AWAY)
+                settled = time.monotonic() - begun > SETTLES_WITHIN
+                if settled and self._context.address.auto and connection.beyond_jail():
+                    self._context.note(f"{name}: Ray was started after this process, which makes room for another")
+                    os._exit(1)
                 time.sleep(LOOK_EVERY)
 
     def _make_fleet(self, manifest: Manifest, files: bundle.Bundle, there: ClusterConnection) -> Fleet:

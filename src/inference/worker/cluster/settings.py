@@ -8,6 +8,9 @@ from imageserver.inference.shared import wire
 
 PER_REPLICA = wire.SLOTS
 """Batches that a replica has at most: one runs, and the next is there when it has ended."""
+NO_ROOM = "no worker of the cluster was free in time"
+LEAST_WAIT = 0.05
+"""Part of its time that a batch may wait in any case: the server knows only a moment later that there is no room."""
 
 
 @dataclass(frozen=True)
@@ -25,3 +28,12 @@ class ClusterSettings:
     idle: float = 60.0
     cache: int = 20 * 2**30
     load_seconds: float = 300.0
+
+
+def patience(seconds: float, usual: float) -> float:
+    """Seconds that a batch may wait until it begins, of those that it has.
+
+    Half of them, and fewer where less than twice what one takes (`usual`) would be left: one that begins with too
+    little time is killed, and its worker with it.
+    """
+    return max(seconds * LEAST_WAIT, min(seconds / 2, seconds - 2 * usual))

@@ -15,15 +15,15 @@ import pytest
 from tests.running import until
 
 from imageserver.errors import EndpointFailed, ModelError, Unreachable
+from imageserver.inference.server.elsewhere.workers import PART_OF_TIMEOUT
 from imageserver.inference.shared.elsewhere.cluster import Placement
 from imageserver.inference.worker.cluster import connection, node
-from imageserver.inference.worker.cluster import fleet as fleets
 from imageserver.inference.worker.cluster.bundle import Bundle
 from imageserver.inference.worker.cluster.connection import NodeHandle
 from imageserver.inference.worker.cluster.fleet import Fleet
 from imageserver.inference.worker.cluster.node import LoadOrder
 from imageserver.inference.worker.cluster.placing import NodeResources
-from imageserver.inference.worker.cluster.settings import ClusterSettings
+from imageserver.inference.worker.cluster.settings import NO_ROOM, ClusterSettings
 
 ITEM = {"at": 0, "size": 1, "form": "image", "rotate": 0}
 LOADED = {"op": "loaded", "model": "m", "runtime": "python", "seconds": 0.1, "warnings": [], "decoded_as": [3, 16]}
@@ -43,8 +43,10 @@ class Actor:
         self.gate = threading.Event()
         self.gate.set()
         self.running = 0
+        self.times: list[tuple[float, float]] = []
+        """Seconds for each batch: for it to be answered there, and for its answer to come."""
 
-    def ask(self, what: str, *_values: Any, seconds: float) -> Any:
+    def ask(self, what: str, *values: Any, seconds: float) -> Any:
         if self.gone.is_set():
             raise EndpointFailed("the actor died")
         match what:
@@ -66,6 +68,7 @@ class Actor:
                     raise EndpointFailed("late") from None
             case "run":
                 self.running += 1
+                self.times.append((values[2], seconds))
                 self._wait(self.gate, seconds)
                 return self.cluster.answer
 
@@ -150,21 +153,23 @@ def made() -> Iterator[Made]:
 
 def test_batches_go_to_the_one_with_the_fewest(made: Made) -> None:
     made.ready(2)
+    made.run()
     assert made.fleet.loaded is not None and made.fleet.loaded["runtime"] == "python"
     for actor in made.cluster.actors:
         actor.gate.clear()
     running = [made.begin() for _ in range(4)]
-    until(lambda: sum(actor.running for actor in made.cluster.actors) == 4, "four batches")
-    assert [actor.running for actor in made.cluster.actors] == [2, 2]
+    until(lambda: sum(actor.running for actor in made.cluster.actors) == 5, "four batches")
+    assert [actor.running for actor in made.cluster.actors] == [3, 2]
     waiting = made.begin()
     for actor in made.cluster.actors:
         actor.gate.set()
     assert all(each.result(10)["results"] == [{"label": "a"}] for each in (*running, waiting))
-    assert (made.fleet.figures.answered, made.fleet.figures.lost) == (5, 0)
+    assert (made.fleet.figures.answered, made.fleet.figures.lost) == (6, 0)
 
 
 def test_one_that_dies_loses_its_batches_and_another_comes(made: Made) -> None:
     made.ready(2)
+    made.fleet.seconds = 0.01
     first, second = made.cluster.actors
     first.gate.clear()
     second.gate.clear()
@@ -196,8 +201,7 @@ def test_an_answer_that_is_none_is_lost(made: Made) -> None:
     assert any("its answer is none" in note for note in until(lambda: made.notes, "a line"))
 
 
-def test_what_takes_too_long_is_lost_and_the_replica_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleets, "LATE", 0.05)
+def test_what_takes_too_long_is_lost_and_the_replica_with_it() -> None:
     made = Made(least=1, seconds=0.05)
     made.ready(1)
     (actor,) = made.cluster.actors
@@ -206,7 +210,7 @@ def test_what_takes_too_long_is_lost_and_the_replica_with_it(monkeypatch: pytest
     assert "lost" in made.run()
     assert time.monotonic() - begun < 5
     until(actor.gone.is_set, "it to be killed")
-    assert made.run() == {"results": [], "lost": fleets.NO_ROOM}
+    assert made.run() == {"results": [], "lost": NO_ROOM}
     made.fleet.stop()
 
 
@@ -311,6 +315,73 @@ def test_another_version_is_a_sentence(made: Made) -> None:
 
 def test_how_many_may_be_ahead(made: Made) -> None:
     made.ready(2)
+    assert made.fleet.room == 2, "nobody knows yet what a batch takes"
+    made.fleet.seconds = 0.1
     assert made.fleet.room == 4
     made.fleet.seconds = 1.0
     assert made.fleet.room == 2, "a batch of a second would hold frames that are old when it begins"
+
+
+@pytest.mark.parametrize(("usual", "waits"), [(0.0, 1.0), (0.9, 0.2), (60.0, 0.1)])
+def test_what_waited_long_for_a_replica_is_given_to_none(usual: float, waits: float) -> None:
+    made = Made(least=1, seconds=2.0)
+    made.ready(1)
+    made.fleet.seconds = usual
+    made.cluster.room.clear()
+    made.alive[0].kill()
+    until(lambda: not made.fleet.ready, "it to be gone")
+    begun = time.monotonic()
+    assert made.run() == {"results": [], "lost": NO_ROOM}
+    assert waits * 0.9 < time.monotonic() - begun < waits + 0.9
+    made.cluster.room.set()
+    made.ready(1)
+    assert not made.alive[0].running and made.fleet.figures.ended == 1
+    made.fleet.stop()
+
+
+def test_what_a_replica_takes_has_most_of_its_time_left() -> None:
+    made = Made(least=1, seconds=40.0)
+    made.ready(1)
+    made.alive[0].kill()
+    until(lambda: not made.fleet.ready, "it to be gone")
+    waiting = made.begin()
+    made.ready(1)
+    assert "lost" not in waiting.result(10)
+    assert all(there >= 20.0 for there, _here in made.alive[0].times)
+    made.fleet.stop()
+
+
+def test_the_first_batches_go_to_one_replica_one_by_one(made: Made) -> None:
+    made.ready(2)
+    for actor in made.cluster.actors:
+        actor.gate.clear()
+    running = [made.begin() for _ in range(3)]
+    until(lambda: [actor.running for actor in made.cluster.actors] == [1, 1], "a batch at each")
+    time.sleep(0.05)
+    assert [actor.running for actor in made.cluster.actors] == [1, 1]
+    for actor in made.cluster.actors:
+        actor.gate.set()
+    assert all("lost" not in each.result(10) for each in running)
+
+
+@pytest.mark.parametrize("timeout", [0.1, 1.0, 4.0, 15.0, 3600.0])
+def test_an_answer_is_waited_for_no_longer_than_the_server_waits(timeout: float) -> None:
+    made = Made(least=1, seconds=timeout * PART_OF_TIMEOUT)
+    made.ready(1)
+    made.run()
+    (there, here) = made.alive[0].times[0]
+    assert there < here < timeout * 0.95
+    made.fleet.stop()
+
+
+def test_nobody_waits_for_the_end_of_a_replica_that_says_nothing(made: Made) -> None:
+    made.ready(2)
+    silent = threading.Event()
+    for actor in made.cluster.actors:
+        kill = actor.kill
+        actor.kill = lambda kill=kill: (silent.wait(20), kill())  # type: ignore[method-assign]
+    made.cluster.answer = None
+    begun = time.monotonic()
+    assert "lost" in made.run()
+    assert time.monotonic() - begun < 5
+    silent.set()

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from tests.running import TEST_MODELS, children, picture, until
 from imageserver.inference.shared import wire
 from imageserver.inference.worker.cluster import answers, delivery
 from imageserver.inference.worker.cluster.bundle import Bundle
+from imageserver.inference.worker.cluster.child import ChildWorker
 from imageserver.inference.worker.cluster.node import LoadOrder, NodeWorker
+from imageserver.inference.worker.cluster.settings import NO_ROOM
 
 pytestmark = pytest.mark.long
 PATIENCE = 600.0
@@ -99,3 +102,38 @@ def test_what_takes_too_long_ends_the_worker_and_a_model_that_does_not_load_is_a
     assert other.ask("lacking", [["models/a", 1, "../x"]], 1, seconds=1) == {
         "error": "a file of the model is named by no digest"
     }
+
+
+@pytest.fixture
+def stopped(handle: Handle, monkeypatch: pytest.MonkeyPatch) -> tuple[ChildWorker, Future[wire.Message]]:
+    """A worker process that is stopped over a batch, and what that batch is answered."""
+    monkeypatch.setattr("imageserver.inference.worker.cluster.child.LOOK_EVERY", PATIENCE)
+    loaded(handle, "slow")
+    child, first = handle.worker._child, Future[wire.Message]()
+    assert child is not None
+    os.kill(child._process.pid, signal.SIGSTOP)
+    threading.Thread(target=lambda: first.set_result(run(handle, picture(9)))).start()
+    until(lambda: child._running, "it to run")
+    return child, first
+
+
+def test_one_that_waits_for_its_turn_ends_nothing(
+    handle: Handle, stopped: tuple[ChildWorker, Future[wire.Message]]
+) -> None:
+    child, first = stopped
+    assert run(handle, picture(9), seconds=0.02) == {"results": [], "lost": NO_ROOM}
+    os.kill(child._process.pid, signal.SIGCONT)
+    assert first.result(PATIENCE)["results"][0]["label"] == "9" and child._took > 0.09
+    assert run(handle, picture(50))["results"][0]["label"] == "50" and not child.ended.done()
+
+
+def test_one_that_waits_is_not_to_blame_for_the_end_of_the_worker(
+    handle: Handle, stopped: tuple[ChildWorker, Future[wire.Message]]
+) -> None:
+    child, first = stopped
+    second = Future[wire.Message]()
+    threading.Thread(target=lambda: second.set_result(run(handle, picture(9)))).start()
+    until(lambda: child._next, "it to wait")
+    child.kill()
+    assert first.result(PATIENCE) == {"results": [], "lost": "the worker process died", "ended": True}
+    assert second.result(PATIENCE) == {"results": [], "lost": "the worker process died"}
