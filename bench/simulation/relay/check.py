@@ -148,8 +148,7 @@ def told(times: RelayTimes) -> list[str]:
     lines = ["| | bytes | Redis | for each that hears it | the process beside a front end | its loop |",
              "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
     for name, kind in (("a word of life", times.word), ("a text", times.text), ("50 cameras", times.rows)):
-        seconds = (kind.redis, kind.each, kind.process, kind.loop)
-        micros = " | ".join(f"{each * 1e6:.3g}" for each in seconds)
+        micros = " | ".join(f"{each * 1e6:.3g}" for each in (kind.redis, kind.each, kind.process, kind.loop))
         lines.append(f"| {name} | {kind.size:,.0f} | {micros} |")
     lines.append(f"| 50 cameras that are new | | | | | {times.new * 1e6:,.0f} |")
     lines.append(f"| 50 of a front end too many | | | | | {times.many * 1e6:,.0f} |")
