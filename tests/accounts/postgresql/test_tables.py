@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests import postgresql
 from tests.passwords import CHEAP
+from tests.running import until
 
 from imageserver.accounts import audit as accounts_audit
 from imageserver.accounts.audit import AuditEvent
@@ -114,6 +115,25 @@ def test_no_password_is_in_what_is_said_of_a_database_that_is_gone() -> None:
     try:
         said = str(opened._unusable(psycopg.OperationalError('no "p%40ssword" and\nno "p@ssword" there')))
         assert "postgresql://anna:…@127.0.0.1:1/users" in said and '(no "…" and no "…" there)' in said
+    finally:
+        opened.close()
+
+
+def test_what_nobody_expected_is_told_and_it_is_tried_again(
+    cluster: postgresql.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imageserver.accounts.postgresql.database import PostgreSQL
+
+    states: list[str] = []
+    opened = PostgreSQL(database.parsed(cluster.database()), state=states.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(opened, "_listen", lambda _connection: {}["s3cret"])
+        opened.begin()
+        until(lambda: any(states), "a sentence")
+        assert "(KeyError in test_tables.py" in max(states) and "s3cret" not in max(states)
+    try:
+        until(lambda: states[-1] == "" and opened._answers.is_set(), "the database")
+        assert opened._watching.is_alive()
     finally:
         opened.close()
 
