@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests import postgresql
 from tests.passwords import CHEAP
-from tests.running import until
+from tests.running import ROOT, until
 
 from imageserver.accounts import audit as accounts_audit
 from imageserver.accounts.audit import AuditEvent
@@ -136,6 +137,11 @@ def test_what_nobody_expected_is_told_and_it_is_tried_again(
         assert opened._watching.is_alive()
     finally:
         opened.close()
+
+
+def test_older_pools_that_cannot_be_drained_are_not_admitted() -> None:
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["postgresql"]
+    assert "psycopg-pool>=3.3" in extra
 
 
 def test_what_is_changed_by_hand_counts(place: Any) -> None:
