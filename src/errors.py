@@ -244,13 +244,21 @@ class PrintAsked(Exception):
 
 def describe(error: BaseException) -> str:
     """Type, text and origin of an exception, for the log alone: "ValueError: no number (worker.py:120)"."""
+    return f"{type(error).__name__}: {error} ({_origin(error)})"
+
+
+def kind_of(error: BaseException) -> str:
+    """The same without its text, in which secrets may be: "ValueError in worker.py:120"."""
+    return f"{type(error).__name__} in {_origin(error)}"
+
+
+def _origin(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    origin = "unknown origin"
-    if trace is not None:
-        origin = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
-    return f"{type(error).__name__}: {error} ({origin})"
+    if trace is None:
+        return "unknown origin"
+    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
 
 
 def trace_of(error: BaseException) -> str:

@@ -204,8 +204,11 @@ def sync_all(folder: Path) -> None:
         sync(Path(parent))
 
 
-def sync(path: Path) -> None:
-    """Have the disk hold a file, or a folder's names. OSError."""
+def sync(path: Path | int) -> None:
+    """Have the disk hold a file, or a folder's names, by path or descriptor. OSError."""
+    if isinstance(path, int):
+        os.fsync(path)
+        return
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

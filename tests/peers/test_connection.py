@@ -204,6 +204,21 @@ def test_one_that_hangs_is_noticed(redis: RedisServer, make: Callable[..., End])
     until(lambda: one.up and other.up, "both")
 
 
+def test_what_nobody_expected_is_told_and_it_is_tried_again(
+    make: Callable[..., End], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imageserver.peers.redis.connection import Bus
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bus, "_listen", lambda _bus: {}["s3cret"])
+        one = make()
+        until(lambda: any(one.states), "a sentence")
+        assert "(KeyError in test_connection.py" in max(one.states) and "s3cret" not in max(one.states)
+    until(lambda: one.up, "Redis")
+    other = make("b", OTHER)
+    until(lambda: other.up and other.say(ALL, "bye") and one.heard, "a message")
+
+
 def test_the_password_comes_from_its_file_and_is_told_to_nobody(
     redis: RedisServer, make: Callable[..., End], tmp_path: Path
 ) -> None:

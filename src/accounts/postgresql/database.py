@@ -20,7 +20,7 @@ import psycopg_pool
 from imageserver.accounts.postgresql import schema
 from imageserver.accounts.postgresql.deadlines import Deadlines
 from imageserver.config.database import DatabaseAddress
-from imageserver.errors import UsersUnavailable, describe
+from imageserver.errors import UsersUnavailable, describe, kind_of
 
 MOST = 8
 """Connections of one process, beside the one that watches."""
@@ -194,6 +194,9 @@ class PostgreSQL:
                 self._lost(error)
             except (psycopg.Error, OSError) as error:
                 self._lost(self._unusable(error))
+            except Exception as error:  # noqa: BLE001 - whatever we forgot: nobody else would try again
+                why = f"the users' database {self.place} cannot be used ({kind_of(error)}): it is tried again"
+                self._lost(UsersUnavailable(why))
             self._stopping.wait(random.uniform(*_PAUSES))
 
     def _listen(self, connection: psycopg.Connection) -> None:

@@ -122,6 +122,7 @@ class _Kept:
         rows = connection.execute(query, (list(self._keys),)).fetchall()
         self.now: float = rows[0][0]
         found: dict[str, dict[str, Any]] = {key: record for _now, key, record in rows[1:]}
+        self._rows = frozenset(found)
         address, name, pair = (found.get(key, {}) for key in self._keys)
         self.leases, self.own_leases = self._current(address), self._current(pair)
         self.guard = Guard(limits, lambda: self.now)
@@ -134,7 +135,8 @@ class _Kept:
         )  # fmt: skip
 
     def write(self, connection: psycopg.Connection) -> None:
-        """Keep what counts now."""
+        """Keep what counts now, and forget what does not: a settled attempt would count until its lease ends."""
+        over: list[str] = []
         state = self.guard.state(self.claim)
         longest = self._limits.login_pause
         for key, record, leases, right in zip(
@@ -151,6 +153,10 @@ class _Kept:
                 until = max(until, max(record.until, record.last + WINDOW) + (longest if record.pauses else 0.0))
             if key and until > self.now:
                 connection.execute(_KEEP, (key, Jsonb(kept), until))
+            elif key in self._rows:
+                over.append(key)
+        if over:
+            connection.execute("DELETE FROM failures WHERE key = ANY(%s)", (over,))
 
     def _current(self, kept: dict[str, Any]) -> list[float]:
         return [lease for lease in kept.get("leases", ()) if lease > self.now]

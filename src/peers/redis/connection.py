@@ -6,6 +6,7 @@ The only module that imports redis. What is used of redis-py 8: `Redis.from_url`
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -17,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from imageserver.config.database import DatabaseAddress
-from imageserver.errors import describe
+from imageserver.errors import describe, kind_of
 from imageserver.peers import messages
 from imageserver.peers.messages import ALL
 from imageserver.peers.redis.inbox import Inbox
@@ -128,7 +129,7 @@ class Bus:
                 begun, refused, told = time.monotonic(), PAUSES[0], ""
                 self._state("")
                 self._listen()
-            except (redis.RedisError, OSError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever we forgot: nobody else would try again
                 why = f"Redis at {self._address} cannot be reached ({_reason(error)})"
                 self._close()
                 if why != told:
@@ -194,12 +195,12 @@ class Bus:
             self._speaker = self._listener = None
         for one in (listener, speaker):
             if one is not None:
-                try:
+                with contextlib.suppress(Exception):
                     one.close()
-                except (redis.RedisError, OSError):
-                    continue
 
 
 def _reason(error: Exception) -> str:
     """What is wrong, for the log; no secret is in it."""
+    if not isinstance(error, redis.RedisError | OSError | ValueError):
+        return kind_of(error)
     return " ".join((str(error) or describe(error)).split())[:300]

@@ -74,6 +74,18 @@ def test_what_was_right_counts_for_nothing_and_is_trusted_everywhere(guards: Any
     assert third.reserve("192.0.2.1", "user alice") == 0.0, "a neighbour's guesses keep nobody out"
 
 
+def test_what_is_settled_counts_no_more(guards: Any, place: Any) -> None:
+    first, second, _third = guards(login_attempts=1)
+    for outcome in ("right", "released") * 2:
+        assert first.reserve("192.0.2.1", "user alice") == 0.0
+        assert second.reserve("192.0.2.1", "user bob") > 0, "one at a time"
+        first.settle("192.0.2.1", "user alice", outcome)
+        assert second.reserve("192.0.2.1", "user bob") == 0.0
+        second.settle("192.0.2.1", "user bob", "released")
+    with place.connection() as connection:
+        assert connection.execute("SELECT count(*) FROM failures").fetchone()[0] == 1, "that alice was right"
+
+
 def test_what_nobody_settles_is_free_again_after_a_while(guards: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A front end was killed while it checked."""
     from imageserver.accounts.postgresql import guard

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests import postgresql
 from tests.passwords import CHEAP
+from tests.running import ROOT, until
 
 from imageserver.accounts import audit as accounts_audit
 from imageserver.accounts.audit import AuditEvent
@@ -116,6 +118,30 @@ def test_no_password_is_in_what_is_said_of_a_database_that_is_gone() -> None:
         assert "postgresql://anna:…@127.0.0.1:1/users" in said and '(no "…" and no "…" there)' in said
     finally:
         opened.close()
+
+
+def test_what_nobody_expected_is_told_and_it_is_tried_again(
+    cluster: postgresql.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imageserver.accounts.postgresql.database import PostgreSQL
+
+    states: list[str] = []
+    opened = PostgreSQL(database.parsed(cluster.database()), state=states.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(opened, "_listen", lambda _connection: {}["s3cret"])
+        opened.begin()
+        until(lambda: any(states), "a sentence")
+        assert "(KeyError in test_tables.py" in max(states) and "s3cret" not in max(states)
+    try:
+        until(lambda: states[-1] == "" and opened._answers.is_set(), "the database")
+        assert opened._watching.is_alive()
+    finally:
+        opened.close()
+
+
+def test_older_pools_that_cannot_be_drained_are_not_admitted() -> None:
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["postgresql"]
+    assert "psycopg-pool>=3.3" in extra
 
 
 def test_what_is_changed_by_hand_counts(place: Any) -> None:

@@ -18,7 +18,7 @@ from imageserver.accounts.database import User
 from imageserver.errors import Refused, TimedOut
 from imageserver.protocols.snap import rights
 from imageserver.protocols.snap.keeper import Keeper
-from imageserver.protocols.snap.pictures import LAST, Sender
+from imageserver.protocols.snap.pictures import LAST, Row, Sender
 from imageserver.protocols.snap.shared import store as shared_store
 from imageserver.protocols.snap.shared.folder import FIRST
 from imageserver.protocols.snap.shared.store import SharedStore
@@ -230,3 +230,21 @@ def test_nothing_is_linked_into_a_folder_that_took_the_place_of_the_one_that_was
     assert content(a, 1) == b"bob's" and len(a._folder.numbers(1)) == 1
     with pytest.raises(FileExistsError):
         a._folder.link_first(made, 1)
+
+
+def test_a_picture_is_not_put_behind_that_of_a_third_who_began_the_number_anew(shared: Path) -> None:
+    a, b = store(shared), store(shared)
+    b.put(1, "png", b"ann's", "t", {}, Sender("ann"))
+    begun = False
+
+    def then_anew(newest: Row | None) -> None:
+        nonlocal begun
+        check("ann", newest)
+        if not begun:
+            begun = True
+            b.delete(1, LAST)
+            b.put(1, "png", b"bob's", "t", {}, Sender("bob"))
+
+    with pytest.raises(Refused):
+        a.put(1, "png", b"ann's second", "t", {}, Sender("ann", check=then_anew))
+    assert content(a, 1) == b"bob's" and len(a._folder.numbers(1)) == 1

@@ -15,6 +15,8 @@ from imageserver.inference.worker.remote.transport import left
 REFUSED = ("INVALID_ARGUMENT", "OUT_OF_RANGE", "FAILED_PRECONDITION")
 BROKEN = ("INTERNAL", "UNKNOWN", "DATA_LOSS")
 """The model failed on this input, as 500 says over HTTP."""
+TOO_LARGE = ("larger than max", "exceeds maximum size", "exceeds the maximum")
+"""In the words of a server that takes no message of this size, as 413 says over HTTP."""
 LOGIN = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 INSTALL = "pip install 'imageserver[remote]'; make run REMOTE=1"
 
@@ -29,7 +31,7 @@ class GrpcTransport:
             proto.types()
         except ModuleNotFoundError as error:
             raise ModelError(f"an endpoint over gRPC needs the package {error.name}: {INSTALL}") from None
-        self._remote = remote
+        self._remote, self._most = remote, answer_bytes
         self._metadata = (("authorization", login),) if login else ()
         host = f"[{address.host}]" if ":" in address.host else address.host
         options = [
@@ -76,16 +78,21 @@ class GrpcTransport:
         try:
             data = self._calls[method](request, timeout=left(deadline), metadata=self._metadata)
         except self._grpc.RpcError as error:
-            raise _meaning(error, infers=method == "ModelInfer") from None
+            raise _meaning(error, self._most, infers=method == "ModelInfer") from None
         try:
             return read(data)
         except ValueError as error:
             raise EndpointFailed(f"gives an answer that {error}") from None
 
 
-def _meaning(error: Any, *, infers: bool) -> ModelError:
-    code = error.code().name
-    said = f"{code}: {' '.join((error.details() or '').split())[:200]}"
+def _meaning(error: Any, most: int, *, infers: bool) -> ModelError:
+    code, details = error.code().name, " ".join((error.details() or "").split())[:200]
+    said = f"{code}: {details}"
+    if code == "RESOURCE_EXHAUSTED" and any(words in details for words in TOO_LARGE):
+        if _ours(details, most):
+            return EndpointFailed(f"answers with more than {most} bytes (--remote-answer-bytes)")
+        if infers:
+            return EndpointRefused(f"answers {said}", broken=False)
     if infers and code in (*REFUSED, *BROKEN):
         return EndpointRefused(f"answers {said}", broken=code in BROKEN)
     if code == "DEADLINE_EXCEEDED":
@@ -95,3 +102,9 @@ def _meaning(error: Any, *, infers: bool) -> ModelError:
     if code == "NOT_FOUND":
         return EndpointFailed(f"does not have the model ({said})")
     return EndpointFailed(f"cannot be reached ({said})" if code == "UNAVAILABLE" else f"answers {said}")
+
+
+def _ours(details: str, most: int) -> bool:
+    """Whether the limit is the one of answers here, which grpcio tells by the same code: of old without "CLIENT"."""
+    own = "SERVER:" not in details and "Received message" in details and f"vs. {most})" in details
+    return own or "CLIENT:" in details

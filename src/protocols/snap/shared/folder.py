@@ -130,25 +130,36 @@ class SharedFolder:
         if self._overdue():
             raise OSError(errno.ETIMEDOUT, "it came too late")
 
-    def link(self, made: Path, identity: int, number: int) -> None:
-        """Give a file this name as well, in a folder that is there. FileExistsError: another has it; OSError."""
-        target = self.path(identity, number)
+    @contextlib.contextmanager
+    def opened(self, identity: int) -> Iterator[int | None]:
+        """The descriptor of an id's folder, for `link`; None where there is none."""
+        folder: int | None = None
+        with _gone():
+            folder = os.open(self.of(identity), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            yield folder
+        finally:
+            if folder is not None:
+                os.close(folder)
+
+    def link(self, made: Path, folder: int, number: int) -> None:
+        """Give a file this name as well, in a folder that was opened before anybody looked into it.
+
+        By its descriptor: where another takes the place of the folder meanwhile, nothing is linked into that one.
+        FileExistsError: another has the name; OSError.
+        """
         self.in_time()
-        os.link(made, target)
-        files.sync(target.parent)
+        os.link(made, str(number), dst_dir_fd=folder)
+        files.sync(folder)
 
     def link_first(self, made: Path, identity: int) -> None:
         """The same in a folder that has no picture, under the number `FIRST`. FileExistsError: it has one; OSError."""
-        # By its descriptor: where another takes the place of the folder meanwhile, nothing is linked into that one.
-        folder = os.open(self.of(identity), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
+        with self.opened(identity) as folder:
+            if folder is None:
+                raise FileNotFoundError(errno.ENOENT, "another removed it", str(self.of(identity)))
             if any(True for _number in _numbers(folder)):
                 raise FileExistsError(errno.EEXIST, "another put the first picture", str(self.of(identity)))
-            self.in_time()
-            os.link(made, str(FIRST), dst_dir_fd=folder)
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            self.link(made, folder, FIRST)
 
     def begin(self, made: Path, identity: int, number: int) -> None:
         """Make a folder with this file in it. FileExistsError: there is one that is not empty; OSError."""

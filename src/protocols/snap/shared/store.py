@@ -125,28 +125,30 @@ class SharedStore:
         """Give a picture its place behind the newest one, which its sender may follow. `first`: where there is none."""
         taken, beside = 0, False  # known to be there, though a list that the network remembers may lack it
         for _ in range(ATTEMPTS):
-            numbers = sorted({taken, *self._folder.numbers(identity)} - {0}, reverse=True)
-            newest = self._reading.first(identity, numbers)
-            if numbers and newest is None and self._reading.unreadable(identity) != numbers[0]:
-                taken = 0  # others put further ones since
-                continue
-            sender.check(newest)
-            try:
-                if numbers:
-                    taken = numbers[0] + 1
-                    self._folder.link(made, identity, taken)
-                elif beside:
-                    self._folder.link_first(made, identity)
-                else:
-                    self._folder.begin(made, identity, first)
-                return
-            except FileExistsError:
-                beside = not numbers  # another's picture, or something that is none
-            except OSError as error:
-                if error.errno not in GONE:
-                    raise
-                self._there()
-                taken, beside = 0, False
+            with self._folder.opened(identity) as folder:
+                numbers = sorted({taken, *self._folder.numbers(identity)} - {0}, reverse=True)
+                newest = self._reading.first(identity, numbers)
+                unread = bool(numbers) and newest is None and self._reading.unreadable(identity) != numbers[0]
+                if numbers and (folder is None or unread):
+                    taken = 0  # others put further ones since
+                    continue
+                sender.check(newest)
+                try:
+                    if numbers and folder is not None:
+                        taken = numbers[0] + 1
+                        self._folder.link(made, folder, taken)
+                    elif beside:
+                        self._folder.link_first(made, identity)
+                    else:
+                        self._folder.begin(made, identity, first)
+                    return
+                except FileExistsError:
+                    beside = not numbers  # another's picture, or something that is none
+                except OSError as error:
+                    if error.errno not in GONE:
+                        raise
+                    self._there()
+                    taken, beside = 0, False
         raise OSError(errno.EBUSY, f"others put pictures under the number {identity} all the time")
 
     # ---- lists ------------------------------------------------------------------------------------------------

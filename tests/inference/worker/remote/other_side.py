@@ -175,6 +175,7 @@ MISDEEDS: dict[str, Callable[[_Handler], None]] = {
     "headers": lambda handler: handler.raw(OK + b"X: " + b"y" * 2**18),
     "gzip": lambda handler: handler.raw(OK + b"Content-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx"),
     "503": lambda handler: handler._say(503, {"error": "full"}),
+    "413": lambda handler: handler._say(413, {"error": "too much"}),
     "400": lambda handler: handler._say(400, {"error": "no such shape"}),
     "500": lambda handler: handler._say(500, {"error": "no"}),
     "401": lambda handler: handler._say(401, {"error": "who"}),
@@ -183,9 +184,9 @@ MISDEEDS: dict[str, Callable[[_Handler], None]] = {
 
 
 class GrpcSide:
-    """The same over gRPC, by grpcio's own server and the messages of `proto`."""
+    """The same over gRPC, by grpcio's own server and the messages of `proto`; it takes messages of `most` bytes."""
 
-    def __init__(self, form: dict[str, Any] = FORM) -> None:
+    def __init__(self, form: dict[str, Any] = FORM, most: int = 2**22) -> None:
         import grpc
 
         self.do, self.ready, self.form = "", True, form
@@ -194,7 +195,8 @@ class GrpcSide:
         self._grpc, self._types = grpc, proto.types()
         names = {"ModelReady": self._ready, "ModelMetadata": self._metadata, "ModelInfer": self._infer}
         handlers = {name: grpc.unary_unary_rpc_method_handler(method) for name, method in names.items()}
-        self._server = grpc.server(futures.ThreadPoolExecutor(4))
+        options = [("grpc.max_receive_message_length", most)]
+        self._server = grpc.server(futures.ThreadPoolExecutor(4), options=options)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(proto.SERVICE, handlers),))
         self.address = f"grpc://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
 
@@ -219,10 +221,16 @@ class GrpcSide:
         self.metadata, self.left = dict(context.invocation_metadata()), context.time_remaining()
         if self.do == "garbage":
             return b"\xff\xff\xff"
+        if self.do == "endless":
+            return b"x" * 2**21
         if self.do:
             context.abort(getattr(self._grpc.StatusCode, self.do), "as it was told to")
         request = self._types["ModelInferRequest"].FromString(data)
-        found = scores(np.frombuffer(request.raw_input_contents[0], "<f4").reshape(request.inputs[0].shape))
+        shape = request.inputs[0].shape
+        if request.inputs[0].datatype == "BYTES":
+            found = np.tile(np.float32([0.25, 0.75]), (shape[0], 1)).astype("<f4")
+        else:
+            found = scores(np.frombuffer(request.raw_input_contents[0], "<f4").reshape(shape))
         answer = self._types["ModelInferResponse"](raw_output_contents=[found.tobytes()])
         answer.outputs.add(name="scores", datatype="FP32", shape=found.shape)
         made: bytes = answer.SerializeToString()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -18,13 +19,13 @@ import pytest
 from tests.inference.worker.remote.other_side import FORM, MISDEEDS, OF_FILES, GrpcSide, OtherSide, make_model, unused
 from tests.running import until
 
-from imageserver.errors import ModelError, Unreachable
+from imageserver.errors import EndpointRefused, ModelError, Unreachable
 from imageserver.inference.shared import manifest as manifests
 from imageserver.inference.shared import wire
 from imageserver.inference.worker import loader
 from imageserver.inference.worker.context import LoadContext
 from imageserver.inference.worker.predictor import PictureJob
-from imageserver.inference.worker.remote import main
+from imageserver.inference.worker.remote import grpc, main
 from imageserver.inference.worker.remote.breaker import BreakerState
 from imageserver.inference.worker.remote.settings import RemoteSettings
 
@@ -100,6 +101,58 @@ def test_what_grpc_refuses_is_no_failure_of_the_endpoint(load: Any) -> None:
         assert loaded.endpoints.usable
 
 
+def test_a_batch_larger_than_a_server_over_grpc_takes_is_asked_one_by_one(load: Any) -> None:
+    with GrpcSide(most=700) as side:  # a picture has 256 bytes
+        loaded = load(side.address)
+        for _ in range(4):
+            assert [result["label"] for result in loaded.ask(10, 250, 10, 250)] == ["dark", "bright"] * 2
+        assert loaded.endpoints.usable
+
+
+def test_a_picture_larger_than_a_server_over_grpc_takes_is_told_to_its_sender_alone(load: Any) -> None:
+    with GrpcSide(OF_FILES, most=700) as side:
+        loaded = load(side.address, more='send = "picture"')
+        noise = np.random.default_rng(1).integers(0, 255, (40, 40), np.uint8)
+        large = PictureJob(memoryview(cv2.imencode(".png", noise)[1].tobytes()), 0)
+        for _ in range(4):
+            small = PictureJob(memoryview(picture(1)), 0)
+            found = loaded.serving.run([large, small])
+            assert (found[0].get("reason"), found[1].get("label")) == ("picture", "bright")
+        assert loaded.endpoints.usable
+    assert "larger than max" in str(loaded.notes)
+
+
+def test_an_answer_larger_than_is_taken_here_is_a_failure_over_grpc_too(load: Any) -> None:
+    with GrpcSide() as side:
+        loaded = load(side.address)
+        side.do = "endless"
+        for _ in range(3):
+            with pytest.raises(Unreachable):
+                loaded.ask(10)
+        assert not loaded.endpoints.usable
+    assert "--remote-answer-bytes" in str(loaded.notes)
+
+
+@pytest.mark.parametrize(
+    ("details", "refused"),
+    [
+        ("SERVER: Received message larger than max (1025 vs. 1024)", True),
+        ("grpc: received message larger than max (1025 vs. 1024)", True),
+        ("gRPC message exceeds maximum size 1024: 1025", True),
+        ("Received message exceeds the maximum configured message size.", True),
+        ("CLIENT: Received message larger than max (1025 vs. 1024)", False),
+        ("Received message larger than max (1025 vs. 1024)", False),
+        ("Stream removed (CLIENT: Received message larger than max (1025 vs. 1024))", False),
+        ("Received message larger than max (900 vs. 512)", True),
+        ("too many requests", False),
+    ],
+)
+def test_whose_limit_a_message_was_too_large_for(details: str, refused: bool) -> None:
+    code = SimpleNamespace(name="RESOURCE_EXHAUSTED")
+    error = SimpleNamespace(code=lambda: code, details=lambda: details)
+    assert isinstance(grpc._meaning(error, 1024, infers=True), EndpointRefused) is refused
+
+
 def test_encoded_pictures_go_as_they_came_and_turned_ones_anew(load: Any) -> None:
     with OtherSide(OF_FILES) as side:
         loaded = load(side.address, more='send = "picture"')
@@ -119,7 +172,7 @@ def test_encoded_pictures_go_as_they_came_and_turned_ones_anew(load: Any) -> Non
 def test_what_it_refuses_is_asked_one_by_one_and_opens_nothing(load: Any) -> None:
     with OtherSide() as side:
         loaded = load(side.address)
-        for misdeed in ("400", "500"):
+        for misdeed in ("400", "413", "500"):
             side.do = misdeed
             for _ in range(3):
                 assert [result["reason"] for result in loaded.ask(1, 2)] == ["model", "model"]
@@ -135,7 +188,7 @@ SENTENCES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("misdeed", sorted(MISDEEDS.keys() - {"400", "500"}))
+@pytest.mark.parametrize("misdeed", sorted(MISDEEDS.keys() - {"400", "413", "500"}))
 def test_each_misdeed_is_a_sentence_and_counts(load: Any, misdeed: str) -> None:
     with OtherSide() as side:
         seconds = 0.3 if misdeed in ("hang", "drip") else 20.0
