@@ -171,11 +171,13 @@ class Pool:
                         worker.load(manifest)
             case "loaded":
                 name = message["model"]
-                if name not in self._wanted or not self._own.takes(worker, name):  # removed or disabled meanwhile
-                    worker.unload(name)
-                elif self._own.serves(worker, self._models[name], self._workers):
+                if name in self._wanted and self._own.takes(worker, name):
+                    worker.loaded.add(name)
+                    self._own.leave_former(name, worker, self._workers)
                     self._models[name].decoded_as = tuple(message["decoded_as"])
                     self._supervisor.loaded(name, message["runtime"], message["seconds"], message["warnings"])
+                else:  # removed or disabled meanwhile
+                    worker.unload(name)
                 worker.end_load()
             case "convert":
                 hub.spawn(self._conversions.answer, worker.process, worker.network(message["folder"]))
@@ -216,15 +218,13 @@ class Pool:
             hit(name, work.owner)
 
     def _on_exit(self, worker: SharedWorker) -> None:
-        followed = self._own.is_followed(worker, self._workers)
         self._workers.remove(worker)
         self._remote.forget(worker)
         if not self._stopping and not worker.retired:
             metrics.WORKER_RESTARTS.inc()
             self._find_culprit(worker)
-            if not followed:
-                wait = 0.0 if worker.reads else START_AGAIN_AFTER
-                hub.spawn_later(wait, self._start_worker, worker.process.name, worker.own)
+            wait = 0.0 if worker.reads else START_AGAIN_AFTER
+            hub.spawn_later(wait, self._start_worker, worker.process.name, worker.own)
         for batch in worker.batches.values():
             lose(batch)
         worker.batches.clear()

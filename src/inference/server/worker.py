@@ -72,8 +72,6 @@ class SharedWorker:
         """Its model runs elsewhere now, or not at all: its end is wanted."""
         self.arena = Arena(kind.slots, wire.SLOT_BYTES)
         self.loaded: set[str] = set()
-        self.has_served = False
-        """It has loaded a model once, which may be out of reach since."""
         self.batches: dict[int, RunningBatch] = {}
         self.room, self.places = kind.batches, 1
         """Batches that it may have under way, and how many of them run at the same time."""
