@@ -70,6 +70,8 @@ class SharedWorker:
         self.jail, self.own, self.kind = jail, own, kind
         self.retired = False
         """Its model runs elsewhere now, or not at all: its end is wanted."""
+        self.served = False
+        """Its own model has been loaded here once."""
         self.arena = Arena(kind.slots, wire.SLOT_BYTES)
         self.loaded: set[str] = set()
         self.batches: dict[int, RunningBatch] = {}
@@ -99,6 +101,11 @@ class SharedWorker:
     def idle(self) -> bool:
         """Whether it can begin with another batch at once."""
         return len(self.batches) < self.room
+
+    @property
+    def begins(self) -> bool:
+        """Whether it is still to say what became of what it loads."""
+        return not self.reads or self.loading is not None
 
     @property
     def free_places(self) -> int:
