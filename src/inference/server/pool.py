@@ -20,6 +20,7 @@ from imageserver import metrics, news
 from imageserver.inference.server.child_process import START_AGAIN_AFTER, Starts
 from imageserver.inference.server.costly.isolation import Isolation
 from imageserver.inference.server.dispatcher import Dispatcher, lose
+from imageserver.inference.server.elsewhere.handover import Handover
 from imageserver.inference.server.elsewhere.workers import RemoteWorkers
 from imageserver.inference.server.jails.conversions import Conversions
 from imageserver.inference.server.jails.own_workers import OwnWorkers, newer_than
@@ -89,7 +90,7 @@ class Pool:
         self._jails, self._conversions = jails, Conversions(jails, warn)
         self._remote = RemoteWorkers(limits, jails)
         self.trials = Trials(arguments, jails, self._conversions, self._remote.kind, self._overdue.load_limit, clock)
-        self._own, self._starts = OwnWorkers(jails), Starts(warn)
+        self._own, self._starts, self._handover = OwnWorkers(jails), Starts(warn), Handover(warn)
         self._workers: list[SharedWorker] = []
         self._wanted: dict[str, Manifest] = {}
         self._isolation = Isolation(models, arguments, limits, jails.pictures(), wake=self.wake, warn=warn, clock=clock)
@@ -197,6 +198,7 @@ class Pool:
                     worker.retire()  # when it is asked for again it gets another
             case "endpoints" | "cluster":
                 self._remote.count(worker, message)
+                self._handover.count(worker, message, self._clock())
         self.wake()
 
     def _answer(self, worker: SharedWorker, message: wire.Message) -> None:
@@ -255,6 +257,7 @@ class Pool:
             hub.sleep(LIMIT_CHECK_EVERY)
             self._isolation.refresh()
             self._remote.tell_waiting(self._workers, self._models, self._clock())
+            self._handover.look(self._workers, self._clock())
             for worker in list(self._workers):
                 self._overdue.look(worker)
 

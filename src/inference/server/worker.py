@@ -79,6 +79,10 @@ class SharedWorker:
         """Batches that it may have under way, and how many of them run at the same time."""
         self.last_seconds = 1.0
         """How long its last batch took."""
+        self.placing_since: float | None = None
+        """Since when all of its replicas have waited for room on the cluster."""
+        self.leaves = 0
+        """Replicas that it was told to leave to a newer version of its model."""
         self.told_waiting = 0.0
         """For how long the oldest picture waited when that was last said to it."""
         self.reads = False
