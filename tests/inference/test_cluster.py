@@ -155,6 +155,30 @@ def test_it_is_answered_there_and_models_that_stay_are_answered_here(cluster: Ra
     assert "Traceback" not in server.text, server.text
 
 
+def test_a_model_that_fills_the_cluster_is_loaded_anew(tmp_path: Path) -> None:
+    """The former version leaves a replica to the newer one, and answers all the time until that is loaded."""
+    models = tmp_path / "models"
+    made = napping(models, "2")
+    with RayCluster() as cluster:
+        cluster.add_node(2)
+        with serving(cluster, models, "naps") as server:
+            replicas(server, "naps", 2)
+            (made / "model.py").write_text(NAPS.replace("str(", "'new ' + str(", 1))
+            labels, data, begun = set[str](), picture(9, 16, 16), time.monotonic()
+
+            def new() -> bool:
+                answer = classify(server, "naps", data)
+                assert answer.status_code == 200, answer.text
+                labels.add(answer.json()["label"])
+                return "new 9" in labels
+
+            until(new, f"the new version\n{server.text[-3000:]}", PATIENCE, 0.1)
+            print(f"the new version answers after {time.monotonic() - begun:.1f} s")
+            assert labels == {"9", "new 9"}
+            replicas(server, "naps", 2)
+            assert classify(server, "naps", data).json()["label"] == "new 9"
+
+
 def test_four_replicas_do_nearly_four_times_as_much(cluster: RayCluster, tmp_path: Path) -> None:
     models = tmp_path / "models"
     napping(models, "1", "one")

@@ -120,26 +120,28 @@ class ModelCatalogue:
 
     # ---- what becomes of them (pool.Supervisor) ---------------------------------------------------------------
 
-    def loaded(self, name: str, runtime: str, seconds: float, warnings: list[str]) -> None:
+    def loaded(self, name: str, runtime: str, seconds: float, warnings: list[str], former: bool = False) -> None:
         model = self._models[name]
         if model.state is not ModelState.READY:
             for warning in warnings:
                 self._warn(f"model {name}: {warning}")
             self._log(f"model {name} is ready ({runtime}, {seconds:.1f} s){granted(model.manifest)}")
-        elif model.replacing:
+        elif model.replacing and not former:
             news.tell(NewsKind.MODEL_REPLACED, f"model {name} serves in its new version ({runtime}, {seconds:.1f} s)")
         if model.state is ModelState.UNREACHABLE:
             model.warned.clear()
         metrics.MODEL_WARNINGS.child(name).value = len(warnings)
         model.runtime = runtime
         self._change(model, ModelState.READY)
+        model.replacing = former
 
     def failed(self, name: str, error: str, served: bool, reached: bool = True) -> None:
         model = self._models[name]
-        model.replacing = False
+        model.replacing = served and not reached  # who was not reached goes on trying
         state, verdict = (ModelState.FAILED, "does not load") if reached else (ModelState.UNREACHABLE, "is unreachable")
         if served:
-            self._warn_once(model, f"model {name} does not load anew and its former version goes on serving: {error}")
+            anew = "does not load anew" if reached else "is not loaded anew yet"
+            self._warn_once(model, f"model {name} {anew} and its former version goes on serving: {error}")
         else:
             self._warn_once(model, f"model {name} {verdict}: {error}")
             self._change(model, state, error)

@@ -20,9 +20,10 @@ from imageserver import metrics, news
 from imageserver.inference.server.child_process import START_AGAIN_AFTER, Starts
 from imageserver.inference.server.costly.isolation import Isolation
 from imageserver.inference.server.dispatcher import Dispatcher, lose
+from imageserver.inference.server.elsewhere.handover import Handover
 from imageserver.inference.server.elsewhere.workers import RemoteWorkers
 from imageserver.inference.server.jails.conversions import Conversions
-from imageserver.inference.server.jails.own_workers import OwnWorkers
+from imageserver.inference.server.jails.own_workers import OwnWorkers, newer_than
 from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.model import SharedModel
 from imageserver.inference.server.overdue import Overdue
@@ -44,7 +45,8 @@ Log = Callable[[str], None]
 class Supervisor(Protocol):
     """Who is told what becomes of the models."""
 
-    def loaded(self, name: str, runtime: str, seconds: float, warnings: list[str]) -> None: ...
+    def loaded(self, name: str, runtime: str, seconds: float, warnings: list[str], former: bool = False) -> None:
+        """`former`: an earlier version of it serves again, and a newer one is still to come."""
 
     def failed(self, name: str, error: str, served: bool, reached: bool = True) -> None:
         """`served`: an earlier version of it, or another worker, still serves.
@@ -88,7 +90,7 @@ class Pool:
         self._jails, self._conversions = jails, Conversions(jails, warn)
         self._remote = RemoteWorkers(limits, jails)
         self.trials = Trials(arguments, jails, self._conversions, self._remote.kind, self._overdue.load_limit, clock)
-        self._own, self._starts = OwnWorkers(jails), Starts(warn)
+        self._own, self._starts, self._handover = OwnWorkers(jails), Starts(warn), Handover(warn)
         self._workers: list[SharedWorker] = []
         self._wanted: dict[str, Manifest] = {}
         self._isolation = Isolation(models, arguments, limits, jails.pictures(), wake=self.wake, warn=warn, clock=clock)
@@ -156,6 +158,7 @@ class Pool:
             told = (self._on_message, self._on_exit)
             make = partial(SharedWorker, name, self._arguments, *told, self._clock, jail, own, kind)
             if worker := self._starts.attempt(name, make, lambda: self._start_worker(name, own)):
+                self._own.leave_unserved(own, self._workers)
                 self._workers.append(worker)
 
     def _on_message(self, worker: SharedWorker, message: wire.Message) -> None:
@@ -170,12 +173,13 @@ class Pool:
                     if self._own.takes(worker, manifest.name):
                         worker.load(manifest)
             case "loaded":
-                name = message["model"]
+                name, newer = message["model"], newer_than(worker, self._workers)
                 if name in self._wanted and self._own.takes(worker, name):
                     worker.loaded.add(name)
                     self._own.leave_former(name, worker, self._workers)
                     self._models[name].decoded_as = tuple(message["decoded_as"])
-                    self._supervisor.loaded(name, message["runtime"], message["seconds"], message["warnings"])
+                    about = message["runtime"], message["seconds"], message["warnings"]
+                    self._supervisor.loaded(name, *about, former=newer is not None)
                 else:  # removed or disabled meanwhile
                     worker.unload(name)
                 worker.end_load()
@@ -183,16 +187,18 @@ class Pool:
                 hub.spawn(self._conversions.answer, worker.process, worker.network(message["folder"]))
             case "failed" | "unreachable" as how:
                 name, reached = message["model"], how == "failed"
-                if not reached:
+                if worker.own:
                     worker.loaded.discard(name)
                 if name in self._wanted:
                     served = any(name in other.loaded for other in self._workers)
-                    self._supervisor.failed(name, message["error"], served, reached)
+                    last = reached and newer_than(worker, self._workers) is None
+                    self._supervisor.failed(name, message["error"], served, last)
                 worker.end_load()
                 if worker.own and reached:
                     worker.retire()  # when it is asked for again it gets another
             case "endpoints" | "cluster":
                 self._remote.count(worker, message)
+                self._handover.count(worker, message, self._clock())
         self.wake()
 
     def _answer(self, worker: SharedWorker, message: wire.Message) -> None:
@@ -218,13 +224,15 @@ class Pool:
             hit(name, work.owner)
 
     def _on_exit(self, worker: SharedWorker) -> None:
+        newer = newer_than(worker, self._workers)
         self._workers.remove(worker)
         self._remote.forget(worker)
         if not self._stopping and not worker.retired:
             metrics.WORKER_RESTARTS.inc()
             self._find_culprit(worker)
             wait = 0.0 if worker.reads else START_AGAIN_AFTER
-            hub.spawn_later(wait, self._start_worker, worker.process.name, worker.own)
+            if newer is None or not newer.begins:
+                hub.spawn_later(wait, self._start_worker, worker.process.name, worker.own)
         for batch in worker.batches.values():
             lose(batch)
         worker.batches.clear()
@@ -249,6 +257,7 @@ class Pool:
             hub.sleep(LIMIT_CHECK_EVERY)
             self._isolation.refresh()
             self._remote.tell_waiting(self._workers, self._models, self._clock())
+            self._handover.look(self._workers, self._clock())
             for worker in list(self._workers):
                 self._overdue.look(worker)
 

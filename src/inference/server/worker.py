@@ -70,6 +70,8 @@ class SharedWorker:
         self.jail, self.own, self.kind = jail, own, kind
         self.retired = False
         """Its model runs elsewhere now, or not at all: its end is wanted."""
+        self.served = False
+        """Its own model has been loaded here once."""
         self.arena = Arena(kind.slots, wire.SLOT_BYTES)
         self.loaded: set[str] = set()
         self.batches: dict[int, RunningBatch] = {}
@@ -77,6 +79,10 @@ class SharedWorker:
         """Batches that it may have under way, and how many of them run at the same time."""
         self.last_seconds = 1.0
         """How long its last batch took."""
+        self.placing_since: float | None = None
+        """Since when all of its replicas have waited for room on the cluster."""
+        self.leaves = 0
+        """Replicas that it was told to leave to a newer version of its model."""
         self.told_waiting = 0.0
         """For how long the oldest picture waited when that was last said to it."""
         self.reads = False
@@ -99,6 +105,11 @@ class SharedWorker:
     def idle(self) -> bool:
         """Whether it can begin with another batch at once."""
         return len(self.batches) < self.room
+
+    @property
+    def begins(self) -> bool:
+        """Whether it is still to say what became of what it loads."""
+        return not self.reads or self.loading is not None
 
     @property
     def free_places(self) -> int:

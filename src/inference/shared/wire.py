@@ -12,6 +12,8 @@ server to worker
     {"op": "unload", "model": str}
     {"op": "run", "id": int, "model": str, "slot": int, "items": [Item, …]}
     {"op": "waiting", "seconds": float}   to a worker of replicas: for how long the oldest picture has waited
+    {"op": "leave", "replicas": int}  to a worker of replicas: how many fewer it keeps, at least one, for a newer
+                                      version that finds no room; 0: none fewer any longer
     {"op": "stop"}                    finish what runs, answer it, end
 
 server to the process that decodes costly pictures (inference/worker/costly.py), which has one slot

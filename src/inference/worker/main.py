@@ -69,11 +69,16 @@ class Worker:
                         self._converted.put(message["error"])
                     case "waiting":
                         self._waits(message["seconds"])
+                    case "leave":
+                        self._leaves(message["replicas"])
                     case "stop":
                         return
 
     def _waits(self, seconds: float) -> None:
         """For so long the oldest picture has waited: of interest where there can be more workers."""
+
+    def _leaves(self, replicas: int) -> None:
+        """So many fewer there are to be, for a newer version: of interest where there are replicas."""
 
     def _begin(self, message: wire.Message) -> None:
         self._answer(message, self._run(message))

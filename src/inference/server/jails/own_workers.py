@@ -1,12 +1,13 @@
 """Which models have a worker of their own: those with a `[jail]` in their manifest, those out of the others' reach, and
 those that run elsewhere.
 
-What a model asks for would widen the jail of every model beside it; so none is beside it.
+What a model asks for would widen the jail of every model beside it; so none is beside it. While a newer version of it
+loads there are two: the former one serves until then. `workers` are in the order in which they started.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.worker import SharedWorker
@@ -38,14 +39,31 @@ class OwnWorkers:
         """What was decided of the model `name`."""
         return name in self._names
 
-    def leave_former(self, name: str, worker: SharedWorker, workers: Iterable[SharedWorker]) -> None:
+    def leave_former(self, name: str, worker: SharedWorker, workers: Sequence[SharedWorker]) -> None:
         """The model serves from `worker` now: not any more from an earlier one of its own, or from those of all."""
-        for other in workers:
-            if other is not worker and other.own == name:
+        worker.served = True
+        for other in workers[: workers.index(worker)] if worker.own else workers:
+            if other.own == name:
                 other.retire()
-            elif worker.own and not other.own:
+        for other in workers if worker.own else ():
+            if not other.own:
                 other.unload(name)
+
+    def leave_unserved(self, name: str, workers: Iterable[SharedWorker]) -> None:
+        """A newer version is about to load: what never served of it has become superfluous."""
+        for other in workers:
+            if name and other.own == name and not other.served:
+                other.retire()
 
     def takes(self, worker: SharedWorker, name: str) -> bool:
         """Whether `worker` is where the model `name` runs."""
         return worker.own == (name if name in self._names else "")
+
+
+def newer_than(worker: SharedWorker, workers: Iterable[SharedWorker]) -> SharedWorker | None:
+    """The worker of a later version of its model, where there is one; `worker` is one of `workers`."""
+    last = worker
+    for other in workers:
+        if worker.own and other.own == worker.own and not other.retired:
+            last = other
+    return last if last is not worker else None

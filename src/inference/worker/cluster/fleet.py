@@ -154,6 +154,8 @@ class Fleet:
         """What a batch takes at present, its way included."""
         self.age = 0.0
         """Seconds for which the oldest picture has waited at the server."""
+        self.leaves = 0
+        """Replicas fewer than wanted, for a newer version of the model that finds no room; one stays."""
         self._cluster, self._bundle, self._order, self._placement = cluster, bundle, order, placement
         self._settings, self._note, self._clock = settings, note, clock
         self._scaler = Autoscaler(placement.least, placement.most, settings.wait, settings.idle)
@@ -213,7 +215,7 @@ class Fleet:
             ready = self._replicas.of(ReplicaState.READY)
             coming = self._replicas.of(ReplicaState.PLACING, ReplicaState.LOADING)
             busy = sum(replica.batches > 0 for replica in ready)
-            wanted = self._scaler.wanted(now, len(ready), self.age, busy)
+            wanted = max(1, self._scaler.wanted(now, len(ready), self.age, busy) - self.leaves)
             surplus = len(ready) + len(coming) - wanted
             unwanted = coming[: max(0, surplus)]
             for replica in sorted(ready, key=lambda each: each.batches)[: max(0, surplus - len(unwanted))]:

@@ -107,6 +107,10 @@ class ClusterWorker(Worker):
         if self._fleet is not None:
             self._fleet.age = seconds
 
+    def _leaves(self, replicas: int) -> None:
+        if self._fleet is not None:
+            self._fleet.leaves = replicas
+
     def _begin(self, message: wire.Message) -> None:
         self._threads.submit(self._answer_one, message)
 

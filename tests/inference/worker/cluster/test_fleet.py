@@ -243,6 +243,17 @@ def test_more_while_pictures_wait_and_drained_before_they_go(made: Made) -> None
     assert made.fleet.figures.ended == 0 and not made.notes, made.notes
 
 
+def test_what_it_leaves_to_a_newer_version_is_drained_and_comes_back(made: Made) -> None:
+    made.ready(2)
+    for leaves in (1, 9):
+        made.fleet.leaves = leaves
+        made.ready(1)
+        until(lambda: len(made.alive) == 1, "the other one to be gone")
+    assert made.fleet.figures.ended == 0 and not made.notes, made.notes
+    made.fleet.leaves = 0
+    made.ready(2)
+
+
 def test_without_room_they_wait_and_nobody_is_blamed(made: Made) -> None:
     made.cluster.room.clear()
     made.fleet.step()
