@@ -23,6 +23,13 @@ from imageserver.transport import hub
 
 SCAN_EVERY = 2.0
 RETRY_FAILED_AFTER = 10.0
+_VERDICTS = {
+    (False, True): "does not load",
+    (False, False): "is unreachable",
+    (True, True): "does not load anew and its former version goes on serving",
+    (True, False): "is not loaded anew yet and its former version goes on serving",
+}
+"""Of a load that failed: whether something serves, and whether it is what did not load."""
 
 
 class ModelCatalogue:
@@ -138,13 +145,9 @@ class ModelCatalogue:
     def failed(self, name: str, error: str, served: bool, reached: bool = True) -> None:
         model = self._models[name]
         model.replacing = served and not reached  # who was not reached goes on trying
-        state, verdict = (ModelState.FAILED, "does not load") if reached else (ModelState.UNREACHABLE, "is unreachable")
-        if served:
-            anew = "does not load anew" if reached else "is not loaded anew yet"
-            self._warn_once(model, f"model {name} {anew} and its former version goes on serving: {error}")
-        else:
-            self._warn_once(model, f"model {name} {verdict}: {error}")
-            self._change(model, state, error)
+        self._warn_once(model, f"model {name} {_VERDICTS[served, reached]}: {error}")
+        if not served:
+            self._change(model, ModelState.FAILED if reached else ModelState.UNREACHABLE, error)
 
     def died(self, name: str, owner: str) -> None:
         model = self._models.get(name)

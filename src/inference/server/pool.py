@@ -20,7 +20,6 @@ from imageserver import metrics, news
 from imageserver.inference.server.child_process import START_AGAIN_AFTER, Starts
 from imageserver.inference.server.costly.isolation import Isolation
 from imageserver.inference.server.dispatcher import Dispatcher, lose
-from imageserver.inference.server.elsewhere.handover import Handover
 from imageserver.inference.server.elsewhere.workers import RemoteWorkers
 from imageserver.inference.server.jails.conversions import Conversions
 from imageserver.inference.server.jails.own_workers import OwnWorkers, newer_than
@@ -88,9 +87,9 @@ class Pool:
         self._warn, self._clock = warn, clock
         self._overdue = Overdue(time_limit, load_limit, self._give_up, warn, clock)
         self._jails, self._conversions = jails, Conversions(jails, warn)
-        self._remote = RemoteWorkers(limits, jails)
+        self._remote = RemoteWorkers(limits, jails, warn)
         self.trials = Trials(arguments, jails, self._conversions, self._remote.kind, self._overdue.load_limit, clock)
-        self._own, self._starts, self._handover = OwnWorkers(jails), Starts(warn), Handover(warn)
+        self._own, self._starts = OwnWorkers(jails), Starts(warn)
         self._workers: list[SharedWorker] = []
         self._wanted: dict[str, Manifest] = {}
         self._isolation = Isolation(models, arguments, limits, jails.pictures(), wake=self.wake, warn=warn, clock=clock)
@@ -105,9 +104,8 @@ class Pool:
         for name in filter(self._own.alone, self._wanted):
             self._start_worker(f"worker of {name}", name)
         self._started = True
-        hub.spawn(self._dispatcher.run)
-        hub.spawn(self._enforce_limits)
-        hub.spawn(self._isolation.costly.run)
+        for run in (self._dispatcher.run, self._enforce_limits, self._isolation.costly.run):
+            hub.spawn(run)
 
     def stop(self, timeout: float) -> None:
         """Let what runs finish for at most `timeout` seconds, then end the workers (about a second more at most)."""
@@ -117,9 +115,8 @@ class Pool:
         end = self._clock() + timeout
         while any(worker.batches for worker in self._workers) and self._clock() < end:
             hub.sleep(0.01)
-        for ending in [
-            hub.spawn(end) for end in (self._isolation.costly.stop, *(worker.process.end for worker in self._workers))
-        ]:
+        ends = self._isolation.costly.stop, *(worker.process.end for worker in self._workers)
+        for ending in [hub.spawn(end) for end in ends]:
             ending.wait()
 
     def load(self, manifest: Manifest) -> None:
@@ -137,8 +134,6 @@ class Pool:
         self._wanted.pop(name, None)
         for worker in self._workers:
             worker.unload(name)
-            if worker.own == name:
-                worker.retire()
 
     def wake(self) -> None:
         """Something waits that did not before."""
@@ -162,6 +157,7 @@ class Pool:
                 self._workers.append(worker)
 
     def _on_message(self, worker: SharedWorker, message: wire.Message) -> None:
+        newer = newer_than(worker, self._workers)
         match message["op"]:
             case "done":
                 self._answer(worker, message)
@@ -173,10 +169,9 @@ class Pool:
                     if self._own.takes(worker, manifest.name):
                         worker.load(manifest)
             case "loaded":
-                name, newer = message["model"], newer_than(worker, self._workers)
+                name = message["model"]
                 if name in self._wanted and self._own.takes(worker, name):
-                    worker.loaded.add(name)
-                    self._own.leave_former(name, worker, self._workers)
+                    self._own.serve(name, worker, self._workers)
                     self._models[name].decoded_as = tuple(message["decoded_as"])
                     about = message["runtime"], message["seconds"], message["warnings"]
                     self._supervisor.loaded(name, *about, former=newer is not None)
@@ -191,14 +186,12 @@ class Pool:
                     worker.loaded.discard(name)
                 if name in self._wanted:
                     served = any(name in other.loaded for other in self._workers)
-                    last = reached and newer_than(worker, self._workers) is None
-                    self._supervisor.failed(name, message["error"], served, last)
+                    self._supervisor.failed(name, message["error"], served, reached and newer is None)
                 worker.end_load()
                 if worker.own and reached:
                     worker.retire()  # when it is asked for again it gets another
             case "endpoints" | "cluster":
-                self._remote.count(worker, message)
-                self._handover.count(worker, message, self._clock())
+                self._remote.count(worker, message, self._clock())
         self.wake()
 
     def _answer(self, worker: SharedWorker, message: wire.Message) -> None:
@@ -230,8 +223,8 @@ class Pool:
         if not self._stopping and not worker.retired:
             metrics.WORKER_RESTARTS.inc()
             self._find_culprit(worker)
-            wait = 0.0 if worker.reads else START_AGAIN_AFTER
             if newer is None or not newer.begins:
+                wait = 0.0 if worker.reads else START_AGAIN_AFTER
                 hub.spawn_later(wait, self._start_worker, worker.process.name, worker.own)
         for batch in worker.batches.values():
             lose(batch)
@@ -256,8 +249,7 @@ class Pool:
         while not self._stopping:
             hub.sleep(LIMIT_CHECK_EVERY)
             self._isolation.refresh()
-            self._remote.tell_waiting(self._workers, self._models, self._clock())
-            self._handover.look(self._workers, self._clock())
+            self._remote.tell(self._workers, self._models, self._clock())
             for worker in list(self._workers):
                 self._overdue.look(worker)
 

@@ -159,10 +159,12 @@ class SharedWorker:
         raise ValueError(f"it asked for the conversion of {folder[:200]!r}, which it was not told to load")
 
     def unload(self, name: str) -> None:
-        """Forget a model."""
+        """Forget a model; a worker that is for this one alone ends."""
         self._to_load.pop(name, None)
         self.loaded.discard(name)
         self.process.send({"op": "unload", "model": name})
+        if self.own == name:
+            self.retire()
 
     def begin(self, number: int, model: str) -> RunningBatch:
         """A batch that takes one of the free slots."""

@@ -45,7 +45,8 @@ def jails(tmp_path: Path) -> Jails:
 
 
 def test_its_program_understands_what_it_is_told(tmp_path: Path, jails: Jails) -> None:
-    found = RemoteWorkers(Limits(), jails).kind(model(tmp_path / "models" / "far", '[cluster]\nreplicas = "1..8"'))
+    far = model(tmp_path / "models" / "far", '[cluster]\nreplicas = "1..8"')
+    found = RemoteWorkers(Limits(), jails, print).kind(far)
     base = ["--control", "3", "--arena", "4", "--jail", jails.shared().to_text(), "--max-pixels", "9"]
     options = main.parser().parse_args([*base, *found.arguments])
     made = main.make_context(options)
@@ -53,20 +54,18 @@ def test_its_program_understands_what_it_is_told(tmp_path: Path, jails: Jails) -
     assert (made.address, made.jail, made.settings.seconds) == (ADDRESS, True, 12.0)
     assert made.arguments[2:4] == ("--max-pixels", "9")
     open_ones = Jails([tmp_path], tmp_path / "cache", enforced=False, cluster=ADDRESS)
-    assert (
-        "--cluster-open" in RemoteWorkers(Limits(), open_ones).kind(manifests.read(tmp_path / "models/far")).arguments
-    )
+    assert "--cluster-open" in RemoteWorkers(Limits(), open_ones, print).kind(far).arguments
 
 
 def test_which_go_there(tmp_path: Path, jails: Jails) -> None:
     far = model(tmp_path / "models" / "far")
     here = model(tmp_path / "models" / "here", '[cluster]\nwhere = "here"')
     state = model(tmp_path / "models" / "state", "[state]")
-    workers, own = RemoteWorkers(Limits(), jails), OwnWorkers(jails)
+    workers, own = RemoteWorkers(Limits(), jails, print), OwnWorkers(jails)
     assert [own.choose(each, []) for each in (far, here, state)] == [True, False, False]
     assert workers.kind(here) is workers.kind(state) is LOCAL
     without = Jails([tmp_path / "models"], tmp_path / "cache")
-    assert RemoteWorkers(Limits(), without).kind(far) is LOCAL and not OwnWorkers(without).choose(far, [])
+    assert RemoteWorkers(Limits(), without, print).kind(far) is LOCAL and not OwnWorkers(without).choose(far, [])
     with pytest.raises(manifests.ManifestError, match='cluster.where: must be "here"'):
         model(tmp_path / "models" / "both", '[state]\n[cluster]\nreplicas = "2"')
 
@@ -90,30 +89,31 @@ class Worker:
     def __init__(self, own: str, scaled: bool = True) -> None:
         self.own, self.kind = own, SimpleNamespace(scaled=scaled, slots=8)
         self.reads, self.told_waiting, self.room, self.places = True, 0.0, 8, 1
+        self.retired, self.leaves, self.placing_since = False, 0, None
         self.sent: list[Any] = []
         self.process = SimpleNamespace(send=self.sent.append)
 
 
 def test_it_is_told_for_how_long_pictures_wait_and_once_that_none_does(tmp_path: Path, jails: Jails) -> None:
-    workers, worker, other = RemoteWorkers(Limits(), jails), Worker("far"), Worker("near", scaled=False)
+    workers, worker, other = RemoteWorkers(Limits(), jails, print), Worker("far"), Worker("near", scaled=False)
     waiting = Waiting(8, 0.0)
     models: Any = {"far": SimpleNamespace(waiting=waiting), "near": SimpleNamespace(waiting=waiting)}
     both: Any = [worker, other]
-    workers.tell_waiting(both, models, 100.0)
+    workers.tell(both, models, 100.0)
     waiting.add(SimpleNamespace(), 100.0)  # type: ignore[arg-type]
-    workers.tell_waiting(both, models, 100.5)
+    workers.tell(both, models, 100.5)
     waiting.drain()
     for _ in range(3):
-        workers.tell_waiting(both, models, 101.0)
+        workers.tell(both, models, 101.0)
     assert worker.sent == [{"op": "waiting", "seconds": 0.5}, {"op": "waiting", "seconds": 0.0}] and not other.sent
 
 
 def test_what_it_tells_is_how_many_batches_it_gets_and_what_figures_say(jails: Jails) -> None:
-    workers, worker = RemoteWorkers(Limits(), jails), Worker("far-away")
+    workers, worker = RemoteWorkers(Limits(), jails, print), Worker("far-away")
     told = {"op": "cluster", "model": "far-away", "places": 3, "batches": 6, "answered": 5, "lost": 1, "ended": 1}
     known: Any = worker
-    workers.count(known, told | {"states": {"ready": 3, "placing": 1, "gone": 1}})
-    workers.count(known, told | {"states": {"ready": 3}, "answered": 7, "batches": 1000})
+    workers.count(known, told | {"states": {"ready": 3, "placing": 1, "gone": 1}}, 0.0)
+    workers.count(known, told | {"states": {"ready": 3}, "answered": 7, "batches": 1000}, 0.0)
     assert (worker.places, worker.room) == (3, 8), "never more than there is memory for"
     assert metrics.CLUSTER_BATCHES.child("far-away", "answered").value == 7
     assert metrics.CLUSTER_ENDED.child("far-away").value == 1
@@ -121,4 +121,4 @@ def test_what_it_tells_is_how_many_batches_it_gets_and_what_figures_say(jails: J
     workers.forget(known)
     assert ("far-away", "ready") not in metrics.CLUSTER_REPLICAS.children
     with pytest.raises(LookupError):
-        workers.count(known, {"op": "cluster", "model": "far-away"})
+        workers.count(known, {"op": "cluster", "model": "far-away"}, 0.0)

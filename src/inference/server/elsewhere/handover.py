@@ -28,13 +28,12 @@ class Handover:
         self._told: WeakSet[SharedWorker] = WeakSet()
 
     def count(self, worker: SharedWorker, message: wire.Message, now: float) -> None:
-        """What a worker tells of its replicas. LookupError, TypeError, ValueError: it is none of that."""
-        if message["op"] == "cluster":
-            placing, *further = (int(message["states"].get(state, 0)) for state in ("placing", "loading", "ready"))
-            if not placing or any(further):
-                worker.placing_since = None
-            elif worker.placing_since is None:
-                worker.placing_since = now
+        """What a worker tells of its replicas. LookupError, TypeError, ValueError: it is none."""
+        placing, *further = (int(message["states"].get(state, 0)) for state in ("placing", "loading", "ready"))
+        if not placing or any(further):
+            worker.placing_since = None
+        elif worker.placing_since is None:
+            worker.placing_since = now
 
     def look(self, workers: Sequence[SharedWorker], now: float) -> None:
         """Tell the former ones how many replicas they leave; to be called now and then."""

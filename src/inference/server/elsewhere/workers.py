@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from imageserver import metrics
+from imageserver.inference.server.elsewhere.handover import Handover
 from imageserver.inference.server.jails.rights import Jails
 from imageserver.inference.server.model import SharedModel
 from imageserver.inference.server.worker import LOCAL, SharedWorker, WorkerKind
@@ -31,12 +32,15 @@ class _Counted:
 
 
 class RemoteWorkers:
-    """Says of which kind a worker has to be, and keeps the figures of those that are told of.
+    """Says of which kind a worker has to be, keeps the figures that they tell, and tells them what they need.
 
-    `jails`: say whether there is a cluster, for models that may run there.
+    Args:
+        limits: Of batches.
+        jails: Say whether there is a cluster, for models that may run there.
+        warn: Takes a sentence for the log.
     """
 
-    def __init__(self, limits: Limits, jails: Jails) -> None:
+    def __init__(self, limits: Limits, jails: Jails, warn: Callable[[str], None]) -> None:
         given = {
             "seconds": min(limits.remote_seconds, limits.model_timeout * PART_OF_TIMEOUT),
             "batches": limits.remote_batches,
@@ -47,7 +51,7 @@ class RemoteWorkers:
         arguments = tuple(word for name, value in given.items() for word in (f"--remote-{name}", str(value)))
         batches = limits.remote_batches
         self._remote = WorkerKind("inference.worker.remote.main", arguments, slots=batches, batches=batches)
-        self._limits, self._jails = limits, jails
+        self._limits, self._jails, self._handover = limits, jails, Handover(warn)
         self._counted: dict[SharedWorker, _Counted] = {}
 
     def kind(self, manifest: Manifest) -> WorkerKind:
@@ -57,8 +61,10 @@ class RemoteWorkers:
         cluster = self._jails.cluster_of(manifest)
         return self._of_cluster(manifest, cluster) if cluster else LOCAL
 
-    def tell_waiting(self, workers: Iterable[SharedWorker], models: Mapping[str, SharedModel], now: float) -> None:
-        """Tell those of which there can be more for how long the oldest picture has waited."""
+    def tell(self, workers: Sequence[SharedWorker], models: Mapping[str, SharedModel], now: float) -> None:
+        """Tell those of which there can be more for how long the oldest picture has waited, and what they are to leave
+        to newer versions."""
+        self._handover.look(workers, now)
         for worker in list(workers):
             if worker.kind.scaled and worker.reads and (model := models.get(worker.own)) is not None:
                 seconds = round(now - model.waiting.since, 3) if len(model.waiting) else 0.0
@@ -66,13 +72,14 @@ class RemoteWorkers:
                     worker.told_waiting = seconds
                     worker.process.send({"op": "waiting", "seconds": seconds})
 
-    def count(self, worker: SharedWorker, message: wire.Message) -> None:
+    def count(self, worker: SharedWorker, message: wire.Message, now: float) -> None:
         """Add what is new in a message `endpoints` or `cluster` to the figures.
 
         LookupError, TypeError, ValueError: it is none.
         """
         if message["op"] == "cluster":
             self._count_replicas(worker, message)
+            self._handover.count(worker, message, now)
             return
         known = self._counted.setdefault(worker, _Counted(message["model"]))
         for endpoint, up, answered, failed in message["endpoints"]:

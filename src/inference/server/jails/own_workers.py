@@ -39,8 +39,9 @@ class OwnWorkers:
         """What was decided of the model `name`."""
         return name in self._names
 
-    def leave_former(self, name: str, worker: SharedWorker, workers: Sequence[SharedWorker]) -> None:
+    def serve(self, name: str, worker: SharedWorker, workers: Sequence[SharedWorker]) -> None:
         """The model serves from `worker` now: not any more from an earlier one of its own, or from those of all."""
+        worker.loaded.add(name)
         worker.served = True
         for other in workers[: workers.index(worker)] if worker.own else workers:
             if other.own == name:
@@ -62,8 +63,7 @@ class OwnWorkers:
 
 def newer_than(worker: SharedWorker, workers: Iterable[SharedWorker]) -> SharedWorker | None:
     """The worker of a later version of its model, where there is one; `worker` is one of `workers`."""
-    last = worker
-    for other in workers:
-        if worker.own and other.own == worker.own and not other.retired:
-            last = other
-    return last if last is not worker else None
+    if not worker.own:
+        return None
+    *_, last = (other for other in workers if other is worker or (other.own == worker.own and not other.retired))
+    return None if last is worker else last
