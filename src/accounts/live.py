@@ -140,6 +140,9 @@ class LiveLogins:
         groups = [self._groups[key] for key in keys if key in self._groups]
         holds = ask(self._users, self._users.current, [group.user for group in groups])
         self._new.difference_update(keys)
+        over = {_key(group.user) for group, held in zip(groups, holds, strict=True) if not held}
+        if over:  # the database may be gone before what is remembered is in doubt
+            self._remembered.forget(lambda user: _key(user) in over)
         for group, held in zip(groups, holds, strict=True):
             if not held:
                 self._end(group)

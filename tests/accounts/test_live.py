@@ -185,6 +185,20 @@ def test_what_holds_no_longer_is_not_remembered_either(house: House) -> None:
     assert memory.recall(revoked) is None and memory.recall(kept)
 
 
+def test_what_ends_a_connection_is_not_remembered_either(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database may be gone before what is remembered is looked up."""
+    memory = Remembered(600.0, house.clock)
+    live = LiveLogins(house.users, house.log.append, NO_AUDIT, memory)
+    revoked, user, ended = credentials.token("a"), house.token("alice"), list[str]()
+    live.look()
+    memory.note(revoked, user)
+    live.add(user, ended.append)
+    house.users.revoke(user.credential.split()[1])
+    monkeypatch.setattr(memory, "doubt", lambda: None)  # that users have changed was seen before
+    live.look()
+    assert ended and memory.recall(revoked) is None
+
+
 def test_while_the_users_cannot_be_read_nobody_is_ended(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     house.connect("alice", house.password("alice"))
 

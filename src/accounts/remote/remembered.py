@@ -71,6 +71,11 @@ class Remembered:
             if not holds:
                 self._forget(key)
 
+    def forget(self, over: Callable[[User], bool]) -> None:
+        """What users showed for whom this is so holds no longer."""
+        for key in [key for key, (_until, user) in self._right.items() if over(user)]:
+            self._forget(key)
+
     def _forget(self, key: bytes) -> None:
         self._right.pop(key, None)
         self._doubtful.pop(key, None)
