@@ -70,8 +70,8 @@ dev: environment
 	@scripts/environment.sh $(VENV) requirements/dev.lock
 
 # Whole files are handed out to the workers, in the order of tests/conftest.py: what is expensive to set up is so once.
-# Three more than there are processors, since many tests wait for a server.
-AT_ONCE := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 3)))
+# Two more than there are processors, since many tests wait for a server.
+AT_ONCE := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 2)))
 SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder
 
 check: lint  ## lint, and the tests that start no process: a minute, for between two edits

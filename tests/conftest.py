@@ -113,8 +113,8 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Three more than processors, since tests wait more than they compute."""
-    return min(3 + (os.cpu_count() or 1), 8)
+    """Two more than processors, since tests wait more than they compute."""
+    return min(2 + (os.cpu_count() or 1), 8)
 
 
 @pytest.hookimpl(tryfirst=True, wrapper=True)
